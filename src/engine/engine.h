@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef NIJIMI_ENGINE_ENGINE_H
+#define NIJIMI_ENGINE_ENGINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+/**
+ * The diffusion engine of one VM: which objects hold which labels, and how labels move. It knows
+ * nothing of guests, system calls or threads; its caller serialises all calls on one engine.
+ *
+ * Two ideas carry it.
+ *
+ * 1. An object is managed as long as it holds at least one label. Objects without labels are not
+ *    stored at all, so that cost follows what is classified, not what exists. Labels only grow on
+ *    an object, until the object ends; then it leaves the table, and the same id starts clean.
+ *
+ * 2. A flow is a movement from one object to another that takes time (a system call: begun at its
+ *    entry, ended at its exit). Data may arrive, and be passed on by somebody else, before the exit
+ *    is seen: a reader can get bytes out of a pipe while the writer is still inside write(), or its
+ *    exit comes second from another vCPU, or never (the writer is killed). So while a flow is open
+ *    it counts for those who take from its destination: when a flow S -> D ends with data moved,
+ *    every open flow into S whose own source is (in the same sense) labelled is carried out first.
+ *    A flow that ends without having moved anything, and from which nobody took, leaves nothing.
+ */
+
+enum object_kind {
+	OBJECT_NONE = 0,
+	OBJECT_FILE,	 // an inode: a = inode number, b = device (s_dev), c = generation. Pipes too.
+	OBJECT_PROCESS,	 // a = thread-group id in the initial pid namespace, b = start time
+	OBJECT_SOCKET,	 // a = inode number, b = device of sockfs, c = enum socket_side
+	OBJECT_ENDPOINT, // data under way to an address: a, b = 128-bit keyed hash of the address
+};
+
+/** A socket is two objects, so that what was sent through it is not taken for what it received. */
+enum socket_side {
+	SOCKET_RECEIVE = 0,
+	SOCKET_SEND = 1,
+};
+
+struct object_id {
+	uint64_t a;
+	uint64_t b;
+	uint32_t c;
+	uint32_t kind; // enum object_kind
+};
+
+/**
+ * An object as one end of a flow. The hint means nothing to the engine: it is handed back to the
+ * sink when the object becomes managed, so that the sink can find out more (say, a kernel address
+ * to read the path from).
+ */
+struct object_reference {
+	struct object_id id;
+	uint64_t hint[2];
+};
+
+/** Up to 64 kinds of classified information, one bit each. */
+typedef uint64_t label_set;
+
+/** One step of diffusion, or (from.kind == OBJECT_NONE) the marking of an object as classified. */
+struct engine_edge {
+	uint64_t sequence; // 1, 2, 3, ... per engine, without holes
+	uint32_t cause;	   // the caller's number for the reason (a system call)
+	uint32_t from_number, to_number; // the objects' numbers, 0 for none
+	struct object_id from, to;
+	label_set labels; // those that `to` did not hold before
+};
+
+/** Where changes go. Called synchronously; must not call the engine back. */
+struct engine_sink {
+	/** The object has become managed; its number is new and never used again. Comes before
+	 *  the first edge that names it. */
+	void (*managed)(void *context, uint32_t number, const struct object_reference *object);
+	void (*edge)(void *context, const struct engine_edge *edge);
+	/** The object has ended; labels are those it held at the end. */
+	void (*ended)(void *context, uint32_t number, const struct object_id *object,
+		      label_set labels);
+	/** A label could not be stored because a limit was reached (or memory ran out): what
+	 *  `object` holds from now on is not known. The sink must make this visible. */
+	void (*lost)(void *context, const struct object_reference *object, label_set labels);
+	void *context;
+};
+
+struct engine_limits {
+	uint32_t objects; // managed objects at one time; 0 means the default
+};
+
+enum { ENGINE_OBJECTS_DEFAULT = 1u << 20 };
+
+struct engine;
+
+/** A new engine without objects. The sink is copied. NULL and *error on lack of memory. */
+struct engine *engine_create(const struct engine_sink *sink, const struct engine_limits *limits,
+			     struct error *error);
+void engine_destroy(struct engine *engine);
+
+/** Forgets all objects and open flows without telling the sink (the guest has rebooted: the caller
+ *  says so by itself). Numbers and edge sequence go on. Open flows become closed. */
+void engine_reset(struct engine *engine);
+
+/** The labels the object holds, 0 if it is not managed. Open flows do not count. */
+label_set engine_labels(const struct engine *engine, const struct object_id *object);
+
+/** The labels that a taker from the object would get now: its own and those of open flows into it. */
+label_set engine_labels_in_flight(const struct engine *engine, const struct object_id *object);
+
+/** Gives labels to an object from outside (it is classified). Emits an edge if they are new. */
+void engine_mark(struct engine *engine, const struct object_reference *object, label_set labels,
+		 uint32_t cause);
+
+/**
+ * A flow in progress. The memory is the caller's; it must stay in place from begin to end. All
+ * fields are private to the engine, `from` and `to` may be read.
+ */
+struct engine_flow {
+	struct object_reference from;
+	struct object_reference to;
+	struct engine_flow *next, **link; // open flows into the same hash bucket of `to`
+	uint32_t cause;
+	bool open;
+	bool visiting;
+};
+
+/** Opens a flow. Never allocates, never fails, O(1). */
+void engine_flow_begin(struct engine *engine, struct engine_flow *flow,
+		       const struct object_reference *from, const struct object_reference *to,
+		       uint32_t cause);
+
+/** Closes it; if `moved`, carries it out (after those in flight into its source). No-op if not open. */
+void engine_flow_end(struct engine *engine, struct engine_flow *flow, bool moved);
+
+/** A flow without duration: begin and end with data moved. */
+void engine_transfer(struct engine *engine, const struct object_reference *from,
+		     const struct object_reference *to, uint32_t cause);
+
+/** The object is no more. The caller ends the flows from it first; one that is left open counts from
+ *  now on as coming from an object without labels. No-op if the object is not managed. */
+void engine_object_end(struct engine *engine, const struct object_id *object);
+
+struct engine_object {
+	struct object_id id;
+	uint32_t number;
+	label_set labels;
+};
+
+/** Looks up a managed object. */
+bool engine_find(const struct engine *engine, const struct object_id *object,
+		 struct engine_object *result);
+
+/** Calls `visit` for each managed object of `kind` (OBJECT_NONE: all) until it returns false. The
+ *  engine must not be changed meanwhile. Order is unspecified. */
+void engine_for_each(const struct engine *engine, enum object_kind kind,
+		     bool (*visit)(const struct engine_object *object, void *context),
+		     void *context);
+
+struct engine_statistics {
+	uint32_t objects;      // managed now
+	uint32_t objects_peak; // most at one time
+	uint32_t open_flows;
+	uint64_t edges; // emitted so far
+	uint64_t lost;	// calls of sink.lost
+};
+
+void engine_get_statistics(const struct engine *engine, struct engine_statistics *statistics);
+
+#endif

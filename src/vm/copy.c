@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "vm/copy.h"
+
+#include <pthread.h>
+#include <stdint.h>
+#include <string.h>
+#include <ucontext.h>
+
+// size_t copy_guarded_bytes(void *destination, const void *source, size_t length): the number of
+// bytes that are left, 0 when all were copied. On a fault the handler below sets RIP to the end;
+// `rep movsb` keeps the rest in RCX.
+__asm__(".text\n"
+	".type copy_guarded_bytes, @function\n"
+	"copy_guarded_bytes:\n"
+	"	movq	%rdx, %rcx\n"
+	"copy_guarded_begin:\n"
+	"	rep movsb\n"
+	"copy_guarded_end:\n"
+	"	movq	%rcx, %rax\n"
+	"	ret\n"
+	".size copy_guarded_bytes, . - copy_guarded_bytes\n"
+	// bool copy_guarded_word(uint64_t *destination, const void *source): one 8-byte load,
+	// the common case by far.
+	".type copy_guarded_word, @function\n"
+	"copy_guarded_word:\n"
+	"copy_word_begin:\n"
+	"	movq	(%rsi), %rax\n"
+	"copy_word_end:\n"
+	"	movq	%rax, (%rdi)\n"
+	"	movl	$1, %eax\n"
+	"	ret\n"
+	"copy_word_fault:\n"
+	"	xorl	%eax, %eax\n"
+	"	ret\n"
+	".size copy_guarded_word, . - copy_guarded_word\n");
+
+size_t copy_guarded_bytes(void *destination, const void *source, size_t length)
+	__attribute__((visibility("hidden")));
+bool copy_guarded_word(uint64_t *destination, const void *source)
+	__attribute__((visibility("hidden")));
+extern const char copy_guarded_begin[] __attribute__((visibility("hidden")));
+extern const char copy_guarded_end[] __attribute__((visibility("hidden")));
+extern const char copy_word_begin[] __attribute__((visibility("hidden")));
+extern const char copy_word_end[] __attribute__((visibility("hidden")));
+extern const char copy_word_fault[] __attribute__((visibility("hidden")));
+
+static const int guarded_signals[] = { SIGSEGV, SIGBUS };
+enum { GUARDED_SIGNALS = sizeof(guarded_signals) / sizeof(guarded_signals[0]) };
+
+// What stood before us; written only under the lock, read by the handler.
+static struct sigaction previous_action[GUARDED_SIGNALS];
+static pthread_mutex_t install_lock = PTHREAD_MUTEX_INITIALIZER;
+
+bool copy_guarded(void *destination, const void *source, size_t length)
+{
+	if (length == sizeof(uint64_t))
+		return copy_guarded_word(destination, source);
+	return copy_guarded_bytes(destination, source, length) == 0;
+}
+
+static void hand_on(int signal, siginfo_t *info, void *context, const struct sigaction *previous)
+{
+	if (previous->sa_flags & SA_SIGINFO) {
+		previous->sa_sigaction(signal, info, context);
+		return;
+	}
+	if (previous->sa_handler != SIG_DFL && previous->sa_handler != SIG_IGN) {
+		previous->sa_handler(signal);
+		return;
+	}
+	// The default action: put it back. A fault repeats by itself when we return; a signal that
+	// was sent (kill, sigqueue) has to be sent again.
+	struct sigaction standard = { .sa_handler = SIG_DFL };
+	sigaction(signal, &standard, NULL);
+	if (info->si_code <= 0)
+		raise(signal);
+}
+
+static void handle_fault(int signal, siginfo_t *info, void *context)
+{
+	ucontext_t *machine = context;
+	uintptr_t address = (uintptr_t)machine->uc_mcontext.gregs[REG_RIP];
+
+	if (address >= (uintptr_t)copy_guarded_begin && address < (uintptr_t)copy_guarded_end) {
+		machine->uc_mcontext.gregs[REG_RIP] = (greg_t)(uintptr_t)copy_guarded_end;
+		return;
+	}
+	if (address >= (uintptr_t)copy_word_begin && address < (uintptr_t)copy_word_end) {
+		machine->uc_mcontext.gregs[REG_RIP] = (greg_t)(uintptr_t)copy_word_fault;
+		return;
+	}
+	for (int i = 0; i < GUARDED_SIGNALS; i++) {
+		if (guarded_signals[i] == signal) {
+			hand_on(signal, info, context, &previous_action[i]);
+			return;
+		}
+	}
+}
+
+bool copy_guard_install(struct error *error)
+{
+	bool done = true;
+	pthread_mutex_lock(&install_lock);
+	for (int i = 0; i < GUARDED_SIGNALS && done; i++) {
+		struct sigaction current;
+		if (sigaction(guarded_signals[i], NULL, &current) != 0) {
+			done = error_set_errno(error, "cannot read the handler of signal %d",
+					       guarded_signals[i]);
+			break;
+		}
+		if ((current.sa_flags & SA_SIGINFO) && current.sa_sigaction == handle_fault)
+			continue;
+		previous_action[i] = current;
+		// The mask and stack are those that the handler before us asked for.
+		struct sigaction ours = {
+			.sa_sigaction = handle_fault,
+			.sa_flags = SA_SIGINFO | SA_ONSTACK | (current.sa_flags & SA_NODEFER),
+			.sa_mask = current.sa_mask,
+		};
+		if (sigaction(guarded_signals[i], &ours, NULL) != 0)
+			done = error_set_errno(error, "cannot handle signal %d",
+					       guarded_signals[i]);
+	}
+	pthread_mutex_unlock(&install_lock);
+	return done;
+}
+
+void copy_guard_unblock_thread(void)
+{
+	sigset_t faults;
+	sigemptyset(&faults);
+	for (int i = 0; i < GUARDED_SIGNALS; i++)
+		sigaddset(&faults, guarded_signals[i]);
+	pthread_sigmask(SIG_UNBLOCK, &faults, NULL);
+}

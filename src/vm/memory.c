@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "vm/memory.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "vm/copy.h"
+
+enum { MEMORY_SLOTS_MAXIMUM = 32768 }; // KVM_USER_MEM_SLOTS is 32764 on x86
+
+struct memory_slot {
+	uint64_t gpa;
+	uint64_t size; // bytes, never 0
+	const unsigned char *host_address;
+	uint32_t id;
+};
+
+// Immutable once published; sorted by GPA.
+struct slot_table {
+	size_t count;
+	struct memory_slot slots[];
+};
+
+struct vm_memory {
+	_Atomic(struct slot_table *) table;
+	pthread_mutex_t lock; // writers, and the list of readers
+	struct memory_reader *readers;
+};
+
+struct vm_memory *vm_memory_create(void)
+{
+	cleanup_free struct vm_memory *memory = calloc(1, sizeof(*memory));
+	struct slot_table *table = calloc(1, sizeof(*table));
+	if (!memory || !table) {
+		free(table);
+		return NULL;
+	}
+	atomic_init(&memory->table, table);
+	pthread_mutex_init(&memory->lock, NULL);
+	return take_pointer(memory);
+}
+
+void vm_memory_destroy(struct vm_memory *memory)
+{
+	if (!memory)
+		return;
+	free(atomic_load(&memory->table));
+	pthread_mutex_destroy(&memory->lock);
+	free(memory);
+}
+
+void vm_memory_add_reader(struct vm_memory *memory, struct memory_reader *reader)
+{
+	pthread_mutex_lock(&memory->lock);
+	reader->next = memory->readers;
+	memory->readers = reader;
+	pthread_mutex_unlock(&memory->lock);
+}
+
+void vm_memory_remove_reader(struct vm_memory *memory, struct memory_reader *reader)
+{
+	pthread_mutex_lock(&memory->lock);
+	for (struct memory_reader **link = &memory->readers; *link; link = &(*link)->next) {
+		if (*link == reader) {
+			*link = reader->next;
+			break;
+		}
+	}
+	pthread_mutex_unlock(&memory->lock);
+}
+
+// Returns when every section that was open on entry has been left.
+static void wait_for_readers(struct vm_memory *memory)
+{
+	for (struct memory_reader *reader = memory->readers; reader; reader = reader->next) {
+		uint32_t seen = atomic_load_explicit(&reader->sections, memory_order_seq_cst);
+		if (!(seen & 1))
+			continue;
+		while (atomic_load_explicit(&reader->sections, memory_order_acquire) == seen)
+			sched_yield();
+	}
+}
+
+bool vm_memory_set_slot(struct vm_memory *memory, uint32_t id, uint64_t gpa, uint64_t size,
+			void *host_address, struct error *error)
+{
+	if (gpa + size < gpa)
+		return error_set(error, ERROR_INVALID,
+				 "memory slot %u wraps around: %#llx bytes at %#llx", id,
+				 (unsigned long long)size, (unsigned long long)gpa);
+
+	bool done = true;
+	pthread_mutex_lock(&memory->lock);
+	struct slot_table *old = atomic_load(&memory->table);
+	struct slot_table *new =
+		malloc(sizeof(*new) + (old->count + 1) * sizeof(struct memory_slot));
+	if (!new) {
+		done = error_set(error, ERROR_MEMORY, "no memory for %zu memory slots",
+				 old->count + 1);
+		goto unlock;
+	}
+
+	struct memory_slot added = { gpa, size, host_address, id };
+	bool pending = size > 0;
+	new->count = 0;
+	for (size_t i = 0; i < old->count; i++) {
+		if (old->slots[i].id == id)
+			continue;
+		if (pending && old->slots[i].gpa > gpa) {
+			new->slots[new->count++] = added;
+			pending = false;
+		}
+		new->slots[new->count++] = old->slots[i];
+	}
+	if (pending)
+		new->slots[new->count++] = added;
+	if (new->count > MEMORY_SLOTS_MAXIMUM) {
+		free(new);
+		done = error_set(error, ERROR_LIMIT, "more than %d memory slots",
+				 MEMORY_SLOTS_MAXIMUM);
+		goto unlock;
+	}
+
+	atomic_store_explicit(&memory->table, new, memory_order_seq_cst);
+	wait_for_readers(memory);
+	free(old);
+unlock:
+	pthread_mutex_unlock(&memory->lock);
+	return done;
+}
+
+static const struct memory_slot *find_slot(const struct slot_table *table, uint64_t gpa)
+{
+	size_t low = 0, high = table->count;
+	while (low < high) {
+		size_t middle = (low + high) / 2;
+		if (gpa < table->slots[middle].gpa)
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	if (low == 0)
+		return NULL;
+	const struct memory_slot *slot = &table->slots[low - 1];
+	return gpa - slot->gpa < slot->size ? slot : NULL;
+}
+
+enum memory_result vm_memory_read(const struct vm_memory *memory, uint64_t gpa, void *buffer,
+				  size_t length)
+{
+	const struct slot_table *table =
+		atomic_load_explicit(&memory->table, memory_order_acquire);
+	unsigned char *destination = buffer;
+	while (length > 0) {
+		const struct memory_slot *slot = find_slot(table, gpa);
+		if (!slot)
+			return MEMORY_UNMAPPED;
+		uint64_t offset = gpa - slot->gpa;
+		size_t part = length < slot->size - offset ? length : slot->size - offset;
+		if (!copy_guarded(destination, slot->host_address + offset, part))
+			return MEMORY_FAULT;
+		destination += part;
+		gpa += part;
+		length -= part;
+	}
+	return MEMORY_OK;
+}
+
+void vm_memory_for_each_range(const struct vm_memory *memory,
+			      bool (*visit)(uint64_t gpa, uint64_t size, void *context),
+			      void *context)
+{
+	const struct slot_table *table =
+		atomic_load_explicit(&memory->table, memory_order_acquire);
+	for (size_t i = 0; i < table->count; i++)
+		if (!visit(table->slots[i].gpa, table->slots[i].size, context))
+			return;
+}

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef NIJIMI_VM_MEMORY_H
+#define NIJIMI_VM_MEMORY_H
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+/**
+ * The physical memory of one VM, as the VMM told KVM: a set of memory slots, each a range of
+ * guest-physical addresses (GPA) that lies somewhere in this process (Linux,
+ * Documentation/virt/kvm/api.rst, KVM_SET_USER_MEMORY_REGION).
+ *
+ * Readers run in vCPU threads and in the agent's own thread while the VMM adds and removes slots.
+ * A slot must not be read after KVM has been told to delete it, because the VMM unmaps it then. So
+ * each thread reads inside a section of its own reader (memory_enter/memory_leave), and
+ * vm_memory_set_slot() returns only when no section that could see the old slots is open.
+ *
+ * A read never crashes: memory that the VMM unmapped behind KVM's back, or a file behind it that
+ * was cut off, gives MEMORY_FAULT (see copy.h).
+ */
+struct vm_memory;
+
+enum memory_result {
+	MEMORY_OK = 0,
+	MEMORY_UNMAPPED, // no slot holds the address
+	MEMORY_FAULT,	 // the slot is there, the host memory behind it is not
+};
+
+/** One thread's reader. Zeroed by its owner; must stay in place between add and remove. */
+struct memory_reader {
+	_Atomic uint32_t sections; // odd: inside a section
+	struct memory_reader *next;
+};
+
+/** A new memory without slots, or NULL (no memory). Freed by vm_memory_destroy(). */
+struct vm_memory *vm_memory_create(void);
+void vm_memory_destroy(struct vm_memory *memory);
+
+void vm_memory_add_reader(struct vm_memory *memory, struct memory_reader *reader);
+void vm_memory_remove_reader(struct vm_memory *memory, struct memory_reader *reader);
+
+static inline void memory_enter(struct memory_reader *reader)
+{
+	atomic_fetch_add_explicit(&reader->sections, 1, memory_order_seq_cst);
+}
+
+static inline void memory_leave(struct memory_reader *reader)
+{
+	atomic_fetch_add_explicit(&reader->sections, 1, memory_order_release);
+}
+
+/**
+ * Sets, moves or (size 0) deletes the slot `id`, as the VMM asked KVM to. To be called before the
+ * ioctl when it deletes or moves, after it when it adds, and never inside a reader's section.
+ * Waits for open sections of other threads; they are short by contract.
+ *
+ * Fails with ERROR_MEMORY, ERROR_LIMIT (too many slots), ERROR_INVALID (wraps around).
+ */
+bool vm_memory_set_slot(struct vm_memory *memory, uint32_t id, uint64_t gpa, uint64_t size,
+			void *host_address, struct error *error);
+
+/** Copies `length` bytes at `gpa`; may cross slots. On failure the buffer's content is undefined. */
+enum memory_result vm_memory_read(const struct vm_memory *memory, uint64_t gpa, void *buffer,
+				  size_t length);
+
+/** Calls `visit` for each range of RAM, in order of GPA, until it returns false. Inside a section. */
+void vm_memory_for_each_range(const struct vm_memory *memory,
+			      bool (*visit)(uint64_t gpa, uint64_t size, void *context),
+			      void *context);
+
+#endif
