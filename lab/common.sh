@@ -8,6 +8,9 @@ LAB_SOURCE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck disable=SC2034 # for those who source this file
 REPOSITORY=$(dirname "$LAB_SOURCE")
 
+# depmod and mke2fs are there, and not in everyone's PATH.
+export PATH=$PATH:/usr/sbin:/sbin
+
 # One cache for all checkouts. The box sees the same files at the same paths.
 NIJIMI_CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/nijimi
 LAB_CACHE=$NIJIMI_CACHE/lab

@@ -118,11 +118,14 @@ view_run()
 	APT_CONFIG=$APT_CACHE/$1/apt.conf "${@:2}"
 }
 
-# view_refresh VIEW SUITE...
+declare -A VIEWS_REFRESHED=()
+
+# view_refresh VIEW SUITE...: at most once in a run.
 view_refresh()
 {
 	local view=$1 log=$APT_CACHE/$1/update.log
 
+	[[ -z ${VIEWS_REFRESHED[$view]:-} ]] || return 0
 	[[ -r $KEYRING ]] || die "$EXIT_SETUP" "$KEYRING is missing: install debian-archive-keyring"
 	view_prepare "$@"
 	say "reading the package lists of ${*:2}"
@@ -131,6 +134,7 @@ view_refresh()
 		grep -E '^(E|W|Err)' "$log" >&2 || tail -n 5 "$log" >&2
 		die "$EXIT_SETUP" "the package lists of ${*:2} cannot be read"
 	fi
+	VIEWS_REFRESHED[$view]=1
 }
 
 # Ways to choose what to download, printed as PACKAGE=VERSION, one a line.

@@ -1,0 +1,285 @@
+# shellcheck shell=bash
+# What the lab is made of, in its cache. Each artifact is a folder whose name ends in a digest of its
+# recipe, so that checkouts with different recipes do not disturb each other; it is made in a temporary
+# folder and renamed into place, so it is either whole or absent.
+
+# shellcheck source=lab/packages.sh
+. "$LAB_SOURCE/packages.sh"
+
+# label  suite     metapackage of the kernel
+readonly GUEST_KERNELS='
+5.10     bullseye  linux-image-cloud-amd64
+6.1      bookworm  linux-image-cloud-amd64
+6.12     trixie    linux-image-cloud-amd64
+7.2      forky     linux-image-cloud-amd64
+'
+# The kernel of the box: generic, because the cloud kernels have neither 9p nor AMD-V.
+readonly BOX_KERNEL_SUITE=bookworm BOX_KERNEL_PACKAGE=linux-image-amd64
+
+# Modules that the initramfs loads, in this order, each after what it depends on. What a kernel has built in
+# (or has not at all) is left out.
+readonly GUEST_MODULES='virtio_pci virtio_mmio virtio_blk ext4 virtio_net virtio_rng af_packet'
+readonly BOX_MODULES='virtio_pci 9pnet_virtio 9p virtio_console kvm-amd loop tun'
+
+# Where QEMU >= 10 comes from: release of this machine, the suites that apt has to see, the one to take it from.
+# (Older ones ignore a nested guest's hardware breakpoints.)
+readonly QEMU_SOURCES='
+bookworm  bookworm,bookworm-updates,bookworm-security,bookworm-backports  bookworm-backports
+trixie    trixie,trixie-updates,trixie-security                           trixie
+forky     forky                                                          forky
+'
+
+# kernel_labels: one a line.
+kernel_labels()
+{
+	awk 'NF { print $1 }' <<< "$GUEST_KERNELS"
+}
+
+artifact_names()
+{
+	printf '%s\n' qemu box image
+	kernel_labels | sed 's/^/kernel-/'
+}
+
+# recipe NAME: everything that decides what the artifact becomes, except the packages' versions.
+recipe()
+{
+	case $1 in
+	qemu) release_name; echo "$QEMU_SOURCES"; declare -f make_qemu choose_closure ;;
+	box)
+		echo "$BOX_KERNEL_SUITE $BOX_KERNEL_PACKAGE $BOX_MODULES"
+		declare -f make_box make_initramfs add_modules add_busybox
+		cat "$LAB_SOURCE/box-initramfs" ;;
+	image)
+		declare -f make_image image_files add_busybox
+		cat "$LAB_SOURCE/guest-init" "$LAB_SOURCE/guest-call" ;;
+	kernel-*)
+		grep "^${1#kernel-} " <<< "$GUEST_KERNELS"; echo "$GUEST_MODULES"
+		declare -f make_kernel make_initramfs add_modules add_busybox
+		cat "$LAB_SOURCE/guest-initramfs" "$LAB_SOURCE/guest-init" "$LAB_SOURCE/guest-call" ;;
+	esac
+}
+
+# artifact_path NAME: where the artifact is, or will be. Inside the box the answer comes with the environment.
+artifact_path()
+{
+	local variable=NIJIMI_LAB_${1//[^a-z0-9]/_} digest
+
+	variable=${variable^^}
+	if [[ -n ${!variable:-} ]]; then
+		echo "${!variable}"
+	else
+		digest=$(recipe "$1" | sha256sum)
+		echo "$LAB_CACHE/$1-${digest:0:12}"
+	fi
+}
+
+# artifacts_export: tells everything that is started from here where the artifacts are.
+artifacts_export()
+{
+	local name variable path
+
+	for name in $(artifact_names); do
+		variable=NIJIMI_LAB_${name//[^a-z0-9]/_}
+		path=$(artifact_path "$name")
+		export "${variable^^}=$path"
+	done
+}
+
+# artifacts_ensure NAME...: makes what is missing. One maker at a time; the others wait for it.
+artifacts_ensure()
+{
+	local name path
+
+	for name; do
+		path=$(artifact_path "$name")
+		[[ ! -d $path ]] || continue
+		mkdir -p "$LAB_CACHE"
+		exec {MAKE_LOCK}> "$NIJIMI_CACHE/make.lock"
+		flock -n "$MAKE_LOCK" || { say "waiting for another run that makes the lab"; flock "$MAKE_LOCK"; }
+		[[ -d $path ]] || artifact_make "$name" "$path"
+		exec {MAKE_LOCK}>&-
+	done
+}
+
+# artifact_make NAME PATH
+artifact_make()
+{
+	local name=$1 path=$2 work started=$SECONDS
+
+	say "making $name (once)"
+	rm -rf "$LAB_CACHE/making".*
+	work=$(mktemp -d "$LAB_CACHE/making.XXXXXX")
+	on_exit "rm -rf '$work'"
+	mkdir "$work/result"
+	case $name in
+	kernel-*) make_kernel "${name#kernel-}" "$work" ;;
+	*) "make_$name" "$work" ;;
+	esac
+	chmod -R go-w "$work/result"
+	mv -T "$work/result" "$path"
+	rm -rf "$work"
+	say "$name is ready ($((SECONDS - started)) s)"
+}
+
+# artifacts_lock_use: as long as this shell lives nobody cleans the cache.
+artifacts_lock_use()
+{
+	mkdir -p "$NIJIMI_CACHE"
+	exec {USE_LOCK}> "$NIJIMI_CACHE/use.lock"
+	flock -s -n "$USE_LOCK" || die "$EXIT_SETUP" "the lab is being cleaned"
+}
+
+artifacts_clean()
+{
+	mkdir -p "$NIJIMI_CACHE"
+	exec {USE_LOCK}> "$NIJIMI_CACHE/use.lock"
+	flock -n "$USE_LOCK" || die "$EXIT_SETUP" "the lab is in use by another run"
+	rm -rf "$LAB_CACHE"
+	say "removed $LAB_CACHE"
+}
+
+# The makers: each gets a work folder and leaves its artifact in its `result`.
+
+make_qemu()
+{
+	local work=$1 release suites from
+
+	release=$(release_name)
+	read -r _ suites from < <(grep "^$release " <<< "$QEMU_SOURCES") ||
+		die "$EXIT_SETUP" "the lab knows where QEMU comes from on Debian 12 and 13, not on $release"
+	packages_fetch qemu "qemu-$release" "${suites//,/ }" choose_closure qemu-system-x86 "$from"
+	packages_unpack "$work/result"
+	qemu_run "$work/result" --version | head -n 1 > "$work/result/version"
+	grep -q 'version [1-9][0-9]' "$work/result/version" ||
+		die "$EXIT_SETUP" "QEMU >= 10 is needed, and $from has: $(cat "$work/result/version")"
+}
+
+# qemu_run ARTIFACT ARGUMENT...
+qemu_run()
+{
+	env LD_LIBRARY_PATH="$(qemu_libraries "$1")" "$1/usr/bin/qemu-system-x86_64" "${@:2}"
+}
+
+# qemu_libraries ARTIFACT: the value of LD_LIBRARY_PATH to run it with.
+qemu_libraries()
+{
+	echo "$1/usr/lib/x86_64-linux-gnu:$1/lib/x86_64-linux-gnu"
+}
+
+make_kernel()
+{
+	local label=$1 work=$2 suite package
+
+	read -r _ suite package < <(grep "^$label " <<< "$GUEST_KERNELS")
+	packages_fetch "kernel-$label" "$suite" "$suite" choose_kernel "$package"
+	packages_unpack "$work/unpacked"
+	add_busybox "$work"
+	install -m 755 "$LAB_SOURCE/guest-initramfs" "$work/root/init"
+	install -m 755 "$LAB_SOURCE/guest-init" "$work/root/sbin/init"
+	install -m 755 "$LAB_SOURCE/guest-call" "$work/root/sbin/call"
+	make_initramfs "$work" "$GUEST_MODULES"
+}
+
+make_box()
+{
+	local work=$1
+
+	packages_fetch kernel-box "$BOX_KERNEL_SUITE" "$BOX_KERNEL_SUITE" choose_kernel "$BOX_KERNEL_PACKAGE"
+	packages_unpack "$work/unpacked"
+	add_busybox "$work"
+	install -m 755 "$LAB_SOURCE/box-initramfs" "$work/root/init"
+	make_initramfs "$work" "$BOX_MODULES"
+}
+
+# make_initramfs WORK MODULES: WORK/root and the modules of the kernel in WORK/unpacked -> kernel, initramfs.
+# It is not compressed: what a guest has to unpack costs time at every boot.
+make_initramfs()
+{
+	local work=$1 version
+
+	version=$(basename "$work"/unpacked/boot/vmlinuz-*)
+	version=${version#vmlinuz-}
+	echo "$version" > "$work/result/version"
+	cp "$work/unpacked/boot/vmlinuz-$version" "$work/result/kernel"
+	add_modules "$work" "$version" "$2"
+	(cd "$work/root" && find . | LC_ALL=C sort | cpio --quiet -o -H newc -R 0:0 --reproducible) \
+		> "$work/result/initramfs"
+}
+
+# add_modules WORK VERSION MODULES: copies them, and what they depend on, decompressed, to WORK/root/modules;
+# WORK/root/modules/order lists them in the order of loading.
+add_modules()
+{
+	local work=$1 version=$2 module path tree
+
+	tree=$work/unpacked
+	# Packages of a merged /usr have them below usr.
+	[[ -d $tree/lib/modules ]] || tree=$work/unpacked/usr
+	depmod -b "$tree" "$version"
+	mkdir -p "$work/root/modules"
+	for module in $3; do
+		modprobe -d "$tree" -S "$version" --show-depends "$module" 2>/dev/null || true
+	done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' > "$work/modules"
+	while read -r path; do
+		module=$(basename "$path")
+		case $module in
+		*.xz) module=${module%.xz}; xz -dc "$path" ;;
+		*.zst) module=${module%.zst}; zstd -qdc "$path" ;;
+		*) cat "$path" ;;
+		esac > "$work/root/modules/$module"
+		echo "$module" >> "$work/root/modules/order"
+	done < "$work/modules"
+}
+
+# add_busybox WORK: a small system of one static program in WORK/root.
+add_busybox()
+{
+	local work=$1 root=$1/root applet
+
+	packages_fetch busybox bookworm bookworm choose_package busybox-static
+	packages_unpack "$work/busybox"
+	mkdir -p "$root"/{bin,sbin,dev,proc,sys,tmp,run,mnt,root,etc,var/{log,tmp},usr/{bin,sbin}}
+	cp "$work"/busybox/bin/busybox "$root/bin/busybox"
+	while read -r applet; do
+		[[ -e $root/$applet ]] || ln -s /bin/busybox "$root/$applet"
+	done < <("$root/bin/busybox" --list-full | sed 's/^linuxrc$/sbin\/linuxrc/')
+	rm -f "$root/sbin/init"
+}
+
+# The guest's root disk. Its inode numbers are the same in every VM, which is the point: only the
+# VM tells equal-looking objects apart.
+make_image()
+{
+	local work=$1 root=$1/root
+
+	add_busybox "$work"
+	install -m 755 "$LAB_SOURCE/guest-init" "$root/sbin/init"
+	install -m 755 "$LAB_SOURCE/guest-call" "$root/sbin/call"
+	image_files "$root"
+	find "$root" -exec touch -h -d @1700000000 {} +
+	truncate -s 256M "$work/result/disk"
+	E2FSPROGS_FAKE_TIME=1700000000 mke2fs -q -t ext4 -O ^metadata_csum_seed,^orphan_file -N 16384 \
+		-U 6e696a69-6d69-4d00-8a5c-0123456789ab -E hash_seed=6e696a69-6d69-4d01-8a5c-0123456789ab,root_owner=0:0 \
+		-d "$root" "$work/result/disk"
+	# mke2fs keeps the owner of the files it copies; in the guest all belongs to root.
+	if ((EUID != 0)); then
+		(cd "$root" && find . -mindepth 1 -printf 'sif "%P" uid 0\nsif "%P" gid 0\n') |
+			debugfs -w -f - "$work/result/disk" > /dev/null 2>&1
+	fi
+}
+
+image_files()
+{
+	local root=$1
+
+	mkdir -p "$root"/{payload,classified,public,home/user}
+	chmod 1777 "$root/tmp" "$root/var/tmp"
+	printf 'root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000:user:/home/user:/bin/sh\n' > "$root/etc/passwd"
+	printf 'root:x:0:\nuser:x:1000:\n' > "$root/etc/group"
+	printf '127.0.0.1 localhost guest\n::1 localhost\n' > "$root/etc/hosts"
+	printf 'guest\n' > "$root/etc/hostname"
+	printf 'Plans for the new engine. Not for outsiders.\n' > "$root/classified/secret"
+	printf 'Customer list. Not for outsiders.\n' > "$root/classified/customers"
+	printf 'The canteen opens at noon.\n' > "$root/public/notice"
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef NIJIMI_GUEST_ADDRESS_SPACE_H
+#define NIJIMI_GUEST_ADDRESS_SPACE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "vm/memory.h"
+
+/** What a read of guest memory comes to. A failed read never yields data. */
+enum guest_result {
+	GUEST_OK = 0,
+	GUEST_NOT_PRESENT, // a page-table entry on the way is not present (paged out, or a lie)
+	GUEST_NO_MEMORY,   // no memory slot there (MMIO), or the host memory behind it is gone
+	GUEST_BAD_POINTER, // the address is not canonical, or not of the half it has to be of
+	GUEST_BAD_DATA,	   // read, but it breaks the structure's own rules
+	GUEST_NOT_FOUND,   // read, and what was looked for is not there (a closed descriptor)
+	GUEST_BOUND,	   // a bound on the length of a walk was reached
+	GUEST_RESULTS,
+};
+
+/** A short text for a result, static. */
+const char *guest_result_text(enum guest_result result);
+
+/** The virtual addresses that one set of page tables gives (Intel SDM vol. 3A, chapter 4.5). */
+struct guest_address_space {
+	const struct vm_memory *memory;
+	uint64_t root;	 // GPA of the top-level table: CR3 without its low 12 bits
+	bool five_level; // CR4.LA57
+};
+
+/** Walks the page tables. Large pages are understood; permissions are not looked at. */
+enum guest_result guest_translate(const struct guest_address_space *space, uint64_t address,
+				  uint64_t *gpa);
+
+/** Copies `length` bytes at the virtual address; may cross pages. */
+enum guest_result guest_read_virtual(const struct guest_address_space *space, uint64_t address,
+				     void *buffer, size_t length);
+
+#endif

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef NIJIMI_GUEST_FILE_H
+#define NIJIMI_GUEST_FILE_H
+
+#include "guest/task.h"
+
+/** An open file with its inode. */
+struct guest_file {
+	uint64_t address; // struct file
+	uint64_t inode;	  // struct inode
+	uint64_t dentry;  // f_path.dentry
+	uint64_t mount;	  // f_path.mnt (struct vfsmount)
+	uint64_t private_data;
+	uint64_t inode_number;
+	uint64_t position; // f_pos
+	uint32_t device;   // s_dev in the kernel's encoding: major << 20 | minor
+	uint32_t generation;
+	uint32_t mode;	  // i_mode: S_IFMT type and permissions
+	uint32_t links;	  // i_nlink
+	uint32_t f_mode;  // FMODE_*
+	uint32_t f_flags; // O_*
+	uint64_t references; // f_count / f_ref, as "number of holders" (see file.c)
+	uint32_t uid, gid;
+	uint32_t device_number; // i_rdev of a device node
+	char filesystem[16];	// s_type->name, cut off
+};
+
+/** The file behind a descriptor of a task. GUEST_NOT_FOUND: no such descriptor is open. */
+enum guest_result guest_file_from_descriptor(const struct guest_kernel *kernel,
+					     const struct guest_task *task, int64_t fd,
+					     uint64_t *file);
+
+enum guest_result guest_file_read(const struct guest_kernel *kernel, uint64_t address,
+				  struct guest_file *file);
+
+/** Of the inode alone, for a path that nobody has open: address, dentry, mount as given. */
+enum guest_result guest_inode_read(const struct guest_kernel *kernel, uint64_t dentry,
+				   uint64_t mount, struct guest_file *file);
+
+enum { GUEST_PATH_MAXIMUM = 4096, GUEST_PATH_DEPTH_MAXIMUM = 256 };
+
+/**
+ * The path of a dentry on a mount, from the root of its mount namespace, as d_path() would say it;
+ * a deleted one gets " (deleted)" and *deleted (may be NULL). Objects without a path (pipes,
+ * sockets, memfd) get their kernel's name for them ("pipe:[123]", "/memfd:x (deleted)").
+ */
+enum guest_result guest_path(const struct guest_kernel *kernel, uint64_t dentry, uint64_t mount,
+			     char path[GUEST_PATH_MAXIMUM], bool *deleted);
+
+/** Visits the dentries (hard links that the guest has cached) of an inode, at most `maximum`. */
+enum guest_result guest_for_each_alias(const struct guest_kernel *kernel, uint64_t inode,
+				       uint32_t maximum,
+				       bool (*visit)(uint64_t dentry, void *context),
+				       void *context);
+
+/** Where a path leads: `dentry` is 0 when only the last component is not cached. */
+struct guest_lookup {
+	uint64_t parent;
+	uint64_t dentry;
+	uint64_t mount;
+	char name[256]; // last component
+};
+
+/**
+ * Resolves a path as the task would, through the guest's dentry cache only: relative to `start_fd`
+ * (AT_FDCWD: its working directory), across mounts and, for all components but the last (and the
+ * last if `follow`), symbolic links. What the kernel has just resolved is in its cache.
+ */
+enum guest_result guest_lookup_path(const struct guest_kernel *kernel,
+				    const struct guest_task *task, int64_t start_fd,
+				    const char *path, bool follow, struct guest_lookup *result);
+
+#endif

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef NIJIMI_GUEST_SOCKET_H
+#define NIJIMI_GUEST_SOCKET_H
+
+#include "guest/file.h"
+
+enum { GUEST_UNIX_NAME_MAXIMUM = 108 };
+
+/** A socket, family by family (include/net/sock.h, af_unix.h, inet_sock.h). Host byte order. */
+struct guest_socket {
+	uint64_t sock;	       // struct sock; 0: not (any more) attached
+	uint64_t inode;	       // struct inode; 0: not accepted yet, or closed
+	uint64_t inode_number; // 0 likewise
+	uint32_t device;       // s_dev of sockfs
+	uint64_t network_namespace;
+	uint16_t family; // AF_*
+	uint16_t type;	 // SOCK_*
+	uint16_t protocol;
+	uint8_t state; // TCP_*; of UNIX sockets too
+	union {
+		struct {
+			uint64_t peer;		     // struct sock of the peer, 0: none
+			uint64_t bound_inode_number; // of the path it is bound to, 0: none
+			uint32_t bound_device;
+			uint16_t name_length; // bytes of sun_path that are used, 0: unnamed
+			char name[GUEST_UNIX_NAME_MAXIMUM]; // first byte NUL: abstract
+		} local;
+		struct {
+			uint8_t local_address[16], remote_address[16]; // 4 bytes used for AF_INET
+			uint16_t local_port, remote_port;	       // 0: none
+		} inet; // AF_INET and AF_INET6
+	};
+};
+
+/** The socket of an open file; GUEST_NOT_FOUND if the file is no socket. */
+enum guest_result guest_socket_of_file(const struct guest_kernel *kernel,
+				       const struct guest_file *file,
+				       struct guest_socket *socket);
+
+/** From the struct sock itself (a peer). */
+enum guest_result guest_socket_read(const struct guest_kernel *kernel, uint64_t sock,
+				    struct guest_socket *socket);
+
+#endif

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef NIJIMI_GUEST_TASK_H
+#define NIJIMI_GUEST_TASK_H
+
+#include "guest/profile.h"
+
+/** A guest thread, as include/linux/sched.h has it. All addresses are the guest's; 0: none. */
+struct guest_task {
+	uint64_t address;      // its task_struct
+	uint64_t group_leader; // task_struct of the leader
+	uint64_t mm;	       // 0 for a kernel thread
+	uint64_t files;	       // files_struct
+	uint64_t signal;       // signal_struct
+	uint64_t real_parent;
+	uint64_t leader_start_time; // start_boottime of the leader, ns
+	uint64_t start_time;	    // of this thread
+	uint32_t pid, tgid;	    // in the initial pid namespace
+	uint32_t flags;		    // PF_*
+	char comm[17];
+};
+
+/** The task that runs on the CPU whose kernel GS base (its per-CPU area) is `gs_base`. */
+enum guest_result guest_current_task(const struct guest_kernel *kernel, uint64_t gs_base,
+				     uint64_t *task);
+
+/** Whether the value is the per-CPU area of one of the guest's CPUs. */
+bool guest_is_per_cpu_area(const struct guest_kernel *kernel, uint64_t gs_base);
+
+enum guest_result guest_task_read(const struct guest_kernel *kernel, uint64_t address,
+				  struct guest_task *task);
+
+/** Whether any thread of the process is alive (signal_struct.live > 0); the record is from before.
+ *  GUEST_NOT_FOUND: the task_struct is another's now, the process is gone. */
+enum guest_result guest_process_alive(const struct guest_kernel *kernel,
+				      const struct guest_task *leader, bool *alive);
+
+/** The task's exe file (mm->exe_file); GUEST_NOT_FOUND for a kernel thread. */
+enum guest_result guest_task_exe(const struct guest_kernel *kernel, const struct guest_task *task,
+				 uint64_t *file);
+
+/** Visits the leader of every process (init_task's list), at most `maximum`, until false. */
+enum guest_result guest_for_each_process(const struct guest_kernel *kernel, uint32_t maximum,
+					 bool (*visit)(uint64_t task, void *context),
+					 void *context);
+
+/** Visits each thread of a process (signal_struct.thread_head), at most `maximum`, until false. */
+enum guest_result guest_for_each_thread(const struct guest_kernel *kernel,
+					const struct guest_task *leader, uint32_t maximum,
+					bool (*visit)(uint64_t task, void *context),
+					void *context);
+
+/** Visits each open descriptor of the task (struct file addresses), at most `maximum`. */
+enum guest_result guest_for_each_descriptor(const struct guest_kernel *kernel,
+					    const struct guest_task *task, uint32_t maximum,
+					    bool (*visit)(uint32_t fd, uint64_t file,
+							  void *context),
+					    void *context);
+
+struct guest_mapping {
+	uint64_t start, end; // user addresses
+	uint64_t flags;	     // VM_*
+	uint64_t file;	     // struct file, 0 for anonymous memory
+};
+
+/** Visits each memory mapping (maple tree, or the list before 6.1), at most `maximum`. */
+enum guest_result guest_for_each_mapping(const struct guest_kernel *kernel,
+					 const struct guest_task *task, uint32_t maximum,
+					 bool (*visit)(const struct guest_mapping *mapping,
+						       void *context),
+					 void *context);
+
+/** Copies from the user half of the task's address space; what is paged out is NOT_PRESENT. */
+enum guest_result guest_read_user(const struct guest_kernel *kernel, const struct guest_task *task,
+				  uint64_t address, void *buffer, size_t length);
+
+/** As above, a string of at most size - 1 bytes; always terminated. GUEST_BOUND if it is longer. */
+enum guest_result guest_read_user_string(const struct guest_kernel *kernel,
+					 const struct guest_task *task, uint64_t address,
+					 char *buffer, size_t size);
+
+#endif
