@@ -48,14 +48,14 @@ recipe()
 	qemu) release_name; echo "$QEMU_SOURCES"; declare -f make_qemu choose_closure ;;
 	box)
 		echo "$BOX_KERNEL_SUITE $BOX_KERNEL_PACKAGE $BOX_MODULES"
-		declare -f make_box make_initramfs add_modules add_busybox
+		declare -f choose_kernel make_box make_initramfs add_modules add_busybox
 		cat "$LAB_SOURCE/box-initramfs" ;;
 	image)
 		declare -f make_image image_files add_busybox
 		cat "$LAB_SOURCE/guest-init" "$LAB_SOURCE/guest-call" ;;
 	kernel-*)
 		grep "^${1#kernel-} " <<< "$GUEST_KERNELS"; echo "$GUEST_MODULES"
-		declare -f make_kernel make_initramfs add_modules add_busybox
+		declare -f choose_kernel make_kernel make_initramfs add_modules add_busybox
 		cat "$LAB_SOURCE/guest-initramfs" "$LAB_SOURCE/guest-init" "$LAB_SOURCE/guest-call" ;;
 	esac
 }
@@ -84,6 +84,9 @@ artifacts_export()
 		path=$(artifact_path "$name")
 		export "${variable^^}=$path"
 	done
+	export NIJIMI_LAB_QEMU_BINARY=$NIJIMI_LAB_QEMU/usr/bin/qemu-system-x86_64
+	NIJIMI_LAB_QEMU_LIBRARIES=$(qemu_libraries "$NIJIMI_LAB_QEMU")
+	export NIJIMI_LAB_QEMU_LIBRARIES
 }
 
 # artifacts_ensure NAME...: makes what is missing. One maker at a time; the others wait for it.
@@ -196,40 +199,44 @@ make_box()
 # It is not compressed: what a guest has to unpack costs time at every boot.
 make_initramfs()
 {
-	local work=$1 version
+	local work=$1 tree=$1/unpacked
 
-	version=$(basename "$work"/unpacked/boot/vmlinuz-*)
-	version=${version#vmlinuz-}
-	echo "$version" > "$work/result/version"
-	cp "$work/unpacked/boot/vmlinuz-$version" "$work/result/kernel"
-	add_modules "$work" "$version" "$2"
+	# Packages of newer releases have the modules below usr, and the kernel with them.
+	[[ -d $tree/lib/modules ]] || tree=$tree/usr
+	ls "$tree/lib/modules" > "$work/result/version"
+	find "$work/unpacked" -name 'vmlinuz*' -type f -exec cp {} "$work/result/kernel" \;
+	add_modules "$work" "$tree" "$(cat "$work/result/version")" "$2"
 	(cd "$work/root" && find . | LC_ALL=C sort | cpio --quiet -o -H newc -R 0:0 --reproducible) \
 		> "$work/result/initramfs"
 }
 
-# add_modules WORK VERSION MODULES: copies them, and what they depend on, decompressed, to WORK/root/modules;
+# add_modules WORK TREE VERSION MODULES: copies them, and what they depend on, decompressed, to WORK/root/modules;
 # WORK/root/modules/order lists them in the order of loading.
 add_modules()
 {
-	local work=$1 version=$2 module path tree
+	local work=$1 tree=$2 version=$3 module path
 
-	tree=$work/unpacked
-	# Packages of a merged /usr have them below usr.
-	[[ -d $tree/lib/modules ]] || tree=$work/unpacked/usr
 	depmod -b "$tree" "$version"
 	mkdir -p "$work/root/modules"
-	for module in $3; do
+	for module in $4; do
 		modprobe -d "$tree" -S "$version" --show-depends "$module" 2>/dev/null || true
 	done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' > "$work/modules"
 	while read -r path; do
 		module=$(basename "$path")
-		case $module in
-		*.xz) module=${module%.xz}; xz -dc "$path" ;;
-		*.zst) module=${module%.zst}; zstd -qdc "$path" ;;
-		*) cat "$path" ;;
-		esac > "$work/root/modules/$module"
+		module=${module%.[xz]*}
+		unpacked "$path" > "$work/root/modules/$module"
 		echo "$module" >> "$work/root/modules/order"
 	done < "$work/modules"
+}
+
+# unpacked FILE: its content, decompressed where the name says so.
+unpacked()
+{
+	case $1 in
+	*.xz) xz -dc "$1" ;;
+	*.zst) zstd -qdc "$1" ;;
+	*) cat "$1" ;;
+	esac
 }
 
 # add_busybox WORK: a small system of one static program in WORK/root.

@@ -146,24 +146,26 @@ choose_package()
 		awk '/^Package:/ { name = $2 } /^Version:/ { print name "=" $2; exit }'
 }
 
-# choose_kernel VIEW METAPACKAGE: the kernel that the metapackage depends on now.
+# choose_kernel VIEW METAPACKAGE: the kernel that the metapackage depends on now. Some releases have image and
+# modules in one package, some in several.
 choose_kernel()
 {
-	local image
-
-	image=$(view_run "$1" apt-cache show --no-all-versions "$2" |
-		sed -nE 's/^Depends:.*(linux-image-[0-9][^ ,]*).*/\1/p' | head -n 1)
-	[[ -n $image ]] || return 1
-	choose_package "$1" "$image"
+	simulate_install "$1" "$2" | grep -E '^linux-(image|binary|modules|base)-[0-9]'
 }
 
 # choose_closure VIEW PACKAGE SUITE: the package and all that it needs, as on an empty system, so that
 # it does not matter what the system has today; but the C library has to be the system's.
 choose_closure()
 {
-	view_run "$1" apt-get -s install -y --no-install-recommends -t "$3" "$2" |
-		awk '/^Inst/ { gsub(/[()]/, ""); print $2 "=" $3 }' |
+	simulate_install "$1" -t "$3" "$2" |
 		grep -vE '^(libc6|libgcc-s1|gcc-[0-9]+-base|debconf|passwd|adduser|libpam-[a-z-]*)='
+}
+
+# simulate_install VIEW ARGUMENT...: what would be installed on an empty system.
+simulate_install()
+{
+	view_run "$1" apt-get -s install -y --no-install-recommends "${@:2}" |
+		awk '/^Inst/ { gsub(/[()]/, ""); print $2 "=" $3 }'
 }
 
 # packages_fetch KEY VIEW "SUITE..." CHOOSE ARGUMENT...: puts the .deb files that CHOOSE selects into
