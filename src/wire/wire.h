@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef NIJIMI_WIRE_WIRE_H
+#define NIJIMI_WIRE_WIRE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+/**
+ * What an agent and the daemon say to each other, over a SOCK_STREAM UNIX socket. Little-endian.
+ *
+ *     frame   = u32 length (of what follows) | u16 type | u16 vm | payload
+ *     payload = fixed-size integers and strings (u16 length | bytes, no NUL), in the order of the
+ *               structures below
+ *
+ * `vm` is the agent's own number for one boot-independent VM (0: the message is about the process).
+ * A receiver ignores bytes behind the fields that it knows (a newer peer's) and frames of a type
+ * that it does not know; it treats everything else that is odd as hostile: WIRE_FRAME_MAXIMUM bounds
+ * a frame, every string has the bound that stands with it.
+ *
+ * A connection begins with HELLO from the agent and WELCOME from the daemon; both state the version.
+ * Frames whose type has WIRE_JOURNAL set are the agent's history: they are numbered 1, 2, 3, ... in
+ * the order of sending (no number on the wire), over all connections of one agent instance. WELCOME
+ * says how many of this instance's the daemon has; the agent goes on from there. When it no longer
+ * holds what comes next, it sends RESTART, saying how many it had to leave out; what then follows
+ * describes every VM and live object anew.
+ */
+enum {
+	WIRE_VERSION = 1,
+	WIRE_HEADER_SIZE = 8,
+	WIRE_FRAME_MAXIMUM = 16384, // header included
+	WIRE_PATH_MAXIMUM = 4096,
+	WIRE_TEXT_MAXIMUM = 512,
+	WIRE_NAME_MAXIMUM = 64,
+	WIRE_COUNTERS_MAXIMUM = 128,
+};
+
+enum { WIRE_JOURNAL = 0x100 };
+
+enum wire_type {
+	WIRE_HELLO = 1,	       // agent -> daemon
+	WIRE_WELCOME = 2,      // daemon -> agent
+	WIRE_RESTART = 3,      // agent -> daemon
+	WIRE_SYNC = 4,	       // daemon -> agent: bring everything up to date, then answer
+	WIRE_SYNCED = 5,       // agent -> daemon: all that was true at the time of SYNC has been sent
+	WIRE_COUNTERS = 6,     // agent -> daemon: absolute values, the newest replaces
+	WIRE_VM = 1 | WIRE_JOURNAL,     // a VM came, or its state changed: all fields anew
+	WIRE_VM_GONE = 2 | WIRE_JOURNAL,
+	WIRE_OBJECT = 3 | WIRE_JOURNAL, // a managed object, or a new description of it
+	WIRE_EDGE = 4 | WIRE_JOURNAL,
+	WIRE_ENDED = 5 | WIRE_JOURNAL,  // an object has ended
+	WIRE_GAP = 6 | WIRE_JOURNAL,    // something could not be followed
+	WIRE_BOOT = 7 | WIRE_JOURNAL,   // the guest has (re)booted: all its objects have ended
+};
+
+struct wire_hello {
+	uint32_t version;
+	uint32_t pid;
+	uint8_t instance[16];  // random, of this run of the VMM process
+	const char *program;   // the VMM's executable; PATH_MAXIMUM
+	const char *name;      // the operator's name for the VM(s) of this process; NAME_MAXIMUM
+};
+
+struct wire_welcome {
+	uint32_t version;
+	uint64_t journal_received;
+};
+
+struct wire_restart {
+	uint64_t left_out; // journal frames that are lost for ever
+	uint64_t next;	   // number of the journal frame that comes next
+};
+
+struct wire_sync {
+	uint64_t token;
+};
+
+enum wire_vm_state {
+	WIRE_VM_WAITING = 1, // the guest's kernel is not up yet
+	WIRE_VM_ARMING = 2,  // reading the kernel
+	WIRE_VM_ARMED = 3,
+	WIRE_VM_UNTRACED = 4, // cannot be traced, or no longer: `reason` says why
+};
+
+struct wire_vm {
+	uint32_t state; // enum wire_vm_state
+	uint32_t boot;	// 0 before the first kernel was seen, then 1, 2, ...
+	uint32_t vcpus;
+	uint8_t has_uuid;
+	uint8_t uuid[16];	     // in the order of the text form (RFC 9562)
+	uint64_t uuid_nanoseconds;   // time it took to obtain
+	uint64_t profile_nanoseconds;
+	uint8_t profile_cached;
+	uint64_t time;		     // CLOCK_REALTIME ns
+	const char *kernel;	     // uname -r, "" if not known; NAME_MAXIMUM + 1
+	const char *hook;	     // "debugreg", ""; NAME_MAXIMUM
+	const char *reason;	     // TEXT_MAXIMUM
+};
+
+enum wire_object_kind { WIRE_FILE = 1, WIRE_PROCESS = 2, WIRE_SOCKET = 3, WIRE_ENDPOINT = 4 };
+
+/** Numbers are the agent's, per VM; 0 is no object. Two numbers of one socket: see `group`. */
+struct wire_object {
+	uint32_t number;
+	uint32_t kind;
+	uint64_t group;	      // objects of one kind with the same non-zero group are shown as one
+	uint64_t time;	      // CLOCK_REALTIME ns
+	// file: inode, device (major << 20 | minor), generation, mode, path, filesystem
+	// process: pid (tgid), start time; comm, exe
+	// socket, endpoint: inode; family, socket type, addresses as text
+	uint64_t inode;
+	uint64_t start_time; // ns since the guest's boot
+	uint32_t device;
+	uint32_t generation;
+	uint32_t mode;
+	uint32_t pid;
+	uint32_t uid;
+	uint16_t family;      // AF_*
+	uint16_t socket_type; // SOCK_*
+	const char *path;     // of the file, or the process's exe; PATH_MAXIMUM
+	const char *name;     // file: file system; process: comm; NAME_MAXIMUM
+	const char *address;  // UNIX: path or @abstract; INET: "address:port"; TEXT_MAXIMUM
+	const char *peer;     // likewise of the peer; TEXT_MAXIMUM
+};
+
+struct wire_edge {
+	uint64_t sequence; // per VM
+	uint64_t time;	   // CLOCK_REALTIME ns
+	uint32_t from;	   // object number; 0: marked as classified
+	uint32_t to;
+	uint64_t labels;   // that `to` gained
+	const char *cause; // system call, or "classified", "sweep"; NAME_MAXIMUM
+};
+
+struct wire_ended {
+	uint32_t number;
+	uint64_t time;
+};
+
+struct wire_gap {
+	uint64_t time;
+	const char *kind;   // a word that names the sort; NAME_MAXIMUM
+	const char *detail; // TEXT_MAXIMUM
+	uint64_t count;	    // so far in this VM
+};
+
+struct wire_counter {
+	const char *name; // NAME_MAXIMUM
+	uint64_t value;
+};
+
+struct wire_counters {
+	uint32_t count; // COUNTERS_MAXIMUM
+	struct wire_counter *counters;
+};
+
+/** A message of any type. Strings of a decoded one point into `text` storage of the decoder. */
+struct wire_message {
+	uint16_t type;
+	uint16_t vm;
+	union {
+		struct wire_hello hello;
+		struct wire_welcome welcome;
+		struct wire_restart restart;
+		struct wire_sync sync; // SYNC and SYNCED
+		struct wire_vm vm_state;
+		struct wire_object object;
+		struct wire_edge edge;
+		struct wire_ended ended;
+		struct wire_gap gap;
+		struct wire_counters counters;
+	};
+};
+
+/**
+ * Writes the frame of `message` to `buffer` of `size` bytes (WIRE_FRAME_MAXIMUM always suffices) and
+ * returns its length; 0 if it does not fit. Strings that are too long are cut. NULL is "". Allocates
+ * nothing: may be called in a vCPU thread.
+ */
+size_t wire_encode(const struct wire_message *message, void *buffer, size_t size);
+
+/** Room for what a decoded message points to. */
+struct wire_scratch {
+	char text[WIRE_FRAME_MAXIMUM + 64];
+	struct wire_counter counters[WIRE_COUNTERS_MAXIMUM];
+};
+
+enum wire_result {
+	WIRE_OK,	 // *consumed bytes made one message
+	WIRE_INCOMPLETE, // more bytes are needed
+	WIRE_UNKNOWN,	 // a frame of a type that is not known: *consumed bytes to skip
+	WIRE_BAD,	 // not to be understood: drop the connection
+};
+
+/** Decodes one frame from the front of `bytes`. The message is valid as long as `scratch` is. */
+enum wire_result wire_decode(const void *bytes, size_t length, struct wire_message *message,
+			     struct wire_scratch *scratch, size_t *consumed, struct error *error);
+
+#endif
