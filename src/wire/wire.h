@@ -17,15 +17,22 @@
  *
  * `vm` is the agent's own number for one boot-independent VM (0: the message is about the process).
  * A receiver ignores bytes behind the fields that it knows (a newer peer's) and frames of a type
- * that it does not know; it treats everything else that is odd as hostile: WIRE_FRAME_MAXIMUM bounds
- * a frame, every string has the bound that stands with it.
+ * that it does not know; it treats everything else that is odd as hostile: WIRE_FRAME_MAXIMUM
+ * bounds a frame, every string has the bound that stands with it.
  *
- * A connection begins with HELLO from the agent and WELCOME from the daemon; both state the version.
+ * A connection begins with HELLO from the agent and WELCOME from the daemon; both state the
+ * version. Clients of the daemon send JSON text over the same socket. The two are told apart by the
+ * third byte, which is 0 in a frame (its length is below 65536) and never in text.
+ *
  * Frames whose type has WIRE_JOURNAL set are the agent's history: they are numbered 1, 2, 3, ... in
  * the order of sending (no number on the wire), over all connections of one agent instance. WELCOME
  * says how many of this instance's the daemon has; the agent goes on from there. When it no longer
  * holds what comes next, it sends RESTART, saying how many it had to leave out; what then follows
- * describes every VM and live object anew.
+ * describes every VM and live object anew, under the numbers that they had, the objects with the
+ * `labels` that they hold. The daemon answers RESTART with a SYNC: what it knew of this instance
+ * and has not been described again by the SYNCED to it has ended meanwhile.
+ *
+ * A later connection of the same instance takes the place of an earlier one.
  */
 enum {
 	WIRE_VERSION = 1,
@@ -40,27 +47,28 @@ enum {
 enum { WIRE_JOURNAL = 0x100 };
 
 enum wire_type {
-	WIRE_HELLO = 1,	       // agent -> daemon
-	WIRE_WELCOME = 2,      // daemon -> agent
-	WIRE_RESTART = 3,      // agent -> daemon
-	WIRE_SYNC = 4,	       // daemon -> agent: bring everything up to date, then answer
-	WIRE_SYNCED = 5,       // agent -> daemon: all that was true at the time of SYNC has been sent
-	WIRE_COUNTERS = 6,     // agent -> daemon: absolute values, the newest replaces
-	WIRE_VM = 1 | WIRE_JOURNAL,     // a VM came, or its state changed: all fields anew
+	WIRE_HELLO = 1,	   // agent -> daemon
+	WIRE_WELCOME = 2,  // daemon -> agent
+	WIRE_RESTART = 3,  // agent -> daemon
+	WIRE_SYNC = 4,	   // daemon -> agent: bring everything up to date, then answer
+	WIRE_SYNCED = 5,   // agent -> daemon: all that was true at the time of SYNC has been sent
+	WIRE_COUNTERS = 6, // agent -> daemon: absolute values, the newest replaces
+	WIRE_VM = 1 | WIRE_JOURNAL, // a VM came, or its state changed: all fields anew
 	WIRE_VM_GONE = 2 | WIRE_JOURNAL,
 	WIRE_OBJECT = 3 | WIRE_JOURNAL, // a managed object, or a new description of it
 	WIRE_EDGE = 4 | WIRE_JOURNAL,
-	WIRE_ENDED = 5 | WIRE_JOURNAL,  // an object has ended
-	WIRE_GAP = 6 | WIRE_JOURNAL,    // something could not be followed
-	WIRE_BOOT = 7 | WIRE_JOURNAL,   // the guest has (re)booted: all its objects have ended
+	WIRE_ENDED = 5 | WIRE_JOURNAL, // an object has ended
+	WIRE_GAP = 6 | WIRE_JOURNAL,   // something could not be followed
+	WIRE_BOOT = 7 | WIRE_JOURNAL,  // the guest has (re)booted: all its objects have ended
 };
 
 struct wire_hello {
 	uint32_t version;
 	uint32_t pid;
-	uint8_t instance[16];  // random, of this run of the VMM process
-	const char *program;   // the VMM's executable; PATH_MAXIMUM
-	const char *name;      // the operator's name for the VM(s) of this process; NAME_MAXIMUM
+	uint8_t instance[16]; // random, of this run of the VMM process
+	const char *program;  // the VMM's executable; PATH_MAXIMUM
+	const char *name;     // the operator's name for the VM(s) of this process; NAME_MAXIMUM
+	const char *run;      // NIJIMI_RUN_ID: which `nijimi run` started it, or ""; NAME_MAXIMUM
 };
 
 struct wire_welcome {
@@ -89,14 +97,14 @@ struct wire_vm {
 	uint32_t boot;	// 0 before the first kernel was seen, then 1, 2, ...
 	uint32_t vcpus;
 	uint8_t has_uuid;
-	uint8_t uuid[16];	     // in the order of the text form (RFC 9562)
-	uint64_t uuid_nanoseconds;   // time it took to obtain
+	uint8_t uuid[16];	   // in the order of the text form (RFC 9562)
+	uint64_t uuid_nanoseconds; // time it took to obtain
 	uint64_t profile_nanoseconds;
 	uint8_t profile_cached;
-	uint64_t time;		     // CLOCK_REALTIME ns
-	const char *kernel;	     // uname -r, "" if not known; NAME_MAXIMUM + 1
-	const char *hook;	     // "debugreg", ""; NAME_MAXIMUM
-	const char *reason;	     // TEXT_MAXIMUM
+	uint64_t time;	    // CLOCK_REALTIME ns
+	const char *kernel; // uname -r, "" if not known; NAME_MAXIMUM + 1
+	const char *hook;   // "debugreg", ""; NAME_MAXIMUM
+	const char *reason; // TEXT_MAXIMUM
 };
 
 enum wire_object_kind { WIRE_FILE = 1, WIRE_PROCESS = 2, WIRE_SOCKET = 3, WIRE_ENDPOINT = 4 };
@@ -105,8 +113,8 @@ enum wire_object_kind { WIRE_FILE = 1, WIRE_PROCESS = 2, WIRE_SOCKET = 3, WIRE_E
 struct wire_object {
 	uint32_t number;
 	uint32_t kind;
-	uint64_t group;	      // objects of one kind with the same non-zero group are shown as one
-	uint64_t time;	      // CLOCK_REALTIME ns
+	uint64_t group; // objects of one kind with the same non-zero group are shown as one
+	uint64_t time;	// CLOCK_REALTIME ns
 	// file: inode, device (major << 20 | minor), generation, mode, path, filesystem
 	// process: pid (tgid), start time; comm, exe
 	// socket, endpoint: inode; family, socket type, addresses as text
@@ -123,6 +131,7 @@ struct wire_object {
 	const char *name;     // file: file system; process: comm; NAME_MAXIMUM
 	const char *address;  // UNIX: path or @abstract; INET: "address:port"; TEXT_MAXIMUM
 	const char *peer;     // likewise of the peer; TEXT_MAXIMUM
+	uint64_t labels;      // that it holds already; 0 if the edges tell. Never takes labels away
 };
 
 struct wire_edge {
@@ -137,6 +146,11 @@ struct wire_edge {
 struct wire_ended {
 	uint32_t number;
 	uint64_t time;
+};
+
+/** VM_GONE and BOOT: when it happened; 0: just now. */
+struct wire_moment {
+	uint64_t time; // CLOCK_REALTIME ns
 };
 
 struct wire_gap {
@@ -169,15 +183,16 @@ struct wire_message {
 		struct wire_object object;
 		struct wire_edge edge;
 		struct wire_ended ended;
+		struct wire_moment moment; // VM_GONE and BOOT
 		struct wire_gap gap;
 		struct wire_counters counters;
 	};
 };
 
 /**
- * Writes the frame of `message` to `buffer` of `size` bytes (WIRE_FRAME_MAXIMUM always suffices) and
- * returns its length; 0 if it does not fit. Strings that are too long are cut. NULL is "". Allocates
- * nothing: may be called in a vCPU thread.
+ * Writes the frame of `message` to `buffer` of `size` bytes (WIRE_FRAME_MAXIMUM always suffices)
+ * and returns its length; 0 if it does not fit. Strings that are too long are cut. NULL is "".
+ * Allocates nothing: may be called in a vCPU thread.
  */
 size_t wire_encode(const struct wire_message *message, void *buffer, size_t size);
 
