@@ -19,7 +19,7 @@ readonly BOX_KERNEL_SUITE=bookworm BOX_KERNEL_PACKAGE=linux-image-amd64
 # Modules that the initramfs loads, in this order, each after what it depends on. What a kernel has built in
 # (or has not at all) is left out.
 readonly GUEST_MODULES='virtio_pci virtio_mmio virtio_blk ext4 virtio_net virtio_rng af_packet'
-readonly BOX_MODULES='virtio_pci 9pnet_virtio 9p virtio_console kvm-amd loop tun'
+readonly BOX_MODULES='virtio_pci 9pnet_virtio 9p virtio_console kvm-amd overlay'
 
 # Where QEMU >= 10 comes from: release of this machine, the suites that apt has to see, the one to take it from.
 # (Older ones ignore a nested guest's hardware breakpoints.)
@@ -48,7 +48,7 @@ recipe()
 	qemu) release_name; echo "$QEMU_SOURCES"; declare -f make_qemu choose_closure ;;
 	box)
 		echo "$BOX_KERNEL_SUITE $BOX_KERNEL_PACKAGE $BOX_MODULES"
-		declare -f choose_kernel make_box make_initramfs add_modules add_busybox
+		declare -f choose_kernel make_box xz_offset make_initramfs add_modules add_busybox
 		cat "$LAB_SOURCE/box-initramfs" ;;
 	image)
 		declare -f make_image image_files add_busybox
@@ -193,6 +193,20 @@ make_box()
 	add_busybox "$work"
 	install -m 755 "$LAB_SOURCE/box-initramfs" "$work/root/init"
 	make_initramfs "$work" "$BOX_MODULES"
+	# Without the step that decompresses it the kernel starts four seconds earlier.
+	tail -c "+$(xz_offset "$work/result/kernel")" "$work/result/kernel" > "$work/vmlinux.xz"
+	xz -dc --single-stream "$work/vmlinux.xz" > "$work/vmlinux" 2>/dev/null || true
+	readelf -h "$work/vmlinux" > /dev/null || die "$EXIT_SETUP" "the box's kernel is not packed with xz any more"
+	mv "$work/vmlinux" "$work/result/kernel"
+}
+
+# xz_offset FILE: where in it the first xz stream begins, counted from 1.
+xz_offset()
+{
+	local offsets
+
+	offsets=$(LC_ALL=C grep -obUaFm 1 $'\xfd7zXZ' "$1" | LC_ALL=C cut -d: -f1)
+	echo "$((${offsets%%$'\n'*} + 1))"
 }
 
 # make_initramfs WORK MODULES: WORK/root and the modules of the kernel in WORK/unpacked -> kernel, initramfs.

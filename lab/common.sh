@@ -2,7 +2,9 @@
 # What every part of the lab shares: where things are, how it speaks, how it cleans up.
 # Sourced, never run.
 
-set -euo pipefail
+set -Eeuo pipefail
+# Nothing ends without a word.
+trap 'printf "%s: stopped at %s:%s: %s\n" "$LAB_NAME" "${BASH_SOURCE[0]##*/}" "$LINENO" "$BASH_COMMAND" >&2' ERR
 
 LAB_SOURCE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck disable=SC2034 # for those who source this file
@@ -55,6 +57,12 @@ print_usage()
 is_number()
 {
 	[[ $1 =~ ^[1-9][0-9]{0,6}$ ]]
+}
+
+# is_line TEXT LINES: whether TEXT is one of LINES.
+is_line()
+{
+	grep -qxF -e "$1" <<< "$2"
 }
 
 # Commands to run when the shell ends, last one first.
