@@ -25,11 +25,20 @@
  *    it counts for those who take from its destination: when a flow S -> D ends with data moved,
  *    every open flow into S whose own source is (in the same sense) labelled is carried out first.
  *    A flow that ends without having moved anything, and from which nobody took, leaves nothing.
+ *
+ * Data in flight may have come through a chain, or a cycle, of open flows. All flows by which
+ * labels can reach S are carried out until none of them has anything more to bring, each from an
+ * object that holds what it brings; only behind an object that holds every label there is nobody
+ * looks, as nothing can be gained there. This takes one look at each such flow, and none as long as
+ * nothing has changed since the last look. Where there are more than ENGINE_FLIGHT_MAXIMUM of them,
+ * S receives every label that is held by any object (an edge with `assumed` set): never too few.
+ *
+ * No call but create, destroy, reset and for_each does work in proportion to the number of objects.
  */
 
 enum object_kind {
 	OBJECT_NONE = 0,
-	OBJECT_FILE,	 // an inode: a = inode number, b = device (s_dev), c = generation. Pipes too.
+	OBJECT_FILE,	 // an inode: a = its number, b = device (s_dev), c = generation. Pipes too.
 	OBJECT_PROCESS,	 // a = thread-group id in the initial pid namespace, b = start time
 	OBJECT_SOCKET,	 // a = inode number, b = device of sockfs, c = enum socket_side
 	OBJECT_ENDPOINT, // data under way to an address: a, b = 128-bit keyed hash of the address
@@ -41,6 +50,7 @@ enum socket_side {
 	SOCKET_SEND = 1,
 };
 
+/** Objects are told apart by all four fields. */
 struct object_id {
 	uint64_t a;
 	uint64_t b;
@@ -61,16 +71,21 @@ struct object_reference {
 /** Up to 64 kinds of classified information, one bit each. */
 typedef uint64_t label_set;
 
-/** One step of diffusion, or (from.kind == OBJECT_NONE) the marking of an object as classified. */
+/**
+ * One step of diffusion, or (from.kind == OBJECT_NONE) the marking of an object as classified.
+ * `from` held the labels before the edge. It has no number only if its labels were lost (below)
+ * while they passed through it.
+ */
 struct engine_edge {
-	uint64_t sequence; // 1, 2, 3, ... per engine, without holes
-	uint32_t cause;	   // the caller's number for the reason (a system call)
+	uint64_t sequence;		 // 1, 2, 3, ... per engine, without holes
+	uint32_t cause;			 // the caller's number for the reason (a system call)
 	uint32_t from_number, to_number; // the objects' numbers, 0 for none
 	struct object_id from, to;
 	label_set labels; // those that `to` did not hold before
+	bool assumed;	  // nobody marked it: too much was in flight to `to` to know (from is none)
 };
 
-/** Where changes go. Called synchronously; must not call the engine back. */
+/** Where changes go. Called synchronously; must not call the engine back. Any may be NULL. */
 struct engine_sink {
 	/** The object has become managed; its number is new and never used again. Comes before
 	 *  the first edge that names it. */
@@ -80,7 +95,8 @@ struct engine_sink {
 	void (*ended)(void *context, uint32_t number, const struct object_id *object,
 		      label_set labels);
 	/** A label could not be stored because a limit was reached (or memory ran out): what
-	 *  `object` holds from now on is not known. The sink must make this visible. */
+	 *  `object` holds from now on is not known. The sink must make this visible. What takes
+	 *  from the object within the same operation gets the labels nevertheless. */
 	void (*lost)(void *context, const struct object_reference *object, label_set labels);
 	void *context;
 };
@@ -89,13 +105,19 @@ struct engine_limits {
 	uint32_t objects; // managed objects at one time; 0 means the default
 };
 
-enum { ENGINE_OBJECTS_DEFAULT = 1u << 20 };
+enum {
+	ENGINE_OBJECTS_DEFAULT = 1u << 20,
+	ENGINE_FLIGHT_MAXIMUM = 1024, // open flows looked at for one taker
+};
 
 struct engine;
 
-/** A new engine without objects. The sink is copied. NULL and *error on lack of memory. */
+/** A new engine without objects. Sink and limits are copied; limits may be NULL. NULL and *error on
+ *  lack of memory, or if the system gives no random numbers. */
 struct engine *engine_create(const struct engine_sink *sink, const struct engine_limits *limits,
 			     struct error *error);
+
+/** Open flows become closed; NULL is a no-op. */
 void engine_destroy(struct engine *engine);
 
 /** Forgets all objects and open flows without telling the sink (the guest has rebooted: the caller
@@ -105,7 +127,8 @@ void engine_reset(struct engine *engine);
 /** The labels the object holds, 0 if it is not managed. Open flows do not count. */
 label_set engine_labels(const struct engine *engine, const struct object_id *object);
 
-/** The labels that a taker from the object would get now: its own and those of open flows into it. */
+/** The labels that a taker from the object would get now: its own and those in flight into it, with
+ *  the over-approximation stated above. */
 label_set engine_labels_in_flight(const struct engine *engine, const struct object_id *object);
 
 /** Gives labels to an object from outside (it is classified). Emits an edge if they are new. */
@@ -113,32 +136,48 @@ void engine_mark(struct engine *engine, const struct object_reference *object, l
 		 uint32_t cause);
 
 /**
- * A flow in progress. The memory is the caller's; it must stay in place from begin to end. All
- * fields are private to the engine, `from` and `to` may be read.
+ * A flow in progress. The memory is the caller's; it must stay in place from begin to end. Zeroed,
+ * it is a flow that is not open. All fields are private to the engine, but `from`, `to`, `cause`
+ * and `open` may be read.
  */
 struct engine_flow {
 	struct object_reference from;
 	struct object_reference to;
-	struct engine_flow *next, **link; // open flows into the same hash bucket of `to`
+	uint64_t from_hash, to_hash;
 	uint32_t cause;
 	bool open;
-	bool visiting;
+
+	// The index by destination (flow_index.h).
+	bool is_head;
+	struct engine_flow *next;   // of a head: in its bucket; of others: of the same head
+	struct engine_flow **link;  // what points to this one
+	struct engine_flow *others; // of a head only
+
+	// What is known about the flows into `to` (flight.h); of a head only.
+	uint64_t settled;
+	uint64_t walk;
+	struct engine_flow *walk_next, *walk_previous;
+	label_set holds;
 };
 
-/** Opens a flow. Never allocates, never fails, O(1). */
+/** Opens a flow that is not open; what was in *flow does not matter. Never allocates, never fails,
+ *  O(1). If one end is of kind OBJECT_NONE it stays closed: nothing moves. */
 void engine_flow_begin(struct engine *engine, struct engine_flow *flow,
 		       const struct object_reference *from, const struct object_reference *to,
 		       uint32_t cause);
 
-/** Closes it; if `moved`, carries it out (after those in flight into its source). No-op if not open. */
+/** Closes it if it is open; if `moved`, carries it out (after those in flight into its source). */
 void engine_flow_end(struct engine *engine, struct engine_flow *flow, bool moved);
 
 /** A flow without duration: begin and end with data moved. */
 void engine_transfer(struct engine *engine, const struct object_reference *from,
 		     const struct object_reference *to, uint32_t cause);
 
-/** The object is no more. The caller ends the flows from it first; one that is left open counts from
- *  now on as coming from an object without labels. No-op if the object is not managed. */
+/**
+ * The object is no more. The caller ends the flows from and into it first; one from it that is left
+ * open counts from now on as coming from an object without labels, one into it as leading into
+ * whatever bears the same id next. No-op if the object is not managed.
+ */
 void engine_object_end(struct engine *engine, const struct object_id *object);
 
 struct engine_object {
@@ -163,6 +202,7 @@ struct engine_statistics {
 	uint32_t open_flows;
 	uint64_t edges; // emitted so far
 	uint64_t lost;	// calls of sink.lost
+	uint64_t bytes; // of memory held, all in
 };
 
 void engine_get_statistics(const struct engine *engine, struct engine_statistics *statistics);

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "engine/flight.h"
+
+enum { CARRY_VISITS_MAXIMUM = 4 * ENGINE_FLIGHT_MAXIMUM };
+
+/**
+ * The objects from which an object may get labels, itself first: for each the head of the flows
+ * into it, in the order in which they were found. Every one but the first was found at a flow into
+ * one that stands before it. So if flows are carried out from the last to the first, each label
+ * reaches the first in one pass.
+ */
+struct walk {
+	struct engine_flow *first, *last;
+	label_set found;   // held by any of them
+	uint32_t visits;   // flows looked at
+	bool settled;	   // no flow has anything to bring
+	bool out_of_bound; // too many flows: the last ones are left out
+};
+
+static bool is_settled(const struct engine *engine, const struct engine_flow *head)
+{
+	return !head || head->settled == engine->upsets;
+}
+
+void flight_flow_added(struct engine *engine, struct engine_flow *flow)
+{
+	label_set from = engine_labels_of(engine, &flow->from.id, flow->from_hash);
+	bool brings_only_these = from == engine->present ||
+				 is_settled(engine, flow_index_into(&engine->flows, flow->from_hash,
+								    &flow->from.id));
+	label_set to = 0;
+	if (from || !brings_only_these) {
+		to = engine_labels_of(engine, &flow->to.id, flow->to_hash);
+		if (to == engine->present)
+			return; // nobody looks behind it
+	}
+	if (brings_only_these && !(from & ~to)) {
+		if (flow->is_head)
+			flow->settled = engine->upsets;
+		return;
+	}
+	struct engine_flow *head = flow;
+	if (!flow->is_head)
+		head = flow_index_into(&engine->flows, flow->to_hash, &flow->to.id);
+	head->settled = 0;
+	if (flow_index_may_leave(&engine->flows, flow->to_hash))
+		engine->upsets++;
+}
+
+static void walk_append(struct engine *engine, struct walk *walk, struct engine_flow *head,
+			label_set holds)
+{
+	head->walk = engine->walks;
+	head->holds = holds;
+	head->walk_next = NULL;
+	head->walk_previous = walk->last;
+	if (walk->last)
+		walk->last->walk_next = head;
+	else
+		walk->first = head;
+	walk->last = head;
+}
+
+static bool in_walk(const struct engine *engine, const struct engine_flow *head)
+{
+	return head && head->walk == engine->walks;
+}
+
+// Looks at the flows into one object, and appends those behind their sources. False: out of bound.
+static bool walk_look_behind(struct engine *engine, struct walk *walk,
+			     const struct engine_flow *head)
+{
+	for (const struct engine_flow *flow = head; flow; flow = flow_index_next(flow)) {
+		if (walk->visits++ == ENGINE_FLIGHT_MAXIMUM)
+			return false;
+		label_set holds = engine_labels_of(engine, &flow->from.id, flow->from_hash);
+		walk->found |= holds;
+		if (holds & ~head->holds)
+			walk->settled = false;
+		if (holds == engine->present)
+			continue;
+		struct engine_flow *source =
+			flow_index_into(&engine->flows, flow->from_hash, &flow->from.id);
+		if (!in_walk(engine, source) && !is_settled(engine, source))
+			walk_append(engine, walk, source, holds);
+	}
+	return true;
+}
+
+static void walk_begin(struct engine *engine, struct walk *walk, struct engine_flow *head,
+		       label_set holds)
+{
+	*walk = (struct walk){.found = holds, .settled = true};
+	engine->walks++;
+	walk_append(engine, walk, head, holds);
+	for (struct engine_flow *at = head; at; at = at->walk_next) {
+		if (walk_look_behind(engine, walk, at))
+			continue;
+		// What was looked at in part only counts as not looked at.
+		walk->out_of_bound = true;
+		walk->settled = false;
+		walk->last = at->walk_previous;
+		return;
+	}
+}
+
+static void walk_settle(struct engine *engine, const struct walk *walk)
+{
+	for (struct engine_flow *head = walk->last; head; head = head->walk_previous)
+		head->settled = engine->upsets;
+}
+
+struct pass {
+	bool changed;
+	bool lost;
+};
+
+// Carries out the flows into one object as far as their sources hold something by now. A label that
+// cannot be stored is taken on nevertheless: head->holds has it.
+static void carry_into(struct engine *engine, struct engine_flow *head, struct pass *pass)
+{
+	for (const struct engine_flow *flow = head; flow; flow = flow_index_next(flow)) {
+		const struct engine_flow *source =
+			flow_index_into(&engine->flows, flow->from_hash, &flow->from.id);
+		label_set holds = in_walk(engine, source) ? source->holds
+							  : engine_labels_of(engine, &flow->from.id,
+									     flow->from_hash);
+		label_set labels = holds & ~head->holds;
+		if (!labels)
+			continue;
+		const struct engine_gift gift = {
+			.from = &flow->from.id,
+			.from_hash = flow->from_hash,
+			.to = &flow->to,
+			.to_hash = flow->to_hash,
+			.labels = labels,
+			.cause = flow->cause,
+		};
+		if (!engine_give(engine, &gift))
+			pass->lost = true;
+		head->holds |= labels;
+		pass->changed = true;
+	}
+}
+
+// One pass brings the first object everything. In a cycle the others may need more; what they do
+// not get within the bound is not lost, because their flows are still open.
+static void walk_carry_out(struct engine *engine, struct walk *walk)
+{
+	struct pass pass = {.changed = true};
+	uint32_t visits = 0;
+	while (pass.changed && visits + walk->visits <= CARRY_VISITS_MAXIMUM) {
+		pass.changed = false;
+		visits += walk->visits;
+		for (struct engine_flow *head = walk->last; head; head = head->walk_previous)
+			carry_into(engine, head, &pass);
+	}
+	walk->settled = !pass.changed && !pass.lost && !walk->out_of_bound;
+}
+
+static void assume_all(struct engine *engine, struct engine_flow *head, uint32_t cause)
+{
+	const struct engine_gift gift = {
+		.to = &head->to,
+		.to_hash = head->to_hash,
+		.labels = engine->present & ~head->holds,
+		.cause = cause,
+		.assumed = true,
+	};
+	if (!gift.labels)
+		return;
+	engine_give(engine, &gift);
+	head->holds |= gift.labels;
+}
+
+label_set flight_carry_out(struct engine *engine, const struct object_id *object, uint64_t hash,
+			   uint32_t cause)
+{
+	label_set holds = engine_labels_of(engine, object, hash);
+	if (holds == engine->present)
+		return holds;
+	struct engine_flow *head = flow_index_into(&engine->flows, hash, object);
+	if (is_settled(engine, head))
+		return holds;
+
+	struct walk walk;
+	walk_begin(engine, &walk, head, holds);
+	if (!walk.settled)
+		walk_carry_out(engine, &walk);
+	if (walk.settled)
+		walk_settle(engine, &walk);
+	if (walk.out_of_bound)
+		assume_all(engine, head, cause);
+	return head->holds;
+}
+
+label_set flight_look(struct engine *engine, const struct object_id *object, uint64_t hash)
+{
+	label_set holds = engine_labels_of(engine, object, hash);
+	if (holds == engine->present)
+		return holds;
+	struct engine_flow *head = flow_index_into(&engine->flows, hash, object);
+	if (is_settled(engine, head))
+		return holds;
+
+	struct walk walk;
+	walk_begin(engine, &walk, head, holds);
+	if (walk.settled)
+		walk_settle(engine, &walk);
+	return walk.out_of_bound ? engine->present : walk.found;
+}
