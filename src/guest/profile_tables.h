@@ -24,6 +24,10 @@
 	S(O, current_task, "current_task")   /* 5.10, 6.1, and again from 6.15 */                 \
 	S(O, pcpu_hot, "pcpu_hot")           /* 6.2 to 6.14 */                                    \
 	S(R, init_task, "init_task")                                                              \
+	S(R, init_pid_ns, "init_pid_ns")                                                          \
+	S(O, dentry_hashtable, "dentry_hashtable")                                                \
+	S(O, d_hash_shift, "d_hash_shift")                                                        \
+	S(O, vmemmap_base, "vmemmap_base")                                                        \
 	S(O, cpu_dr7, "cpu_dr7")
 
 /* F(need, identifier, "structure.member[.member]|older") */
@@ -33,7 +37,117 @@
 	F(R, pt_regs_orig_ax, "pt_regs.orig_ax")                                                  \
 	F(R, task_tasks, "task_struct.tasks")                                                     \
 	F(R, task_pid, "task_struct.pid")                                                         \
-	F(R, task_tgid, "task_struct.tgid")
+	F(R, task_tgid, "task_struct.tgid")                                                       \
+	F(R, task_flags, "task_struct.flags")                                                     \
+	F(R, task_mm, "task_struct.mm")                                                           \
+	F(R, task_group_leader, "task_struct.group_leader")                                       \
+	F(R, task_real_parent, "task_struct.real_parent")                                         \
+	F(R, task_start_boottime, /* renamed in 5.5 */                                            \
+	  "task_struct.start_boottime|task_struct.real_start_time")                               \
+	F(R, task_comm, "task_struct.comm")                                                       \
+	F(R, task_fs, "task_struct.fs")                                                           \
+	F(R, task_files, "task_struct.files")                                                     \
+	F(R, task_signal, "task_struct.signal")                                                   \
+	F(R, task_thread_node, "task_struct.thread_node")                                         \
+	F(R, task_pid_links, "task_struct.pid_links")                                             \
+	F(R, signal_live, "signal_struct.live")                                                   \
+	F(R, signal_thread_head, "signal_struct.thread_head")                                     \
+	F(R, pid_tasks, "pid.tasks")                                                              \
+	F(R, pid_namespace_idr_head, "pid_namespace.idr.idr_rt.xa_head")                          \
+	F(R, xa_node_shift, "xa_node.shift")                                                      \
+	F(R, xa_node_slots, "xa_node.slots")                                                      \
+	F(R, fs_root_mnt, "fs_struct.root.mnt")                                                   \
+	F(R, fs_root_dentry, "fs_struct.root.dentry")                                             \
+	F(R, fs_pwd_mnt, "fs_struct.pwd.mnt")                                                     \
+	F(R, fs_pwd_dentry, "fs_struct.pwd.dentry")                                               \
+	F(R, mm_pgd, "mm_struct.pgd")                                                             \
+	F(R, mm_exe_file, "mm_struct.exe_file")                                                   \
+	F(O, mm_mt_root, "mm_struct.mm_mt.ma_root") /* from 6.1 */                                \
+	F(O, mm_mmap, "mm_struct.mmap") /* to 6.0 */                                              \
+	F(R, vma_start, "vm_area_struct.vm_start")                                                \
+	F(R, vma_end, "vm_area_struct.vm_end")                                                    \
+	F(O, vma_next, "vm_area_struct.vm_next") /* to 6.0 */                                     \
+	F(R, vma_flags, "vm_area_struct.vm_flags")                                                \
+	F(R, vma_file, "vm_area_struct.vm_file")                                                  \
+	F(O, maple_range_pivot, "maple_range_64.pivot")                                           \
+	F(O, maple_range_slot, "maple_range_64.slot")                                             \
+	F(O, maple_arange_pivot, "maple_arange_64.pivot")                                         \
+	F(O, maple_arange_slot, "maple_arange_64.slot")                                           \
+	F(O, maple_node_slot, "maple_node.slot")                                                  \
+	F(R, files_fdt, "files_struct.fdt")                                                       \
+	F(R, fdtable_max_fds, "fdtable.max_fds")                                                  \
+	F(R, fdtable_fd, "fdtable.fd")                                                            \
+	F(R, file_f_inode, "file.f_inode")                                                        \
+	F(R, file_f_path_mnt, "file.f_path.mnt")                                                  \
+	F(R, file_f_path_dentry, "file.f_path.dentry")                                            \
+	F(R, file_f_mode, "file.f_mode")                                                          \
+	F(R, file_f_flags, "file.f_flags")                                                        \
+	F(R, file_f_pos, "file.f_pos")                                                            \
+	F(R, file_private_data, "file.private_data")                                              \
+	F(O, file_f_ref, "file.f_ref") /* from 6.13, 90ee6ed776c0 */                              \
+	F(O, file_f_count, "file.f_count") /* to 6.12 */                                          \
+	F(R, inode_i_mode, "inode.i_mode")                                                        \
+	F(R, inode_i_uid, "inode.i_uid")                                                          \
+	F(R, inode_i_gid, "inode.i_gid")                                                          \
+	F(R, inode_i_sb, "inode.i_sb")                                                            \
+	F(R, inode_i_ino, "inode.i_ino")                                                          \
+	F(R, inode_i_nlink, "inode.i_nlink")                                                      \
+	F(R, inode_i_rdev, "inode.i_rdev")                                                        \
+	F(R, inode_i_size, "inode.i_size")                                                        \
+	F(R, inode_i_generation, "inode.i_generation")                                            \
+	F(R, inode_i_dentry, "inode.i_dentry.first")                                              \
+	F(R, inode_i_link, "inode.i_link")                                                        \
+	F(R, inode_i_mapping, "inode.i_mapping")                                                  \
+	F(R, inode_i_private, "inode.i_private")                                                  \
+	F(O, mapping_head, "address_space.i_pages.xa_head")                                       \
+	F(R, super_block_s_dev, "super_block.s_dev")                                              \
+	F(R, super_block_s_type, "super_block.s_type")                                            \
+	F(R, file_system_type_name, "file_system_type.name")                                      \
+	F(R, dentry_d_flags, "dentry.d_flags")                                                    \
+	F(R, dentry_d_hash_next, "dentry.d_hash.next")                                            \
+	F(R, dentry_d_hash_pprev, "dentry.d_hash.pprev")                                          \
+	F(R, dentry_d_parent, "dentry.d_parent")                                                  \
+	F(R, dentry_name_hash, "dentry.d_name.hash")                                              \
+	F(R, dentry_name_length, "dentry.d_name.len")                                             \
+	F(R, dentry_name, "dentry.d_name.name")                                                   \
+	F(R, dentry_short_name, "dentry.d_shortname|dentry.d_iname") /* renamed in 6.14 */        \
+	F(R, dentry_d_inode, "dentry.d_inode")                                                    \
+	F(R, dentry_d_op, "dentry.d_op")                                                          \
+	F(R, dentry_d_sb, "dentry.d_sb")                                                          \
+	F(R, dentry_d_alias, "dentry.d_alias|dentry.d_u.d_alias") /* d_u lost its name in 7.x */  \
+	F(O, dentry_d_children, "dentry.d_children") /* from 6.8, da549bdd15c2 */                 \
+	F(O, dentry_d_sib, "dentry.d_sib") /* likewise */                                         \
+	F(O, dentry_d_subdirs, "dentry.d_subdirs") /* to 6.7 */                                   \
+	F(O, dentry_d_child, "dentry.d_child") /* likewise */                                     \
+	F(R, dentry_operations_d_dname, "dentry_operations.d_dname")                              \
+	F(R, mount_mnt, "mount.mnt")                                                              \
+	F(R, mount_root, "mount.mnt.mnt_root")                                                    \
+	F(R, mount_parent, "mount.mnt_parent")                                                    \
+	F(R, mount_mountpoint, "mount.mnt_mountpoint")                                            \
+	F(R, mount_mounts, "mount.mnt_mounts.next")                                               \
+	F(R, mount_child, "mount.mnt_child.next")                                                 \
+	F(O, ns_common_ops, "ns_common.ops")                                                      \
+	F(O, proc_ns_operations_name, "proc_ns_operations.name")                                  \
+	F(R, socket_alloc_socket, "socket_alloc.socket")                                          \
+	F(R, socket_alloc_inode, "socket_alloc.vfs_inode")                                        \
+	F(R, socket_sk, "socket.sk")                                                              \
+	F(R, sock_family, "sock.__sk_common.skc_family")                                          \
+	F(R, sock_state, "sock.__sk_common.skc_state")                                            \
+	F(O, sock_net, "sock.__sk_common.skc_net.net") /* CONFIG_NET_NS */                        \
+	F(R, sock_type, "sock.sk_type") /* bit field before 5.6 */                                \
+	F(R, sock_protocol, "sock.sk_protocol") /* likewise */                                    \
+	F(R, sock_socket, "sock.sk_socket")                                                       \
+	F(R, sock_daddr, "sock.__sk_common.skc_daddr")                                            \
+	F(R, sock_rcv_saddr, "sock.__sk_common.skc_rcv_saddr")                                    \
+	F(R, sock_dport, "sock.__sk_common.skc_dport")                                            \
+	F(R, sock_num, "sock.__sk_common.skc_num")                                                \
+	F(O, sock_v6_daddr, "sock.__sk_common.skc_v6_daddr") /* CONFIG_IPV6 */                    \
+	F(O, sock_v6_rcv_saddr, "sock.__sk_common.skc_v6_rcv_saddr") /* likewise */               \
+	F(O, unix_addr, "unix_sock.addr") /* absent if af_unix is a module */                     \
+	F(O, unix_dentry, "unix_sock.path.dentry") /* likewise */                                 \
+	F(O, unix_peer, "unix_sock.peer") /* likewise */                                          \
+	F(O, unix_address_len, "unix_address.len") /* likewise */                                 \
+	F(O, unix_address_name, "unix_address.name") /* likewise */
 
 #define PROFILE_SYMBOL_ENUM(need, identifier, names) SYMBOL_##identifier,
 enum profile_symbol_id { PROFILE_SYMBOL_TABLE(PROFILE_SYMBOL_ENUM) PROFILE_SYMBOLS };
