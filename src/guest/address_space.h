@@ -34,7 +34,21 @@ struct guest_address_space {
 enum guest_result guest_translate(const struct guest_address_space *space, uint64_t address,
 				  uint64_t *gpa);
 
-/** Copies `length` bytes at the virtual address; may cross pages. */
+/**
+ * As guest_translate(), and tells how far the answer holds: *extent is the size of the (naturally
+ * aligned) page that was found or, on GUEST_NOT_PRESENT, of the range that the missing entry spans.
+ */
+enum guest_result guest_walk(const struct guest_address_space *space, uint64_t address,
+			     uint64_t *gpa, uint64_t *extent);
+
+/** vm_memory_read() with a result of this module's kind. */
+enum guest_result guest_read_physical(const struct vm_memory *memory, uint64_t gpa, void *buffer,
+				      size_t length);
+
+/**
+ * Copies `length` bytes at the virtual address; may cross pages. A range that would wrap around
+ * the end of the address space is GUEST_BAD_POINTER.
+ */
 enum guest_result guest_read_virtual(const struct guest_address_space *space, uint64_t address,
 				     void *buffer, size_t length);
 

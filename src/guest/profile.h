@@ -41,7 +41,7 @@ struct kernel_profile {
 	char release[PROFILE_RELEASE_MAXIMUM]; // as uname -r
 	uint8_t build_id[PROFILE_BUILD_ID_MAXIMUM];
 	uint8_t build_id_length;
-	uint64_t content_hash[2]; // keyed hash of all that the profile was derived from
+	uint64_t content_hash[2]; // keyed hash of all that the profile was derived from; no cache: 0
 
 	struct profile_symbol symbols[PROFILE_SYMBOLS];
 	struct profile_field fields[PROFILE_FIELDS];
@@ -55,7 +55,7 @@ struct kernel_profile {
 /** What the vCPU knows about its guest's kernel. */
 struct profile_anchor {
 	uint64_t lstar;	 // MSR_LSTAR: entry_SYSCALL_64
-	uint64_t cr3;	 // any CR3 that maps the kernel's image (under PTI the kernel's half)
+	uint64_t cr3;	 // any CR3 while this kernel runs; under PTI the user's half will do, too
 	uint64_t cr4;
 };
 
@@ -69,6 +69,7 @@ struct guest_kernel {
 	struct guest_address_space space; // of init_mm (init_top_pgt)
 	uint64_t text;			  // address of _text in this boot
 	uint64_t text_physical;		  // and its GPA
+	uint64_t image_size;		  // bytes from _text to the end of the kernel's image
 	uint64_t direct_map;		  // page_offset_base: address of GPA 0 in the direct map
 	uint64_t direct_map_size;	  // bytes of direct map that RAM can fill
 };
@@ -90,6 +91,13 @@ bool guest_kernel_init(struct guest_kernel *kernel, const struct vm_memory *memo
 		       const char *cache_directory, profile_progress progress, void *context,
 		       bool *from_cache, struct error *error);
 void guest_kernel_deinit(struct guest_kernel *kernel);
+
+/**
+ * Loads now what guest_kernel_init() otherwise loads when it meets a kernel that the cache does not
+ * know: nijimi-profile.so, with libbpf and Zydis, from the directory of the calling object or from
+ * NIJIMI_LIBRARY_DIR. For before a sandbox forbids it. Fails with ERROR_NOT_FOUND.
+ */
+bool guest_profile_preload(struct error *error);
 
 /** The address of a symbol in this boot; 0 if the profile lacks it. */
 static inline uint64_t guest_symbol(const struct guest_kernel *kernel, enum profile_symbol_id id)
