@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef NIJIMI_DAEMON_DESCRIPTION_H
+#define NIJIMI_DAEMON_DESCRIPTION_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "wire/wire.h"
+
+/**
+ * What an object was like at some moment. It never changes: an object that is described anew gets
+ * another one, and an edge keeps those of its own time (a process's name before execve, a file's
+ * path before rename). Counted references.
+ */
+struct description {
+	uint32_t references;
+	uint32_t size;		   // bytes in memory
+	uint64_t object;	   // id of the object in the store
+	struct wire_object fields; // its strings point to `text`
+	char text[];
+};
+
+/** A copy of `fields` with one reference, or NULL (no memory). */
+struct description *description_create(const struct wire_object *fields, uint64_t object);
+
+/** As above; what `fields` leaves blank is taken from `older` (may be NULL). */
+struct description *description_merge(const struct wire_object *fields,
+				      const struct description *older, uint64_t object);
+
+static inline struct description *description_hold(struct description *description)
+{
+	description->references++;
+	return description;
+}
+
+/** Gives a reference back (NULL: none); returns the bytes of memory that this freed. */
+size_t description_release(struct description *description);
+
+#endif

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef NIJIMI_DAEMON_MAP_H
+#define NIJIMI_DAEMON_MAP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/**
+ * Numbers to pointers: open addressing, linear probing. All zero is an empty map. The hash is
+ * keyed, because the numbers come from a peer that may wish them to collide.
+ */
+struct map {
+	struct map_slot *slots;
+	uint64_t key;
+	size_t capacity; // 0 or a power of two
+	size_t count;
+};
+
+void map_deinit(struct map *map);
+
+/** The value, or NULL. */
+void *map_get(const struct map *map, uint64_t key);
+
+/** Sets or replaces a value other than NULL; false: no memory. */
+bool map_set(struct map *map, uint64_t key, void *value);
+
+void map_remove(struct map *map, uint64_t key);
+
+#endif

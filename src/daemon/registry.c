@@ -1,0 +1,692 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "daemon/registry.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/text.h"
+#include "daemon/uuid.h"
+
+const struct registry_limits registry_default_limits = {
+	.vms = 4096,
+	.vms_per_agent = 64,
+	.store = {.edges = 1000000, .ended = 1000000, .bytes = 512ull << 20},
+};
+
+struct registry {
+	struct registry_limits limits;
+	struct registry_agent *agents;
+	struct registry_vm **vms; // in the order in which they came
+	size_t vms_count;
+	uint64_t changes;
+	registry_notice notice;
+	void *notice_context;
+};
+
+struct registry *registry_create(const struct registry_limits *limits)
+{
+	cleanup_free struct registry *registry = calloc(1, sizeof(*registry));
+	if (!registry)
+		return NULL;
+	registry->limits = *limits;
+	registry->vms = calloc(limits->vms, sizeof(struct registry_vm *));
+	return registry->vms ? take_pointer(registry) : NULL;
+}
+
+void registry_set_notice(struct registry *registry, registry_notice notice, void *context)
+{
+	registry->notice = notice;
+	registry->notice_context = context;
+}
+
+static void notify(struct registry *registry, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+static void notify(struct registry *registry, const char *format, ...)
+{
+	char line[1024], safe[TEXT_ESCAPED_SIZE(sizeof(line))];
+	if (!registry->notice)
+		return;
+	va_list arguments;
+	va_start(arguments, format);
+	vsnprintf(line, sizeof(line), format, arguments);
+	va_end(arguments);
+	registry->notice(registry->notice_context, text_escape(line, safe, sizeof(safe)));
+}
+
+uint64_t registry_changes(const struct registry *registry)
+{
+	return registry->changes;
+}
+
+size_t registry_vms(const struct registry *registry, struct registry_vm *const **vms)
+{
+	*vms = registry->vms;
+	return registry->vms_count;
+}
+
+struct registry_agent *registry_agents(const struct registry *registry)
+{
+	return registry->agents;
+}
+
+// States -------------------------------------------------------------------------------------
+
+enum registry_vm_state registry_vm_state(const struct registry_vm *vm)
+{
+	if (vm->gone)
+		return REGISTRY_GONE;
+	if (!vm->agent->connected)
+		return REGISTRY_LOST;
+	switch (vm->agent_state) {
+	case WIRE_VM_ARMING:
+		return REGISTRY_ARMING;
+	case WIRE_VM_ARMED:
+		return REGISTRY_ARMED;
+	case WIRE_VM_UNTRACED:
+		return REGISTRY_UNTRACED;
+	default:
+		return REGISTRY_WAITING;
+	}
+}
+
+const char *registry_state_name(enum registry_vm_state state)
+{
+	static const char *const names[] = {
+		[REGISTRY_WAITING] = "waiting", [REGISTRY_ARMING] = "arming",
+		[REGISTRY_ARMED] = "armed",	[REGISTRY_UNTRACED] = "untraced",
+		[REGISTRY_LOST] = "lost",	[REGISTRY_GONE] = "gone",
+	};
+	return names[state];
+}
+
+// As far as we know: a broken connection alone does not stop a VM.
+static bool is_running(const struct registry_vm *vm)
+{
+	return !vm->gone && !vm->agent->process_ended;
+}
+
+bool registry_uuid_conflict(const struct registry *registry, const struct registry_vm *vm)
+{
+	if (!vm->has_uuid || !is_running(vm))
+		return false;
+	for (size_t i = 0; i < registry->vms_count; i++) {
+		const struct registry_vm *other = registry->vms[i];
+		if (other != vm && other->has_uuid && is_running(other) &&
+		    memcmp(other->uuid, vm->uuid, sizeof(vm->uuid)) == 0)
+			return true;
+	}
+	return false;
+}
+
+// Names --------------------------------------------------------------------------------------
+
+static struct registry_vm *vm_by_name(const struct registry *registry, const char *name)
+{
+	for (size_t i = 0; i < registry->vms_count; i++)
+		if (strcmp(registry->vms[i]->name, name) == 0)
+			return registry->vms[i];
+	return NULL;
+}
+
+// The name with the lowest number behind it that nobody has.
+static void numbered_name(const struct registry *registry, const char *name, char mark,
+			  unsigned int first, char numbered[REGISTRY_NAME_SIZE])
+{
+	for (unsigned int number = first;; number++) {
+		snprintf(numbered, REGISTRY_NAME_SIZE, "%.*s%c%u", 4 * WIRE_NAME_MAXIMUM, name,
+			 mark, number);
+		if (!vm_by_name(registry, numbered))
+			return;
+	}
+}
+
+// A VM that is over gives its name to one that comes, and is called NAME~1 then.
+static void name_vm(struct registry *registry, struct registry_vm *vm)
+{
+	char wanted[REGISTRY_NAME_SIZE];
+	snprintf(wanted, sizeof(wanted), "%.*s", 4 * WIRE_NAME_MAXIMUM, vm->agent->name);
+	struct registry_vm *holder = vm_by_name(registry, wanted);
+	if (!holder) {
+		strcpy(vm->name, wanted);
+	} else if (is_running(holder)) {
+		numbered_name(registry, wanted, '-', 2, vm->name);
+	} else {
+		numbered_name(registry, wanted, '~', 1, holder->name);
+		strcpy(vm->name, wanted);
+	}
+}
+
+enum { CANDIDATES_SHOWN = 4 };
+
+static struct registry_vm *ambiguous(const char *text, const char *what,
+				     struct registry_vm *const candidates[], size_t count,
+				     struct error *error)
+{
+	error_set(error, ERROR_INVALID,
+		  "%zu running VMs %s %.40s; say which one by its name:", count, what, text);
+	for (size_t i = 0; error && i < count && i < CANDIDATES_SHOWN; i++) {
+		size_t used = strlen(error->message);
+		snprintf(error->message + used, sizeof(error->message) - used, "%s %.80s",
+			 i ? "," : "", candidates[i]->name);
+	}
+	return NULL;
+}
+
+static struct registry_vm *vm_by_uuid(const struct registry *registry, const char *prefix,
+				      struct error *error)
+{
+	struct registry_vm *running[CANDIDATES_SHOWN], *last = NULL;
+	size_t count = 0;
+	for (size_t i = 0; i < registry->vms_count; i++) {
+		struct registry_vm *vm = registry->vms[i];
+		if (!vm->has_uuid || !uuid_has_prefix(vm->uuid, prefix))
+			continue;
+		last = vm;
+		if (is_running(vm) && count++ < CANDIDATES_SHOWN)
+			running[count - 1] = vm;
+	}
+	if (count > 1)
+		return ambiguous(prefix,
+				 registry_uuid_conflict(registry, running[0])
+					 ? "claim the UUID"
+					 : "have a UUID that begins with",
+				 running, count, error);
+	if (count == 1)
+		return running[0];
+	if (!last)
+		error_set(error, ERROR_NOT_FOUND,
+			  "no VM with the UUID %.40s is known (`nijimi vms` lists them)", prefix);
+	return last;
+}
+
+struct registry_vm *registry_find_vm(const struct registry *registry, const char *text,
+				     struct error *error)
+{
+	bool whole, uuid = uuid_is_prefix(text, &whole);
+	if (uuid && whole) // before names: a VM may call itself by another's UUID
+		return vm_by_uuid(registry, text, error);
+	struct registry_vm *vm = vm_by_name(registry, text);
+	if (vm)
+		return vm;
+	if (uuid)
+		return vm_by_uuid(registry, text, error);
+	char safe[TEXT_ESCAPED_SIZE(64)];
+	error_set(error, ERROR_NOT_FOUND, "no VM '%s' is known (`nijimi vms` lists them)",
+		  text_escape(text, safe, sizeof(safe)));
+	return NULL;
+}
+
+// VMs come and go ----------------------------------------------------------------------------
+
+static void free_vm(struct registry_vm *vm)
+{
+	store_destroy(vm->store);
+	free(vm);
+}
+
+static void remove_pointer(struct registry_vm **list, size_t *count, const struct registry_vm *vm)
+{
+	size_t kept = 0;
+	for (size_t i = 0; i < *count; i++)
+		if (list[i] != vm)
+			list[kept++] = list[i];
+	*count = kept;
+}
+
+static void free_agent(struct registry_agent *agent)
+{
+	free(agent->program);
+	free(agent->name);
+	free(agent->run);
+	free(agent->vms);
+	free(agent);
+}
+
+// An agent of which nothing is listed and that is not connected is of no more use.
+static void forget_agent_if_idle(struct registry *registry, struct registry_agent *agent)
+{
+	if (agent->connected || agent->vms_count > 0)
+		return;
+	for (struct registry_agent **link = &registry->agents; *link; link = &(*link)->next) {
+		if (*link == agent) {
+			*link = agent->next;
+			break;
+		}
+	}
+	free_agent(agent);
+}
+
+static void forget_vm(struct registry *registry, struct registry_vm *vm)
+{
+	struct registry_agent *agent = vm->agent;
+	remove_pointer(registry->vms, &registry->vms_count, vm);
+	remove_pointer(agent->vms, &agent->vms_count, vm);
+	free_vm(vm);
+	forget_agent_if_idle(registry, agent);
+	registry->changes++;
+}
+
+// The one that has been over for the longest time; NULL: all may still be running.
+static struct registry_vm *oldest_over(struct registry_vm *const *vms, size_t count)
+{
+	struct registry_vm *oldest = NULL;
+	for (size_t i = 0; i < count; i++) {
+		if (is_running(vms[i]))
+			continue;
+		if (!oldest || vms[i]->state_time < oldest->state_time)
+			oldest = vms[i];
+	}
+	return oldest;
+}
+
+static bool make_room(struct registry *registry, const struct registry_agent *agent)
+{
+	struct registry_vm *over;
+	if (agent->vms_count >= registry->limits.vms_per_agent) {
+		over = oldest_over(agent->vms, agent->vms_count);
+		if (!over)
+			return false;
+		forget_vm(registry, over);
+	}
+	if (registry->vms_count >= registry->limits.vms) {
+		over = oldest_over(registry->vms, registry->vms_count);
+		if (!over)
+			return false;
+		forget_vm(registry, over);
+	}
+	return true;
+}
+
+static struct registry_vm *find_running(const struct registry_agent *agent, uint16_t number)
+{
+	for (size_t i = agent->vms_count; i > 0; i--)
+		if (agent->vms[i - 1]->number == number && !agent->vms[i - 1]->gone)
+			return agent->vms[i - 1];
+	return NULL;
+}
+
+// NULL: there is no room for one more.
+static struct registry_vm *find_or_add_vm(struct registry *registry, struct registry_agent *agent,
+					  uint16_t number, uint64_t now)
+{
+	struct registry_vm *vm = find_running(agent, number);
+	if (vm)
+		return vm;
+	if (!make_room(registry, agent))
+		return NULL;
+	vm = calloc(1, sizeof(*vm));
+	if (!vm)
+		return NULL;
+	vm->store = store_create(&registry->limits.store);
+	if (!vm->store) {
+		free(vm);
+		return NULL;
+	}
+	vm->agent = agent;
+	vm->number = number;
+	vm->agent_state = WIRE_VM_WAITING;
+	vm->first_time = vm->state_time = now;
+	name_vm(registry, vm);
+	registry->vms[registry->vms_count++] = vm;
+	agent->vms[agent->vms_count++] = vm;
+	registry->changes++;
+	if (agent->restarting && agent->left_out)
+		store_add_gap(vm->store, "history lost", "before the daemon knew this VM",
+			      agent->left_out, now);
+	return vm;
+}
+
+static void end_vm(struct registry *registry, struct registry_vm *vm, uint64_t time)
+{
+	// Files outlive the VM; what runs in it does not.
+	store_end_kinds(vm->store, 1u << WIRE_PROCESS | 1u << WIRE_SOCKET | 1u << WIRE_ENDPOINT,
+			time);
+	vm->gone = true;
+	vm->state_time = time;
+	registry->changes++;
+	notify(registry, "%s: gone", vm->name);
+}
+
+// Agents -------------------------------------------------------------------------------------
+
+struct registry_agent *registry_find_agent(struct registry *registry, const uint8_t instance[16])
+{
+	for (struct registry_agent *agent = registry->agents; agent; agent = agent->next)
+		if (memcmp(agent->instance, instance, sizeof(agent->instance)) == 0)
+			return agent;
+	return NULL;
+}
+
+static char *copy_safely(const char *text)
+{
+	size_t size = TEXT_ESCAPED_SIZE(strlen(text));
+	char *copy = malloc(size);
+	return copy ? text_escape(text, copy, size) : NULL;
+}
+
+static struct registry_agent *add_agent(struct registry *registry, const struct wire_hello *hello,
+					pid_t pid, uid_t uid)
+{
+	struct registry_agent *agent = calloc(1, sizeof(*agent));
+	if (!agent)
+		return NULL;
+	char name[32];
+	snprintf(name, sizeof(name), "pid-%d", (int)pid);
+	memcpy(agent->instance, hello->instance, sizeof(agent->instance));
+	agent->pid = pid;
+	agent->uid = uid;
+	agent->program = strdup(hello->program);
+	agent->run = strdup(hello->run);
+	agent->name = copy_safely(*hello->name ? hello->name : name);
+	agent->vms = calloc(registry->limits.vms_per_agent, sizeof(struct registry_vm *));
+	if (!agent->program || !agent->run || !agent->name || !agent->vms) {
+		free_agent(agent);
+		return NULL;
+	}
+	agent->next = registry->agents;
+	registry->agents = agent;
+	return agent;
+}
+
+struct registry_agent *registry_hello(struct registry *registry, const struct wire_hello *hello,
+				      pid_t pid, uid_t uid, uint64_t now, struct error *error)
+{
+	if (hello->version == 0) {
+		error_set(error, ERROR_PROTOCOL, "process %d speaks version 0 of the protocol",
+			  (int)pid);
+		return NULL;
+	}
+	if (hello->pid != (uint32_t)pid) {
+		error_set(error, ERROR_PROTOCOL, "process %d says that it is process %u", (int)pid,
+			  hello->pid);
+		return NULL;
+	}
+	struct registry_agent *agent = registry_find_agent(registry, hello->instance);
+	if (agent && (agent->pid != pid || agent->process_ended)) {
+		error_set(error, ERROR_PROTOCOL,
+			  "process %d uses the instance number of process %d", (int)pid,
+			  (int)agent->pid);
+		return NULL;
+	}
+	if (!agent)
+		agent = add_agent(registry, hello, pid, uid);
+	if (!agent) {
+		error_set(error, ERROR_MEMORY, "no memory for an agent");
+		return NULL;
+	}
+	agent->connected = true;
+	agent->connected_time = agent->heard_time = now;
+	for (size_t i = 0; i < agent->vms_count; i++)
+		if (!agent->vms[i]->gone)
+			agent->vms[i]->state_time = now;
+	registry->changes++;
+	notify(registry, "%s: the agent of process %d (%s) is connected", agent->name, (int)pid,
+	       agent->program);
+	return agent;
+}
+
+void registry_disconnect(struct registry *registry, struct registry_agent *agent, uint64_t now)
+{
+	if (!agent->connected)
+		return;
+	agent->connected = false;
+	agent->connection = NULL;
+	agent->disconnected_time = now;
+	for (size_t i = 0; i < agent->vms_count; i++) {
+		struct registry_vm *vm = agent->vms[i];
+		if (vm->gone)
+			continue;
+		vm->state_time = now;
+		notify(registry, "%s: lost: the connection to the agent broke", vm->name);
+	}
+	registry->changes++;
+	forget_agent_if_idle(registry, agent);
+}
+
+void registry_process_ended(struct registry *registry, struct registry_agent *agent, uint64_t now)
+{
+	agent->process_ended = true;
+	registry->changes++;
+}
+
+// Messages -----------------------------------------------------------------------------------
+
+struct context {
+	struct registry *registry;
+	struct registry_agent *agent;
+	struct registry_vm *vm;
+	uint64_t now;
+	struct error *error;
+};
+
+static bool apply_restart(struct context *context, const struct wire_message *message)
+{
+	struct registry_agent *agent = context->agent;
+	const struct wire_restart *restart = &message->restart;
+	if (restart->next == 0)
+		return error_set(context->error, ERROR_PROTOCOL, "RESTART before journal frame 0");
+	agent->journal_received = restart->next - 1;
+	agent->restarting = true;
+	agent->left_out = restart->left_out;
+	for (size_t i = 0; i < agent->vms_count; i++) {
+		struct registry_vm *vm = agent->vms[i];
+		if (vm->gone)
+			continue;
+		vm->described = false;
+		store_begin_restart(vm->store);
+		if (restart->left_out)
+			store_add_gap(vm->store, "history lost",
+				      "messages that the agent could not keep for the daemon",
+				      restart->left_out, context->now);
+	}
+	context->registry->changes++;
+	return true;
+}
+
+static bool apply_counters(struct context *context, const struct wire_message *message)
+{
+	return store_set_counters(context->vm->store, &message->counters, context->error);
+}
+
+static void copy_text(char *to, size_t size, const char *from)
+{
+	size_t length = strnlen(from, size - 1);
+	memcpy(to, from, length);
+	to[length] = '\0';
+}
+
+static void notify_state(struct context *context)
+{
+	const struct registry_vm *vm = context->vm;
+	enum registry_vm_state state = registry_vm_state(vm);
+	if (state == REGISTRY_ARMED)
+		notify(context->registry, "%s: armed (%s, %s)", vm->name, vm->kernel, vm->hook);
+	else
+		notify(context->registry, "%s: %s%s%s", vm->name, registry_state_name(state),
+		       *vm->reason ? ": " : "", vm->reason);
+}
+
+static bool apply_vm(struct context *context, const struct wire_message *message)
+{
+	const struct wire_vm *state = &message->vm_state;
+	struct registry_vm *vm = context->vm;
+	if (state->state < WIRE_VM_WAITING || state->state > WIRE_VM_UNTRACED)
+		return error_set(context->error, ERROR_PROTOCOL, "VM %u has the unknown state %u",
+				 message->vm, state->state);
+
+	bool new_uuid = state->has_uuid &&
+			(!vm->has_uuid || memcmp(vm->uuid, state->uuid, sizeof(vm->uuid)) != 0);
+	bool new_state = vm->agent_state != state->state || strcmp(vm->reason, state->reason) != 0;
+	if (vm->agent_state != state->state)
+		vm->state_time = state->time ? state->time : context->now;
+	vm->agent_state = state->state;
+	vm->boot = state->boot;
+	vm->vcpus = state->vcpus;
+	vm->has_uuid = state->has_uuid && uuid_is_set(state->uuid);
+	memcpy(vm->uuid, state->uuid, sizeof(vm->uuid));
+	vm->uuid_nanoseconds = state->uuid_nanoseconds;
+	vm->profile_nanoseconds = state->profile_nanoseconds;
+	vm->profile_cached = state->profile_cached;
+	copy_text(vm->kernel, sizeof(vm->kernel), state->kernel);
+	copy_text(vm->hook, sizeof(vm->hook), state->hook);
+	copy_text(vm->reason, sizeof(vm->reason), state->reason);
+	vm->described = true;
+	context->registry->changes++;
+
+	if (new_state)
+		notify_state(context);
+	if (new_uuid && registry_uuid_conflict(context->registry, vm))
+		notify(context->registry, "%s: another running VM claims the same UUID", vm->name);
+	return true;
+}
+
+static bool apply_vm_gone(struct context *context, const struct wire_message *message)
+{
+	end_vm(context->registry, context->vm,
+	       message->moment.time ? message->moment.time : context->now);
+	return true;
+}
+
+static bool apply_boot(struct context *context, const struct wire_message *message)
+{
+	store_end_kinds(context->vm->store, UINT32_MAX,
+			message->moment.time ? message->moment.time : context->now);
+	context->registry->changes++;
+	return true;
+}
+
+// The agent is sound, the daemon is full: go on, visibly incomplete.
+static void report_full(struct context *context)
+{
+	if (store_add_gap(context->vm->store, "daemon full", context->error->message, 1,
+			  context->now))
+		context->registry->changes++;
+	*context->error = (struct error){0};
+}
+
+static bool apply_object(struct context *context, const struct wire_message *message)
+{
+	if (store_describe(context->vm->store, &message->object, context->error))
+		return true;
+	if (context->error->code != ERROR_LIMIT)
+		return false;
+	report_full(context);
+	return true;
+}
+
+static bool apply_edge(struct context *context, const struct wire_message *message)
+{
+	return store_add_edge(context->vm->store, &message->edge, context->error);
+}
+
+static bool apply_ended(struct context *context, const struct wire_message *message)
+{
+	store_end(context->vm->store, message->ended.number, message->ended.time);
+	return true;
+}
+
+static bool apply_gap(struct context *context, const struct wire_message *message)
+{
+	const struct wire_gap *gap = &message->gap;
+	size_t before, after;
+	store_gaps(context->vm->store, &before);
+	store_set_gap(context->vm->store, gap->kind, gap->detail, gap->count, gap->time);
+	store_gaps(context->vm->store, &after);
+	if (after != before) {
+		context->registry->changes++;
+		notify(context->registry, "%s: gap: %s: %s", context->vm->name, gap->kind,
+		       gap->detail);
+	}
+	return true;
+}
+
+// What is done with each message of an agent; `adds`: a VM that is not known yet comes with it.
+static const struct handler {
+	uint16_t type;
+	bool of_vm;
+	bool adds;
+	bool (*apply)(struct context *context, const struct wire_message *message);
+} handlers[] = {
+	{WIRE_RESTART, false, false, apply_restart},
+	{WIRE_COUNTERS, true, false, apply_counters},
+	{WIRE_VM, true, true, apply_vm},
+	{WIRE_VM_GONE, true, false, apply_vm_gone},
+	{WIRE_BOOT, true, true, apply_boot},
+	{WIRE_OBJECT, true, true, apply_object},
+	{WIRE_EDGE, true, true, apply_edge},
+	{WIRE_ENDED, true, false, apply_ended},
+	{WIRE_GAP, true, true, apply_gap},
+};
+
+static const struct handler *find_handler(uint16_t type)
+{
+	for (size_t i = 0; i < sizeof(handlers) / sizeof(handlers[0]); i++)
+		if (handlers[i].type == type)
+			return &handlers[i];
+	return NULL;
+}
+
+void registry_skip(struct registry_agent *agent, uint16_t type)
+{
+	agent->ignored++;
+	if (type & WIRE_JOURNAL)
+		agent->journal_received++;
+}
+
+bool registry_apply(struct registry *registry, struct registry_agent *agent,
+		    const struct wire_message *message, uint64_t now, struct error *error)
+{
+	struct error own_error = {0};
+	struct context context = {registry, agent, NULL, now, error ? error : &own_error};
+	const struct handler *handler = find_handler(message->type);
+	if (!handler)
+		return error_set(error, ERROR_PROTOCOL, "an agent does not send frames of type %#x",
+				 message->type);
+	agent->heard_time = now;
+	if (handler->of_vm) {
+		context.vm = handler->adds ? find_or_add_vm(registry, agent, message->vm, now)
+					   : find_running(agent, message->vm);
+		if (!context.vm) {
+			registry_skip(agent, message->type);
+			return true;
+		}
+	}
+	if (message->type & WIRE_JOURNAL)
+		agent->journal_received++;
+	return handler->apply(&context, message);
+}
+
+void registry_finish_restart(struct registry *registry, struct registry_agent *agent, uint64_t now)
+{
+	if (!agent->restarting)
+		return;
+	agent->restarting = false;
+	for (size_t i = 0; i < agent->vms_count; i++) {
+		struct registry_vm *vm = agent->vms[i];
+		if (vm->gone)
+			continue;
+		store_finish_restart(vm->store, now);
+		if (!vm->described)
+			end_vm(registry, vm, now);
+	}
+	registry->changes++;
+}
+
+void registry_destroy(struct registry *registry)
+{
+	if (!registry)
+		return;
+	for (size_t i = 0; i < registry->vms_count; i++)
+		free_vm(registry->vms[i]);
+	while (registry->agents) {
+		struct registry_agent *agent = registry->agents;
+		registry->agents = agent->next;
+		free_agent(agent);
+	}
+	free(registry->vms);
+	free(registry);
+}

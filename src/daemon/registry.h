@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef NIJIMI_DAEMON_REGISTRY_H
+#define NIJIMI_DAEMON_REGISTRY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+#include "daemon/store.h"
+#include "wire/wire.h"
+
+/**
+ * The monitored-VM table: which agents there are, which VMs each of them watches, and what each VM
+ * is called. Applies the messages of agents; does no input or output and reads no clock: the times
+ * that are passed in are CLOCK_REALTIME in ns.
+ *
+ * An agent can change its own VMs only; the registry finds them through the agent, never by a name
+ * or UUID that the agent states.
+ */
+struct registry;
+
+struct registry_limits {
+	size_t vms;	      // listed at once; the oldest that are over make room
+	size_t vms_per_agent; // likewise
+	struct store_limits store;
+};
+
+extern const struct registry_limits registry_default_limits;
+
+enum { REGISTRY_NAME_SIZE = 4 * WIRE_NAME_MAXIMUM + 16 };
+
+enum registry_vm_state {
+	REGISTRY_WAITING,
+	REGISTRY_ARMING,
+	REGISTRY_ARMED,
+	REGISTRY_UNTRACED,
+	REGISTRY_LOST, // the agent's connection broke
+	REGISTRY_GONE, // the VM has ended
+};
+
+/** One run of a VMM process, over all its connections. */
+struct registry_agent {
+	uint8_t instance[16];
+	pid_t pid;
+	uint64_t process_start; // see process.h
+	uid_t uid;
+	char *program;
+	char *name; // safe text
+	char *run;
+	bool connected;
+	bool process_ended;
+	bool restarting;	    // between RESTART and the end of the new description
+	uint64_t left_out;	    // frames, as RESTART said
+	uint64_t journal_received;  // frames
+	uint64_t ignored;	    // frames that could not be applied
+	uint64_t connected_time;    // of the newest connection
+	uint64_t disconnected_time; // 0: never
+	uint64_t heard_time;	    // when the newest frame came
+	uint64_t synced_time;	    // when it last said that all had been sent; 0: never
+	struct registry_vm **vms;   // oldest first
+	size_t vms_count;
+	void *connection; // the server's
+	struct registry_agent *next;
+};
+
+struct registry_vm {
+	char name[REGISTRY_NAME_SIZE]; // safe text; unique
+	struct registry_agent *agent;
+	uint16_t number; // the agent's
+	struct store *store;
+	bool gone;
+	bool described;	      // since RESTART
+	uint32_t agent_state; // enum wire_vm_state
+	uint32_t boot, vcpus;
+	bool has_uuid;
+	uint8_t uuid[16];
+	uint64_t uuid_nanoseconds, profile_nanoseconds;
+	bool profile_cached;
+	char kernel[WIRE_NAME_MAXIMUM + 2];
+	char hook[WIRE_NAME_MAXIMUM + 1];
+	char reason[WIRE_TEXT_MAXIMUM + 1];
+	uint64_t first_time; // when the daemon first heard of it
+	uint64_t state_time; // when it got into its state
+};
+
+struct registry *registry_create(const struct registry_limits *limits);
+void registry_destroy(struct registry *registry);
+
+/** Told of what an operator would want in a log: one line, safe text. */
+typedef void (*registry_notice)(void *context, const char *line);
+void registry_set_notice(struct registry *registry, registry_notice notice, void *context);
+
+/**
+ * An agent has said HELLO on a connection whose other end is process `pid` of `uid`. Returns the
+ * agent, which is a known one if only its connection is new (if that is still connected, the caller
+ * closes the older connection first and says so with registry_disconnect()). NULL: ERROR_PROTOCOL
+ * (not the process that it says, version), ERROR_MEMORY.
+ */
+struct registry_agent *registry_hello(struct registry *registry, const struct wire_hello *hello,
+				      pid_t pid, uid_t uid, uint64_t now, struct error *error);
+
+/** The agent that HELLO would name, if it is known. */
+struct registry_agent *registry_find_agent(struct registry *registry, const uint8_t instance[16]);
+
+/** Its connection is closed. An agent that has no VM is forgotten: the pointer may dangle then. */
+void registry_disconnect(struct registry *registry, struct registry_agent *agent, uint64_t now);
+
+/** The agent's process has ended (after or before its connection was closed). */
+void registry_process_ended(struct registry *registry, struct registry_agent *agent, uint64_t now);
+
+/**
+ * Applies a message other than HELLO and SYNCED. NULL stands for a frame of an unknown type, of
+ * which `type` is counted. Fails with ERROR_PROTOCOL or ERROR_MEMORY: close the connection.
+ */
+bool registry_apply(struct registry *registry, struct registry_agent *agent,
+		    const struct wire_message *message, uint64_t now, struct error *error);
+
+/** A frame of a type that is not known has come: it counts if it belongs to the journal. */
+void registry_skip(struct registry_agent *agent, uint16_t type);
+
+/** All that lives has been described anew since RESTART: what has not is over. */
+void registry_finish_restart(struct registry *registry, struct registry_agent *agent, uint64_t now);
+
+/** Counts what changes in the table itself (VMs, states, new kinds of gap), not in what they hold.
+ */
+uint64_t registry_changes(const struct registry *registry);
+
+size_t registry_vms(const struct registry *registry, struct registry_vm *const **vms);
+struct registry_agent *registry_agents(const struct registry *registry); // a list
+
+enum registry_vm_state registry_vm_state(const struct registry_vm *vm);
+const char *registry_state_name(enum registry_vm_state state);
+
+/** Whether another VM claims the same UUID while both are running. */
+bool registry_uuid_conflict(const struct registry *registry, const struct registry_vm *vm);
+
+/**
+ * The VM of this UUID, name, or beginning of a UUID. Of several that had the same UUID one after
+ * the other: the running one, else the last. Fails with ERROR_NOT_FOUND, or ERROR_INVALID when it
+ * could be one of several, saying which.
+ */
+struct registry_vm *registry_find_vm(const struct registry *registry, const char *text,
+				     struct error *error);
+
+#endif

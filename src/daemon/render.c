@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "daemon/render.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "base/text.h"
+#include "daemon/labels.h"
+#include "daemon/uuid.h"
+
+static struct json_object *safe_string(const char *text)
+{
+	char escaped[TEXT_ESCAPED_SIZE(WIRE_PATH_MAXIMUM)];
+	return json_object_new_string(text_escape(text, escaped, sizeof(escaped)));
+}
+
+void render_text(struct json_object *object, const char *key, const char *text)
+{
+	json_object_object_add(object, key, safe_string(text));
+}
+
+// What is empty is not known, or there is none.
+static void render_text_or_null(struct json_object *object, const char *key, const char *text)
+{
+	json_object_object_add(object, key, *text ? safe_string(text) : NULL);
+}
+
+static void render_number(struct json_object *object, const char *key, uint64_t number)
+{
+	json_object_object_add(object, key, json_object_new_uint64(number));
+}
+
+static void render_boolean(struct json_object *object, const char *key, bool value)
+{
+	json_object_object_add(object, key, json_object_new_boolean(value));
+}
+
+void render_time(struct json_object *object, const char *key, uint64_t time)
+{
+	char text[64];
+	struct tm parts;
+	time_t seconds = (time_t)(time / 1000000000);
+	if (time == 0 || !gmtime_r(&seconds, &parts)) {
+		json_object_object_add(object, key, NULL);
+		return;
+	}
+	size_t length = strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &parts);
+	snprintf(text + length, sizeof(text) - length, ".%09uZ", (unsigned int)(time % 1000000000));
+	json_object_object_add(object, key, json_object_new_string(text));
+}
+
+static void render_labels(struct json_object *object, uint64_t labels)
+{
+	struct json_object *names = json_object_new_array();
+	char storage[LABEL_NAME_SIZE];
+	for (unsigned int bit = 0; bit < LABELS; bit++)
+		if (labels >> bit & 1)
+			json_object_array_add(names,
+					      json_object_new_string(label_name(bit, storage)));
+	json_object_object_add(object, "labels", names);
+}
+
+// VMs and agents -----------------------------------------------------------------------------
+
+static void render_reason(struct json_object *object, const struct registry_vm *vm)
+{
+	char lost[80];
+	const char *reason = vm->reason;
+	if (registry_vm_state(vm) == REGISTRY_LOST) {
+		snprintf(lost, sizeof(lost),
+			 vm->agent->process_ended ? "process %d ended without a farewell"
+						  : "the connection to process %d broke",
+			 (int)vm->agent->pid);
+		reason = lost;
+	}
+	render_text_or_null(object, "reason", reason);
+}
+
+struct json_object *render_vm(const struct registry *registry, const struct registry_vm *vm)
+{
+	struct json_object *object = json_object_new_object();
+	const struct registry_agent *agent = vm->agent;
+	const struct store_totals *totals = store_totals(vm->store);
+	char uuid[UUID_TEXT_SIZE];
+	size_t gaps;
+	store_gaps(vm->store, &gaps);
+
+	json_object_object_add(object, "name", json_object_new_string(vm->name));
+	render_text_or_null(object, "uuid", vm->has_uuid ? uuid_format(vm->uuid, uuid) : "");
+	render_boolean(object, "uuid_conflict", registry_uuid_conflict(registry, vm));
+	render_text_or_null(object, "kernel", vm->kernel);
+	render_text_or_null(object, "hook", vm->hook);
+	render_text(object, "state", registry_state_name(registry_vm_state(vm)));
+	render_reason(object, vm);
+	render_time(object, "since", vm->state_time);
+	render_number(object, "boot", vm->boot);
+	render_number(object, "vcpus", vm->vcpus);
+	render_number(object, "uuid_ns", vm->uuid_nanoseconds);
+	render_number(object, "profile_ns", vm->profile_nanoseconds);
+	render_boolean(object, "profile_cached", vm->profile_cached);
+	render_number(object, "pid", (uint64_t)agent->pid);
+	render_number(object, "uid", agent->uid);
+	render_text(object, "program", agent->program);
+	render_text_or_null(object, "run", agent->run);
+	render_boolean(object, "connected", agent->connected);
+	render_time(object, "first_seen", vm->first_time);
+	render_time(object, "last_seen", agent->heard_time);
+	render_number(object, "managed_files", totals->managed[WIRE_FILE]);
+	render_number(object, "managed_processes", totals->managed[WIRE_PROCESS]);
+	render_number(object, "managed_sockets", totals->managed[WIRE_SOCKET]);
+	render_number(object, "ever_managed_files", totals->ever_managed[WIRE_FILE]);
+	render_number(object, "ever_managed_processes", totals->ever_managed[WIRE_PROCESS]);
+	render_number(object, "ever_managed_sockets", totals->ever_managed[WIRE_SOCKET]);
+	render_number(object, "edge_count", totals->edges + totals->edges_dropped);
+	render_number(object, "gap_kinds", gaps);
+	return object;
+}
+
+struct json_object *render_agent(const struct registry_agent *agent)
+{
+	struct json_object *object = json_object_new_object();
+	struct json_object *names = json_object_new_array();
+	for (size_t i = 0; i < agent->vms_count; i++)
+		json_object_array_add(names, json_object_new_string(agent->vms[i]->name));
+	render_number(object, "pid", (uint64_t)agent->pid);
+	render_number(object, "uid", agent->uid);
+	render_text(object, "program", agent->program);
+	render_text_or_null(object, "run", agent->run);
+	render_boolean(object, "connected", agent->connected);
+	render_boolean(object, "process_ended", agent->process_ended);
+	render_time(object, "connected_since", agent->connected ? agent->connected_time : 0);
+	render_time(object, "last_seen", agent->heard_time);
+	render_number(object, "journal_received", agent->journal_received);
+	render_number(object, "ignored", agent->ignored);
+	json_object_object_add(object, "vms", names);
+	return object;
+}
+
+// Objects and edges --------------------------------------------------------------------------
+
+static void render_device(struct json_object *object, const struct wire_object *fields)
+{
+	char device[32];
+	snprintf(device, sizeof(device), "%u:%u", fields->device >> 20, fields->device & 0xfffff);
+	json_object_object_add(object, "device", json_object_new_string(device));
+	render_number(object, "inode", fields->inode);
+}
+
+static void render_named(struct json_object *object, const char *key, const char *prefix,
+			 const char *const *names, size_t count, unsigned int number)
+{
+	char text[32];
+	if (number < count && names[number]) {
+		json_object_object_add(object, key, json_object_new_string(names[number]));
+	} else {
+		snprintf(text, sizeof(text), "%s-%u", prefix, number);
+		json_object_object_add(object, key, json_object_new_string(text));
+	}
+}
+
+static void render_socket(struct json_object *object, const struct wire_object *fields)
+{
+	static const char *const families[] = {
+		[AF_UNIX] = "unix",	  [AF_INET] = "inet",	  [AF_INET6] = "inet6",
+		[AF_NETLINK] = "netlink", [AF_PACKET] = "packet", [AF_VSOCK] = "vsock",
+	};
+	static const char *const types[] = {
+		[SOCK_STREAM] = "stream",
+		[SOCK_DGRAM] = "dgram",
+		[SOCK_RAW] = "raw",
+		[SOCK_SEQPACKET] = "seqpacket",
+	};
+	// An unnamed UNIX socket is known by whom it talks to.
+	bool by_peer = fields->family == AF_UNIX && !*fields->address;
+	render_named(object, "family", "family", families, sizeof(families) / sizeof(families[0]),
+		     fields->family);
+	render_named(object, "type", "type", types, sizeof(types) / sizeof(types[0]),
+		     fields->socket_type);
+	render_text_or_null(object, "address", by_peer ? fields->peer : fields->address);
+	render_text_or_null(object, "local", fields->address);
+	render_text_or_null(object, "peer", fields->peer);
+	render_number(object, "inode", fields->inode);
+}
+
+// The fields by which an object of each kind is known.
+static void render_identity(struct json_object *object, const struct wire_object *fields)
+{
+	switch (fields->kind) {
+	case WIRE_FILE:
+		render_text(object, "path", fields->path);
+		render_device(object, fields);
+		render_number(object, "generation", fields->generation);
+		render_text_or_null(object, "filesystem", fields->name);
+		break;
+	case WIRE_PROCESS:
+		render_number(object, "pid", fields->pid);
+		render_number(object, "start_time", fields->start_time);
+		render_text(object, "comm", fields->name);
+		render_text_or_null(object, "exe", fields->path);
+		render_number(object, "uid", fields->uid);
+		break;
+	case WIRE_SOCKET:
+	case WIRE_ENDPOINT:
+		render_socket(object, fields);
+		break;
+	}
+}
+
+struct json_object *render_object(const struct store_object *object)
+{
+	struct json_object *rendered = json_object_new_object();
+	render_identity(rendered, &object->description->fields);
+	render_labels(rendered, object->labels);
+	render_number(rendered, "id", object->id);
+	if (object->ended)
+		render_time(rendered, "ended", object->ended_time);
+	return rendered;
+}
+
+static struct json_object *render_end(const struct description *description)
+{
+	// An edge says "type" for what the lists show apart; a socket's own type is "socket_type".
+	static const char *const types[] = {"unknown", "file", "process", "socket", "endpoint"};
+	if (!description)
+		return NULL;
+	struct json_object *object = json_object_new_object(), *type;
+	render_identity(object, &description->fields);
+	if (json_object_object_get_ex(object, "type", &type))
+		json_object_object_add(object, "socket_type", json_object_get(type));
+	render_text(object, "type", types[description->fields.kind]);
+	if (description->object)
+		render_number(object, "id", description->object);
+	return object;
+}
+
+struct json_object *render_edge(const struct store_edge *edge)
+{
+	struct json_object *object = json_object_new_object();
+	render_number(object, "seq", edge->sequence);
+	render_time(object, "time", edge->time);
+	render_text(object, "syscall", edge->cause);
+	json_object_object_add(object, "from", render_end(edge->from));
+	json_object_object_add(object, "to", render_end(edge->to));
+	render_labels(object, edge->labels);
+	return object;
+}
+
+// Gaps and counters --------------------------------------------------------------------------
+
+static void add_gap(struct json_object *gaps, const char *kind, const char *detail, uint64_t count,
+		    uint64_t first, uint64_t last)
+{
+	struct json_object *object = json_object_new_object();
+	render_text(object, "kind", kind);
+	render_number(object, "count", count);
+	render_text_or_null(object, "detail", detail);
+	render_time(object, "first", first);
+	render_time(object, "last", last);
+	json_object_array_add(gaps, object);
+}
+
+struct json_object *render_gaps(const struct store *store)
+{
+	struct json_object *gaps = json_object_new_array();
+	const struct store_totals *totals = store_totals(store);
+	size_t count;
+	const struct store_gap *gap = store_gaps(store, &count);
+	for (; count > 0; count--, gap++)
+		add_gap(gaps, gap->kind, gap->detail, gap->count, gap->first_time, gap->last_time);
+	if (totals->edges_dropped)
+		add_gap(gaps, "edges dropped", "the daemon keeps the newest only",
+			totals->edges_dropped, 0, 0);
+	if (totals->ended_dropped)
+		add_gap(gaps, "ended objects dropped", "the daemon keeps the newest only",
+			totals->ended_dropped, 0, 0);
+	return gaps;
+}
+
+struct json_object *render_counters(const struct store *store)
+{
+	struct json_object *object = json_object_new_object();
+	char name[TEXT_ESCAPED_SIZE(WIRE_NAME_MAXIMUM)];
+	size_t count;
+	const struct store_counter *counter = store_counters(store, &count);
+	for (; count > 0; count--, counter++)
+		render_number(object, text_escape(counter->name, name, sizeof(name)),
+			      counter->value);
+	return object;
+}

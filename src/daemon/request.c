@@ -1,0 +1,419 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "daemon/request.h"
+
+#include <json-c/json.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "daemon/labels.h"
+#include "daemon/render.h"
+
+static void cleanup_json_function(struct json_object **object)
+{
+	json_object_put(*object);
+}
+
+#define cleanup_json __attribute__((cleanup(cleanup_json_function)))
+
+static const char *const kinds[STORE_KINDS] = {
+	[WIRE_FILE] = "file",
+	[WIRE_PROCESS] = "process",
+	[WIRE_SOCKET] = "socket",
+};
+
+static uint32_t kind_number(const char *name)
+{
+	for (uint32_t kind = 1; kind < STORE_KINDS; kind++)
+		if (kinds[kind] && strcmp(kinds[kind], name) == 0)
+			return kind;
+	return 0;
+}
+
+// Answering ----------------------------------------------------------------------------------
+
+static void add_number(struct json_object *object, const char *key, uint64_t number)
+{
+	json_object_object_add(object, key, json_object_new_uint64(number));
+}
+
+static bool answer_status(struct json_object *answer, const struct request *request,
+			  const struct registry *registry,
+			  const struct request_situation *situation, struct error *error)
+{
+	struct json_object *daemon = json_object_new_object(), *agents = json_object_new_array();
+	struct registry_vm *const *vms;
+	json_object_object_add(daemon, "version", json_object_new_string(NIJIMI_VERSION));
+	add_number(daemon, "pid", (uint64_t)getpid());
+	render_text(daemon, "socket", situation->socket);
+	json_object_object_add(daemon, "private",
+			       json_object_new_boolean(situation->private_daemon));
+	render_time(daemon, "started", situation->start_time);
+	add_number(daemon, "agents", situation->agent_connections);
+	add_number(daemon, "clients", situation->client_connections);
+	add_number(daemon, "vms", registry_vms(registry, &vms));
+	for (const struct registry_agent *agent = registry_agents(registry); agent;
+	     agent = agent->next)
+		json_object_array_add(agents, render_agent(agent));
+	json_object_object_add(answer, "daemon", daemon);
+	json_object_object_add(answer, "agents", agents);
+	return true;
+}
+
+static bool answer_vms(struct json_object *answer, const struct request *request,
+		       const struct registry *registry, const struct request_situation *situation,
+		       struct error *error)
+{
+	struct json_object *list = json_object_new_array();
+	struct registry_vm *const *vms;
+	size_t count = registry_vms(registry, &vms);
+	for (size_t i = 0; i < count; i++)
+		if (!*request->run || strcmp(request->run, vms[i]->agent->run) == 0)
+			json_object_array_add(list, render_vm(registry, vms[i]));
+	bool connected = false;
+	for (const struct registry_agent *agent = registry_agents(registry); agent;
+	     agent = agent->next)
+		connected |= agent->connected && strcmp(request->run, agent->run) == 0;
+	if (*request->run)
+		json_object_object_add(answer, "run_connected", json_object_new_boolean(connected));
+	add_number(answer, "changes", registry_changes(registry));
+	json_object_object_add(answer, "vms", list);
+	return true;
+}
+
+static uint64_t as_of(const struct request *request, const struct registry_vm *vm)
+{
+	uint64_t event = store_event(vm->store);
+	return request->as_of < event ? request->as_of : event;
+}
+
+// What every answer about one VM says. NULL: no such VM.
+static const struct registry_vm *begin_answer(struct json_object *answer,
+					      const struct request *request,
+					      const struct registry *registry,
+					      const struct request_situation *situation,
+					      struct error *error)
+{
+	const struct registry_vm *vm = registry_find_vm(registry, request->vm, error);
+	if (!vm)
+		return NULL;
+	bool stale = !vm->gone && (situation->stale || !vm->agent->connected);
+	uint64_t since = vm->agent->synced_time ? vm->agent->synced_time : vm->first_time;
+	if (!vm->agent->connected && vm->agent->disconnected_time)
+		since = vm->agent->disconnected_time;
+	json_object_object_add(answer, "name", json_object_new_string(vm->name));
+	json_object_object_add(answer, "stale", json_object_new_boolean(stale));
+	if (stale)
+		render_time(answer, "stale_since", since);
+	add_number(answer, "as_of", as_of(request, vm));
+	return vm;
+}
+
+static bool answer_vm(struct json_object *answer, const struct request *request,
+		      const struct registry *registry, const struct request_situation *situation,
+		      struct error *error)
+{
+	const struct registry_vm *vm = begin_answer(answer, request, registry, situation, error);
+	if (!vm)
+		return false;
+	json_object_object_add(answer, "vm", render_vm(registry, vm));
+	json_object_object_add(answer, "counters", render_counters(vm->store));
+	json_object_object_add(answer, "gaps", render_gaps(vm->store));
+	return true;
+}
+
+// A page is full when it has enough items, or text, or enough was looked at.
+struct page {
+	size_t items, bytes, visited;
+};
+
+static bool page_is_full(const struct page *page)
+{
+	return page->items >= REQUEST_PAGE_ITEMS || page->bytes >= REQUEST_PAGE_BYTES ||
+	       page->visited >= 50 * (size_t)REQUEST_PAGE_ITEMS;
+}
+
+static void end_page(struct json_object *answer, const char *key, struct json_object *list,
+		     bool more, uint64_t last)
+{
+	json_object_object_add(answer, key, list);
+	json_object_object_add(answer, "next", more ? json_object_new_uint64(last) : NULL);
+}
+
+static bool belongs(const struct store_object *object, uint32_t kind, bool ended, uint64_t labels,
+		    uint64_t event)
+{
+	bool has_ended = object->ended && object->ended <= event;
+	return object->description->fields.kind == kind && has_ended == ended && object->labels &&
+	       (!labels || object->labels & labels);
+}
+
+static bool answer_objects(struct json_object *answer, const struct request *request,
+			   const struct registry *registry,
+			   const struct request_situation *situation, struct error *error)
+{
+	const struct registry_vm *vm = begin_answer(answer, request, registry, situation, error);
+	if (!vm)
+		return false;
+	uint64_t labels = 0, event = as_of(request, vm), last = request->after;
+	if (*request->label && !label_parse(request->label, &labels, error))
+		return false;
+	uint32_t kind = kind_number(request->kind);
+	struct json_object *list = json_object_new_array();
+	struct page page = {0};
+	const struct store_object *object;
+	while ((object = store_next_object(vm->store, last)) && object->id <= event &&
+	       !page_is_full(&page)) {
+		last = object->id;
+		page.visited++;
+		if (!belongs(object, kind, request->ended, labels, event))
+			continue;
+		struct json_object *rendered = render_object(object);
+		if (object->ended && !request->ended) // later than what is asked about
+			json_object_object_del(rendered, "ended");
+		json_object_array_add(list, rendered);
+		page.items++;
+		page.bytes += object->description->size;
+	}
+	end_page(answer, "objects", list, object && object->id <= event, last);
+	return true;
+}
+
+static bool answer_edges(struct json_object *answer, const struct request *request,
+			 const struct registry *registry, const struct request_situation *situation,
+			 struct error *error)
+{
+	const struct registry_vm *vm = begin_answer(answer, request, registry, situation, error);
+	if (!vm)
+		return false;
+	uint64_t labels = 0, event = as_of(request, vm), last = request->after;
+	if (*request->label && !label_parse(request->label, &labels, error))
+		return false;
+	if (request->last && !request->after)
+		last = store_before_last_edges(vm->store, request->last, labels, event);
+	struct json_object *list = json_object_new_array();
+	struct page page = {0};
+	const struct store_edge *edge;
+	while ((edge = store_next_edge(vm->store, last)) && edge->event <= event &&
+	       !page_is_full(&page)) {
+		last = edge->event;
+		page.visited++;
+		if (labels && !(edge->labels & labels))
+			continue;
+		json_object_array_add(list, render_edge(edge));
+		page.items++;
+		page.bytes += edge->to->size + (edge->from ? edge->from->size : 0);
+	}
+	end_page(answer, "edges", list, edge && edge->event <= event, last);
+	return true;
+}
+
+// Commands and their fields ------------------------------------------------------------------
+
+// What can be asked for: a row a command.
+static const struct command {
+	const char *name;
+	bool of_vm; // needs "vm", and its agent is asked first
+	bool (*answer)(struct json_object *answer, const struct request *request,
+		       const struct registry *registry, const struct request_situation *situation,
+		       struct error *error);
+} commands[] = {
+	[REQUEST_STATUS] = {"status", false, answer_status},
+	[REQUEST_VMS] = {"vms", false, answer_vms},
+	[REQUEST_VM] = {"vm", true, answer_vm},
+	[REQUEST_OBJECTS] = {"objects", true, answer_objects},
+	[REQUEST_EDGES] = {"edges", true, answer_edges},
+};
+
+enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };
+
+enum field_type { FIELD_TEXT, FIELD_NUMBER, FIELD_BOOLEAN };
+
+// A row a field. Those that are not here are ignored: a newer client's.
+static const struct field {
+	const char *name;
+	enum field_type type;
+	size_t offset, size;
+} fields[] = {
+#define FIELD(name, type)                                                                          \
+	{                                                                                          \
+#name, type, offsetof(struct request, name), sizeof(((struct request *)0)->name)   \
+	}
+	FIELD(vm, FIELD_TEXT),	      FIELD(run, FIELD_TEXT),	    FIELD(label, FIELD_TEXT),
+	FIELD(kind, FIELD_TEXT),      FIELD(ended, FIELD_BOOLEAN),  FIELD(sync, FIELD_BOOLEAN),
+	FIELD(changes, FIELD_NUMBER), FIELD(timeout, FIELD_NUMBER), FIELD(after, FIELD_NUMBER),
+	FIELD(as_of, FIELD_NUMBER),   FIELD(last, FIELD_NUMBER),
+#undef FIELD
+};
+
+static bool parse_text(const struct field *field, struct json_object *value,
+		       struct request *request, struct error *error)
+{
+	if (!json_object_is_type(value, json_type_string))
+		return error_set(error, ERROR_INVALID, "\"%s\" has to be a string", field->name);
+	const char *text = json_object_get_string(value);
+	size_t length = (size_t)json_object_get_string_len(value);
+	if (length >= field->size || memchr(text, '\0', length))
+		return error_set(error, ERROR_INVALID, "\"%s\" is too long, or contains NUL",
+				 field->name);
+	memcpy((char *)request + field->offset, text, length + 1);
+	return true;
+}
+
+static bool parse_number(const struct field *field, struct json_object *value,
+			 struct request *request, struct error *error)
+{
+	// json-c takes what is above INT64_MAX as unsigned, and cuts what is above UINT64_MAX.
+	if (!json_object_is_type(value, json_type_int) ||
+	    (json_object_get_int64(value) < 0 && json_object_get_uint64(value) == 0))
+		return error_set(error, ERROR_INVALID,
+				 "\"%s\" has to be a whole number, not below 0", field->name);
+	*(uint64_t *)((char *)request + field->offset) = json_object_get_uint64(value);
+	return true;
+}
+
+static bool parse_boolean(const struct field *field, struct json_object *value,
+			  struct request *request, struct error *error)
+{
+	if (!json_object_is_type(value, json_type_boolean))
+		return error_set(error, ERROR_INVALID, "\"%s\" has to be true or false",
+				 field->name);
+	*(bool *)((char *)request + field->offset) = json_object_get_boolean(value);
+	return true;
+}
+
+static bool parse_field(const struct field *field, struct json_object *value,
+			struct request *request, struct error *error)
+{
+	switch (field->type) {
+	case FIELD_TEXT:
+		return parse_text(field, value, request, error);
+	case FIELD_NUMBER:
+		return parse_number(field, value, request, error);
+	case FIELD_BOOLEAN:
+		return parse_boolean(field, value, request, error);
+	}
+	return false;
+}
+
+static bool parse_command(struct json_object *root, struct request *request, struct error *error)
+{
+	struct json_object *value;
+	if (!json_object_object_get_ex(root, "command", &value) ||
+	    !json_object_is_type(value, json_type_string))
+		return error_set(error, ERROR_INVALID, "the request has no \"command\"");
+	for (int i = 0; i < COMMANDS; i++) {
+		if (strcmp(commands[i].name, json_object_get_string(value)) == 0) {
+			request->command = (enum request_command)i;
+			return true;
+		}
+	}
+	return error_set(error, ERROR_INVALID, "the daemon does not know this command");
+}
+
+static bool check_request(const struct request *request, struct error *error)
+{
+	if (commands[request->command].of_vm && !*request->vm)
+		return error_set(error, ERROR_INVALID, "the request names no \"vm\"");
+	if (request->command == REQUEST_OBJECTS && !kind_number(request->kind))
+		return error_set(error, ERROR_INVALID,
+				 "\"kind\" has to be \"file\", \"process\" or \"socket\"");
+	uint64_t mask;
+	return !*request->label || label_parse(request->label, &mask, error);
+}
+
+bool request_parse(const char *line, size_t length, struct request *request, struct error *error)
+{
+	enum { DEPTH = 4 };
+	*request = (struct request){.sync = true, .as_of = UINT64_MAX};
+	if (length > REQUEST_LENGTH_MAXIMUM)
+		return error_set(error, ERROR_INVALID, "the request is longer than %d bytes",
+				 REQUEST_LENGTH_MAXIMUM);
+	struct json_tokener *tokener = json_tokener_new_ex(DEPTH);
+	if (!tokener)
+		return error_set(error, ERROR_MEMORY, "no memory for the request");
+	json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
+	cleanup_json struct json_object *root = json_tokener_parse_ex(tokener, line, (int)length);
+	enum json_tokener_error result = json_tokener_get_error(tokener);
+	json_tokener_free(tokener);
+	if (result != json_tokener_success)
+		return error_set(error, ERROR_INVALID, "the request is no JSON: %s",
+				 json_tokener_error_desc(result));
+	if (!json_object_is_type(root, json_type_object))
+		return error_set(error, ERROR_INVALID, "the request is no JSON object");
+
+	if (!parse_command(root, request, error))
+		return false;
+	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+		struct json_object *value;
+		if (json_object_object_get_ex(root, fields[i].name, &value) && value &&
+		    !parse_field(&fields[i], value, request, error))
+			return false;
+	}
+	request->has_changes = json_object_object_get_ex(root, "changes", NULL);
+	if (request->timeout > REQUEST_TIMEOUT_MAXIMUM)
+		request->timeout = REQUEST_TIMEOUT_MAXIMUM;
+	return check_request(request, error);
+}
+
+struct registry_vm *request_vm_to_sync(const struct request *request,
+				       const struct registry *registry)
+{
+	struct error ignored;
+	if (!commands[request->command].of_vm || !request->sync)
+		return NULL;
+	return registry_find_vm(registry, request->vm, &ignored);
+}
+
+bool request_waits(const struct request *request, const struct registry *registry)
+{
+	return request->command == REQUEST_VMS && request->has_changes &&
+	       request->changes == registry_changes(registry);
+}
+
+static char *print_line(struct json_object *answer, size_t *length)
+{
+	size_t size;
+	const char *text = json_object_to_json_string_length(
+		answer, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &size);
+	char *line = text ? malloc(size + 2) : NULL;
+	if (!line)
+		return NULL;
+	memcpy(line, text, size);
+	memcpy(line + size, "\n", 2);
+	*length = size + 1;
+	return line;
+}
+
+char *request_refusal(const struct error *error, size_t *length)
+{
+	static const char *const codes[] = {
+		[ERROR_NONE] = "none",
+		[ERROR_SYSTEM] = "system",
+		[ERROR_INVALID] = "invalid",
+		[ERROR_NOT_FOUND] = "not-found",
+		[ERROR_UNSUPPORTED] = "unsupported",
+		[ERROR_LIMIT] = "limit",
+		[ERROR_MEMORY] = "memory",
+		[ERROR_PROTOCOL] = "protocol",
+	};
+	cleanup_json struct json_object *answer = json_object_new_object();
+	struct json_object *details = json_object_new_object();
+	json_object_object_add(details, "code", json_object_new_string(codes[error->code]));
+	render_text(details, "message", error->message);
+	json_object_object_add(answer, "ok", json_object_new_boolean(false));
+	json_object_object_add(answer, "error", details);
+	return print_line(answer, length);
+}
+
+char *request_answer(const struct request *request, const struct registry *registry,
+		     const struct request_situation *situation, size_t *length)
+{
+	struct error error = {0};
+	cleanup_json struct json_object *answer = json_object_new_object();
+	json_object_object_add(answer, "ok", json_object_new_boolean(true));
+	if (!commands[request->command].answer(answer, request, registry, situation, &error))
+		return request_refusal(&error, length);
+	return print_line(answer, length);
+}

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef NIJIMI_DAEMON_REQUEST_H
+#define NIJIMI_DAEMON_REQUEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "daemon/registry.h"
+
+/**
+ * What clients ask: one JSON object a line, one JSON object as the answer.
+ *
+ *     {"command": "status"}
+ *     {"command": "vms", "run": R, "changes": N, "timeout": S}
+ *     {"command": "vm", "vm": V}
+ *     {"command": "objects", "vm": V, "kind": K, "ended": B, "label": L, "after": I, "as_of": E}
+ *     {"command": "edges", "vm": V, "last": N, "label": L, "after": E, "as_of": E}
+ *
+ * Everything but "command" and "vm" may be left out. An answer has "ok": true and what was asked,
+ * or "ok": false and "error": {"code", "message"}.
+ *
+ * "vms" with "changes" waits until the table's count of changes differs from N, for at most
+ * "timeout" seconds. "vm", "objects" and "edges" first have the agent send what it still holds,
+ * unless "sync" is false; when it does not answer in time, or is not connected, "stale" is true and
+ * "stale_since" says when it was last heard to be up to date.
+ *
+ * Lists come in pages: while "next" is not null, ask again with "after": next, "as_of": the
+ * "as_of" of the first answer, and "sync": false.
+ */
+enum request_command {
+	REQUEST_STATUS,
+	REQUEST_VMS,
+	REQUEST_VM,
+	REQUEST_OBJECTS,
+	REQUEST_EDGES,
+};
+
+enum {
+	REQUEST_LENGTH_MAXIMUM = 16384, // bytes of a line
+	REQUEST_TIMEOUT_MAXIMUM = 60,	// seconds
+	REQUEST_TEXT_SIZE = 512,
+	REQUEST_PAGE_ITEMS = 2000,
+	REQUEST_PAGE_BYTES = 1 << 20, // about
+};
+
+struct request {
+	enum request_command command;
+	char vm[REQUEST_TEXT_SIZE]; // "" : none
+	char run[REQUEST_TEXT_SIZE];
+	char label[REQUEST_TEXT_SIZE];
+	char kind[16];
+	bool ended;
+	bool sync;	  // default: true
+	bool has_changes; // "changes" was given
+	uint64_t changes, timeout, after, as_of, last;
+};
+
+/** What the server alone knows, for "status" and the mark of stale answers. */
+struct request_situation {
+	uint64_t now;	     // CLOCK_REALTIME ns
+	bool stale;	     // the agent has not brought the daemon up to date
+	uint64_t start_time; // of the daemon
+	const char *socket;
+	bool private_daemon;
+	size_t agent_connections, client_connections;
+};
+
+/** Parses a line of `length` bytes; fails with ERROR_INVALID. */
+bool request_parse(const char *line, size_t length, struct request *request, struct error *error);
+
+/** The VM whose agent has to be asked before the answer; NULL: none. */
+struct registry_vm *request_vm_to_sync(const struct request *request,
+				       const struct registry *registry);
+
+/** Whether the answer has to wait for a change of the table. */
+bool request_waits(const struct request *request, const struct registry *registry);
+
+/** The answer, a line with its line break; to be freed. NULL: no memory. */
+char *request_answer(const struct request *request, const struct registry *registry,
+		     const struct request_situation *situation, size_t *length);
+
+/** The answer that says what is wrong; to be freed. NULL: no memory. */
+char *request_refusal(const struct error *error, size_t *length);
+
+#endif

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef NIJIMI_DAEMON_STORE_H
+#define NIJIMI_DAEMON_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "daemon/description.h"
+#include "wire/wire.h"
+
+/**
+ * What is known of one VM: its objects, living and ended, with the labels that they hold; the edges
+ * in the order in which they came; gaps and counters. In memory.
+ *
+ * Every change is an event and has a number, counted per store from 1. The number at which an
+ * object was first described is its id; edges carry theirs. A reader that remembers the number of
+ * the newest event can come back for the rest of a long list and still be told the state as of
+ * then (only labels, which do nothing but grow, may be ahead).
+ *
+ * The store is bounded by store_limits; the oldest ended objects and the oldest edges make room,
+ * and are counted.
+ */
+struct store;
+
+struct store_limits {
+	uint64_t edges;
+	uint64_t ended; // objects
+	uint64_t bytes; // of objects and descriptions, about
+};
+
+extern const struct store_limits store_default_limits;
+
+enum { STORE_KINDS = WIRE_ENDPOINT + 1, STORE_GAPS_MAXIMUM = 64 };
+
+struct store_object {
+	uint64_t id;
+	uint64_t labels;
+	uint64_t ended;	     // event; 0: lives
+	uint64_t ended_time; // CLOCK_REALTIME ns
+	struct description *description;
+
+	// the store's own
+	struct store_member *members;
+	struct store_object *next_ended;
+};
+
+struct store_edge {
+	uint64_t event;
+	uint64_t sequence;
+	uint64_t time;
+	uint64_t labels;
+	struct description *from; // NULL: marked as classified
+	struct description *to;
+	const char *cause;
+};
+
+struct store_gap {
+	char kind[WIRE_NAME_MAXIMUM + 1];
+	char detail[WIRE_TEXT_MAXIMUM + 1]; // the last one
+	uint64_t count;
+	uint64_t first_time, last_time;
+};
+
+struct store_counter {
+	char name[WIRE_NAME_MAXIMUM + 1];
+	uint64_t value;
+};
+
+/** By kind: managed objects, those that hold a label. */
+struct store_totals {
+	uint64_t managed[STORE_KINDS];	    // that live
+	uint64_t ever_managed[STORE_KINDS]; // since the store was made
+	uint64_t edges;			    // held
+	uint64_t edges_dropped;
+	uint64_t ended_dropped;
+	uint64_t bytes;
+};
+
+struct store *store_create(const struct store_limits *limits);
+void store_destroy(struct store *store);
+
+/**
+ * A new object, or a new description of one. Fails with ERROR_PROTOCOL (not an object), ERROR_LIMIT
+ * (no room even without any history), ERROR_MEMORY.
+ */
+bool store_describe(struct store *store, const struct wire_object *object, struct error *error);
+
+/**
+ * An edge: `to` gains labels. An end that was never described becomes description_unknown. Fails
+ * with ERROR_MEMORY.
+ */
+bool store_add_edge(struct store *store, const struct wire_edge *edge, struct error *error);
+
+/** The object with the agent's number `number` has ended; an unknown number is ignored. */
+void store_end(struct store *store, uint32_t number, uint64_t time);
+
+/** All living objects whose kind is in `kinds` (bits 1 << kind) end. */
+void store_end_kinds(struct store *store, uint32_t kinds, uint64_t time);
+
+/** Sets the count of a kind of gap, with its newest detail. */
+void store_set_gap(struct store *store, const char *kind, const char *detail, uint64_t count,
+		   uint64_t time);
+
+/** As above, for what the daemon itself has to report: adds to the count. Returns whether the kind
+ *  is new. */
+bool store_add_gap(struct store *store, const char *kind, const char *detail, uint64_t count,
+		   uint64_t time);
+
+/** Replaces all counters; fails with ERROR_MEMORY. */
+bool store_set_counters(struct store *store, const struct wire_counters *counters,
+			struct error *error);
+
+/** Between the two, living objects are described anew; those that were not end at the second. */
+void store_begin_restart(struct store *store);
+void store_finish_restart(struct store *store, uint64_t time);
+
+/** Number of the newest event. */
+uint64_t store_event(const struct store *store);
+const struct store_totals *store_totals(const struct store *store);
+
+/** The first object with an id greater than `after`, or NULL. */
+const struct store_object *store_next_object(const struct store *store, uint64_t after);
+
+/** The first edge with an event greater than `after`, or NULL. */
+const struct store_edge *store_next_edge(const struct store *store, uint64_t after);
+
+/**
+ * The event after which, up to `as_of`, lie the last `count` edges that carry one of `labels`
+ * (all edges, if 0): for store_next_edge().
+ */
+uint64_t store_before_last_edges(const struct store *store, uint64_t count, uint64_t labels,
+				 uint64_t as_of);
+
+const struct store_gap *store_gaps(const struct store *store, size_t *count);
+const struct store_counter *store_counters(const struct store *store, size_t *count);
+
+/** Stands for an object that the agent never described (lost history, or a fault of the agent). */
+extern const struct description description_unknown;
+
+#endif
