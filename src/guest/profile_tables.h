@@ -35,6 +35,8 @@
 	F(O, pcpu_hot_current_task, "pcpu_hot.current_task")                                      \
 	F(R, pt_regs_ax, "pt_regs.ax")                                                            \
 	F(R, pt_regs_orig_ax, "pt_regs.orig_ax")                                                  \
+	F(R, task_children, "task_struct.children")                                               \
+	F(R, task_sibling, "task_struct.sibling")                                                 \
 	F(R, task_tasks, "task_struct.tasks")                                                     \
 	F(R, task_pid, "task_struct.pid")                                                         \
 	F(R, task_tgid, "task_struct.tgid")                                                       \
@@ -95,11 +97,14 @@
 	F(R, inode_i_rdev, "inode.i_rdev")                                                        \
 	F(R, inode_i_size, "inode.i_size")                                                        \
 	F(R, inode_i_generation, "inode.i_generation")                                            \
+	F(R, inode_i_state, "inode.i_state")                                                      \
+	F(R, inode_i_count, "inode.i_count")                                                      \
 	F(R, inode_i_dentry, "inode.i_dentry.first")                                              \
 	F(R, inode_i_link, "inode.i_link")                                                        \
 	F(R, inode_i_mapping, "inode.i_mapping")                                                  \
 	F(R, inode_i_private, "inode.i_private")                                                  \
 	F(O, mapping_head, "address_space.i_pages.xa_head")                                       \
+	F(O, page_mapping, "folio.mapping|page.mapping") /* folios from 5.16 */                   \
 	F(R, super_block_s_dev, "super_block.s_dev")                                              \
 	F(R, super_block_s_type, "super_block.s_type")                                            \
 	F(R, file_system_type_name, "file_system_type.name")                                      \

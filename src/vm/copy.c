@@ -2,7 +2,6 @@
 #include "vm/copy.h"
 
 #include <pthread.h>
-#include <stdint.h>
 #include <string.h>
 #include <ucontext.h>
 
@@ -44,11 +43,12 @@ extern const char copy_word_begin[] __attribute__((visibility("hidden")));
 extern const char copy_word_end[] __attribute__((visibility("hidden")));
 extern const char copy_word_fault[] __attribute__((visibility("hidden")));
 
-static const int guarded_signals[] = { SIGSEGV, SIGBUS };
+static const int guarded_signals[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE };
 enum { GUARDED_SIGNALS = sizeof(guarded_signals) / sizeof(guarded_signals[0]) };
 
 // What stood before us; written only under the lock, read by the handler.
 static struct sigaction previous_action[GUARDED_SIGNALS];
+_Thread_local struct fault_recovery *fault_recovery;
 static pthread_mutex_t install_lock = PTHREAD_MUTEX_INITIALIZER;
 
 bool copy_guarded(void *destination, const void *source, size_t length)
@@ -89,6 +89,13 @@ static void handle_fault(int signal, siginfo_t *info, void *context)
 		machine->uc_mcontext.gregs[REG_RIP] = (greg_t)(uintptr_t)copy_word_fault;
 		return;
 	}
+	if (fault_recovery && info->si_code > 0) {
+		struct fault_recovery *recovery = fault_recovery;
+		fault_recovery = NULL;
+		recovery->signal = signal;
+		recovery->address = address;
+		siglongjmp(recovery->environment, 1);
+	}
 	for (int i = 0; i < GUARDED_SIGNALS; i++) {
 		if (guarded_signals[i] == signal) {
 			hand_on(signal, info, context, &previous_action[i]);
@@ -111,11 +118,10 @@ bool copy_guard_install(struct error *error)
 		if ((current.sa_flags & SA_SIGINFO) && current.sa_sigaction == handle_fault)
 			continue;
 		previous_action[i] = current;
-		// The mask and stack are those that the handler before us asked for.
+		// The signal stays unblocked, since a recovery does not return from the handler.
 		struct sigaction ours = {
 			.sa_sigaction = handle_fault,
-			.sa_flags = SA_SIGINFO | SA_ONSTACK | (current.sa_flags & SA_NODEFER),
-			.sa_mask = current.sa_mask,
+			.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER,
 		};
 		if (sigaction(guarded_signals[i], &ours, NULL) != 0)
 			done = error_set_errno(error, "cannot handle signal %d",

@@ -2,9 +2,11 @@
 #ifndef NIJIMI_VM_COPY_H
 #define NIJIMI_VM_COPY_H
 
+#include <setjmp.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/error.h"
 
@@ -17,12 +19,23 @@
 bool copy_guarded(void *destination, const void *source, size_t length);
 
 /**
- * Puts our handler in front of SIGSEGV and SIGBUS of this process, if it does not stand there
+ * Puts our handler in front of SIGSEGV, SIGBUS, SIGILL and SIGFPE of this process, if it does not stand there
  * already (a VMM may install its own later: call again). Cheap enough for rare events only.
  */
 bool copy_guard_install(struct error *error);
 
-/** Lets this thread receive the two signals; a blocked one would kill the process. */
+/**
+ * A thread that runs code of ours which must not take the process down sets fault_recovery to where
+ * it wants to go on (sigsetjmp(..., 0)) when that code faults. NULL: faults are not ours.
+ */
+struct fault_recovery {
+	sigjmp_buf environment;
+	int signal;	  // what happened
+	uintptr_t address; // of the instruction
+};
+extern _Thread_local struct fault_recovery *fault_recovery;
+
+/** Lets this thread receive these signals; a blocked one would kill the process. */
 void copy_guard_unblock_thread(void);
 
 #endif

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef NIJIMI_AGENT_AGENT_H
+#define NIJIMI_AGENT_AGENT_H
+
+#include <linux/kvm.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "agent/journal.h"
+#include "base/error.h"
+#include "guest/profile.h"
+#include "hook/debug_registers.h"
+#include "trace/trace.h"
+#include "vm/copy.h"
+#include "vm/memory.h"
+#include "vm/smbios.h"
+#include "wire/wire.h"
+
+/**
+ * The agent: what is preloaded into a VMM.
+ *
+ *   interpose.c  the functions it puts itself in front of; learns VMs, vCPUs and slots
+ *   vcpu.c       KVM_RUN: our own exits, in the vCPU's thread
+ *   guard.c      a thread that arms, sweeps, verifies and notices a reboot
+ *   link.c       a thread that talks to the daemon
+ *   journal.c    what the daemon has not been told yet
+ *
+ * One fault_recovery stands around all code of ours that reads a guest; see agent_fault().
+ */
+
+enum {
+	AGENT_VMS_MAXIMUM = 64, // in one process
+	AGENT_VCPUS_MAXIMUM = 4096, // in one VM: KVM_MAX_VCPUS
+	AGENT_GLOBS_MAXIMUM = 1024,
+};
+
+enum agent_vm_state {
+	AGENT_WAITING = WIRE_VM_WAITING,
+	AGENT_ARMING = WIRE_VM_ARMING,
+	AGENT_ARMED = WIRE_VM_ARMED,
+	AGENT_UNTRACED = WIRE_VM_UNTRACED,
+};
+
+struct agent_vm {
+	int fd;
+	uint16_t number; // from 1
+	struct vm_memory *memory;
+	struct trace *trace;
+	struct agent_vcpu *vcpus; // newest first; entries are never removed while the VM lives
+	_Atomic uint32_t vcpu_count;
+	_Atomic bool closed;
+	pthread_mutex_t lock; // adding vCPUs, setting slots
+
+	// What the vCPUs are to have in force. They compare `generation` before every entry.
+	uint64_t sites[HOOK_SITES_MAXIMUM];
+	_Atomic uint32_t generation;
+
+	// From the vCPUs to the guard.
+	pthread_mutex_t anchor_lock;
+	struct profile_anchor anchor; // of the kernel that runs now
+	_Atomic bool anchor_ready;
+	_Atomic bool kernel_gone;  // LSTAR is another now
+	_Atomic bool sweep_wanted; // the VM's state was loaded
+	_Atomic bool failed;	   // a fault of ours
+	_Atomic uint64_t check_after; // when LSTAR is to be looked at next, CLOCK_MONOTONIC ns
+	char failure[240];
+
+	// The guard's own.
+	enum agent_vm_state state;
+	uint32_t boot;
+	uint32_t attempts;
+	uint64_t next_attempt;
+	struct memory_reader reader;
+	struct guest_kernel kernel;
+	bool has_kernel, has_uuid, profile_cached;
+	struct vm_uuid uuid;
+	uint64_t uuid_nanoseconds, profile_nanoseconds;
+	char reason[WIRE_TEXT_MAXIMUM];
+	bool announced, give_way_reported, starved_reported;
+	_Atomic bool gave_way, guest_starved;
+};
+
+struct agent_vcpu {
+	struct agent_vm *vm;
+	struct agent_vcpu *next;
+	int fd;
+	uint32_t id;
+	struct kvm_run *run;
+	size_t run_size;
+	_Atomic pid_t thread; // the one that is in KVM_RUN or was last
+	_Atomic bool in_guest; // between entry into KVM_RUN and return from it
+	_Atomic uint32_t applied; // generation in force
+	struct hook_debug_request request;
+	struct hook_debug_setting setting;
+	bool site_in_force, registers_wanted;
+	struct memory_reader reader;
+	struct trace_cpu cpu;
+	struct kvm_regs last; // to notice that RFLAGS.RF is not honoured
+	uint32_t repeated;
+	bool stepping;
+	_Atomic uint64_t debug_exits, guest_breakpoints;
+};
+
+struct agent {
+	struct journal journal;
+	pthread_mutex_t lock; // the list of VMs
+	struct agent_vm *vms[AGENT_VMS_MAXIMUM];
+	_Atomic uint32_t vm_count;
+	struct trace_glob globs[AGENT_GLOBS_MAXIMUM];
+	size_t glob_count;
+	char *glob_text;
+	char name[WIRE_NAME_MAXIMUM];
+	char socket_path[108];
+	char cache_directory[WIRE_PATH_MAXIMUM];
+	char hook[32];
+	uint8_t instance[16];
+	uint64_t fault_at; // for drills: a fault of ours at this system call; 0: none
+	int kick_signal;
+	_Atomic bool running, stopping;
+	_Atomic uint64_t sync_wanted, sync_done; // tokens
+	int guard_event, link_event;	   // eventfds
+};
+
+extern struct agent agent;
+
+/* interpose.c */
+extern int (*real_ioctl)(int fd, unsigned long request, ...);
+struct agent_vcpu *agent_vcpu_of(int fd);
+
+/* start.c */
+/** Begins to live in this process, at its first KVM call. Idempotent. */
+void agent_start(void);
+/** Tells the daemon that the process ends; waits a moment for what is not sent yet. */
+void agent_stop(void);
+
+/* vcpu.c */
+int agent_run(struct agent_vcpu *vcpu);
+int agent_set_guest_debug(struct agent_vcpu *vcpu, const struct kvm_guest_debug *debug);
+void agent_note_msrs(struct agent_vcpu *vcpu, const struct kvm_msrs *msrs);
+/** Gets the vCPU out of the guest, if it is there. */
+void agent_kick(struct agent_vcpu *vcpu);
+/** To be called in the handler of agent.kick_signal. */
+void agent_kicked(void);
+
+/* guard.c */
+void *agent_guard(void *unused);
+void agent_wake_guard(void);
+void agent_vm_report(struct agent_vm *vm);
+/** A fault of ours while reading the VM's guest: tracing ends, the VM goes on. */
+void agent_fault(struct agent_vm *vm, const struct fault_recovery *recovery);
+void agent_emit(void *vm, struct wire_message *message);
+
+/* link.c */
+void *agent_link(void *unused);
+void agent_wake_link(void);
+
+uint64_t agent_monotonic(void); // ns
+uint64_t agent_realtime(void);	// ns
+
+/** To the VMM's stderr, if it has one: what an operator must see even without a daemon. */
+void agent_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+#endif

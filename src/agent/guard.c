@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "agent/agent.h"
+#include "vm/copy.h"
+
+/*
+ * The agent's own thread: waits for a kernel, reads it, arms, sweeps; later verifies what has
+ * ended, and notices that the guest has rebooted.
+ */
+
+enum {
+	TICK_MILLISECONDS = 50,
+	KICK_AFTER_NANOSECONDS = 100000000, // a guest that has not left by itself for so long
+	APPLY_TIMEOUT_MILLISECONDS = 10000,
+	ATTEMPTS = 8,
+};
+
+static const struct timespec millisecond = { .tv_nsec = 1000000 };
+
+void agent_wake_guard(void)
+{
+	uint64_t one = 1;
+	ssize_t ignored = write(agent.guard_event, &one, sizeof(one));
+	(void)ignored;
+}
+
+void agent_emit(void *context, struct wire_message *message)
+{
+	struct agent_vm *vm = context;
+	unsigned char frame[WIRE_FRAME_MAXIMUM];
+	message->vm = vm->number;
+	journal_append(&agent.journal, frame, wire_encode(message, frame, sizeof(frame)));
+	agent_wake_link();
+}
+
+void agent_vm_report(struct agent_vm *vm)
+{
+	struct wire_message message = { .type = WIRE_VM };
+	message.vm_state = (struct wire_vm){
+		.state = vm->state,
+		.boot = vm->boot,
+		.vcpus = vm->vcpu_count,
+		.has_uuid = vm->has_uuid,
+		.uuid_nanoseconds = vm->uuid_nanoseconds,
+		.profile_nanoseconds = vm->profile_nanoseconds,
+		.profile_cached = vm->profile_cached,
+		.time = agent_realtime(),
+		.kernel = vm->has_kernel ? vm->kernel.profile->release : "",
+		.hook = vm->state == AGENT_ARMED ? "debugreg" : "",
+		.reason = vm->reason,
+	};
+	memcpy(message.vm_state.uuid, vm->uuid.bytes, sizeof(vm->uuid.bytes));
+	agent_emit(vm, &message);
+}
+
+static void set_state(struct agent_vm *vm, enum agent_vm_state state, const char *reason)
+{
+	vm->state = state;
+	snprintf(vm->reason, sizeof(vm->reason), "%s", reason);
+	agent_vm_report(vm);
+}
+
+void agent_fault(struct agent_vm *vm, const struct fault_recovery *recovery)
+{
+	snprintf(vm->failure, sizeof(vm->failure),
+		 "a fault in nijimi itself (signal %d at %#lx): tracing has ended, the VM runs on",
+		 recovery->signal, (unsigned long)recovery->address);
+	atomic_store(&vm->failed, true);
+	trace_abandon(vm->trace);
+	agent_wake_guard();
+}
+
+static void kick_all(struct agent_vm *vm)
+{
+	for (struct agent_vcpu *vcpu = vm->vcpus; vcpu; vcpu = vcpu->next)
+		agent_kick(vcpu);
+}
+
+// A vCPU that is outside of the guest applies what is wanted before it enters.
+static bool all_applied(struct agent_vm *vm, uint32_t generation)
+{
+	for (struct agent_vcpu *vcpu = vm->vcpus; vcpu; vcpu = vcpu->next)
+		if (atomic_load(&vcpu->in_guest) && atomic_load(&vcpu->applied) != generation)
+			return false;
+	return true;
+}
+
+// Sets the breakpoints of all vCPUs; returns when none runs without.
+static bool apply_everywhere(struct agent_vm *vm, uint64_t entry, uint64_t exit)
+{
+	vm->sites[HOOK_SYSCALL_ENTRY] = entry;
+	vm->sites[HOOK_SYSCALL_EXIT] = exit;
+	uint32_t generation = atomic_fetch_add(&vm->generation, 1) + 1;
+	for (int waited = 0; waited < APPLY_TIMEOUT_MILLISECONDS; waited++) {
+		if (waited % 10 == 0)
+			kick_all(vm);
+		if (all_applied(vm, generation))
+			return true;
+		nanosleep(&millisecond, NULL);
+	}
+	return all_applied(vm, generation);
+}
+
+// Runs `work` so that a fault in it is reported and not fatal.
+static bool guarded(struct agent_vm *vm, void (*work)(struct agent_vm *vm))
+{
+	struct fault_recovery recovery;
+	bool done = false;
+	memory_enter(&vm->reader);
+	if (sigsetjmp(recovery.environment, 0) == 0) {
+		fault_recovery = &recovery;
+		work(vm);
+		fault_recovery = NULL;
+		done = true;
+	} else {
+		agent_fault(vm, &recovery);
+	}
+	memory_leave(&vm->reader);
+	return done;
+}
+
+static void identify(struct agent_vm *vm)
+{
+	struct error error;
+	uint64_t begin = agent_monotonic();
+	vm->has_uuid = vm_uuid_from_smbios(vm->memory, &vm->uuid, &error);
+	vm->uuid_nanoseconds = agent_monotonic() - begin;
+	if (!vm->has_uuid)
+		trace_gap(vm->trace, "no-uuid", "%s", error.message);
+}
+
+static void sweep(struct agent_vm *vm)
+{
+	trace_sweep(vm->trace, &vm->reader);
+}
+
+static void verify(struct agent_vm *vm)
+{
+	trace_verify(vm->trace, &vm->reader);
+}
+
+static bool still_wanted(void *context)
+{
+	struct agent_vm *vm = context;
+	return !atomic_load(&agent.stopping) && !atomic_load(&vm->kernel_gone) &&
+	       !atomic_load(&vm->closed);
+}
+
+static void drop_kernel(struct agent_vm *vm)
+{
+	if (vm->has_kernel)
+		guest_kernel_deinit(&vm->kernel);
+	vm->has_kernel = false;
+}
+
+static bool read_kernel(struct agent_vm *vm, struct error *error)
+{
+	pthread_mutex_lock(&vm->anchor_lock);
+	struct profile_anchor anchor = vm->anchor;
+	pthread_mutex_unlock(&vm->anchor_lock);
+	uint64_t begin = agent_monotonic();
+	vm->has_kernel = guest_kernel_init(&vm->kernel, vm->memory, &vm->reader, &anchor,
+					   agent.cache_directory[0] ? agent.cache_directory : NULL,
+					   still_wanted, vm, &vm->profile_cached, error);
+	vm->profile_nanoseconds = agent_monotonic() - begin;
+	return vm->has_kernel;
+}
+
+// A kernel that has only begun may not have what we look for yet: so, more than once.
+static void retry_later(struct agent_vm *vm, const char *reason)
+{
+	if (++vm->attempts < ATTEMPTS) {
+		vm->next_attempt = agent_monotonic() + (100000000ull << vm->attempts);
+		return;
+	}
+	agent_say("VM %u is not traced: %s", vm->number, reason);
+	set_state(vm, AGENT_UNTRACED, reason);
+}
+
+static void arm(struct agent_vm *vm)
+{
+	struct error error = { 0 };
+	set_state(vm, AGENT_ARMING, "");
+	if (!read_kernel(vm, &error)) {
+		vm->state = AGENT_WAITING;
+		retry_later(vm, error.message);
+		return;
+	}
+	vm->boot++;
+	guarded(vm, identify);
+	trace_boot(vm->trace, &vm->kernel);
+	const struct kernel_profile *profile = vm->kernel.profile;
+	if (!apply_everywhere(vm, vm->kernel.text + profile->syscall_entry,
+			      vm->kernel.text + profile->syscall_exit)) {
+		apply_everywhere(vm, 0, 0);
+		drop_kernel(vm);
+		set_state(vm, AGENT_UNTRACED, "a vCPU did not leave the guest to be armed");
+		return;
+	}
+	if (vm->failed)
+		return;
+	guarded(vm, sweep);
+	set_state(vm, AGENT_ARMED, "");
+}
+
+static void forget_kernel(struct agent_vm *vm)
+{
+	bool was_armed = vm->state == AGENT_ARMED;
+	apply_everywhere(vm, 0, 0);
+	trace_boot(vm->trace, NULL);
+	drop_kernel(vm);
+	atomic_store(&vm->anchor_ready, false);
+	atomic_store(&vm->kernel_gone, false);
+	atomic_store(&vm->check_after, 0);
+	vm->attempts = 0;
+	vm->next_attempt = 0;
+	if (was_armed) {
+		struct wire_message message = { .type = WIRE_BOOT };
+		agent_emit(vm, &message);
+	}
+	set_state(vm, AGENT_WAITING, "");
+}
+
+static void give_up(struct agent_vm *vm)
+{
+	trace_abandon(vm->trace);
+	apply_everywhere(vm, 0, 0);
+	agent_say("VM %u: %s", vm->number, vm->failure);
+	struct wire_message message = { .type = WIRE_GAP };
+	message.gap = (struct wire_gap){
+		.time = agent_realtime(), .kind = "fault", .detail = vm->failure, .count = 1
+	};
+	agent_emit(vm, &message);
+	set_state(vm, AGENT_UNTRACED, vm->failure);
+}
+
+static void report_registers(struct agent_vm *vm)
+{
+	if (atomic_load(&vm->gave_way) && !vm->give_way_reported) {
+		vm->give_way_reported = true;
+		trace_gap(vm->trace, "debugger",
+			  "the VMM's own debugger needs the debug registers: system calls are not "
+			  "seen while it has them");
+	}
+	if (atomic_load(&vm->guest_starved) && !vm->starved_reported) {
+		vm->starved_reported = true;
+		trace_gap(vm->trace, "guest-breakpoints",
+			  "the guest set more than two hardware breakpoints: some do not fire");
+	}
+}
+
+// A guest that does not leave by itself is made to, so that somebody looks.
+static void kick_if_due(struct agent_vm *vm)
+{
+	uint64_t due = atomic_load(&vm->check_after);
+	if (agent_monotonic() < due + KICK_AFTER_NANOSECONDS)
+		return;
+	kick_all(vm);
+}
+
+static void tend(struct agent_vm *vm)
+{
+	if (vm->state == AGENT_UNTRACED && vm->failed)
+		return;
+	if (atomic_load(&vm->failed)) {
+		give_up(vm);
+		return;
+	}
+	if (atomic_load(&vm->kernel_gone))
+		forget_kernel(vm);
+	switch (vm->state) {
+	case AGENT_WAITING:
+		if (atomic_load(&vm->anchor_ready) && agent_monotonic() >= vm->next_attempt)
+			arm(vm);
+		break;
+	case AGENT_ARMED:
+		if (atomic_exchange(&vm->sweep_wanted, false))
+			guarded(vm, sweep);
+		guarded(vm, verify);
+		report_registers(vm);
+		break;
+	default:
+		break;
+	}
+	kick_if_due(vm);
+}
+
+static void close_vm(struct agent_vm *vm)
+{
+	struct wire_message message = { .type = WIRE_VM_GONE };
+	vm->state = AGENT_UNTRACED;
+	agent_emit(vm, &message);
+}
+
+static void wait_for_work(void)
+{
+	struct pollfd event = { .fd = agent.guard_event, .events = POLLIN };
+	uint64_t count;
+	if (poll(&event, 1, TICK_MILLISECONDS) > 0) {
+		ssize_t ignored = read(agent.guard_event, &count, sizeof(count));
+		(void)ignored;
+	}
+}
+
+static void say_goodbye(void)
+{
+	for (uint32_t i = 0; i < agent.vm_count; i++)
+		if (!agent.vms[i]->closed)
+			close_vm(agent.vms[i]);
+	agent_wake_link();
+}
+
+void *agent_guard(void *unused)
+{
+	bool gone[AGENT_VMS_MAXIMUM] = { false };
+	while (!atomic_load(&agent.stopping)) {
+		wait_for_work();
+		uint64_t token = atomic_load(&agent.sync_wanted);
+		uint32_t count = atomic_load(&agent.vm_count);
+		for (uint32_t i = 0; i < count && !atomic_load(&agent.stopping); i++) {
+			struct agent_vm *vm = agent.vms[i];
+			if (!vm->announced && vm->vcpu_count) {
+				vm->announced = true;
+				agent_vm_report(vm);
+			}
+			if (!atomic_load(&vm->closed))
+				tend(vm);
+			else if (!gone[i]) {
+				gone[i] = true;
+				close_vm(vm);
+			}
+		}
+		if (token != atomic_load(&agent.sync_done)) {
+			atomic_store(&agent.sync_done, token);
+			agent_wake_link();
+		}
+	}
+	say_goodbye();
+	return NULL;
+}

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "agent/agent.h"
+#include "vm/copy.h"
+
+/*
+ * The functions that the agent puts itself in front of. Everything that is not a KVM call, and
+ * every process that makes none, goes straight through.
+ */
+
+#define INTERPOSED __attribute__((visibility("default")))
+
+int (*real_ioctl)(int fd, unsigned long request, ...);
+static int (*real_close)(int fd);
+
+enum { DESCRIPTORS = 65536 };
+
+// KVM_SET_USER_MEMORY_REGION2 (Linux 6.8), which older headers lack: the old structure, then 128
+// bytes about guest_memfd, whose private memory nobody on the host can read.
+struct memory_region2 {
+	struct kvm_userspace_memory_region region;
+	uint64_t guest_memfd[16];
+};
+#define SET_USER_MEMORY_REGION2 _IOW(KVMIO, 0x49, struct memory_region2)
+
+// What a descriptor of ours is, for all that are KVM's. Touched only by VMMs.
+static _Atomic(struct agent_vm *) vm_of_descriptor[DESCRIPTORS];
+static _Atomic(struct agent_vcpu *) vcpu_of_descriptor[DESCRIPTORS];
+
+static void resolve(void)
+{
+	if (!real_ioctl)
+		real_ioctl = (int (*)(int, unsigned long, ...))dlsym(RTLD_NEXT, "ioctl");
+	if (!real_close)
+		real_close = (int (*)(int))dlsym(RTLD_NEXT, "close");
+}
+
+__attribute__((constructor)) static void load(void)
+{
+	resolve();
+}
+
+static struct agent_vm *vm_of(int fd)
+{
+	return fd >= 0 && fd < DESCRIPTORS ? atomic_load(&vm_of_descriptor[fd]) : NULL;
+}
+
+struct agent_vcpu *agent_vcpu_of(int fd)
+{
+	return fd >= 0 && fd < DESCRIPTORS ? atomic_load(&vcpu_of_descriptor[fd]) : NULL;
+}
+
+// Of the mapping of a vCPU's kvm_run: the same for all VMs of a kernel.
+static _Atomic size_t vcpu_run_size;
+
+static void free_vm(struct agent_vm *vm)
+{
+	vm_memory_destroy(vm->memory);
+	trace_destroy(vm->trace);
+	free(vm);
+}
+
+static void learn_vm(int kvm_fd, int fd)
+{
+	agent_start();
+	int size = real_ioctl(kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
+	vcpu_run_size = size > 0 ? (size_t)size : 0;
+	struct agent_vm *vm = calloc(1, sizeof(*vm));
+	struct error error = { 0 };
+	if (!vm || fd >= DESCRIPTORS || !atomic_load(&agent.running)) {
+		agent_say("this VM is not traced: %s",
+			  vm ? "the agent could not start" : "no memory");
+		free(vm);
+		return;
+	}
+	vm->fd = fd;
+	vm->state = AGENT_WAITING;
+	pthread_mutex_init(&vm->lock, NULL);
+	pthread_mutex_init(&vm->anchor_lock, NULL);
+	vm->memory = vm_memory_create();
+	struct trace_config config = { .globs = agent.globs,
+				       .glob_count = agent.glob_count,
+				       .emit = agent_emit,
+				       .context = vm };
+	vm->trace = trace_create(&config, &error);
+	if (!vm->memory || !vm->trace) {
+		agent_say("this VM is not traced: %s", error.message);
+		free_vm(vm);
+		return;
+	}
+	vm_memory_add_reader(vm->memory, &vm->reader);
+
+	pthread_mutex_lock(&agent.lock);
+	if (agent.vm_count == AGENT_VMS_MAXIMUM) {
+		pthread_mutex_unlock(&agent.lock);
+		agent_say("this VM is not traced: more than %d VMs in one process",
+			  AGENT_VMS_MAXIMUM);
+		free_vm(vm);
+		return;
+	}
+	agent.vms[agent.vm_count] = vm;
+	vm->number = (uint16_t)++agent.vm_count;
+	pthread_mutex_unlock(&agent.lock);
+	atomic_store(&vm_of_descriptor[fd], vm);
+	agent_wake_guard();
+}
+
+static void learn_vcpu(struct agent_vm *vm, int fd, uint32_t id)
+{
+	struct agent_vcpu *vcpu = calloc(1, sizeof(*vcpu));
+	if (!vcpu || fd >= DESCRIPTORS || vcpu_run_size == 0) {
+		free(vcpu);
+		return;
+	}
+	void *run = mmap(NULL, vcpu_run_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (run == MAP_FAILED) {
+		agent_say("vCPU %u is not traced: its kvm_run cannot be mapped: %s", id,
+			  strerror(errno));
+		free(vcpu);
+		return;
+	}
+	vcpu->vm = vm;
+	vcpu->fd = fd;
+	vcpu->id = id;
+	vcpu->run = run;
+	vcpu->run_size = vcpu_run_size;
+	vm_memory_add_reader(vm->memory, &vcpu->reader);
+	pthread_mutex_lock(&vm->lock);
+	vcpu->next = vm->vcpus;
+	vm->vcpus = vcpu;
+	vm->vcpu_count++;
+	pthread_mutex_unlock(&vm->lock);
+	atomic_store(&vcpu_of_descriptor[fd], vcpu);
+}
+
+// Slots of the system-management address space (id above 16 bits) are not the kernel's view.
+static int set_slot(struct agent_vm *vm, int fd, unsigned long request, void *argument)
+{
+	const struct kvm_userspace_memory_region *region = argument; // REGION2 begins the same
+	bool ours = region->slot >> 16 == 0;
+	struct error error;
+	int saved_errno;
+
+	if (!ours)
+		return real_ioctl(fd, request, argument);
+	pthread_mutex_lock(&vm->lock);
+	// A slot that goes, moves or shrinks must not be read any more when KVM forgets it.
+	if (region->memory_size == 0)
+		vm_memory_set_slot(vm->memory, region->slot, 0, 0, NULL, NULL);
+	int result = real_ioctl(fd, request, argument);
+	saved_errno = errno;
+	if (result == 0 && region->memory_size != 0 &&
+	    !vm_memory_set_slot(vm->memory, region->slot, region->guest_phys_addr,
+				region->memory_size, (void *)(uintptr_t)region->userspace_addr,
+				&error))
+		agent_say("memory slot %u is not seen: %s", region->slot, error.message);
+	pthread_mutex_unlock(&vm->lock);
+	errno = saved_errno;
+	return result;
+}
+
+static void forget_descriptor(int fd)
+{
+	struct agent_vcpu *vcpu = agent_vcpu_of(fd);
+	struct agent_vm *vm = vm_of(fd);
+	if (vcpu)
+		atomic_store(&vcpu_of_descriptor[fd], NULL);
+	if (vm) {
+		atomic_store(&vm_of_descriptor[fd], NULL);
+		atomic_store(&vm->closed, true);
+		agent_wake_guard();
+	}
+}
+
+static int vm_call(struct agent_vm *vm, int fd, unsigned long request, void *argument)
+{
+	if (request == KVM_SET_USER_MEMORY_REGION || request == SET_USER_MEMORY_REGION2)
+		return set_slot(vm, fd, request, argument);
+	int result = real_ioctl(fd, request, argument);
+	if (request == KVM_CREATE_VCPU && result >= 0)
+		learn_vcpu(vm, result, (uint32_t)(uintptr_t)argument);
+	return result;
+}
+
+static int vcpu_call(struct agent_vcpu *vcpu, int fd, unsigned long request, void *argument)
+{
+	int result;
+	switch (request) {
+	case KVM_RUN:
+		return agent_run(vcpu);
+	case KVM_SET_GUEST_DEBUG:
+		return agent_set_guest_debug(vcpu, argument);
+	case KVM_SET_MSRS:
+		result = real_ioctl(fd, request, argument);
+		if (result >= 0)
+			agent_note_msrs(vcpu, argument);
+		return result;
+	default:
+		return real_ioctl(fd, request, argument);
+	}
+}
+
+INTERPOSED int ioctl(int fd, unsigned long request, ...)
+{
+	va_list arguments;
+	va_start(arguments, request);
+	void *argument = va_arg(arguments, void *);
+	va_end(arguments);
+
+	if (!real_ioctl)
+		resolve();
+	if (_IOC_TYPE(request) != KVMIO)
+		return real_ioctl(fd, request, argument);
+	struct agent_vcpu *vcpu = agent_vcpu_of(fd);
+	if (vcpu)
+		return vcpu_call(vcpu, fd, request, argument);
+	struct agent_vm *vm = vm_of(fd);
+	if (vm)
+		return vm_call(vm, fd, request, argument);
+	int result = real_ioctl(fd, request, argument);
+	int saved_errno = errno;
+	if (request == KVM_GET_API_VERSION && result == KVM_API_VERSION)
+		agent_start();
+	else if (request == KVM_CREATE_VM && result >= 0)
+		learn_vm(fd, result);
+	errno = saved_errno;
+	return result;
+}
+
+INTERPOSED int close(int fd)
+{
+	if (!real_close)
+		resolve();
+	if (fd >= 0 && fd < DESCRIPTORS && atomic_load_explicit(&agent.running, memory_order_relaxed))
+		forget_descriptor(fd);
+	return real_close(fd);
+}

@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "agent/agent.h"
+
+/*
+ * The connection to the daemon. It may be missing, come late, die and come back: the journal keeps
+ * what it has not been told, and nobody else waits for it.
+ */
+
+enum {
+	TICK_MILLISECONDS = 100,
+	RECONNECT_NANOSECONDS = 200000000,
+	COUNTERS_NANOSECONDS = 1000000000,
+	BUFFER_SIZE = 65536,
+};
+
+struct link {
+	int fd; // -1: no connection
+	bool welcomed;
+	uint64_t next_attempt, next_counters;
+	uint64_t synced; // the last token that was answered
+	unsigned char out[BUFFER_SIZE];
+	size_t out_used, out_sent;
+	unsigned char in[BUFFER_SIZE];
+	size_t in_used;
+	struct wire_scratch scratch;
+};
+
+void agent_wake_link(void)
+{
+	uint64_t one = 1;
+	ssize_t ignored = write(agent.link_event, &one, sizeof(one));
+	(void)ignored;
+}
+
+static void disconnect(struct link *link)
+{
+	if (link->fd >= 0)
+		close(link->fd);
+	link->fd = -1;
+	link->welcomed = false;
+	link->out_used = link->out_sent = link->in_used = 0;
+	link->next_attempt = agent_monotonic() + RECONNECT_NANOSECONDS;
+}
+
+static bool out_is_empty(const struct link *link)
+{
+	return link->out_sent == link->out_used;
+}
+
+static void queue(struct link *link, const struct wire_message *message)
+{
+	if (out_is_empty(link))
+		link->out_used = link->out_sent = 0;
+	link->out_used += wire_encode(message, link->out + link->out_used,
+				      sizeof(link->out) - link->out_used);
+}
+
+static void say_hello(struct link *link)
+{
+	char program[WIRE_PATH_MAXIMUM] = "";
+	ssize_t length = readlink("/proc/self/exe", program, sizeof(program) - 1);
+	program[length > 0 ? length : 0] = '\0';
+	struct wire_message message = { .type = WIRE_HELLO };
+	message.hello = (struct wire_hello){ .version = WIRE_VERSION,
+					     .pid = (uint32_t)getpid(),
+					     .program = program,
+					     .name = agent.name };
+	memcpy(message.hello.instance, agent.instance, sizeof(agent.instance));
+	queue(link, &message);
+}
+
+static void connect_if_due(struct link *link)
+{
+	uint64_t now = agent_monotonic();
+	if (link->fd >= 0 || now < link->next_attempt || agent.socket_path[0] == '\0')
+		return;
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", agent.socket_path);
+	link->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (link->fd < 0 || connect(link->fd, (struct sockaddr *)&address, sizeof(address)) != 0) {
+		disconnect(link);
+		return;
+	}
+	say_hello(link);
+}
+
+static void restate(struct link *link, uint64_t left_out)
+{
+	struct wire_message message = { .type = WIRE_RESTART };
+	message.restart = (struct wire_restart){ .left_out = left_out,
+						 .next = agent.journal.read_number };
+	queue(link, &message);
+	for (uint32_t i = 0; i < atomic_load(&agent.vm_count); i++) {
+		agent_vm_report(agent.vms[i]);
+		trace_describe_all(agent.vms[i]->trace);
+	}
+}
+
+static void take_welcome(struct link *link, const struct wire_welcome *welcome)
+{
+	uint64_t left_out;
+	link->welcomed = true;
+	if (!journal_seek(&agent.journal, welcome->journal_received + 1, &left_out))
+		restate(link, left_out);
+}
+
+static bool take_message(struct link *link, const struct wire_message *message)
+{
+	switch (message->type) {
+	case WIRE_WELCOME:
+		take_welcome(link, &message->welcome);
+		break;
+	case WIRE_SYNC:
+		atomic_store(&agent.sync_wanted, message->sync.token);
+		agent_wake_guard();
+		break;
+	default:
+		break;
+	}
+	return true;
+}
+
+static void receive(struct link *link)
+{
+	ssize_t got = recv(link->fd, link->in + link->in_used, sizeof(link->in) - link->in_used, 0);
+	if (got < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (got <= 0) {
+		disconnect(link);
+		return;
+	}
+	link->in_used += (size_t)got;
+	size_t position = 0;
+	for (;;) {
+		struct wire_message message;
+		size_t consumed = 0;
+		enum wire_result result =
+			wire_decode(link->in + position, link->in_used - position, &message,
+				    &link->scratch, &consumed, NULL);
+		if (result == WIRE_INCOMPLETE)
+			break;
+		if (result == WIRE_BAD) {
+			disconnect(link);
+			return;
+		}
+		if (result == WIRE_OK)
+			take_message(link, &message);
+		position += consumed;
+	}
+	memmove(link->in, link->in + position, link->in_used - position);
+	link->in_used -= position;
+}
+
+enum { COUNTER_ROWS = 16 };
+
+struct sums {
+	uint64_t entries, exits, followed, unread, debug_exits, guest_breakpoints;
+};
+
+static struct sums sum_vcpus(const struct agent_vm *vm)
+{
+	struct sums sums = { 0 };
+	for (const struct agent_vcpu *vcpu = vm->vcpus; vcpu; vcpu = vcpu->next) {
+		const struct trace_counters *counters = &vcpu->cpu.counters;
+		sums.entries += atomic_load(&counters->entries);
+		sums.exits += atomic_load(&counters->exits);
+		sums.followed += atomic_load(&counters->followed);
+		sums.unread += atomic_load(&counters->unread_registers);
+		sums.debug_exits += atomic_load(&vcpu->debug_exits);
+		sums.guest_breakpoints += atomic_load(&vcpu->guest_breakpoints);
+	}
+	return sums;
+}
+
+static void queue_counters(struct link *link)
+{
+	for (uint32_t i = 0; i < atomic_load(&agent.vm_count); i++) {
+		struct agent_vm *vm = agent.vms[i];
+		struct engine_statistics statistics;
+		trace_get_statistics(vm->trace, &statistics);
+		struct sums sums = sum_vcpus(vm);
+		struct wire_counter counters[COUNTER_ROWS] = {
+			{ "syscall_entries", sums.entries },
+			{ "syscall_exits", sums.exits },
+			{ "syscalls_followed", sums.followed },
+			{ "unread_registers", sums.unread },
+			{ "debug_exits", sums.debug_exits },
+			{ "guest_breakpoints", sums.guest_breakpoints },
+			{ "managed_objects", statistics.objects },
+			{ "managed_objects_peak", statistics.objects_peak },
+			{ "open_flows", statistics.open_flows },
+			{ "edges", statistics.edges },
+			{ "labels_lost", statistics.lost },
+		};
+		uint32_t count = 0;
+		while (count < COUNTER_ROWS && counters[count].name)
+			count++;
+		struct wire_message message = { .type = WIRE_COUNTERS, .vm = vm->number };
+		message.counters =
+			(struct wire_counters){ .count = count, .counters = counters };
+		queue(link, &message);
+	}
+}
+
+static void fill(struct link *link)
+{
+	if (!link->welcomed || !out_is_empty(link))
+		return;
+	link->out_used = link->out_sent = 0;
+	bool lost;
+	link->out_used = journal_read(&agent.journal, link->out, sizeof(link->out), &lost);
+	if (lost) {
+		uint64_t left_out;
+		uint64_t next = agent.journal.read_number;
+		journal_seek(&agent.journal, next, &left_out);
+		restate(link, left_out);
+		return;
+	}
+	// Room is left for what is not in the journal.
+	if (link->out_used > 0)
+		return;
+	uint64_t token = atomic_load(&agent.sync_done), now = agent_monotonic();
+	if (token != link->synced) {
+		queue_counters(link);
+		link->synced = token;
+		struct wire_message message = { .type = WIRE_SYNCED };
+		message.sync.token = token;
+		queue(link, &message);
+	} else if (now >= link->next_counters) {
+		queue_counters(link);
+		link->next_counters = now + COUNTERS_NANOSECONDS;
+	}
+}
+
+static void flush(struct link *link)
+{
+	while (link->fd >= 0) {
+		fill(link);
+		if (out_is_empty(link))
+			return;
+		ssize_t sent = send(link->fd, link->out + link->out_sent,
+				    link->out_used - link->out_sent, MSG_NOSIGNAL);
+		if (sent < 0 && (errno == EAGAIN || errno == EINTR))
+			return;
+		if (sent < 0) {
+			disconnect(link);
+			return;
+		}
+		link->out_sent += (size_t)sent;
+	}
+}
+
+static void wait_for_work(struct link *link)
+{
+	struct pollfd events[2] = {
+		{ .fd = agent.link_event, .events = POLLIN },
+		{ .fd = link->fd,
+		  .events = (short)(POLLIN | (out_is_empty(link) ? 0 : POLLOUT)) },
+	};
+	uint64_t count;
+	if (poll(events, 2, TICK_MILLISECONDS) <= 0)
+		return;
+	if (events[0].revents & POLLIN) {
+		ssize_t ignored = read(agent.link_event, &count, sizeof(count));
+		(void)ignored;
+	}
+	if (link->fd >= 0 && (events[1].revents & (POLLIN | POLLHUP | POLLERR)))
+		receive(link);
+}
+
+void *agent_link(void *unused)
+{
+	static struct link link = { .fd = -1 };
+	for (;;) {
+		bool stopping = atomic_load(&agent.stopping);
+		connect_if_due(&link);
+		flush(&link);
+		if (stopping && (link.fd < 0 ||
+				 (journal_drained(&agent.journal) && out_is_empty(&link))))
+			break;
+		wait_for_work(&link);
+	}
+	disconnect(&link);
+	atomic_store(&agent.running, false);
+	return NULL;
+}

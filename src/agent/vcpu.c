@@ -1,0 +1,386 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "agent/agent.h"
+#include "vm/copy.h"
+
+/* KVM_RUN, in the vCPU's thread: between its return and the VMM stand our own exits. */
+
+enum {
+	MSR_LSTAR = 0xC0000082, // Intel SDM vol. 4, table 2-2
+	EFLAGS_RESUME = 1 << 16,
+	CR0_PAGING = 1u << 31,
+	EFER_LONG_MODE_ACTIVE = 1 << 10,
+	REPEATS_WITHOUT_RESUME_FLAG = 64,
+};
+
+static const uint64_t kernel_half = 0xffff800000000000ull;
+
+// What the signal handler needs to know of its thread.
+static _Thread_local struct kvm_run *volatile current_run;
+static _Thread_local volatile sig_atomic_t kick_received;
+static _Thread_local bool thread_ready;
+
+void agent_kicked(void)
+{
+	if (!current_run)
+		return;
+	kick_received = 1;
+	current_run->immediate_exit = 1;
+}
+
+void agent_kick(struct agent_vcpu *vcpu)
+{
+	pid_t thread = atomic_load(&vcpu->thread);
+	if (thread && atomic_load(&vcpu->in_guest))
+		syscall(SYS_tgkill, getpid(), thread, agent.kick_signal);
+}
+
+static void prepare_thread(struct agent_vcpu *vcpu)
+{
+	if (!thread_ready) {
+		sigset_t kick;
+		sigemptyset(&kick);
+		sigaddset(&kick, agent.kick_signal);
+		pthread_sigmask(SIG_UNBLOCK, &kick, NULL);
+		copy_guard_unblock_thread();
+		thread_ready = true;
+	}
+	if (current_run != vcpu->run) {
+		current_run = vcpu->run;
+		atomic_store(&vcpu->thread, (pid_t)syscall(SYS_gettid));
+	}
+}
+
+static int set_debug(struct agent_vcpu *vcpu)
+{
+	struct hook_debug_setting setting;
+	hook_debug_plan(&vcpu->request, &setting);
+	if (vcpu->stepping)
+		setting.control.control |= KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP;
+	if (real_ioctl(vcpu->fd, KVM_SET_GUEST_DEBUG, &setting.control) != 0)
+		return -1;
+	vcpu->setting = setting;
+	struct agent_vm *vm = vcpu->vm;
+	bool wanted = vcpu->request.sites[0] || vcpu->request.sites[1];
+	if (wanted && !setting.ours)
+		atomic_store(&vm->gave_way, true);
+	if (setting.guest_starved)
+		atomic_store(&vm->guest_starved, true);
+	return 0;
+}
+
+// What is not given to the VMM must be given back to it if the registers change hands.
+int agent_set_guest_debug(struct agent_vcpu *vcpu, const struct kvm_guest_debug *debug)
+{
+	if (!vcpu->setting.ours && vcpu->request.sites[0] == 0) {
+		vcpu->request.vmm = *debug;
+		return real_ioctl(vcpu->fd, KVM_SET_GUEST_DEBUG, debug);
+	}
+	struct kvm_guest_debug previous = vcpu->request.vmm;
+	vcpu->request.vmm = *debug;
+	struct hook_debug_setting setting;
+	hook_debug_plan(&vcpu->request, &setting);
+	// Flags of one moment (an exception to inject) go through this once.
+	struct kvm_guest_debug now = setting.control;
+	now.control |= debug->control & (KVM_GUESTDBG_INJECT_DB | KVM_GUESTDBG_INJECT_BP);
+	if (real_ioctl(vcpu->fd, KVM_SET_GUEST_DEBUG, &now) != 0) {
+		vcpu->request.vmm = previous;
+		return -1;
+	}
+	vcpu->setting = setting;
+	if (!setting.ours)
+		atomic_store(&vcpu->vm->gave_way, true);
+	return 0;
+}
+
+void agent_note_msrs(struct agent_vcpu *vcpu, const struct kvm_msrs *msrs)
+{
+	struct agent_vm *vm = vcpu->vm;
+	if (!atomic_load(&vm->anchor_ready))
+		return;
+	for (uint32_t i = 0; i < msrs->nmsrs; i++) {
+		if (msrs->entries[i].index != MSR_LSTAR)
+			continue;
+		// 0: a reset, or a vCPU that has not started. The same: a state was loaded.
+		if (msrs->entries[i].data == vm->anchor.lstar)
+			atomic_store(&vm->sweep_wanted, true);
+		else if (msrs->entries[i].data != 0 || vcpu->id == 0)
+			atomic_store(&vm->kernel_gone, true);
+		agent_wake_guard();
+	}
+}
+
+static bool read_lstar(struct agent_vcpu *vcpu, uint64_t *lstar)
+{
+	struct {
+		struct kvm_msrs header;
+		struct kvm_msr_entry entry;
+	} msrs = { .header = { .nmsrs = 1 }, .entry = { .index = MSR_LSTAR } };
+	if (real_ioctl(vcpu->fd, KVM_GET_MSRS, &msrs) != 1)
+		return false;
+	*lstar = msrs.entry.data;
+	return true;
+}
+
+// Looks whether a kernel is up, or another one. At most some times a second.
+static void check_kernel(struct agent_vcpu *vcpu)
+{
+	struct agent_vm *vm = vcpu->vm;
+	uint64_t now = agent_monotonic();
+	uint64_t due = atomic_load_explicit(&vm->check_after, memory_order_relaxed);
+	bool waiting = !atomic_load_explicit(&vm->anchor_ready, memory_order_relaxed);
+	if (now < due)
+		return;
+	if (!atomic_compare_exchange_strong(&vm->check_after, &due,
+					    now + (waiting ? 10000000u : 1000000000u)))
+		return;
+
+	uint64_t lstar;
+	struct kvm_sregs sregs;
+	if (!read_lstar(vcpu, &lstar))
+		return;
+	if (!waiting) {
+		if (lstar != vm->anchor.lstar && lstar != 0) {
+			atomic_store(&vm->kernel_gone, true);
+			agent_wake_guard();
+		}
+		return;
+	}
+	if (lstar < kernel_half || real_ioctl(vcpu->fd, KVM_GET_SREGS, &sregs) != 0 ||
+	    !(sregs.cr0 & CR0_PAGING) || !(sregs.efer & EFER_LONG_MODE_ACTIVE))
+		return;
+	pthread_mutex_lock(&vm->anchor_lock);
+	vm->anchor = (struct profile_anchor){ .lstar = lstar, .cr3 = sregs.cr3, .cr4 = sregs.cr4 };
+	pthread_mutex_unlock(&vm->anchor_lock);
+	atomic_store(&vm->anchor_ready, true);
+	agent_wake_guard();
+}
+
+// Puts in force what the guard wants, before the vCPU enters the guest.
+static void apply_sites(struct agent_vcpu *vcpu, uint32_t generation)
+{
+	struct agent_vm *vm = vcpu->vm;
+	memcpy(vcpu->request.sites, vm->sites, sizeof(vm->sites));
+	vcpu->cpu.gs_base = 0;
+	vcpu->stepping = false;
+	bool wanted = vcpu->request.sites[0] != 0;
+	if ((wanted || vcpu->setting.ours) && set_debug(vcpu) != 0) {
+		snprintf(vm->failure, sizeof(vm->failure),
+			 "KVM_SET_GUEST_DEBUG on vCPU %u failed: %s", vcpu->id, strerror(errno));
+		atomic_store(&vm->failed, true);
+		vcpu->request.sites[0] = vcpu->request.sites[1] = 0;
+		agent_wake_guard();
+	}
+	if (!wanted)
+		vcpu->setting.ours = false;
+	atomic_store(&vcpu->applied, generation);
+}
+
+static bool find_per_cpu_area(struct agent_vcpu *vcpu)
+{
+	struct kvm_sregs sregs;
+	if (vcpu->cpu.gs_base)
+		return true;
+	if (real_ioctl(vcpu->fd, KVM_GET_SREGS, &sregs) != 0)
+		return false;
+	// At both sites the kernel's own GS is in place; it does not change until the next boot.
+	if (!guest_is_per_cpu_area(&vcpu->vm->kernel, sregs.gs.base)) {
+		trace_gap(vcpu->vm->trace, "per-cpu-area", "vCPU %u has GS base %#llx", vcpu->id,
+			  (unsigned long long)sregs.gs.base);
+		return false;
+	}
+	vcpu->cpu.gs_base = sregs.gs.base;
+	return true;
+}
+
+static void drill(struct agent_vcpu *vcpu)
+{
+	if (agent.fault_at != 0 &&
+	    atomic_load_explicit(&vcpu->cpu.counters.entries, memory_order_relaxed) ==
+		    agent.fault_at)
+		*(volatile int *)8 = 0;
+}
+
+// All our own work at one of our exits. A fault in it ends the tracing, not the VM.
+static void handle_sites(struct agent_vcpu *vcpu, const struct hook_debug_exit *owner)
+{
+	struct agent_vm *vm = vcpu->vm;
+	struct fault_recovery recovery;
+	if (atomic_load_explicit(&vm->failed, memory_order_relaxed))
+		return;
+	memory_enter(&vcpu->reader);
+	if (sigsetjmp(recovery.environment, 0) == 0) {
+		fault_recovery = &recovery;
+		uint64_t pt_regs = vcpu->run->s.regs.regs.rsp;
+		if (find_per_cpu_area(vcpu)) {
+			if (owner->site[HOOK_SYSCALL_ENTRY])
+				trace_syscall_entry(vm->trace, &vcpu->cpu, pt_regs);
+			else
+				trace_syscall_exit(vm->trace, &vcpu->cpu, pt_regs);
+		}
+		drill(vcpu);
+		fault_recovery = NULL;
+	} else {
+		agent_fault(vm, &recovery);
+	}
+	memory_leave(&vcpu->reader);
+}
+
+// RFLAGS.RF lets the instruction under the breakpoint run once (Intel SDM vol. 3B, 18.3.1.1).
+static void resume_past_breakpoint(struct agent_vcpu *vcpu)
+{
+	struct kvm_run *run = vcpu->run;
+	run->s.regs.regs.rflags |= EFLAGS_RESUME;
+	run->kvm_dirty_regs |= KVM_SYNC_X86_REGS;
+}
+
+// Where RF is not honoured the very same exit repeats without end: step over the instruction.
+static void notice_repetition(struct agent_vcpu *vcpu)
+{
+	const struct kvm_regs *now = &vcpu->run->s.regs.regs;
+	if (now->rip == vcpu->last.rip && now->rsp == vcpu->last.rsp &&
+	    now->rbx == vcpu->last.rbx && now->rcx == vcpu->last.rcx)
+		vcpu->repeated++;
+	else
+		vcpu->repeated = 0;
+	vcpu->last = *now;
+	if (vcpu->repeated < REPEATS_WITHOUT_RESUME_FLAG)
+		return;
+	vcpu->stepping = true;
+	struct hook_debug_request request = vcpu->request;
+	memset(vcpu->request.sites, 0, sizeof(vcpu->request.sites));
+	set_debug(vcpu);
+	vcpu->request = request;
+}
+
+static bool finish_step(struct agent_vcpu *vcpu)
+{
+	if (!vcpu->stepping)
+		return false;
+	vcpu->stepping = false;
+	vcpu->repeated = REPEATS_WITHOUT_RESUME_FLAG / 2;
+	set_debug(vcpu);
+	return true;
+}
+
+// Gives the guest the #DB of a breakpoint that it set for itself.
+static void deliver_guest_breakpoint(struct agent_vcpu *vcpu, uint64_t dr6)
+{
+	struct kvm_debugregs registers;
+	if (real_ioctl(vcpu->fd, KVM_GET_DEBUGREGS, &registers) != 0)
+		return;
+	registers.dr6 |= dr6;
+	real_ioctl(vcpu->fd, KVM_SET_DEBUGREGS, &registers);
+	struct kvm_guest_debug inject = vcpu->setting.control;
+	inject.control |= KVM_GUESTDBG_INJECT_DB;
+	real_ioctl(vcpu->fd, KVM_SET_GUEST_DEBUG, &inject);
+	atomic_fetch_add_explicit(&vcpu->guest_breakpoints, 1, memory_order_relaxed);
+}
+
+// The guest switches its own breakpoints with its tasks: its kernel keeps each CPU's DR7 in cpu_dr7.
+static void follow_guest_registers(struct agent_vcpu *vcpu)
+{
+	uint64_t symbol = guest_symbol(&vcpu->vm->kernel, SYMBOL_cpu_dr7), dr7 = 0;
+	if (symbol == 0 || vcpu->cpu.gs_base == 0)
+		return;
+	memory_enter(&vcpu->reader);
+	enum guest_result result = guest_read_kernel(
+		&vcpu->vm->kernel, vcpu->cpu.gs_base + symbol, &dr7, sizeof(dr7));
+	memory_leave(&vcpu->reader);
+	if (result != GUEST_OK || (dr7 == 0 && vcpu->request.guest.dr7 == 0))
+		return;
+	struct kvm_debugregs registers;
+	if (real_ioctl(vcpu->fd, KVM_GET_DEBUGREGS, &registers) != 0)
+		return;
+	struct hook_guest_registers guest = { .dr7 = registers.dr7 };
+	memcpy(guest.db, registers.db, sizeof(guest.db));
+	if (memcmp(&guest, &vcpu->request.guest, sizeof(guest)) == 0)
+		return;
+	vcpu->request.guest = guest;
+	set_debug(vcpu);
+}
+
+// True: the exit was ours alone, and the guest can go on.
+static bool handle_debug_exit(struct agent_vcpu *vcpu)
+{
+	struct kvm_run *run = vcpu->run;
+	const struct kvm_debug_exit_arch *arch = &run->debug.arch;
+	struct hook_debug_exit owner;
+
+	if (!vcpu->setting.ours && !vcpu->stepping)
+		return false;
+	atomic_store_explicit(&vcpu->debug_exits,
+			      atomic_load_explicit(&vcpu->debug_exits, memory_order_relaxed) + 1,
+			      memory_order_relaxed);
+	if (finish_step(vcpu))
+		return true;
+	hook_debug_classify(&vcpu->request, &vcpu->setting, arch, &owner);
+	if (owner.site[HOOK_SYSCALL_ENTRY] || owner.site[HOOK_SYSCALL_EXIT]) {
+		handle_sites(vcpu, &owner);
+		if (!owner.vmm)
+			resume_past_breakpoint(vcpu);
+		notice_repetition(vcpu);
+		follow_guest_registers(vcpu);
+	}
+	if (owner.guest_dr6) {
+		deliver_guest_breakpoint(vcpu, owner.guest_dr6);
+	}
+	return !owner.vmm;
+}
+
+// The VMM may read and set registers before the next entry: what we wanted to set then is set now.
+static void flush_registers(struct agent_vcpu *vcpu)
+{
+	struct kvm_run *run = vcpu->run;
+	if (!(run->kvm_dirty_regs & KVM_SYNC_X86_REGS))
+		return;
+	if (real_ioctl(vcpu->fd, KVM_SET_REGS, &run->s.regs.regs) == 0)
+		run->kvm_dirty_regs &= ~(uint64_t)KVM_SYNC_X86_REGS;
+}
+
+static void prepare_entry(struct agent_vcpu *vcpu)
+{
+	uint32_t generation = atomic_load(&vcpu->vm->generation);
+	if (atomic_load_explicit(&vcpu->applied, memory_order_relaxed) != generation)
+		apply_sites(vcpu, generation);
+	if (vcpu->setting.ours)
+		vcpu->run->kvm_valid_regs |= KVM_SYNC_X86_REGS;
+}
+
+int agent_run(struct agent_vcpu *vcpu)
+{
+	prepare_thread(vcpu);
+	for (;;) {
+		// In this order: the guard bumps the generation, then looks at in_guest.
+		atomic_store(&vcpu->in_guest, true);
+		prepare_entry(vcpu);
+		int result = real_ioctl(vcpu->fd, KVM_RUN, 0);
+		int saved_errno = errno;
+		atomic_store(&vcpu->in_guest, false);
+
+		bool ours = result == 0 && vcpu->run->exit_reason == KVM_EXIT_DEBUG &&
+			    handle_debug_exit(vcpu);
+		check_kernel(vcpu);
+		bool kicked = kick_received;
+		if (kicked) {
+			kick_received = 0;
+			vcpu->run->immediate_exit = 0;
+		}
+		if (ours && !kicked)
+			continue;
+		if (ours) {
+			// Not to lose a kick of the VMM's own that came at the same time.
+			flush_registers(vcpu);
+			result = -1;
+			saved_errno = EINTR;
+		}
+		errno = saved_errno;
+		return result;
+	}
+}

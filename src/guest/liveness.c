@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "guest/liveness.h"
+
+enum {
+	INODE_FREEING = 1 << 5, // I_FREEING, I_CLEAR of include/linux/fs.h, the same since 2.6
+	INODE_CLEAR = 1 << 6,
+};
+
+enum guest_result guest_inode_alive(const struct guest_kernel *kernel, uint64_t inode,
+				    uint64_t inode_number, uint32_t device, uint32_t generation,
+				    bool *alive, uint32_t *links)
+{
+	uint64_t number, superblock, device_now, generation_now, links_now, state, count;
+	enum guest_result result;
+
+	*alive = false;
+	*links = 0;
+	if ((result = guest_read_field(kernel, inode, FIELD_inode_i_ino, &number)) ||
+	    (result = guest_read_field(kernel, inode, FIELD_inode_i_sb, &superblock)) ||
+	    (result = guest_read_field(kernel, inode, FIELD_inode_i_generation, &generation_now)) ||
+	    (result = guest_read_field(kernel, inode, FIELD_inode_i_nlink, &links_now)) ||
+	    (result = guest_read_field(kernel, inode, FIELD_inode_i_state, &state)) ||
+	    (result = guest_read_field(kernel, inode, FIELD_inode_i_count, &count)))
+		return result;
+	if (number != inode_number || generation_now != generation || superblock == 0)
+		return GUEST_OK;
+	if ((result = guest_read_field(kernel, superblock, FIELD_super_block_s_dev, &device_now)))
+		return result;
+	if (device_now != device || (state & (INODE_FREEING | INODE_CLEAR)) || (int32_t)count <= 0)
+		return GUEST_OK;
+	*alive = true;
+	*links = (uint32_t)links_now;
+	return GUEST_OK;
+}
+
+// list_head.prev of the list of children: the newest, since children are added at the tail.
+static enum guest_result newest_link(const struct guest_kernel *kernel, uint64_t parent,
+				     uint64_t *head, uint64_t *link)
+{
+	*head = parent + kernel->profile->fields[FIELD_task_children].offset;
+	return guest_read_kernel(kernel, *head + 8, link, sizeof(*link));
+}
+
+enum guest_result guest_newest_child(const struct guest_kernel *kernel, uint64_t parent,
+				     uint64_t *start_time)
+{
+	uint64_t head, link;
+	*start_time = 0;
+	enum guest_result result = newest_link(kernel, parent, &head, &link);
+	if (result || link == head)
+		return result;
+	struct guest_task child;
+	result = guest_task_read(kernel, link - kernel->profile->fields[FIELD_task_sibling].offset,
+				 &child);
+	if (result == GUEST_OK)
+		*start_time = child.start_time;
+	return result;
+}
+
+enum guest_result guest_for_each_child(const struct guest_kernel *kernel, uint64_t parent,
+				       uint64_t start_time, uint32_t maximum,
+				       bool (*visit)(const struct guest_task *child, void *context),
+				       void *context)
+{
+	uint64_t head, link;
+	enum guest_result result = newest_link(kernel, parent, &head, &link);
+	if (result)
+		return result;
+	for (uint32_t i = 0; i < maximum; i++) {
+		if (link == head)
+			return GUEST_OK;
+		struct guest_task child;
+		result = guest_task_read(
+			kernel, link - kernel->profile->fields[FIELD_task_sibling].offset, &child);
+		if (result)
+			return result;
+		if (child.start_time <= start_time || !visit(&child, context))
+			return GUEST_OK;
+		result = guest_read_kernel(kernel, link + 8, &link, sizeof(link));
+		if (result)
+			return result;
+	}
+	return GUEST_BOUND;
+}

@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <errno.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#include "trace/internal.h"
+
+/*
+ * System calls in progress: from the entry, where it is decided what may flow, to the exit, where
+ * it is known whether it did.
+ */
+
+enum {
+	SYSCALL_INSTRUCTION_LENGTH = 2, // 0f 05, int 0x80 and sysenter alike
+	X32_BIT = 0x40000000,
+	CAUSE_NONE = 0,
+	// struct rt_sigframe of x86-64: return address, then struct ucontext, whose registers
+	// stand after flags, link and stack; RAX is the 14th (arch/x86/include/asm/sigframe.h,
+	// uapi/asm/sigcontext.h).
+	SIGNAL_FRAME_AX = 8 + 8 + 8 + 24 + 13 * 8,
+};
+
+static uint32_t bucket_of(uint64_t task)
+{
+	return (uint32_t)((task >> 6) * 0x9E3779B1u) & (PENDING_BUCKETS - 1);
+}
+
+static struct pending_call *take_call(struct trace *trace)
+{
+	struct pending_call *call = trace->pending_free;
+	if (call)
+		trace->pending_free = call->next;
+	else if (trace->pending_used < PENDING_MAXIMUM)
+		call = &trace->pending_pool[trace->pending_used++];
+	return call;
+}
+
+static void give_back(struct trace *trace, struct pending_call *call)
+{
+	if (call->paths) {
+		call->paths->next = trace->paths_free;
+		trace->paths_free = call->paths;
+		call->paths = NULL;
+	}
+	call->next = trace->pending_free;
+	trace->pending_free = call;
+}
+
+static struct pending_call **find_link(struct trace *trace, uint64_t task)
+{
+	struct pending_call **link = &trace->buckets[bucket_of(task)];
+	while (*link && (*link)->task != task)
+		link = &(*link)->next;
+	return link;
+}
+
+static void insert_call(struct trace *trace, struct pending_call *call)
+{
+	struct pending_call **bucket = &trace->buckets[bucket_of(call->task)];
+	call->next = *bucket;
+	*bucket = call;
+	call->older = trace->newest;
+	call->newer = NULL;
+	*(trace->newest ? &trace->newest->newer : &trace->oldest) = call;
+	trace->newest = call;
+	if (call->fork_parent) {
+		call->next_fork = trace->forks;
+		call->fork_link = &trace->forks;
+		if (trace->forks)
+			trace->forks->fork_link = &call->next_fork;
+		trace->forks = call;
+		atomic_fetch_add_explicit(&trace->fork_count, 1, memory_order_relaxed);
+	}
+}
+
+static void unlink_call(struct trace *trace, struct pending_call *call)
+{
+	struct pending_call **link = &trace->buckets[bucket_of(call->task)];
+	while (*link && *link != call)
+		link = &(*link)->next;
+	if (*link)
+		*link = call->next;
+	*(call->newer ? &call->newer->older : &trace->newest) = call->older;
+	*(call->older ? &call->older->newer : &trace->oldest) = call->newer;
+	if (call->fork_parent) {
+		*call->fork_link = call->next_fork;
+		if (call->next_fork)
+			call->next_fork->fork_link = call->fork_link;
+		call->fork_parent = 0;
+		atomic_fetch_sub_explicit(&trace->fork_count, 1, memory_order_relaxed);
+	}
+}
+
+void trace_finish_call(struct trace *trace, struct pending_call *call, bool moved)
+{
+	for (unsigned i = 0; i < call->flow_count; i++)
+		engine_flow_end(trace->engine, &call->flows[i], moved);
+	unlink_call(trace, call);
+	give_back(trace, call);
+}
+
+void trace_abandon_call(struct trace *trace, struct pending_call *call)
+{
+	// Whoever died inside a call may have written before; what it would have read is gone with
+	// it. Which of its flows lead into the process is told by their ends.
+	for (unsigned i = 0; i < call->flow_count; i++) {
+		struct engine_flow *flow = &call->flows[i];
+		engine_flow_end(trace->engine, flow, flow->to.id.kind != OBJECT_PROCESS);
+	}
+	unlink_call(trace, call);
+	give_back(trace, call);
+}
+
+static bool read_event(struct trace *trace, struct trace_cpu *cpu, uint64_t pt_regs,
+		       struct trace_event *event)
+{
+	event->trace = trace;
+	event->cpu = cpu;
+	event->kernel = trace->kernel;
+	event->call = NULL;
+	enum guest_result result = guest_read_kernel(event->kernel, pt_regs, &event->registers,
+						     sizeof(event->registers));
+	if (result == GUEST_OK)
+		return true;
+	atomic_fetch_add_explicit(&cpu->counters.unread_registers, 1, memory_order_relaxed);
+	trace_gap(trace, "unread-registers", "pt_regs at %#llx: %s", (unsigned long long)pt_regs,
+		  guest_result_text(result));
+	return false;
+}
+
+static const struct syscall_row *row_of(const struct guest_registers *registers)
+{
+	uint32_t number = (uint32_t)registers->orig_ax & ~(uint32_t)X32_BIT;
+	if (number >= SYSCALL_ROWS || !syscall_rows[number].name)
+		return NULL;
+	return &syscall_rows[number];
+}
+
+static bool read_task(struct trace_event *event)
+{
+	uint64_t address;
+	enum guest_result result =
+		guest_current_task(event->kernel, event->cpu->gs_base, &address);
+	if (result == GUEST_OK)
+		result = guest_task_read(event->kernel, address, &event->task);
+	if (result == GUEST_OK)
+		return true;
+	trace_gap(event->trace, "unread-task", "the current task: %s", guest_result_text(result));
+	return false;
+}
+
+// A child may run before its parent's exit from fork is seen: it is told by its parent and by when
+// it started. Locked.
+static void adopt_child(struct trace_event *event, const struct object_reference *process)
+{
+	for (struct pending_call *fork = event->trace->forks; fork; fork = fork->next_fork) {
+		if (fork->fork_parent == event->task.real_parent && fork->tgid != event->task.tgid &&
+		    event->task.leader_start_time > fork->fork_after)
+			engine_transfer(event->trace->engine, &fork->process, process,
+					(uint32_t)(fork->row - syscall_rows));
+	}
+}
+
+static void prepare_call(struct trace_event *event, struct pending_call *call,
+			 const struct syscall_row *row)
+{
+	const struct guest_registers *registers = &event->registers;
+	// The flows and texts are filled as they are needed.
+	call->task = event->task.address;
+	call->row = row;
+	call->process = trace_process_reference(&event->task);
+	call->arguments[0] = registers->di;
+	call->arguments[1] = registers->si;
+	call->arguments[2] = registers->dx;
+	call->arguments[3] = registers->r10;
+	call->arguments[4] = registers->r8;
+	call->arguments[5] = registers->r9;
+	call->ip = registers->ip;
+	call->task_start_time = event->task.start_time;
+	call->pid = event->task.pid;
+	call->tgid = event->task.tgid;
+	call->flow_count = call->endpoint_count = 0;
+	call->age = 0;
+	call->fork_parent = 0;
+	call->paths = NULL;
+	call->unlinked.inode = 0;
+	event->call = call;
+}
+
+static struct pending_call *spare_call(struct trace *trace, struct trace_cpu *cpu)
+{
+	if (cpu->spare || !trace_lock(trace))
+		return cpu->spare;
+	cpu->spare = take_call(trace);
+	trace_unlock(trace);
+	if (!cpu->spare)
+		trace_gap(trace, "call-limit", "more than %d system calls in progress",
+			  PENDING_MAXIMUM);
+	return cpu->spare;
+}
+
+static void count(_Atomic uint64_t *counter)
+{
+	// One writer: no need for a locked instruction.
+	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + 1,
+			      memory_order_relaxed);
+}
+
+void trace_syscall_entry(struct trace *trace, struct trace_cpu *cpu, uint64_t pt_regs)
+{
+	struct trace_event event;
+	count(&cpu->counters.entries);
+	if (!read_event(trace, cpu, pt_regs, &event))
+		return;
+	const struct syscall_row *row = row_of(&event.registers);
+	if (!row || !read_task(&event))
+		return;
+	count(&cpu->counters.followed);
+	struct pending_call *call = spare_call(trace, cpu);
+	if (!call)
+		return;
+	prepare_call(&event, call, row);
+
+	if (atomic_load_explicit(&trace->fork_count, memory_order_acquire) != 0 &&
+	    trace_lock(trace)) {
+		adopt_child(&event, &call->process);
+		trace_unlock(trace);
+	}
+	bool followed = row->begin(&event);
+	if (!trace_lock(trace))
+		return;
+	struct pending_call *stale = *find_link(trace, call->task);
+	if (stale)
+		trace_abandon_call(trace, stale); // its exit never came
+	if (followed) {
+		cpu->spare = NULL;
+		insert_call(trace, call);
+		for (unsigned i = 0; i < call->flow_count; i++) {
+			struct engine_flow *flow = &call->flows[i];
+			const struct object_reference from = flow->from, to = flow->to;
+			engine_flow_begin(trace->engine, flow, &from, &to,
+					  (uint32_t)(row - syscall_rows));
+		}
+	} else if (call->paths) {
+		call->paths->next = trace->paths_free;
+		trace->paths_free = call->paths;
+		call->paths = NULL;
+	}
+	trace_unlock(trace);
+}
+
+// What the call returned. A signal may have put its own registers there: then the result lies in
+// the frame on the user's stack, and a call that is to be restarted has not happened yet.
+static bool result_of(struct trace_event *event, int64_t *result)
+{
+	const struct guest_registers *registers = &event->registers;
+	const struct pending_call *call = event->call;
+	bool execve = call->row == &syscall_rows[SYS_execve] ||
+		      call->row == &syscall_rows[SYS_execveat];
+
+	*result = (int64_t)registers->ax;
+	if (registers->ip == call->ip || execve)
+		return true;
+	if (registers->ip == call->ip - SYSCALL_INSTRUCTION_LENGTH) {
+		*result = -EINTR;
+		return true;
+	}
+	uint64_t saved;
+	if (guest_read_user(event->kernel, &event->task, registers->sp + SIGNAL_FRAME_AX, &saved,
+			    sizeof(saved)) != GUEST_OK)
+		return false;
+	*result = (int64_t)saved;
+	return true;
+}
+
+void trace_syscall_exit(struct trace *trace, struct trace_cpu *cpu, uint64_t pt_regs)
+{
+	struct trace_event event;
+	uint64_t task;
+	count(&cpu->counters.exits);
+	if (trace->oldest == NULL)
+		return; // nothing is in progress
+	if (!read_event(trace, cpu, pt_regs, &event))
+		return;
+	// The number may have been changed by a debugger or a signal: the task is what counts.
+	enum guest_result found = guest_current_task(event.kernel, cpu->gs_base, &task);
+	if (found != GUEST_OK) {
+		trace_gap(trace, "unread-task", "the current task: %s", guest_result_text(found));
+		return;
+	}
+	if (!trace_lock(trace))
+		return;
+	struct pending_call *call = *find_link(trace, task);
+	trace_unlock(trace);
+	if (!call)
+		return;
+
+	// Only this task's own exit, or its death, finishes the call: it stays ours meanwhile.
+	event.call = call;
+	found = guest_task_read(event.kernel, task, &event.task);
+	int64_t result;
+	bool known = found == GUEST_OK && result_of(&event, &result);
+	bool moved = known ? result > 0 : true;
+	if (!known)
+		trace_gap(trace, "unknown-result", "%s of pid %u: taken as success",
+			  call->row->name, call->tgid);
+	if (call->row->end && known)
+		call->row->end(&event, result);
+	if (!trace_lock(trace))
+		return;
+	if (*find_link(trace, task) == call)
+		trace_finish_call(trace, call, moved);
+	trace_unlock(trace);
+}

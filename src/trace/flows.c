@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "trace/internal.h"
+
+bool trace_add_flow(struct trace_event *event, const struct object_reference *from,
+		    const struct object_reference *to)
+{
+	struct pending_call *call = event->call;
+	if (call->flow_count == FLOWS_MAXIMUM)
+		return false;
+	struct engine_flow *flow = &call->flows[call->flow_count++];
+	flow->open = false;
+	flow->from = *from;
+	flow->to = *to;
+	return true;
+}
+
+bool trace_read_descriptor(struct trace_event *event, int64_t fd, struct guest_file *file)
+{
+	uint64_t address;
+	// Descriptors are ints; the upper half of the register is not looked at by the kernel.
+	enum guest_result result =
+		guest_file_from_descriptor(event->kernel, &event->task, (int32_t)fd, &address);
+	if (result == GUEST_NOT_FOUND)
+		return false; // the call will fail with EBADF
+	if (result == GUEST_OK)
+		result = guest_file_read(event->kernel, address, file);
+	if (result != GUEST_OK) {
+		trace_gap(event->trace, "unread-descriptor",
+			  "descriptor %d of pid %u (%s): %s", (int)(int32_t)fd, event->task.tgid,
+			  event->task.comm, guest_result_text(result));
+		return false;
+	}
+	trace_classify(event->trace, event->cpu, file, false);
+	return true;
+}
+
+/*
+ * Endpoints: what is under way to an address. The sender cannot always tell which socket will get
+ * it, so it leaves the labels at the address, and the receiver collects them there.
+ */
+enum endpoint_class {
+	ENDPOINT_INET_STREAM = 1, // connection: protocol, source, destination
+	ENDPOINT_INET_DATAGRAM,	  // protocol, destination port
+	ENDPOINT_UNIX_SOCK,	  // a connected socket that nobody has accepted yet
+	ENDPOINT_UNIX_PATH,	  // device, inode
+	ENDPOINT_UNIX_ABSTRACT,	  // network namespace, name
+	ENDPOINT_OTHER,		  // family, type: the way out is known, not the way in
+};
+
+struct endpoint_key {
+	uint32_t class;
+	uint16_t protocol, family, source_port, destination_port;
+	uint8_t source[16], destination[16];
+	uint64_t number[2];
+	char name[GUEST_UNIX_NAME_MAXIMUM];
+};
+
+static struct object_reference endpoint_reference(struct trace_event *event,
+						  const struct endpoint_key *key,
+						  uint16_t family, uint16_t type,
+						  const char *address)
+{
+	struct trace *trace = event->trace;
+	struct pending_call *call = event->call;
+	XXH128_hash_t hash = XXH3_128bits_withSeed(key, sizeof(*key), trace->endpoint_key[0]);
+	struct object_reference reference = {
+		.id = { .a = hash.low64 ^ trace->endpoint_key[1],
+			.b = hash.high64,
+			.kind = OBJECT_ENDPOINT },
+	};
+	struct endpoint *endpoint = &call->endpoints[call->endpoint_count];
+	if (call->endpoint_count < ENDPOINTS_MAXIMUM - 1)
+		call->endpoint_count++;
+	endpoint->family = family;
+	endpoint->socket_type = type;
+	snprintf(endpoint->address, sizeof(endpoint->address), "%s", address);
+	reference.hint[0] = (uintptr_t)endpoint;
+	return reference;
+}
+
+// IPv4 addresses are mapped, so that a v4 client and a v6 server have the same pair.
+static void canonical_address(uint16_t family, const void *address, uint8_t canonical[16])
+{
+	if (family == AF_INET6) {
+		memcpy(canonical, address, 16);
+		return;
+	}
+	memset(canonical, 0, 10);
+	memset(canonical + 10, 0xFF, 2);
+	memcpy(canonical + 12, address, 4);
+}
+
+static void format_address(const uint8_t canonical[16], uint16_t port, char *text, size_t size)
+{
+	char host[INET6_ADDRSTRLEN] = "";
+	bool mapped = IN6_IS_ADDR_V4MAPPED((const struct in6_addr *)canonical);
+	inet_ntop(mapped ? AF_INET : AF_INET6, mapped ? canonical + 12 : canonical, host,
+		  sizeof(host));
+	snprintf(text, size, mapped ? "%s:%u" : "[%s]:%u", host, port);
+}
+
+static bool is_inet(const struct guest_socket *socket)
+{
+	return socket->family == AF_INET || socket->family == AF_INET6;
+}
+
+// The data that flows through a stream connection, in one direction.
+static struct object_reference stream_endpoint(struct trace_event *event,
+					       const struct guest_socket *socket, bool outgoing)
+{
+	struct endpoint_key key = { .class = ENDPOINT_INET_STREAM, .protocol = socket->protocol };
+	uint8_t local[16], remote[16];
+	char text[64];
+	canonical_address(socket->family, socket->inet.local_address, local);
+	canonical_address(socket->family, socket->inet.remote_address, remote);
+	memcpy(key.source, outgoing ? local : remote, 16);
+	memcpy(key.destination, outgoing ? remote : local, 16);
+	key.source_port = outgoing ? socket->inet.local_port : socket->inet.remote_port;
+	key.destination_port = outgoing ? socket->inet.remote_port : socket->inet.local_port;
+	format_address(key.destination, key.destination_port, text, sizeof(text));
+	return endpoint_reference(event, &key, socket->family, socket->type, text);
+}
+
+static struct object_reference datagram_endpoint(struct trace_event *event,
+						 const struct guest_socket *socket,
+						 const uint8_t destination[16], uint16_t port)
+{
+	struct endpoint_key key = { .class = ENDPOINT_INET_DATAGRAM,
+				    .protocol = socket->protocol,
+				    .destination_port = port };
+	char text[64];
+	format_address(destination, port, text, sizeof(text));
+	return endpoint_reference(event, &key, socket->family, socket->type, text);
+}
+
+static struct object_reference unix_endpoint(struct trace_event *event, uint32_t class,
+					     uint64_t first, uint64_t second, const char *name,
+					     size_t length, uint16_t type)
+{
+	struct endpoint_key key = { .class = class, .number = { first, second } };
+	char text[GUEST_UNIX_NAME_MAXIMUM + 2] = "";
+	if (length > 0 && length <= sizeof(key.name)) {
+		if (class == ENDPOINT_UNIX_ABSTRACT)
+			memcpy(key.name, name, length);
+		for (size_t i = 0; i < length; i++)
+			text[i] = name[i] || (i > 0 && class != ENDPOINT_UNIX_ABSTRACT) ? name[i] : '@';
+		text[length] = '\0';
+	}
+	return endpoint_reference(event, &key, AF_UNIX, type, text);
+}
+
+static void take_unix(struct trace_event *event, const struct guest_socket *socket,
+		      const struct object_reference *receive)
+{
+	struct object_reference endpoint;
+	if (socket->type == SOCK_DGRAM && socket->local.name_length > 0) {
+		bool abstract = socket->local.name[0] == '\0';
+		endpoint = unix_endpoint(
+			event, abstract ? ENDPOINT_UNIX_ABSTRACT : ENDPOINT_UNIX_PATH,
+			abstract ? socket->network_namespace : socket->local.bound_inode_number,
+			abstract ? 0 : socket->local.bound_device, socket->local.name,
+			socket->local.name_length, socket->type);
+		trace_add_flow(event, &endpoint, receive);
+	} else if (socket->type != SOCK_DGRAM) {
+		// Sent to it before it was accepted.
+		endpoint = unix_endpoint(event, ENDPOINT_UNIX_SOCK, socket->sock, 0,
+					 socket->local.name, socket->local.name_length,
+					 socket->type);
+		trace_add_flow(event, &endpoint, receive);
+	}
+}
+
+// Collects at the socket's receive side what is under way to it.
+static void collect(struct trace_event *event, const struct guest_socket *socket,
+		    const struct object_reference *receive)
+{
+	struct object_reference endpoint;
+	if (socket->family == AF_UNIX) {
+		take_unix(event, socket, receive);
+	} else if (is_inet(socket) && socket->type == SOCK_STREAM && socket->inet.remote_port) {
+		endpoint = stream_endpoint(event, socket, false);
+		trace_add_flow(event, &endpoint, receive);
+	} else if (is_inet(socket) && socket->inet.local_port) {
+		uint8_t local[16];
+		canonical_address(socket->family, socket->inet.local_address, local);
+		endpoint = datagram_endpoint(event, socket, local, socket->inet.local_port);
+		trace_add_flow(event, &endpoint, receive);
+	}
+}
+
+static bool read_name(struct trace_event *event, uint64_t address, uint32_t length,
+		      struct sockaddr_storage *name)
+{
+	memset(name, 0, sizeof(*name));
+	if (address == 0 || length < sizeof(sa_family_t))
+		return false;
+	if (length > sizeof(*name))
+		length = sizeof(*name);
+	enum guest_result result =
+		guest_read_user(event->kernel, &event->task, address, name, length);
+	if (result == GUEST_OK)
+		return true;
+	trace_gap(event->trace, "unread-address", "destination of a datagram of pid %u (%s): %s",
+		  event->task.tgid, event->task.comm, guest_result_text(result));
+	return false;
+}
+
+static bool give_unix_named(struct trace_event *event, const struct guest_socket *socket,
+			    const struct object_reference *send,
+			    const struct sockaddr_storage *storage, uint32_t length)
+{
+	struct sockaddr_un name;
+	memcpy(&name, storage, sizeof(name));
+	size_t used = length - offsetof(struct sockaddr_un, sun_path);
+	if (length <= offsetof(struct sockaddr_un, sun_path) || used > sizeof(name.sun_path))
+		return false;
+	struct object_reference endpoint;
+	if (name.sun_path[0] == '\0') {
+		endpoint = unix_endpoint(event, ENDPOINT_UNIX_ABSTRACT, socket->network_namespace,
+					 0, name.sun_path, used, socket->type);
+		return trace_add_flow(event, send, &endpoint);
+	}
+	char path[sizeof(name.sun_path) + 1] = "";
+	memcpy(path, name.sun_path, used);
+	struct guest_lookup lookup;
+	struct guest_file target;
+	enum guest_result result =
+		guest_lookup_path(event->kernel, &event->task, -100, path, true, &lookup);
+	if (result == GUEST_OK && lookup.dentry)
+		result = guest_inode_read(event->kernel, lookup.dentry, lookup.mount, &target);
+	else if (result == GUEST_OK)
+		result = GUEST_NOT_FOUND;
+	if (result != GUEST_OK) {
+		trace_gap(event->trace, "unresolved-socket-path", "%s, sent to by pid %u (%s): %s",
+			  path, event->task.tgid, event->task.comm, guest_result_text(result));
+		return false;
+	}
+	endpoint = unix_endpoint(event, ENDPOINT_UNIX_PATH, target.inode_number, target.device,
+				 path, strlen(path), socket->type);
+	return trace_add_flow(event, send, &endpoint);
+}
+
+static bool give_unix_peer(struct trace_event *event, const struct guest_socket *socket,
+			   const struct object_reference *send)
+{
+	struct guest_socket peer;
+	if (socket->local.peer == 0)
+		return false;
+	enum guest_result result = guest_socket_read(event->kernel, socket->local.peer, &peer);
+	if (result != GUEST_OK) {
+		trace_gap(event->trace, "unread-socket", "peer of a UNIX socket of pid %u (%s): %s",
+			  event->task.tgid, event->task.comm, guest_result_text(result));
+		return false;
+	}
+	struct object_reference target;
+	if (peer.inode_number != 0)
+		target = trace_socket_reference(&peer, SOCKET_RECEIVE);
+	else
+		target = unix_endpoint(event, ENDPOINT_UNIX_SOCK, peer.sock, 0, peer.local.name,
+				       peer.local.name_length, peer.type);
+	return trace_add_flow(event, send, &target);
+}
+
+static bool give_datagram(struct trace_event *event, const struct guest_socket *socket,
+			  const struct object_reference *send,
+			  const struct sockaddr_storage *name, bool named)
+{
+	uint8_t destination[16];
+	uint16_t port;
+	if (named && name->ss_family == AF_INET) {
+		const struct sockaddr_in *address = (const void *)name;
+		canonical_address(AF_INET, &address->sin_addr, destination);
+		port = ntohs(address->sin_port);
+	} else if (named && name->ss_family == AF_INET6) {
+		const struct sockaddr_in6 *address = (const void *)name;
+		canonical_address(AF_INET6, &address->sin6_addr, destination);
+		port = ntohs(address->sin6_port);
+	} else {
+		canonical_address(socket->family, socket->inet.remote_address, destination);
+		port = socket->inet.remote_port;
+	}
+	struct object_reference endpoint = datagram_endpoint(event, socket, destination, port);
+	return trace_add_flow(event, send, &endpoint);
+}
+
+static bool give_socket(struct trace_event *event, const struct guest_socket *socket,
+			const struct object_reference *giver, uint64_t name_address,
+			uint32_t name_length)
+{
+	struct object_reference send = trace_socket_reference(socket, SOCKET_SEND);
+	struct object_reference endpoint;
+	struct sockaddr_storage name;
+	if (!trace_add_flow(event, giver, &send))
+		return false;
+	bool connected_only = socket->type == SOCK_STREAM || socket->type == SOCK_SEQPACKET;
+	bool named = !connected_only && read_name(event, name_address, name_length, &name);
+
+	if (socket->family == AF_UNIX) {
+		if (named)
+			give_unix_named(event, socket, &send, &name, name_length);
+		else
+			give_unix_peer(event, socket, &send);
+	} else if (is_inet(socket) && socket->type == SOCK_STREAM) {
+		endpoint = stream_endpoint(event, socket, true);
+		trace_add_flow(event, &send, &endpoint);
+	} else if (is_inet(socket)) {
+		give_datagram(event, socket, &send, &name, named);
+	} else {
+		struct endpoint_key key = { .class = ENDPOINT_OTHER,
+					    .family = socket->family,
+					    .protocol = socket->protocol,
+					    .number = { socket->type } };
+		endpoint = endpoint_reference(event, &key, socket->family, socket->type, "");
+		trace_add_flow(event, &send, &endpoint);
+	}
+	return true;
+}
+
+static bool read_socket(struct trace_event *event, const struct guest_file *file,
+			struct guest_socket *socket)
+{
+	enum guest_result result = guest_socket_of_file(event->kernel, file, socket);
+	if (result == GUEST_OK)
+		return true;
+	trace_gap(event->trace, "unread-socket", "socket inode %llu of pid %u (%s): %s",
+		  (unsigned long long)file->inode_number, event->task.tgid, event->task.comm,
+		  guest_result_text(result));
+	return false;
+}
+
+bool trace_source(struct trace_event *event, const struct guest_file *file,
+		  struct object_reference *source)
+{
+	struct guest_socket socket;
+	if (trace_file_is_socket(file)) {
+		if (!read_socket(event, file, &socket))
+			return false;
+		*source = trace_socket_reference(&socket, SOCKET_RECEIVE);
+		collect(event, &socket, source);
+		return true;
+	}
+	// What is written to a character device does not come back from it.
+	return !S_ISCHR(file->mode) && trace_file_reference(file, source);
+}
+
+bool trace_flows_from_file(struct trace_event *event, const struct guest_file *file,
+			   const struct object_reference *taker)
+{
+	struct object_reference source;
+	return trace_source(event, file, &source) && trace_add_flow(event, &source, taker);
+}
+
+bool trace_flows_to_file(struct trace_event *event, const struct guest_file *file,
+			 const struct object_reference *giver, uint64_t name_address,
+			 uint32_t name_length)
+{
+	struct object_reference reference;
+	struct guest_socket socket;
+	if (trace_file_is_socket(file))
+		return read_socket(event, file, &socket) &&
+		       give_socket(event, &socket, giver, name_address, name_length);
+	return trace_file_reference(file, &reference) && trace_add_flow(event, giver, &reference);
+}
+
+// A connection that was just made has not sent anything yet: what is kept under its address is of
+// an older connection between the same ports.
+void trace_new_connection(struct trace_event *event, int64_t fd)
+{
+	struct guest_file file;
+	struct guest_socket socket;
+	if (!trace_read_descriptor(event, fd, &file) || !trace_file_is_socket(&file) ||
+	    !read_socket(event, &file, &socket) || !is_inet(&socket) ||
+	    socket.type != SOCK_STREAM || socket.inet.remote_port == 0)
+		return;
+	struct object_reference endpoint = stream_endpoint(event, &socket, true);
+	if (!trace_lock(event->trace))
+		return;
+	engine_object_end(event->trace->engine, &endpoint.id);
+	trace_unlock(event->trace);
+}

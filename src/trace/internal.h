@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef NIJIMI_TRACE_INTERNAL_H
+#define NIJIMI_TRACE_INTERNAL_H
+
+#include "guest/file.h"
+#include "guest/liveness.h"
+#include "guest/socket.h"
+#include "guest/task.h"
+#include "trace/trace.h"
+
+enum {
+	PENDING_MAXIMUM = 65536,      // system calls in progress at one time
+	PENDING_BUCKETS = 16384,      // power of two
+	FLOWS_MAXIMUM = 4,	      // of one system call
+	ENDPOINTS_MAXIMUM = 3,
+	PATHS_MAXIMUM = 64,	      // calls in progress that hold paths (rename, link, ...)
+	OTHER_CAUSE_FIRST = 4096, // causes that are no system call
+	ALIASES_MAXIMUM = 64,
+	CHILDREN_MAXIMUM = 64,
+};
+
+enum {
+	CAUSE_CLASSIFIED = OTHER_CAUSE_FIRST,
+	CAUSE_SWEEP,
+};
+
+// The guest's registers at the boundary of a system call: struct pt_regs of x86-64, an ABI
+// (arch/x86/include/asm/ptrace.h).
+struct guest_registers {
+	uint64_t r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di;
+	uint64_t orig_ax, ip, cs, flags, sp, ss;
+};
+
+// Where data goes that is under way to an address; the text is for people.
+struct endpoint {
+	uint16_t family, socket_type;
+	char address[128];
+};
+
+struct call_paths {
+	char from[GUEST_PATH_MAXIMUM];
+	char to[GUEST_PATH_MAXIMUM];
+	struct call_paths *next;
+};
+
+/** A system call between its entry and its exit. */
+struct pending_call {
+	uint64_t task; // the key
+	struct pending_call *next;		// in its bucket, or the free list
+	struct pending_call *newer, *older;	// all in progress, by age
+	const struct syscall_row *row;
+	struct object_reference process;
+	uint64_t arguments[6];
+	uint64_t ip;		  // the user's, behind SYSCALL
+	uint64_t task_start_time; // tells a reused task_struct
+	uint32_t pid, tgid;
+	uint8_t flow_count, endpoint_count;
+	uint8_t age; // passes of trace_verify() that have seen it
+	struct engine_flow flows[FLOWS_MAXIMUM];
+	struct endpoint endpoints[ENDPOINTS_MAXIMUM];
+
+	// fork: children of this task that started later are this call's
+	struct pending_call *next_fork, **fork_link;
+	uint64_t fork_parent, fork_after;
+
+	// rename, link, unlink
+	struct call_paths *paths;
+	struct unlinked_inode {
+		struct object_id id;
+		uint64_t inode;
+		uint32_t links;
+	} unlinked;
+};
+
+/** A managed object whose end has to be looked for. */
+struct watched_object {
+	struct object_id id;
+	uint32_t number;
+	uint32_t next; // index + 1 in its hash chain
+	uint64_t group;
+	uint64_t inode;		  // of a file, pipe or socket
+	uint32_t device, generation; // as the inode has them
+	uint64_t inode_number;
+	bool transient; // ends with its last holder (pipe, socket, unlinked file)
+	struct guest_task leader; // of a process
+	char *description;	  // encoded WIRE_OBJECT frame, for trace_describe_all()
+	uint32_t description_size;
+};
+
+struct trace {
+	struct trace_config config;
+	const struct guest_kernel *kernel;
+	struct engine *engine;
+	atomic_flag lock;
+	_Atomic bool abandoned;
+	_Atomic uint64_t namespace_epoch; // grows whenever names of files may have changed
+	uint64_t endpoint_key[2];
+
+	struct pending_call *pending_pool; // lazily touched
+	uint32_t pending_used;
+	struct pending_call *pending_free;
+	struct pending_call *buckets[PENDING_BUCKETS];
+	struct pending_call *oldest, *newest;
+	struct pending_call *forks;
+	_Atomic uint32_t fork_count;
+	struct call_paths *paths_pool, *paths_free;
+
+	struct watched_object *watched;
+	uint32_t watched_count, watched_capacity;
+	uint32_t *watched_buckets; // by object number
+	uint32_t watched_bucket_count;
+
+	struct gap {
+		const char *kind;
+		uint64_t count;
+		uint64_t reported;
+	} gaps[64];
+	uint32_t gap_count;
+};
+
+/** What one event needs. */
+struct trace_event {
+	struct trace *trace;
+	struct trace_cpu *cpu;
+	const struct guest_kernel *kernel;
+	struct guest_task task;
+	struct guest_registers registers;
+	struct pending_call *call;
+};
+
+/**
+ * One system call. `begin` runs at the entry, without the lock, and fills flows of event->call; it
+ * returns false if nothing is to be followed. `end` runs at the exit, before the flows are ended,
+ * with `moved` saying whether they will be carried out; it may be NULL.
+ */
+struct syscall_row {
+	const char *name;
+	bool (*begin)(struct trace_event *event);
+	void (*end)(struct trace_event *event, int64_t result);
+	int8_t argument[2]; // which arguments hold descriptors
+	int8_t extra;	    // meaning depends on `begin`
+};
+
+enum { SYSCALL_ROWS = 512 };
+extern const struct syscall_row syscall_rows[SYSCALL_ROWS];
+
+/** The name of a system call or other cause, static. */
+const char *trace_cause_name(uint32_t cause);
+
+/* lock.c: the engine, pending calls and watched objects. False: abandoned, touch nothing. */
+bool trace_lock(struct trace *trace);
+void trace_unlock(struct trace *trace);
+
+/* calls.c. Locked. */
+/** Ends the call's flows and the call. */
+void trace_finish_call(struct trace *trace, struct pending_call *call, bool moved);
+/** The same for a call whose exit will never come: its thread died inside. */
+void trace_abandon_call(struct trace *trace, struct pending_call *call);
+
+/* objects.c: from what the guest has to what the engine knows. */
+struct object_reference trace_process_reference(const struct guest_task *task);
+/** False if the file holds no information (/dev/null, ...). Sockets are not handled here. */
+bool trace_file_reference(const struct guest_file *file, struct object_reference *reference);
+struct object_reference trace_socket_reference(const struct guest_socket *socket,
+					       enum socket_side side);
+bool trace_file_is_socket(const struct guest_file *file);
+/** The sink of the engine. */
+void trace_object_managed(void *context, uint32_t number, const struct object_reference *object);
+void trace_object_ended(void *context, uint32_t number, const struct object_id *object,
+			label_set labels);
+void trace_edge(void *context, const struct engine_edge *edge);
+void trace_lost(void *context, const struct object_reference *object, label_set labels);
+/** Describes a managed object anew, as it is now. Locked. */
+void trace_describe(struct trace *trace, uint32_t number, const struct object_reference *object);
+struct watched_object *trace_watched(struct trace *trace, uint32_t number);
+void trace_forget_watched(struct trace *trace);
+
+/* classify.c: which files are classified, by their paths. */
+/** Compares the file's names with the globs (unless done before, or `force`) and marks it. */
+void trace_classify(struct trace *trace, struct trace_cpu *cpu, const struct guest_file *file,
+		    bool force);
+label_set trace_labels_of_path(const struct trace *trace, const char *path);
+
+/* flows.c: filling event->call->flows. */
+bool trace_add_flow(struct trace_event *event, const struct object_reference *from,
+		    const struct object_reference *to);
+/** A descriptor of the current task, classified on the way. */
+bool trace_read_descriptor(struct trace_event *event, int64_t fd, struct guest_file *file);
+/** What comes out of a file; for a socket, collects first what is under way to it. False: nothing. */
+bool trace_source(struct trace_event *event, const struct guest_file *file,
+		  struct object_reference *source);
+bool trace_flows_from_file(struct trace_event *event, const struct guest_file *file,
+			   const struct object_reference *taker);
+bool trace_flows_to_file(struct trace_event *event, const struct guest_file *file,
+			 const struct object_reference *giver, uint64_t name_address,
+			 uint32_t name_length);
+/** The descriptor is a connection that has just been made. */
+void trace_new_connection(struct trace_event *event, int64_t fd);
+
+#endif

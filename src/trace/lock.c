@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <sched.h>
+
+#include "trace/internal.h"
+
+// A spin lock, because what it guards takes less than a microsecond, and because a thread that died
+// inside (a fault of ours) must not hang the others: they see `abandoned` and go.
+bool trace_lock(struct trace *trace)
+{
+	for (unsigned spins = 0; atomic_flag_test_and_set_explicit(&trace->lock,
+								   memory_order_acquire);
+	     spins++) {
+		if (atomic_load_explicit(&trace->abandoned, memory_order_relaxed))
+			return false;
+		if (spins % 128 == 127)
+			sched_yield(); // the holder's thread may be waiting for this CPU
+		else
+			__builtin_ia32_pause();
+	}
+	if (atomic_load_explicit(&trace->abandoned, memory_order_relaxed)) {
+		trace_unlock(trace);
+		return false;
+	}
+	return true;
+}
+
+void trace_unlock(struct trace *trace)
+{
+	atomic_flag_clear_explicit(&trace->lock, memory_order_release);
+}

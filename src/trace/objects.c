@@ -1,0 +1,411 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "trace/internal.h"
+
+// What tells apart kinds of OBJECT_FILE whose numbers are not inode numbers (in `c`, where others
+// have the generation, together with a device that no superblock has).
+enum {
+	DEVICE_ANONYMOUS_INODE = UINT32_MAX,
+	DEVICE_BLOCK = UINT32_MAX - 1,
+};
+
+// Linux, Documentation/admin-guide/devices.txt: character devices that keep nothing.
+enum {
+	MAJOR_MEMORY = 1, // null, zero, full, random, ...: all but mem, kmem, port
+	MINOR_MEM = 1,
+	MINOR_PORT = 4,
+	DEVICE_MINOR_BITS = 20,
+};
+
+static uint64_t now(void)
+{
+	struct timespec time;
+	clock_gettime(CLOCK_REALTIME, &time);
+	return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+struct object_reference trace_process_reference(const struct guest_task *task)
+{
+	return (struct object_reference){
+		.id = { .a = task->tgid, .b = task->leader_start_time, .kind = OBJECT_PROCESS },
+		.hint = { task->group_leader },
+	};
+}
+
+bool trace_file_is_socket(const struct guest_file *file)
+{
+	return S_ISSOCK(file->mode) && strcmp(file->filesystem, "sockfs") == 0;
+}
+
+static bool device_keeps_nothing(uint32_t device)
+{
+	uint32_t major = device >> DEVICE_MINOR_BITS;
+	uint32_t minor = device & ((1u << DEVICE_MINOR_BITS) - 1);
+	return major == MAJOR_MEMORY && minor != MINOR_MEM && minor != MINOR_PORT;
+}
+
+bool trace_file_reference(const struct guest_file *file, struct object_reference *reference)
+{
+	struct object_id id = {
+		.a = file->inode_number,
+		.b = file->device,
+		.c = file->generation,
+		.kind = OBJECT_FILE,
+	};
+	if (S_ISCHR(file->mode)) {
+		if (device_keeps_nothing(file->device_number))
+			return false;
+	} else if (S_ISBLK(file->mode)) {
+		// One device may have many nodes.
+		id.a = file->device_number;
+		id.b = DEVICE_BLOCK;
+		id.c = 0;
+	} else if (strcmp(file->filesystem, "anon_inodefs") == 0) {
+		// All of them share one inode; what tells them apart hangs on the file.
+		id.a = file->private_data;
+		id.b = DEVICE_ANONYMOUS_INODE;
+		id.c = 0;
+	} else if (S_ISDIR(file->mode)) {
+		return false;
+	}
+	*reference = (struct object_reference){ .id = id, .hint = { file->address } };
+	return true;
+}
+
+struct object_reference trace_socket_reference(const struct guest_socket *socket,
+					       enum socket_side side)
+{
+	return (struct object_reference){
+		.id = { .a = socket->inode_number,
+			.b = socket->device,
+			.c = side,
+			.kind = OBJECT_SOCKET },
+		.hint = { socket->sock, socket->inode },
+	};
+}
+
+static void format_unix_name(const char *name, uint16_t length, char *text, size_t size)
+{
+	text[0] = '\0';
+	if (length == 0 || length > GUEST_UNIX_NAME_MAXIMUM)
+		return;
+	if (name[0] != '\0') {
+		snprintf(text, size, "%.*s", (int)length, name);
+		return;
+	}
+	size_t used = 0;
+	text[used++] = '@';
+	for (uint16_t i = 1; i < length && used + 1 < size; i++)
+		text[used++] = name[i] ? name[i] : '@'; // as ss(8) and /proc/net/unix show it
+	text[used] = '\0';
+}
+
+static void format_inet(int family, const uint8_t address[16], uint16_t port, char *text,
+			size_t size)
+{
+	static const uint8_t mapped_prefix[12] = { [10] = 0xFF, [11] = 0xFF };
+	char host[INET6_ADDRSTRLEN] = "";
+	text[0] = '\0';
+	if (port == 0)
+		return;
+	if (family == AF_INET6 && memcmp(address, mapped_prefix, sizeof(mapped_prefix)) == 0) {
+		family = AF_INET;
+		address += sizeof(mapped_prefix);
+	}
+	inet_ntop(family, address, host, sizeof(host));
+	snprintf(text, size, family == AF_INET6 ? "[%s]:%u" : "%s:%u", host, port);
+}
+
+struct description {
+	char path[GUEST_PATH_MAXIMUM];
+	char address[256], peer[256];
+	struct guest_task task;
+	struct guest_file file;
+	struct guest_socket socket;
+	struct guest_socket other;
+};
+
+static void describe_file(struct trace *trace, struct description *scratch,
+			  const struct object_reference *object, struct wire_object *wire,
+			  struct watched_object *watched)
+{
+	struct guest_file *file = &scratch->file;
+	wire->kind = WIRE_FILE;
+	wire->inode = object->id.a;
+	wire->device = (uint32_t)object->id.b;
+	wire->generation = object->id.c;
+	if (object->hint[0] == 0 && object->hint[1] != 0) {
+		*file = *(const struct guest_file *)(uintptr_t)object->hint[1];
+	} else if (guest_file_read(trace->kernel, object->hint[0], file) != GUEST_OK) {
+		trace_gap(trace, "undescribed-file", "inode %llu: its open file cannot be read",
+			  (unsigned long long)object->id.a);
+		return;
+	}
+	wire->mode = file->mode;
+	wire->inode = file->inode_number;
+	wire->device = file->device;
+	wire->name = file->filesystem;
+	bool deleted = false;
+	if (guest_path(trace->kernel, file->dentry, file->mount, scratch->path, &deleted) ==
+	    GUEST_OK)
+		wire->path = scratch->path;
+	// Devices are ways out, not places: they appear in edges only.
+	if (S_ISCHR(file->mode)) {
+		wire->kind = WIRE_ENDPOINT;
+		wire->address = scratch->path;
+	}
+	watched->inode = file->inode;
+	watched->inode_number = file->inode_number;
+	watched->device = file->device;
+	watched->generation = file->generation;
+	watched->transient = file->links == 0 || strcmp(file->filesystem, "pipefs") == 0;
+}
+
+static void describe_process(struct trace *trace, struct description *scratch,
+			     const struct object_reference *object, struct wire_object *wire,
+			     struct watched_object *watched)
+{
+	struct guest_task *task = &scratch->task;
+	uint64_t exe;
+	wire->kind = WIRE_PROCESS;
+	wire->pid = (uint32_t)object->id.a;
+	wire->start_time = object->id.b;
+	if (guest_task_read(trace->kernel, object->hint[0], task) != GUEST_OK) {
+		trace_gap(trace, "undescribed-process", "pid %u cannot be read", wire->pid);
+		return;
+	}
+	wire->name = task->comm;
+	watched->leader = *task;
+	watched->transient = true;
+	if (guest_task_exe(trace->kernel, task, &exe) == GUEST_OK &&
+	    guest_file_read(trace->kernel, exe, &scratch->file) == GUEST_OK &&
+	    guest_path(trace->kernel, scratch->file.dentry, scratch->file.mount, scratch->path,
+		       NULL) == GUEST_OK)
+		wire->path = scratch->path;
+}
+
+static void describe_socket(struct trace *trace, struct description *scratch,
+			    const struct object_reference *object, struct wire_object *wire,
+			    struct watched_object *watched)
+{
+	struct guest_socket *socket = &scratch->socket;
+	wire->kind = WIRE_SOCKET;
+	wire->group = wire->inode = object->id.a;
+	wire->device = (uint32_t)object->id.b;
+	watched->transient = true;
+	watched->inode = object->hint[1];
+	watched->inode_number = object->id.a;
+	watched->device = (uint32_t)object->id.b;
+	wire->address = scratch->address;
+	wire->peer = scratch->peer;
+	if (guest_socket_read(trace->kernel, object->hint[0], socket) != GUEST_OK) {
+		trace_gap(trace, "undescribed-socket", "socket inode %llu cannot be read",
+			  (unsigned long long)object->id.a);
+		return;
+	}
+	wire->family = socket->family;
+	wire->socket_type = socket->type;
+	if (socket->family == AF_UNIX) {
+		format_unix_name(socket->local.name, socket->local.name_length, scratch->address,
+				 sizeof(scratch->address));
+		if (socket->local.peer && guest_socket_read(trace->kernel, socket->local.peer,
+							    &scratch->other) == GUEST_OK)
+			format_unix_name(scratch->other.local.name,
+					 scratch->other.local.name_length, scratch->peer,
+					 sizeof(scratch->peer));
+	} else if (socket->family == AF_INET || socket->family == AF_INET6) {
+		format_inet(socket->family, socket->inet.local_address, socket->inet.local_port,
+			    scratch->address, sizeof(scratch->address));
+		format_inet(socket->family, socket->inet.remote_address, socket->inet.remote_port,
+			    scratch->peer, sizeof(scratch->peer));
+	}
+}
+
+static void describe_endpoint(const struct object_reference *object, struct wire_object *wire)
+{
+	const struct endpoint *endpoint = (const struct endpoint *)(uintptr_t)object->hint[0];
+	wire->kind = WIRE_ENDPOINT;
+	wire->family = endpoint->family;
+	wire->socket_type = endpoint->socket_type;
+	wire->address = endpoint->address;
+}
+
+static uint32_t watched_bucket(const struct trace *trace, uint32_t number)
+{
+	return number & (trace->watched_bucket_count - 1);
+}
+
+struct watched_object *trace_watched(struct trace *trace, uint32_t number)
+{
+	if (trace->watched_bucket_count == 0)
+		return NULL;
+	for (uint32_t i = trace->watched_buckets[watched_bucket(trace, number)]; i != 0;
+	     i = trace->watched[i - 1].next)
+		if (trace->watched[i - 1].number == number)
+			return &trace->watched[i - 1];
+	return NULL;
+}
+
+static bool grow_watched(struct trace *trace)
+{
+	if (trace->watched_count < trace->watched_capacity)
+		return true;
+	uint32_t capacity = trace->watched_capacity ? 2 * trace->watched_capacity : 256;
+	struct watched_object *watched =
+		realloc(trace->watched, capacity * sizeof(*watched));
+	if (!watched)
+		return false;
+	trace->watched = watched;
+	uint32_t *buckets = calloc(capacity, sizeof(*buckets));
+	if (!buckets)
+		return false;
+	free(trace->watched_buckets);
+	trace->watched_buckets = buckets;
+	trace->watched_bucket_count = capacity;
+	trace->watched_capacity = capacity;
+	for (uint32_t i = 0; i < trace->watched_count; i++) {
+		uint32_t bucket = watched_bucket(trace, watched[i].number);
+		watched[i].next = buckets[bucket];
+		buckets[bucket] = i + 1;
+	}
+	return true;
+}
+
+static struct watched_object *add_watched(struct trace *trace, uint32_t number,
+					  const struct object_id *id)
+{
+	if (!grow_watched(trace))
+		return NULL;
+	struct watched_object *watched = &trace->watched[trace->watched_count++];
+	uint32_t bucket = watched_bucket(trace, number);
+	*watched = (struct watched_object){ .id = *id,
+					    .number = number,
+					    .next = trace->watched_buckets[bucket] };
+	trace->watched_buckets[bucket] = trace->watched_count;
+	return watched;
+}
+
+static uint32_t *link_to(struct trace *trace, uint32_t number, uint32_t index)
+{
+	uint32_t *link = &trace->watched_buckets[watched_bucket(trace, number)];
+	while (*link != 0 && *link != index + 1)
+		link = &trace->watched[*link - 1].next;
+	return link;
+}
+
+static void remove_watched(struct trace *trace, uint32_t number)
+{
+	struct watched_object *watched = trace_watched(trace, number);
+	if (!watched)
+		return;
+	uint32_t index = (uint32_t)(watched - trace->watched);
+	*link_to(trace, number, index) = watched->next;
+	free(watched->description);
+
+	// The last one moves into the hole.
+	uint32_t last = --trace->watched_count;
+	if (index != last) {
+		*link_to(trace, trace->watched[last].number, last) = index + 1;
+		trace->watched[index] = trace->watched[last];
+	}
+}
+
+void trace_forget_watched(struct trace *trace)
+{
+	for (uint32_t i = 0; i < trace->watched_count; i++)
+		free(trace->watched[i].description);
+	trace->watched_count = 0;
+	if (trace->watched_buckets)
+		memset(trace->watched_buckets, 0,
+		       trace->watched_bucket_count * sizeof(*trace->watched_buckets));
+}
+
+// Kept, because what it was read from may be gone when a new daemon asks.
+static void keep_description(struct watched_object *watched, const struct wire_message *message)
+{
+	unsigned char frame[WIRE_FRAME_MAXIMUM];
+	size_t size = wire_encode(message, frame, sizeof(frame));
+	char *copy = size ? malloc(size) : NULL;
+	if (!copy)
+		return;
+	memcpy(copy, frame, size);
+	free(watched->description);
+	watched->description = copy;
+	watched->description_size = (uint32_t)size;
+}
+
+void trace_describe(struct trace *trace, uint32_t number, const struct object_reference *object)
+{
+	struct description scratch;
+	scratch.path[0] = scratch.address[0] = scratch.peer[0] = '\0';
+	struct watched_object unwatched = { .id = object->id };
+	struct watched_object *watched = trace_watched(trace, number);
+	if (!watched)
+		watched = &unwatched;
+	struct wire_message message = { .type = WIRE_OBJECT };
+	message.object = (struct wire_object){ .number = number, .time = now() };
+
+	switch (object->id.kind) {
+	case OBJECT_FILE:
+		describe_file(trace, &scratch, object, &message.object, watched);
+		break;
+	case OBJECT_PROCESS:
+		describe_process(trace, &scratch, object, &message.object, watched);
+		break;
+	case OBJECT_SOCKET:
+		describe_socket(trace, &scratch, object, &message.object, watched);
+		break;
+	default:
+		describe_endpoint(object, &message.object);
+		break;
+	}
+	trace->config.emit(trace->config.context, &message);
+	if (watched != &unwatched)
+		keep_description(watched, &message);
+}
+
+void trace_object_managed(void *context, uint32_t number, const struct object_reference *object)
+{
+	struct trace *trace = context;
+	if (!add_watched(trace, number, &object->id))
+		trace_gap(trace, "no-memory", "the end of object %u will not be seen", number);
+	trace_describe(trace, number, object);
+}
+
+void trace_object_ended(void *context, uint32_t number, const struct object_id *object,
+			label_set labels)
+{
+	struct trace *trace = context;
+	remove_watched(trace, number);
+	struct wire_message message = { .type = WIRE_ENDED };
+	message.ended = (struct wire_ended){ .number = number, .time = now() };
+	trace->config.emit(trace->config.context, &message);
+}
+
+void trace_edge(void *context, const struct engine_edge *edge)
+{
+	struct trace *trace = context;
+	struct wire_message message = { .type = WIRE_EDGE };
+	message.edge = (struct wire_edge){
+		.sequence = edge->sequence,
+		.time = now(),
+		.from = edge->from_number,
+		.to = edge->to_number,
+		.labels = edge->labels,
+		.cause = trace_cause_name(edge->cause),
+	};
+	trace->config.emit(trace->config.context, &message);
+}
+
+void trace_lost(void *context, const struct object_reference *object, label_set labels)
+{
+	trace_gap(context, "object-limit", "labels %#llx of an object (kind %u) were not stored",
+		  (unsigned long long)labels, object->id.kind);
+}

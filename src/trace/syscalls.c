@@ -1,0 +1,496 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include "trace/internal.h"
+
+/*
+ * What each system call moves. `begin` says where data may go, `end` does what can only be done
+ * when the call has succeeded. A new channel is a row here, and a test.
+ */
+
+static int64_t descriptor_argument(const struct trace_event *event, int which)
+{
+	return (int64_t)event->call->arguments[event->call->row->argument[which]];
+}
+
+static uint64_t argument(const struct trace_event *event, int index)
+{
+	return event->call->arguments[index];
+}
+
+/* Reading and writing by descriptor */
+
+static bool begin_read(struct trace_event *event)
+{
+	struct guest_file file;
+	return trace_read_descriptor(event, descriptor_argument(event, 0), &file) &&
+	       trace_flows_from_file(event, &file, &event->call->process);
+}
+
+static bool begin_write(struct trace_event *event)
+{
+	struct guest_file file;
+	return trace_read_descriptor(event, descriptor_argument(event, 0), &file) &&
+	       trace_flows_to_file(event, &file, &event->call->process, 0, 0);
+}
+
+static bool begin_sendto(struct trace_event *event)
+{
+	struct guest_file file;
+	return trace_read_descriptor(event, descriptor_argument(event, 0), &file) &&
+	       trace_flows_to_file(event, &file, &event->call->process, argument(event, 4),
+				   (uint32_t)argument(event, 5));
+}
+
+// struct user_msghdr begins with the name; struct mmsghdr begins with a user_msghdr.
+static bool begin_sendmsg(struct trace_event *event)
+{
+	struct {
+		uint64_t name;
+		int32_t name_length;
+	} __attribute__((packed)) header = { 0, 0 };
+	struct guest_file file;
+	if (!trace_read_descriptor(event, descriptor_argument(event, 0), &file))
+		return false;
+	enum guest_result result = guest_read_user(event->kernel, &event->task,
+						   argument(event, 1), &header, sizeof(header));
+	if (result != GUEST_OK)
+		trace_gap(event->trace, "unread-message", "message header of pid %u (%s): %s",
+			  event->task.tgid, event->task.comm, guest_result_text(result));
+	return trace_flows_to_file(event, &file, &event->call->process, header.name,
+				   header.name_length > 0 ? (uint32_t)header.name_length : 0);
+}
+
+// From one descriptor to another, inside the kernel: sendfile, splice, tee, copy_file_range.
+static bool begin_copy(struct trace_event *event)
+{
+	struct guest_file from, to;
+	struct object_reference source;
+	return trace_read_descriptor(event, descriptor_argument(event, 0), &from) &&
+	       trace_read_descriptor(event, descriptor_argument(event, 1), &to) &&
+	       trace_source(event, &from, &source) &&
+	       trace_flows_to_file(event, &to, &source, 0, 0);
+}
+
+static bool begin_mmap(struct trace_event *event)
+{
+	struct guest_file file;
+	if (argument(event, 3) & MAP_ANONYMOUS)
+		return false;
+	if (!trace_read_descriptor(event, descriptor_argument(event, 0), &file))
+		return false;
+	bool writes = (argument(event, 2) & PROT_WRITE) && (argument(event, 3) & MAP_SHARED);
+	bool followed = false;
+	if (argument(event, 2) & (PROT_READ | PROT_EXEC | PROT_WRITE))
+		followed = trace_flows_from_file(event, &file, &event->call->process);
+	if (writes)
+		followed = trace_flows_to_file(event, &file, &event->call->process, 0, 0) ||
+			   followed;
+	return followed;
+}
+
+/* Names: which files are classified, and which cease to exist */
+
+static bool begin_always(struct trace_event *event)
+{
+	return true;
+}
+
+static void end_open(struct trace_event *event, int64_t result)
+{
+	struct guest_file file;
+	uint64_t address;
+	if (result < 0)
+		return;
+	enum guest_result found =
+		guest_file_from_descriptor(event->kernel, &event->task, result, &address);
+	if (found == GUEST_OK)
+		found = guest_file_read(event->kernel, address, &file);
+	if (found == GUEST_OK)
+		trace_classify(event->trace, event->cpu, &file, true);
+	else if (found != GUEST_NOT_FOUND) // another thread may have closed it already
+		trace_gap(event->trace, "unread-descriptor", "file just opened by pid %u (%s): %s",
+			  event->task.tgid, event->task.comm, guest_result_text(found));
+}
+
+struct name_arguments {
+	int8_t from_directory, from, to_directory, to; // argument numbers, -1: none
+};
+
+// syscall_row.extra is an index here.
+enum { NAMES_2, NAMES_AT_4, NAMES_1, NAMES_AT_2, NAMES_SYMLINK };
+static const struct name_arguments name_arguments[] = {
+	[NAMES_2] = { -1, 0, -1, 1 },	 // rename(old, new), link(old, new)
+	[NAMES_AT_4] = { 0, 1, 2, 3 },	 // renameat(dir, old, dir, new, ...)
+	[NAMES_1] = { -1, -1, -1, 0 },	 // unlink(name)
+	[NAMES_AT_2] = { -1, -1, 0, 1 }, // unlinkat(dir, name, ...)
+};
+
+static int64_t directory_argument(const struct trace_event *event, int8_t index)
+{
+	return index < 0 ? AT_FDCWD : (int32_t)argument(event, index);
+}
+
+static bool read_path(struct trace_event *event, int8_t index, char *path)
+{
+	path[0] = '\0';
+	if (index < 0)
+		return true;
+	enum guest_result result = guest_read_user_string(
+		event->kernel, &event->task, argument(event, index), path, GUEST_PATH_MAXIMUM);
+	if (result == GUEST_OK)
+		return true;
+	path[0] = '\0';
+	trace_gap(event->trace, "unread-path", "%s by pid %u (%s): %s", event->call->row->name,
+		  event->task.tgid, event->task.comm, guest_result_text(result));
+	return false;
+}
+
+static bool take_paths(struct trace_event *event)
+{
+	struct trace *trace = event->trace;
+	if (!trace_lock(trace))
+		return false;
+	struct call_paths *paths = trace->paths_free;
+	if (paths)
+		trace->paths_free = paths->next;
+	trace_unlock(trace);
+	event->call->paths = paths;
+	if (!paths)
+		trace_gap(trace, "path-limit", "more than %d calls that change names at one time",
+			  PATHS_MAXIMUM);
+	return paths != NULL;
+}
+
+// The inode that loses a name, if the call succeeds.
+static void note_unlinked(struct trace_event *event, const struct name_arguments *names)
+{
+	struct guest_lookup lookup;
+	struct guest_file file;
+	struct object_reference reference;
+	if (guest_lookup_path(event->kernel, &event->task,
+			      directory_argument(event, names->to_directory),
+			      event->call->paths->to, false, &lookup) != GUEST_OK ||
+	    lookup.dentry == 0 ||
+	    guest_inode_read(event->kernel, lookup.dentry, lookup.mount, &file) != GUEST_OK ||
+	    !trace_file_reference(&file, &reference))
+		return;
+	event->call->unlinked = (struct unlinked_inode){ reference.id, file.inode, file.links };
+}
+
+static bool begin_names(struct trace_event *event)
+{
+	const struct name_arguments *names = &name_arguments[event->call->row->extra];
+	if (!take_paths(event))
+		return true;
+	read_path(event, names->from, event->call->paths->from);
+	read_path(event, names->to, event->call->paths->to);
+	note_unlinked(event, names);
+	return true;
+}
+
+// If that was its last name, the inode ends with its last holder: at once, or later (watched).
+static void end_unlinked(struct trace_event *event)
+{
+	struct trace *trace = event->trace;
+	const struct unlinked_inode *unlinked = &event->call->unlinked;
+	struct engine_object object;
+	bool alive;
+	uint32_t links;
+	if (unlinked->inode == 0 || unlinked->links > 1)
+		return;
+	// A failed read means that the memory is used otherwise now.
+	if (guest_inode_alive(event->kernel, unlinked->inode, unlinked->id.a,
+			      (uint32_t)unlinked->id.b, unlinked->id.c, &alive, &links) != GUEST_OK)
+		alive = false;
+	if ((alive && links > 0) || !trace_lock(trace))
+		return;
+	if (engine_find(trace->engine, &unlinked->id, &object)) {
+		struct watched_object *watched = trace_watched(trace, object.number);
+		if (!alive || !watched)
+			engine_object_end(trace->engine, &unlinked->id);
+		else
+			watched->transient = true;
+	}
+	trace_unlock(trace);
+}
+
+static void end_unlink(struct trace_event *event, int64_t result)
+{
+	if (result == 0)
+		end_unlinked(event);
+}
+
+// The path that a name had: its directory's path as it is now, and the last component.
+static label_set labels_of_old_name(struct trace_event *event, int8_t directory, const char *path)
+{
+	struct guest_lookup lookup;
+	char full[GUEST_PATH_MAXIMUM];
+	if (guest_lookup_path(event->kernel, &event->task, directory_argument(event, directory),
+			      path, false, &lookup) != GUEST_OK ||
+	    guest_path(event->kernel, lookup.parent, lookup.mount, full, NULL) != GUEST_OK)
+		return 0;
+	size_t length = strlen(full);
+	if (length == 1)
+		length = 0; // "/"
+	if (length + 1 + strlen(lookup.name) >= sizeof(full))
+		return 0;
+	full[length] = '/';
+	strcpy(full + length + 1, lookup.name);
+	return trace_labels_of_path(event->trace, full);
+}
+
+// rename and link: a classified file keeps its label under the new name, and one that comes to a
+// classified name gets it.
+static void end_names(struct trace_event *event, int64_t result)
+{
+	struct trace *trace = event->trace;
+	const struct name_arguments *names = &name_arguments[event->call->row->extra];
+	struct call_paths *paths = event->call->paths;
+	struct guest_lookup lookup;
+	struct guest_file file;
+	struct object_reference reference;
+	if (result != 0)
+		return;
+	atomic_fetch_add_explicit(&trace->namespace_epoch, 1, memory_order_release);
+	if (!paths)
+		return;
+	end_unlinked(event);
+	if (guest_lookup_path(event->kernel, &event->task,
+			      directory_argument(event, names->to_directory), paths->to, false,
+			      &lookup) != GUEST_OK ||
+	    lookup.dentry == 0 ||
+	    guest_inode_read(event->kernel, lookup.dentry, lookup.mount, &file) != GUEST_OK ||
+	    !trace_file_reference(&file, &reference))
+		return;
+
+	label_set labels = 0;
+	char path[GUEST_PATH_MAXIMUM];
+	if (S_ISREG(file.mode)) {
+		labels = labels_of_old_name(event, names->from_directory, paths->from);
+		if (guest_path(event->kernel, lookup.dentry, lookup.mount, path, NULL) == GUEST_OK)
+			labels |= trace_labels_of_path(trace, path);
+	}
+	// Nobody need have it open: described from what was just read.
+	reference.hint[0] = 0;
+	reference.hint[1] = (uintptr_t)&file;
+	struct engine_object object;
+	if (!trace_lock(trace))
+		return;
+	if (engine_find(trace->engine, &reference.id, &object))
+		trace_describe(trace, object.number, &reference);
+	if (labels)
+		engine_mark(trace->engine, &reference, labels, CAUSE_CLASSIFIED);
+	trace_unlock(trace);
+}
+
+/* Processes */
+
+static bool begin_fork(struct trace_event *event)
+{
+	uint64_t flags = 0;
+	switch (event->call->row->extra) {
+	case 0: // clone: flags in the first argument
+		flags = argument(event, 0);
+		break;
+	case 1: // clone3: struct clone_args begins with the flags
+		if (guest_read_user(event->kernel, &event->task, argument(event, 0), &flags,
+				    sizeof(flags)) != GUEST_OK)
+			flags = 0;
+		break;
+	}
+	if (flags & CLONE_THREAD)
+		return false;
+	struct pending_call *call = event->call;
+	call->fork_parent = (flags & CLONE_PARENT) ? event->task.real_parent : event->task.address;
+	enum guest_result result =
+		guest_newest_child(event->kernel, call->fork_parent, &call->fork_after);
+	if (result != GUEST_OK)
+		trace_gap(event->trace, "unread-children", "children of pid %u (%s): %s",
+			  event->task.tgid, event->task.comm, guest_result_text(result));
+	return true;
+}
+
+struct child_search {
+	struct trace_event *event;
+	int64_t pid; // as the parent sees it
+	struct guest_task exact, last;
+	bool has_exact, has_last;
+};
+
+static bool visit_child(const struct guest_task *child, void *context)
+{
+	struct child_search *search = context;
+	search->last = *child;
+	search->has_last = true;
+	if (child->tgid == search->pid) {
+		search->exact = *child;
+		search->has_exact = true;
+	}
+	return !search->has_exact;
+}
+
+static void end_fork(struct trace_event *event, int64_t result)
+{
+	struct trace *trace = event->trace;
+	struct child_search search = { .event = event, .pid = result };
+	if (result <= 0)
+		return;
+	guest_for_each_child(event->kernel, event->call->fork_parent, event->call->fork_after,
+			     CHILDREN_MAXIMUM, visit_child, &search);
+	// In a pid namespace the parent knows the child by another number: the first one then.
+	if (!search.has_exact && !search.has_last)
+		return; // has ended already
+	struct object_reference child =
+		trace_process_reference(search.has_exact ? &search.exact : &search.last);
+	if (!trace_lock(trace))
+		return;
+	engine_transfer(trace->engine, &event->call->process, &child,
+			(uint32_t)(event->call->row - syscall_rows));
+	trace_unlock(trace);
+}
+
+static void end_execve(struct trace_event *event, int64_t result)
+{
+	struct trace *trace = event->trace;
+	struct guest_file file;
+	struct object_reference exe;
+	uint64_t address;
+	if (result != 0)
+		return;
+	bool readable = guest_task_exe(event->kernel, &event->task, &address) == GUEST_OK &&
+			guest_file_read(event->kernel, address, &file) == GUEST_OK &&
+			trace_file_reference(&file, &exe);
+	if (readable)
+		trace_classify(trace, event->cpu, &file, false);
+	if (!trace_lock(trace))
+		return;
+	struct object_reference process = trace_process_reference(&event->task);
+	if (readable)
+		engine_transfer(trace->engine, &exe, &process,
+				(uint32_t)(event->call->row - syscall_rows));
+	struct engine_object object;
+	if (engine_find(trace->engine, &process.id, &object))
+		trace_describe(trace, object.number, &process); // comm and exe are new
+	trace_unlock(trace);
+}
+
+/* Connections */
+
+static void end_connect(struct trace_event *event, int64_t result)
+{
+	if (result == 0 || result == -EINPROGRESS)
+		trace_new_connection(event, descriptor_argument(event, 0));
+}
+
+static void end_accept(struct trace_event *event, int64_t result)
+{
+	if (result >= 0)
+		trace_new_connection(event, result);
+}
+
+static bool begin_not_followed(struct trace_event *event)
+{
+	struct trace *trace = event->trace;
+	if (!trace_lock(trace))
+		return false;
+	label_set labels = engine_labels_in_flight(trace->engine, &event->call->process.id);
+	trace_unlock(trace);
+	if (labels)
+		trace_gap(trace, event->call->row->name,
+			  "used by managed process %u (%s): what it moves is not followed",
+			  event->task.tgid, event->task.comm);
+	return false;
+}
+
+#define READ(descriptor)     .begin = begin_read, .argument = { descriptor }
+#define WRITE(descriptor)    .begin = begin_write, .argument = { descriptor }
+#define COPY(from, to)	     .begin = begin_copy, .argument = { from, to }
+#define OPEN		     .begin = begin_always, .end = end_open
+#define NAMES(kind)	     .begin = begin_names, .end = end_names, .extra = kind
+#define UNLINK(kind)	     .begin = begin_names, .end = end_unlink, .extra = kind
+#define FORK(kind)	     .begin = begin_fork, .end = end_fork, .extra = kind
+#define EXECUTE		     .begin = begin_always, .end = end_execve
+#define NOT_FOLLOWED	     .begin = begin_not_followed
+
+const struct syscall_row syscall_rows[SYSCALL_ROWS] = {
+	[SYS_read] = { "read", READ(0) },
+	[SYS_pread64] = { "pread64", READ(0) },
+	[SYS_readv] = { "readv", READ(0) },
+	[SYS_preadv] = { "preadv", READ(0) },
+	[SYS_preadv2] = { "preadv2", READ(0) },
+	[SYS_recvfrom] = { "recvfrom", READ(0) },
+	[SYS_recvmsg] = { "recvmsg", READ(0) },
+	[SYS_recvmmsg] = { "recvmmsg", READ(0) },
+	[SYS_write] = { "write", WRITE(0) },
+	[SYS_pwrite64] = { "pwrite64", WRITE(0) },
+	[SYS_writev] = { "writev", WRITE(0) },
+	[SYS_pwritev] = { "pwritev", WRITE(0) },
+	[SYS_pwritev2] = { "pwritev2", WRITE(0) },
+	[SYS_sendto] = { "sendto", .begin = begin_sendto, .argument = { 0 } },
+	[SYS_sendmsg] = { "sendmsg", .begin = begin_sendmsg, .argument = { 0 } },
+	[SYS_sendmmsg] = { "sendmmsg", .begin = begin_sendmsg, .argument = { 0 } },
+	[SYS_sendfile] = { "sendfile", COPY(1, 0) },
+	[SYS_splice] = { "splice", COPY(0, 2) },
+	[SYS_tee] = { "tee", COPY(0, 1) },
+	[SYS_copy_file_range] = { "copy_file_range", COPY(0, 2) },
+	[SYS_mmap] = { "mmap", .begin = begin_mmap, .argument = { 4 }, },
+
+	[SYS_open] = { "open", OPEN },
+	[SYS_creat] = { "creat", OPEN },
+	[SYS_openat] = { "openat", OPEN },
+	[SYS_openat2] = { "openat2", OPEN },
+	[SYS_open_by_handle_at] = { "open_by_handle_at", OPEN },
+	[SYS_rename] = { "rename", NAMES(NAMES_2) },
+	[SYS_renameat] = { "renameat", NAMES(NAMES_AT_4) },
+	[SYS_renameat2] = { "renameat2", NAMES(NAMES_AT_4) },
+	[SYS_link] = { "link", NAMES(NAMES_2) },
+	[SYS_linkat] = { "linkat", NAMES(NAMES_AT_4) },
+	[SYS_unlink] = { "unlink", UNLINK(NAMES_1) },
+	[SYS_unlinkat] = { "unlinkat", UNLINK(NAMES_AT_2) },
+
+	[SYS_clone] = { "clone", FORK(0) },
+	[SYS_clone3] = { "clone3", FORK(1) },
+	[SYS_fork] = { "fork", FORK(2) },
+	[SYS_vfork] = { "vfork", FORK(2) },
+	[SYS_execve] = { "execve", EXECUTE },
+	[SYS_execveat] = { "execveat", EXECUTE },
+
+	[SYS_connect] = { "connect", .begin = begin_always, .end = end_connect, .argument = { 0 } },
+	[SYS_accept] = { "accept", .begin = begin_always, .end = end_accept },
+	[SYS_accept4] = { "accept4", .begin = begin_always, .end = end_accept },
+
+	[SYS_vmsplice] = { "vmsplice", NOT_FOLLOWED },
+	[SYS_io_uring_enter] = { "io_uring_enter", NOT_FOLLOWED },
+	[SYS_io_submit] = { "io_submit", NOT_FOLLOWED },
+	[SYS_process_vm_readv] = { "process_vm_readv", NOT_FOLLOWED },
+	[SYS_process_vm_writev] = { "process_vm_writev", NOT_FOLLOWED },
+	[SYS_ptrace] = { "ptrace", NOT_FOLLOWED },
+	[SYS_msgsnd] = { "msgsnd", NOT_FOLLOWED },
+	[SYS_mq_timedsend] = { "mq_timedsend", NOT_FOLLOWED },
+	[SYS_shmat] = { "shmat", NOT_FOLLOWED },
+	[SYS_add_key] = { "add_key", NOT_FOLLOWED },
+	[SYS_setxattr] = { "setxattr", NOT_FOLLOWED },
+	[SYS_fsetxattr] = { "fsetxattr", NOT_FOLLOWED },
+	[SYS_lsetxattr] = { "lsetxattr", NOT_FOLLOWED },
+	[SYS_symlink] = { "symlink", NOT_FOLLOWED },
+	[SYS_symlinkat] = { "symlinkat", NOT_FOLLOWED },
+};
+
+const char *trace_cause_name(uint32_t cause)
+{
+	if (cause == CAUSE_CLASSIFIED)
+		return "classified";
+	if (cause == CAUSE_SWEEP)
+		return "sweep";
+	if (cause < SYSCALL_ROWS && syscall_rows[cause].name)
+		return syscall_rows[cause].name;
+	return "unknown";
+}

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "trace/trace.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "base/cleanup.h"
+#include "trace/internal.h"
+
+enum { REPORT_GAP_EVERY = 1000 };
+
+struct trace *trace_create(const struct trace_config *config, struct error *error)
+{
+	cleanup_free struct trace *trace = calloc(1, sizeof(*trace));
+	if (!trace) {
+		error_set(error, ERROR_MEMORY, "no memory for a VM's trace");
+		return NULL;
+	}
+	trace->config = *config;
+	atomic_flag_clear(&trace->lock);
+	if (getrandom(trace->endpoint_key, sizeof(trace->endpoint_key), 0) !=
+	    sizeof(trace->endpoint_key)) {
+		error_set_errno(error, "getrandom");
+		return NULL;
+	}
+
+	// Reserved, not used: pages are touched as calls are in progress at one time.
+	trace->pending_pool = mmap(NULL, PENDING_MAXIMUM * sizeof(struct pending_call),
+				   PROT_READ | PROT_WRITE,
+				   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	trace->paths_pool = mmap(NULL, PATHS_MAXIMUM * sizeof(struct call_paths),
+				 PROT_READ | PROT_WRITE,
+				 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	struct engine_sink sink = {
+		.managed = trace_object_managed,
+		.edge = trace_edge,
+		.ended = trace_object_ended,
+		.lost = trace_lost,
+		.context = trace,
+	};
+	trace->engine = engine_create(&sink, &config->limits, error);
+	if (trace->pending_pool == MAP_FAILED || trace->paths_pool == MAP_FAILED) {
+		error_set(error, ERROR_MEMORY, "no memory for %d system calls in progress",
+			  PENDING_MAXIMUM);
+		trace_destroy(take_pointer(trace));
+		return NULL;
+	}
+	if (!trace->engine) {
+		trace_destroy(take_pointer(trace));
+		return NULL;
+	}
+	for (int i = 0; i < PATHS_MAXIMUM; i++) {
+		trace->paths_pool[i].next = trace->paths_free;
+		trace->paths_free = &trace->paths_pool[i];
+	}
+	return take_pointer(trace);
+}
+
+void trace_destroy(struct trace *trace)
+{
+	if (!trace)
+		return;
+	if (trace->pending_pool && trace->pending_pool != MAP_FAILED)
+		munmap(trace->pending_pool, PENDING_MAXIMUM * sizeof(struct pending_call));
+	if (trace->paths_pool && trace->paths_pool != MAP_FAILED)
+		munmap(trace->paths_pool, PATHS_MAXIMUM * sizeof(struct call_paths));
+	trace_forget_watched(trace);
+	free(trace->watched);
+	free(trace->watched_buckets);
+	engine_destroy(trace->engine);
+	free(trace);
+}
+
+void trace_abandon(struct trace *trace)
+{
+	atomic_store_explicit(&trace->abandoned, true, memory_order_seq_cst);
+}
+
+static uint64_t realtime(void)
+{
+	struct timespec time;
+	clock_gettime(CLOCK_REALTIME, &time);
+	return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+static struct gap *find_gap(struct trace *trace, const char *kind)
+{
+	for (uint32_t i = 0; i < trace->gap_count; i++)
+		if (strcmp(trace->gaps[i].kind, kind) == 0)
+			return &trace->gaps[i];
+	if (trace->gap_count == sizeof(trace->gaps) / sizeof(trace->gaps[0]))
+		return &trace->gaps[trace->gap_count - 1];
+	struct gap *gap = &trace->gaps[trace->gap_count++];
+	gap->kind = kind;
+	return gap;
+}
+
+// Called with and without the lock: a count that is off by one under a race does no harm, and each
+// kind's first occurrences and every thousandth are told in full.
+void trace_gap(struct trace *trace, const char *kind, const char *format, ...)
+{
+	struct gap *gap = find_gap(trace, kind);
+	gap->count++;
+	if (gap->count > 10 && gap->count % REPORT_GAP_EVERY != 0)
+		return;
+	char detail[WIRE_TEXT_MAXIMUM];
+	va_list arguments;
+	va_start(arguments, format);
+	vsnprintf(detail, sizeof(detail), format, arguments);
+	va_end(arguments);
+	gap->reported = gap->count;
+	struct wire_message message = { .type = WIRE_GAP };
+	message.gap = (struct wire_gap){
+		.time = realtime(), .kind = kind, .detail = detail, .count = gap->count
+	};
+	trace->config.emit(trace->config.context, &message);
+}
+
+void trace_get_statistics(struct trace *trace, struct engine_statistics *statistics)
+{
+	memset(statistics, 0, sizeof(*statistics));
+	if (!trace_lock(trace))
+		return;
+	engine_get_statistics(trace->engine, statistics);
+	trace_unlock(trace);
+}
+
+void trace_describe_all(struct trace *trace)
+{
+	static _Thread_local struct wire_scratch scratch;
+	if (!trace_lock(trace))
+		return;
+	for (uint32_t i = 0; i < trace->watched_count; i++) {
+		const struct watched_object *watched = &trace->watched[i];
+		struct wire_message message;
+		size_t consumed;
+		struct engine_object object;
+		if (!watched->description ||
+		    wire_decode(watched->description, watched->description_size, &message, &scratch,
+				&consumed, NULL) != WIRE_OK)
+			continue;
+		trace->config.emit(trace->config.context, &message);
+		if (!engine_find(trace->engine, &watched->id, &object))
+			continue;
+		// The labels, without the history that is lost.
+		struct wire_message edge = { .type = WIRE_EDGE };
+		edge.edge = (struct wire_edge){ .time = realtime(),
+						.to = object.number,
+						.labels = object.labels,
+						.cause = "restated" };
+		trace->config.emit(trace->config.context, &edge);
+	}
+	trace_unlock(trace);
+}

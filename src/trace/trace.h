@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef NIJIMI_TRACE_TRACE_H
+#define NIJIMI_TRACE_TRACE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "engine/engine.h"
+#include "guest/profile.h"
+#include "wire/wire.h"
+
+/**
+ * Turns the system calls of one VM into flows between its objects, and what the engine makes of
+ * them into messages. The table of system calls is in syscalls.c.
+ *
+ * Threads: trace_syscall_entry() and trace_syscall_exit() run in the vCPU threads, between the
+ * vCPU's exit and its re-entry; they allocate nothing in the common case, never block (a short
+ * spin lock serialises the engine) and do no I/O. The others run in the agent's own thread. All of
+ * them read guest memory and are called inside a section of the calling thread's memory reader.
+ */
+struct trace;
+
+/** A path glob (base/glob.h) and the labels of the files that it matches. */
+struct trace_glob {
+	const char *pattern;
+	label_set labels;
+};
+
+struct trace_config {
+	const struct trace_glob *globs; // kept by reference
+	size_t glob_count;
+	/** Takes OBJECT, EDGE, ENDED and GAP messages, in order. Must not block. */
+	void (*emit)(void *context, struct wire_message *message);
+	void *context;
+	struct engine_limits limits;
+};
+
+/** Counted per vCPU, so that no cache line is shared; read by others without a lock. */
+struct trace_counters {
+	_Atomic uint64_t entries;  // system-call entries seen
+	_Atomic uint64_t exits;	   // system-call exits seen
+	_Atomic uint64_t followed; // entries that took part in diffusion tracing
+	_Atomic uint64_t unread_registers; // entries or exits whose pt_regs could not be read
+	_Atomic uint64_t handler_nanoseconds; // only with measuring on
+};
+
+enum { TRACE_CHECKED_FILES = 1024 };
+
+/** What belongs to one vCPU. Zeroed by its owner, who sets gs_base. */
+struct trace_cpu {
+	struct trace_counters counters;
+	uint64_t gs_base; // the kernel's per-CPU area of this vCPU
+	struct pending_call *spare;
+	// Open files whose path was compared with the globs already (direct-mapped).
+	struct checked_file {
+		uint64_t file, inode;
+		uint64_t epoch;
+	} checked[TRACE_CHECKED_FILES];
+};
+
+struct trace *trace_create(const struct trace_config *config, struct error *error);
+void trace_destroy(struct trace *trace);
+
+/**
+ * A (new) kernel runs in the guest: all objects and open calls of the one before are forgotten. No
+ * vCPU may be in an entry or exit function. The kernel must stay in place until the next boot.
+ */
+void trace_boot(struct trace *trace, const struct guest_kernel *kernel);
+
+/** The vCPU stands at E or X, and pt_regs is at this guest address. */
+void trace_syscall_entry(struct trace *trace, struct trace_cpu *cpu, uint64_t pt_regs);
+void trace_syscall_exit(struct trace *trace, struct trace_cpu *cpu, uint64_t pt_regs);
+
+/** Marks what holds classified files open or mapped now, as the tracing begins. Takes long; `reader`
+ *  is left and entered again between processes. */
+void trace_sweep(struct trace *trace, struct memory_reader *reader);
+
+/**
+ * Finds managed objects that have ended without a system call of their own (a process that was
+ * killed, a pipe whose last holder is gone), and calls whose thread has died inside. `reader` is
+ * left and entered again between batches. Called some times a second, and before a state is read.
+ */
+void trace_verify(struct trace *trace, struct memory_reader *reader);
+
+/** Emits every live object anew (a daemon that knows nothing). */
+void trace_describe_all(struct trace *trace);
+
+void trace_get_statistics(struct trace *trace, struct engine_statistics *statistics);
+
+/**
+ * Gives the tracing up for good, from any thread, also while another one is stuck or has died
+ * inside: no lock is taken. All functions above return at once from then on.
+ */
+void trace_abandon(struct trace *trace);
+
+/** Records that something could not be followed. `kind` is a constant word. */
+void trace_gap(struct trace *trace, const char *kind, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+#endif

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <string.h>
+
+#include "trace/internal.h"
+
+/*
+ * What ends without a system call of its own: a process that was killed, a pipe or socket whose
+ * last holder is gone, an unlinked file that was still open, a call whose thread died inside.
+ * Nothing is lost while an end is not seen yet: processes are told apart by their start time, inode
+ * numbers of pipes and sockets are not reused for 2^32 others, and the flows of a call whose thread
+ * is dead still count (see engine.h).
+ */
+
+enum {
+	BATCH = 64,
+	CALL_SETTLED = 2, // passes after which a call in progress is looked at
+};
+
+static bool is_ended(struct trace *trace, const struct watched_object *watched)
+{
+	bool alive = true;
+	uint32_t links;
+	enum guest_result result;
+	if (watched->id.kind == OBJECT_PROCESS) {
+		if (watched->leader.address == 0)
+			return false; // could not be read: said when it became managed
+		result = guest_process_alive(trace->kernel, &watched->leader, &alive);
+		return result == GUEST_NOT_FOUND || (result == GUEST_OK && !alive);
+	}
+	if (watched->inode == 0)
+		return false;
+	result = guest_inode_alive(trace->kernel, watched->inode, watched->inode_number,
+				   watched->device, watched->generation, &alive, &links);
+	return result == GUEST_OK && !alive;
+}
+
+// The calls in progress of a process that is gone.
+static void abandon_calls_of(struct trace *trace, const struct object_id *process)
+{
+	struct pending_call *newer;
+	for (struct pending_call *call = trace->oldest; call; call = newer) {
+		newer = call->newer;
+		if (call->process.id.a == process->a && call->process.id.b == process->b)
+			trace_abandon_call(trace, call);
+	}
+}
+
+static void verify_batch(struct trace *trace, uint32_t first)
+{
+	static _Thread_local struct watched_object batch[BATCH];
+	uint32_t count = 0;
+	if (!trace_lock(trace))
+		return;
+	for (uint32_t i = first; i < trace->watched_count && i < first + BATCH; i++)
+		if (trace->watched[i].transient)
+			batch[count++] = trace->watched[i];
+	trace_unlock(trace);
+
+	uint32_t ended = 0;
+	for (uint32_t i = 0; i < count; i++)
+		if (is_ended(trace, &batch[i]))
+			batch[ended++] = batch[i];
+	if (ended == 0 || !trace_lock(trace))
+		return;
+	for (uint32_t i = 0; i < ended; i++) {
+		struct watched_object *watched = trace_watched(trace, batch[i].number);
+		if (!watched)
+			continue;
+		if (batch[i].id.kind == OBJECT_PROCESS)
+			abandon_calls_of(trace, &batch[i].id);
+		engine_object_end(trace->engine, &batch[i].id);
+	}
+	trace_unlock(trace);
+}
+
+// A new name or exe shows what a process has become.
+static bool thread_is_gone(struct trace *trace, const struct pending_call *call)
+{
+	struct guest_task task;
+	if (guest_task_read(trace->kernel, call->task, &task) != GUEST_OK)
+		return true;
+	if (task.pid != call->pid || task.start_time != call->task_start_time)
+		return true;
+	bool alive;
+	enum guest_result result = guest_process_alive(trace->kernel, &task, &alive);
+	return result == GUEST_NOT_FOUND || (result == GUEST_OK && !alive);
+}
+
+struct orphan_search {
+	struct trace *trace;
+	const struct pending_call *call;
+};
+
+static bool visit_possible_child(uint64_t address, void *context)
+{
+	struct orphan_search *search = context;
+	struct guest_task task;
+	if (guest_task_read(search->trace->kernel, address, &task) != GUEST_OK ||
+	    task.leader_start_time <= search->call->fork_after || task.mm == 0)
+		return true;
+	struct object_reference child = trace_process_reference(&task);
+	engine_transfer(search->trace->engine, &search->call->process, &child,
+			(uint32_t)(search->call->row - syscall_rows));
+	return true;
+}
+
+// The parent died inside fork: its child has a new parent, and we can no longer tell which process
+// it is. All that started since then are taken for it, if the parent was managed.
+static void adopt_orphans(struct trace *trace, const struct pending_call *call)
+{
+	struct orphan_search search = { trace, call };
+	if (engine_labels_in_flight(trace->engine, &call->process.id) == 0)
+		return;
+	trace_gap(trace, "fork-parent-died", "pid %u: all processes started since are managed",
+		  call->tgid);
+	guest_for_each_process(trace->kernel, 65536, visit_possible_child, &search);
+}
+
+static void verify_calls(struct trace *trace)
+{
+	static _Thread_local struct pending_call old[BATCH];
+	uint32_t count = 0;
+	if (!trace_lock(trace))
+		return;
+	for (struct pending_call *call = trace->oldest; call && count < BATCH; call = call->newer) {
+		if (call->age < CALL_SETTLED) {
+			call->age++;
+			continue;
+		}
+		if (call->age == CALL_SETTLED) {
+			old[count++] = *call;
+			call->age++;
+		}
+	}
+	if (count < BATCH) // all have had their turn: round again
+		for (struct pending_call *call = trace->oldest; call; call = call->newer)
+			if (call->age > CALL_SETTLED)
+				call->age = CALL_SETTLED;
+	trace_unlock(trace);
+
+	for (uint32_t i = 0; i < count; i++) {
+		if (!thread_is_gone(trace, &old[i]) || !trace_lock(trace))
+			continue;
+		for (struct pending_call *call = trace->oldest; call; call = call->newer) {
+			if (call->task != old[i].task ||
+			    call->task_start_time != old[i].task_start_time)
+				continue;
+			if (call->fork_parent)
+				adopt_orphans(trace, call);
+			trace_abandon_call(trace, call);
+			break;
+		}
+		trace_unlock(trace);
+	}
+}
+
+void trace_verify(struct trace *trace, struct memory_reader *reader)
+{
+	verify_calls(trace);
+	for (uint32_t first = 0; first < trace->watched_count; first += BATCH) {
+		verify_batch(trace, first);
+		memory_leave(reader);
+		memory_enter(reader);
+	}
+}
+
+static void close_all_calls(struct trace *trace)
+{
+	while (trace->oldest) {
+		struct pending_call *call = trace->oldest;
+		call->flow_count = 0; // the engine has closed them
+		trace_abandon_call(trace, call);
+	}
+}
+
+void trace_boot(struct trace *trace, const struct guest_kernel *kernel)
+{
+	if (!trace_lock(trace))
+		return;
+	engine_reset(trace->engine);
+	close_all_calls(trace);
+	trace_forget_watched(trace);
+	atomic_fetch_add(&trace->namespace_epoch, 1);
+	trace->kernel = kernel;
+	trace_unlock(trace);
+}
