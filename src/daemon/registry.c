@@ -10,12 +10,6 @@
 #include "base/text.h"
 #include "daemon/uuid.h"
 
-const struct registry_limits registry_default_limits = {
-	.vms = 4096,
-	.vms_per_agent = 64,
-	.store = {.edges = 1000000, .ended = 1000000, .bytes = 512ull << 20},
-};
-
 struct registry {
 	struct registry_limits limits;
 	struct registry_agent *agents;

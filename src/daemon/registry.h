@@ -27,7 +27,10 @@ struct registry_limits {
 	struct store_limits store;
 };
 
-extern const struct registry_limits registry_default_limits;
+#define REGISTRY_DEFAULT_LIMITS                                                                    \
+	{                                                                                          \
+		.vms = 4096, .vms_per_agent = 64, .store = STORE_DEFAULT_LIMITS                    \
+	}
 
 enum { REGISTRY_NAME_SIZE = 4 * WIRE_NAME_MAXIMUM + 16 };
 

@@ -7,12 +7,6 @@
 #include "base/cleanup.h"
 #include "daemon/map.h"
 
-const struct store_limits store_default_limits = {
-	.edges = 1000000,
-	.ended = 1000000,
-	.bytes = 512ull << 20,
-};
-
 const struct description description_unknown = {
 	.references = 1,
 	.fields = {.path = "", .name = "", .address = "", .peer = ""},

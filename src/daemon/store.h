@@ -30,7 +30,10 @@ struct store_limits {
 	uint64_t bytes; // of objects and descriptions, about
 };
 
-extern const struct store_limits store_default_limits;
+#define STORE_DEFAULT_LIMITS                                                                       \
+	{                                                                                          \
+		.edges = 1000000, .ended = 1000000, .bytes = 512ull << 20                          \
+	}
 
 enum { STORE_KINDS = WIRE_ENDPOINT + 1, STORE_GAPS_MAXIMUM = 64 };
 

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <string.h>
+
+#include "daemon/connection.h"
+#include "daemon/process.h"
+
+static bool send_message(struct connection *connection, const struct wire_message *message)
+{
+	unsigned char frame[64];
+	size_t length = wire_encode(message, frame, sizeof(frame));
+	return length > 0 && connection_send(connection, frame, length);
+}
+
+uint64_t agent_link_sync(struct connection *connection)
+{
+	struct wire_message message = {.type = WIRE_SYNC};
+	message.sync.token = server_new_token(connection->server);
+	if (connection->fd < 0 || !send_message(connection, &message))
+		return 0;
+	return connection->sync_sent = message.sync.token;
+}
+
+// Until the agent says that it has described everything, what it knows no more is still listed.
+static bool ask_for_end_of_restart(struct connection *connection, struct error *error)
+{
+	connection->restart_token = agent_link_sync(connection);
+	return connection->restart_token ||
+	       error_set(error, ERROR_PROTOCOL, "the agent does not read");
+}
+
+static bool handle_hello(struct connection *connection, const struct wire_message *message,
+			 struct error *error)
+{
+	struct registry *registry = server_registry(connection->server);
+	if (message->type != WIRE_HELLO)
+		return error_set(error, ERROR_PROTOCOL, "the first frame is not HELLO");
+	if (!server_has_room(connection->server, ROLE_AGENT))
+		return error_set(error, ERROR_LIMIT, "there are too many agents");
+
+	struct registry_agent *older = registry_find_agent(registry, message->hello.instance);
+	if (older && older->connection && older->pid == connection->pid)
+		server_close(older->connection);
+	struct registry_agent *agent = registry_hello(registry, &message->hello, connection->pid,
+						      connection->uid, server_realtime(), error);
+	if (!agent)
+		return false;
+	connection->agent = agent;
+	connection->deadline = 0;
+	agent->connection = connection;
+	if (!agent->process_start)
+		agent->process_start = process_start(connection->pid);
+
+	struct wire_message welcome = {.type = WIRE_WELCOME};
+	welcome.welcome.version = WIRE_VERSION;
+	welcome.welcome.journal_received = agent->journal_received;
+	if (!send_message(connection, &welcome))
+		return error_set(error, ERROR_PROTOCOL, "the agent does not read");
+	return !agent->restarting || ask_for_end_of_restart(connection, error);
+}
+
+static bool handle_synced(struct connection *connection, const struct wire_message *message,
+			  struct error *error)
+{
+	uint64_t token = message->sync.token, now = server_realtime();
+	if (!connection->sync_sent || token > connection->sync_sent)
+		return error_set(error, ERROR_PROTOCOL, "SYNCED to what was not asked");
+	connection->agent->heard_time = connection->agent->synced_time = now;
+	if (connection->restart_token && token >= connection->restart_token) {
+		connection->restart_token = 0;
+		registry_finish_restart(server_registry(connection->server), connection->agent,
+					now);
+	}
+	server_synced(connection, token, false);
+	return true;
+}
+
+static bool handle_message(struct connection *connection, const struct wire_message *message,
+			   struct error *error)
+{
+	if (!connection->agent)
+		return handle_hello(connection, message, error);
+	if (message->type == WIRE_SYNCED)
+		return handle_synced(connection, message, error);
+	if (!registry_apply(server_registry(connection->server), connection->agent, message,
+			    server_realtime(), error))
+		return false;
+	return message->type != WIRE_RESTART || ask_for_end_of_restart(connection, error);
+}
+
+static bool handle_unknown(struct connection *connection, const struct wire_message *message,
+			   struct error *error)
+{
+	if (!connection->agent)
+		return error_set(error, ERROR_PROTOCOL, "the first frame is not HELLO");
+	registry_skip(connection->agent, message->type);
+	return true;
+}
+
+void agent_link_input(struct connection *connection)
+{
+	struct wire_scratch scratch;
+	struct wire_message message;
+	struct error error;
+	size_t used = 0, consumed;
+	while (connection->fd >= 0) {
+		bool fine = false;
+		enum wire_result result =
+			wire_decode(connection->input + used, connection->input_used - used,
+				    &message, &scratch, &consumed, &error);
+		if (result == WIRE_INCOMPLETE)
+			break;
+		if (result == WIRE_OK)
+			fine = handle_message(connection, &message, &error);
+		else if (result == WIRE_UNKNOWN)
+			fine = handle_unknown(connection, &message, &error);
+		used += consumed;
+		if (!fine) {
+			server_log(connection->server, "process %d: %s", (int)connection->pid,
+				   error.message);
+			server_close(connection);
+		}
+	}
+	if (connection->fd >= 0)
+		connection_consume(connection, used);
+}
+
+void agent_link_closed(struct connection *connection)
+{
+	struct registry_agent *agent = connection->agent;
+	server_synced(connection, 0, true);
+	connection->agent = NULL;
+	if (agent)
+		registry_disconnect(server_registry(connection->server), agent, server_realtime());
+}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "daemon/connection.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+bool connection_read(struct connection *connection)
+{
+	if (!connection->input) {
+		connection->input = malloc(INPUT_SIZE);
+		if (!connection->input)
+			return false;
+	}
+	size_t room = INPUT_SIZE - connection->input_used;
+	if (room == 0)
+		return true;
+	ssize_t length = read(connection->fd, connection->input + connection->input_used, room);
+	if (length < 0)
+		return errno == EAGAIN || errno == EINTR;
+	if (length == 0)
+		connection->input_ended = true;
+	connection->input_used += (size_t)length;
+	return true;
+}
+
+void connection_consume(struct connection *connection, size_t length)
+{
+	connection->input_used -= length;
+	memmove(connection->input, connection->input + length, connection->input_used);
+}
+
+bool connection_flush(struct connection *connection)
+{
+	while (connection_has_output(connection)) {
+		ssize_t length =
+			send(connection->fd, connection->output + connection->output_sent,
+			     connection->output_used - connection->output_sent, MSG_NOSIGNAL);
+		if (length < 0 && errno == EINTR)
+			continue;
+		if (length < 0)
+			return errno == EAGAIN;
+		connection->output_sent += (size_t)length;
+		connection->deadline = server_monotonic() + IDLE_SECONDS * 1000;
+	}
+	free(connection->output);
+	connection->output = NULL;
+	connection->output_used = connection->output_sent = 0;
+	return true;
+}
+
+void connection_send_owned(struct connection *connection, char *bytes, size_t length)
+{
+	connection->output = bytes;
+	connection->output_used = length;
+	connection->output_sent = 0;
+	if (!bytes || !connection_flush(connection))
+		server_close(connection);
+	else
+		server_watch(connection);
+}
+
+bool connection_send(struct connection *connection, const void *bytes, size_t length)
+{
+	size_t kept = connection->output_used - connection->output_sent;
+	if (kept + length > AGENT_OUTPUT_MAXIMUM)
+		return false;
+	char *larger = malloc(kept + length);
+	if (!larger)
+		return false;
+	if (kept)
+		memcpy(larger, connection->output + connection->output_sent, kept);
+	memcpy(larger + kept, bytes, length);
+	free(connection->output);
+	connection_send_owned(connection, larger, kept + length);
+	return connection->fd >= 0;
+}

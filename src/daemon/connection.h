@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef NIJIMI_DAEMON_CONNECTION_H
+#define NIJIMI_DAEMON_CONNECTION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "daemon/registry.h"
+#include "daemon/request.h"
+#include "wire/wire.h"
+
+/*
+ * The insides of the server: server.c accepts, waits and times out; connection.c moves bytes;
+ * agent_link.c and client_link.c understand them. A connection that is closed stays in memory until
+ * the end of the round (server.c), so that nobody holds a dangling pointer within it.
+ */
+
+struct server;
+
+enum connection_role { ROLE_UNDECIDED, ROLE_AGENT, ROLE_CLIENT };
+enum client_wait { WAIT_NOTHING, WAIT_SYNC, WAIT_CHANGE };
+
+enum {
+	INPUT_SIZE = 4 * WIRE_FRAME_MAXIMUM, // the longest frame, the longest request
+	AGENT_OUTPUT_MAXIMUM = 4096,	     // an agent that does not read is not asked any more
+	FIRST_WORD_SECONDS = 10,	     // to say what it is
+	IDLE_SECONDS = 60,		     // of a client that asks nothing, or takes no answer
+	SYNC_SECONDS = 5,
+};
+
+struct connection {
+	struct server *server;
+	struct connection *next;
+	int fd; // -1: closed
+	enum connection_role role;
+	pid_t pid; // of the peer
+	uid_t uid;
+	uint64_t deadline; // monotonic ms; 0: none
+
+	unsigned char *input;
+	size_t input_used;
+	bool input_ended;
+
+	char *output;
+	size_t output_used, output_sent;
+	bool watching_output;
+
+	// of an agent
+	struct registry_agent *agent; // NULL before HELLO
+	uint64_t sync_sent;	      // token of the newest SYNC; 0: none
+	uint64_t restart_token;	      // of the SYNC that ends a restart; 0: none
+
+	// of a client
+	enum client_wait waiting;
+	struct request request;
+	struct connection *sync_agent;
+	uint64_t sync_token;
+};
+
+/* connection.c */
+
+/** Reads what is there, once. False: broken. */
+bool connection_read(struct connection *connection);
+
+/** Takes `length` bytes from the front of the input. */
+void connection_consume(struct connection *connection, size_t length);
+
+/** Sends, or keeps for later; takes ownership of `bytes` (malloc). Only when nothing is kept. */
+void connection_send_owned(struct connection *connection, char *bytes, size_t length);
+
+/** Appends a short message to what is kept. False: the peer does not read, or no memory. */
+bool connection_send(struct connection *connection, const void *bytes, size_t length);
+
+/** Sends what is kept, as far as possible. False: broken. */
+bool connection_flush(struct connection *connection);
+
+static inline bool connection_has_output(const struct connection *connection)
+{
+	return connection->output_used > connection->output_sent;
+}
+
+/* agent_link.c */
+
+/** Handles all whole frames of the input. */
+void agent_link_input(struct connection *connection);
+
+/** Asks the agent to bring the daemon up to date; the token, or 0 if it cannot be asked. */
+uint64_t agent_link_sync(struct connection *connection);
+
+/** The connection is about to be closed. */
+void agent_link_closed(struct connection *connection);
+
+/* client_link.c */
+
+/** Handles the lines of the input, one at a time: each when the answer before has been taken. */
+void client_link_input(struct connection *connection);
+
+/** Answers what the client waits for; `stale`: what it waited for has not come. */
+void client_link_answer(struct connection *connection, bool stale);
+
+/* server.c */
+
+void server_close(struct connection *connection);
+struct registry *server_registry(struct server *server);
+void server_situation(const struct server *server, struct request_situation *situation);
+bool server_has_room(const struct server *server, enum connection_role role);
+void server_log(const struct server *server, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/** Finishes the requests that wait for this agent: up to `token`, or all, with the answer stale. */
+void server_synced(struct connection *agent, uint64_t token, bool stale);
+
+/** Watches the descriptor for what the connection needs now. */
+void server_watch(struct connection *connection);
+
+uint64_t server_monotonic(void); // ms
+uint64_t server_realtime(void);	 // ns
+uint64_t server_new_token(struct server *server);
+
+#endif

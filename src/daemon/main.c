@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/server.h"
+#include "wire/address.h"
+
+static struct server *running; // for the signal handler
+
+static void handle_signal(int signal)
+{
+	int saved_errno = errno;
+	server_stop(running);
+	errno = saved_errno;
+}
+
+static void print_usage(void)
+{
+	printf("usage: nijimid [OPTION]...\n"
+	       "\n"
+	       "Keeps what the agents in virtual machine monitors trace, and answers nijimi.\n"
+	       "It stays in the foreground.\n"
+	       "\n"
+	       "  --socket PATH   listen there. Otherwise: $NIJIMI_SOCKET, or for root\n"
+	       "                  /run/nijimi/nijimid.sock, or\n"
+	       "                  $XDG_RUNTIME_DIR/nijimi/nijimid.sock, or\n"
+	       "                  /tmp/nijimi-UID/nijimid.sock\n"
+	       "  --private       end when no agent and no client is connected any more,\n"
+	       "                  and say nothing\n"
+	       "  --linger S      the patience of --private, in seconds (default: 5)\n"
+	       "  --edges N       keep the newest N edges of each VM, and as many ended objects\n"
+	       "                  (default: 1000000)\n"
+	       "  --ready-fd N    write \"ready\", or what is wrong, to this descriptor\n"
+	       "  --foreground    what it does anyway\n"
+	       "  --version\n"
+	       "  --help\n");
+}
+
+static void print_notice(void *context, const char *line)
+{
+	fprintf(stderr, "nijimid: %s\n", line);
+}
+
+static bool parse_number(const char *text, const char *option, uint64_t minimum, uint64_t maximum,
+			 uint64_t *number)
+{
+	char *end;
+	errno = 0;
+	unsigned long long value = strtoull(text, &end, 10);
+	if (errno || *end || end == text || *text == '-' || value < minimum || value > maximum) {
+		fprintf(stderr, "nijimid: %s wants a number from %llu to %llu, not '%s'\n", option,
+			(unsigned long long)minimum, (unsigned long long)maximum, text);
+		return false;
+	}
+	*number = value;
+	return true;
+}
+
+struct settings {
+	const char *socket;
+	struct server_options server;
+	int ready_fd;
+};
+
+enum option_code {
+	OPTION_SOCKET = 1,
+	OPTION_PRIVATE,
+	OPTION_LINGER,
+	OPTION_EDGES,
+	OPTION_READY_FD,
+	OPTION_FOREGROUND,
+	OPTION_VERSION,
+	OPTION_HELP,
+};
+
+// False: end with *status.
+static bool parse_options(int argc, char **argv, struct settings *settings, int *status)
+{
+	static const struct option options[] = {
+		{"socket", required_argument, NULL, OPTION_SOCKET},
+		{"private", no_argument, NULL, OPTION_PRIVATE},
+		{"linger", required_argument, NULL, OPTION_LINGER},
+		{"edges", required_argument, NULL, OPTION_EDGES},
+		{"ready-fd", required_argument, NULL, OPTION_READY_FD},
+		{"foreground", no_argument, NULL, OPTION_FOREGROUND},
+		{"version", no_argument, NULL, OPTION_VERSION},
+		{"help", no_argument, NULL, OPTION_HELP},
+		{0},
+	};
+	struct store_limits *store = &settings->server.limits.store;
+	uint64_t number;
+	int code;
+	*status = 2;
+	while ((code = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+		switch (code) {
+		case OPTION_SOCKET:
+			settings->socket = optarg;
+			break;
+		case OPTION_PRIVATE:
+			settings->server.private_daemon = true;
+			break;
+		case OPTION_LINGER:
+			if (!parse_number(optarg, "--linger", 0, 86400, &number))
+				return false;
+			settings->server.linger = (unsigned int)number;
+			break;
+		case OPTION_EDGES:
+			if (!parse_number(optarg, "--edges", 1, 1ull << 32, &number))
+				return false;
+			store->edges = store->ended = number;
+			break;
+		case OPTION_READY_FD:
+			if (!parse_number(optarg, "--ready-fd", 0, 1 << 20, &number))
+				return false;
+			settings->ready_fd = (int)number;
+			break;
+		case OPTION_FOREGROUND:
+			break;
+		case OPTION_VERSION:
+			printf("nijimid %s\n", NIJIMI_VERSION);
+			*status = 0;
+			return false;
+		case OPTION_HELP:
+		case 'h':
+			print_usage();
+			*status = 0;
+			return false;
+		default: // getopt_long has said why
+			fprintf(stderr, "nijimid: `nijimid --help` lists the options\n");
+			return false;
+		}
+	}
+	if (optind < argc) {
+		fprintf(stderr, "nijimid: unknown argument '%s' (`nijimid --help`)\n",
+			argv[optind]);
+		return false;
+	}
+	return true;
+}
+
+static void say_ready(const struct settings *settings, const char *text)
+{
+	if (settings->ready_fd < 0)
+		return;
+	if (write(settings->ready_fd, text, strlen(text)) < 0 || close(settings->ready_fd) != 0) {
+		// Whoever wanted to know has gone.
+	}
+}
+
+static void handle_signals(struct server *server)
+{
+	struct sigaction stop = {.sa_handler = handle_signal};
+	struct sigaction ignore = {.sa_handler = SIG_IGN};
+	running = server;
+	sigaction(SIGTERM, &stop, NULL);
+	sigaction(SIGINT, &stop, NULL);
+	sigaction(SIGPIPE, &ignore, NULL);
+	sigaction(SIGHUP, &ignore, NULL);
+}
+
+int main(int argc, char **argv)
+{
+	struct settings settings = {.server = SERVER_DEFAULT_OPTIONS, .ready_fd = -1};
+	char address[WIRE_ADDRESS_SIZE];
+	struct error error = {0};
+	int status;
+	if (!parse_options(argc, argv, &settings, &status))
+		return status;
+	settings.server.address = address;
+	if (!settings.server.private_daemon)
+		settings.server.notice = print_notice;
+
+	struct server *server = NULL;
+	if (wire_address(settings.socket, address, &error))
+		server = server_create(&settings.server, &error);
+	if (!server) {
+		fprintf(stderr, "nijimid: %s\n", error.message);
+		say_ready(&settings, error.message);
+		return 1;
+	}
+	handle_signals(server);
+	say_ready(&settings, "ready");
+	if (settings.server.notice)
+		fprintf(stderr, "nijimid: listening at %s\n", address);
+	bool done = server_run(server, &error);
+	server_destroy(server);
+	if (!done)
+		fprintf(stderr, "nijimid: %s\n", error.message);
+	return done ? 0 : 1;
+}

@@ -1,0 +1,476 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "daemon/server.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/text.h"
+#include "daemon/connection.h"
+#include "daemon/listen.h"
+#include "daemon/process.h"
+
+enum {
+	EVENTS = 64,		   // handled in one round
+	FIRST_LINGER = 30,	   // seconds that a private daemon waits for the first to come
+	CHANGE_MILLISECONDS = 50,  // clients are told of changes at most so often
+	CHECK_MILLISECONDS = 1000, // of what nobody tells: ended processes, loneliness
+};
+
+struct server {
+	struct server_options options;
+	struct listener listener;
+	struct registry *registry;
+	int epoll;
+	int stop_event;
+	bool stopping;
+	struct connection *connections;
+	size_t agents, clients, undecided;
+	uint64_t start_time;   // CLOCK_REALTIME ns
+	uint64_t lonely_since; // monotonic ms; 0: somebody is connected
+	bool was_used;
+	uint64_t told_changes;		   // of the registry, that waiting clients know
+	uint64_t next_telling, next_check; // monotonic ms
+	uint64_t last_token;
+};
+
+uint64_t server_monotonic(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+uint64_t server_realtime(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+// Tokens grow over all connections and, since they begin with the clock, over daemons.
+uint64_t server_new_token(struct server *server)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	uint64_t token = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+	server->last_token = token > server->last_token ? token : server->last_token + 1;
+	return server->last_token;
+}
+
+struct registry *server_registry(struct server *server)
+{
+	return server->registry;
+}
+
+void server_situation(const struct server *server, struct request_situation *situation)
+{
+	*situation = (struct request_situation){
+		.now = server_realtime(),
+		.start_time = server->start_time,
+		.socket = server->listener.address,
+		.private_daemon = server->options.private_daemon,
+		.agent_connections = server->agents,
+		.client_connections = server->clients,
+	};
+}
+
+void server_log(const struct server *server, const char *format, ...)
+{
+	char line[1024], safe[TEXT_ESCAPED_SIZE(sizeof(line))];
+	if (!server->options.notice)
+		return;
+	va_list arguments;
+	va_start(arguments, format);
+	vsnprintf(line, sizeof(line), format, arguments);
+	va_end(arguments);
+	server->options.notice(server->options.notice_context,
+			       text_escape(line, safe, sizeof(safe)));
+}
+
+// Connections --------------------------------------------------------------------------------
+
+static size_t *count_of(struct server *server, enum connection_role role)
+{
+	switch (role) {
+	case ROLE_AGENT:
+		return &server->agents;
+	case ROLE_CLIENT:
+		return &server->clients;
+	default:
+		return &server->undecided;
+	}
+}
+
+bool server_has_room(const struct server *server, enum connection_role role)
+{
+	if (role == ROLE_AGENT)
+		return server->agents <= server->options.agents;
+	return server->clients <= server->options.clients;
+}
+
+void server_watch(struct connection *connection)
+{
+	if (connection->fd < 0)
+		return;
+	bool output = connection_has_output(connection);
+	// A client that waits for an answer is not read: its next request can wait, too.
+	bool input = !connection->input_ended && connection->waiting == WAIT_NOTHING &&
+		     (connection->role != ROLE_CLIENT || !output);
+	struct epoll_event event = {
+		.events = (input ? EPOLLIN : 0u) | (output ? EPOLLOUT : 0u),
+		.data.ptr = connection,
+	};
+	epoll_ctl(connection->server->epoll, EPOLL_CTL_MOD, connection->fd, &event);
+}
+
+static void set_role(struct connection *connection, enum connection_role role)
+{
+	(*count_of(connection->server, connection->role))--;
+	connection->role = role;
+	(*count_of(connection->server, role))++;
+}
+
+// Closes now; the memory goes at the end of the round, see free_closed().
+void server_close(struct connection *connection)
+{
+	if (connection->fd < 0)
+		return;
+	close(connection->fd);
+	connection->fd = -1;
+	connection->waiting = WAIT_NOTHING;
+	(*count_of(connection->server, connection->role))--;
+	if (connection->role == ROLE_AGENT)
+		agent_link_closed(connection);
+}
+
+static void free_connection(struct connection *connection)
+{
+	free(connection->input);
+	free(connection->output);
+	free(connection);
+}
+
+static void free_closed(struct server *server)
+{
+	struct connection **link = &server->connections;
+	while (*link) {
+		struct connection *connection = *link;
+		if (connection->fd >= 0) {
+			link = &connection->next;
+		} else {
+			*link = connection->next;
+			free_connection(connection);
+		}
+	}
+}
+
+static void add_connection(struct server *server, int fd)
+{
+	struct ucred peer;
+	socklen_t size = sizeof(peer);
+	struct connection *connection = calloc(1, sizeof(*connection));
+	struct epoll_event event = {.events = EPOLLIN, .data.ptr = connection};
+	if (!connection || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 ||
+	    epoll_ctl(server->epoll, EPOLL_CTL_ADD, fd, &event) != 0) {
+		close(fd);
+		free(connection);
+		return;
+	}
+	connection->server = server;
+	connection->fd = fd;
+	connection->pid = peer.pid;
+	connection->uid = peer.uid;
+	connection->deadline = server_monotonic() + FIRST_WORD_SECONDS * 1000;
+	connection->next = server->connections;
+	server->connections = connection;
+	server->undecided++;
+	server->was_used = true;
+}
+
+static void accept_connections(struct server *server)
+{
+	for (int i = 0; i < EVENTS; i++) {
+		int fd = accept4(server->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		if (fd < 0)
+			return;
+		// Bounded below the limit of descriptors, so that accept() itself does not fail.
+		if (server->agents + server->clients + server->undecided >=
+		    server->options.agents + server->options.clients)
+			close(fd);
+		else
+			add_connection(server, fd);
+	}
+}
+
+// The third byte of a frame is 0, and that of JSON never (src/wire/wire.h).
+static void decide_role(struct connection *connection)
+{
+	if (connection->input_used < 3)
+		return;
+	bool client = connection->input[2] != 0;
+	set_role(connection, client ? ROLE_CLIENT : ROLE_AGENT);
+	if (client &&
+	    (connection->input[0] != '{' || !server_has_room(connection->server, ROLE_CLIENT))) {
+		server_log(connection->server, "process %d: %s", (int)connection->pid,
+			   connection->input[0] == '{' ? "there are too many clients"
+						       : "it speaks no protocol of ours");
+		server_close(connection);
+	}
+}
+
+static void handle_connection(struct connection *connection, uint32_t events)
+{
+	if (connection->fd < 0)
+		return;
+	if (events & EPOLLOUT && !connection_flush(connection)) {
+		server_close(connection);
+		return;
+	}
+	bool broken = events & (EPOLLERR | EPOLLHUP) && connection->waiting != WAIT_NOTHING;
+	if (!broken && events & (EPOLLIN | EPOLLHUP | EPOLLERR))
+		broken = !connection_read(connection);
+	if (broken) {
+		server_close(connection);
+		return;
+	}
+	if (connection->role == ROLE_UNDECIDED)
+		decide_role(connection);
+	if (connection->fd >= 0 && connection->role == ROLE_AGENT)
+		agent_link_input(connection);
+	if (connection->fd >= 0 && connection->role == ROLE_CLIENT)
+		client_link_input(connection);
+	if (connection->fd >= 0 && connection->role != ROLE_CLIENT && connection->input_ended)
+		server_close(connection);
+	server_watch(connection);
+}
+
+void server_synced(struct connection *agent, uint64_t token, bool stale)
+{
+	for (struct connection *connection = agent->server->connections; connection;
+	     connection = connection->next) {
+		if (connection->waiting != WAIT_SYNC || connection->sync_agent != agent ||
+		    (!stale && connection->sync_token > token))
+			continue;
+		client_link_answer(connection, stale);
+		client_link_input(connection);
+		server_watch(connection);
+	}
+}
+
+// Time ---------------------------------------------------------------------------------------
+
+static void tell_changes(struct server *server)
+{
+	if (server->told_changes == registry_changes(server->registry))
+		return;
+	server->told_changes = registry_changes(server->registry);
+	for (struct connection *connection = server->connections; connection;
+	     connection = connection->next) {
+		if (connection->waiting != WAIT_CHANGE ||
+		    request_waits(&connection->request, server->registry))
+			continue;
+		client_link_answer(connection, false);
+		client_link_input(connection);
+		server_watch(connection);
+	}
+}
+
+static void check_deadlines(struct server *server, uint64_t now)
+{
+	for (struct connection *connection = server->connections; connection;
+	     connection = connection->next) {
+		if (connection->fd < 0 || !connection->deadline || now < connection->deadline)
+			continue;
+		if (connection->waiting == WAIT_NOTHING) {
+			if (connection->role != ROLE_AGENT)
+				server_close(connection);
+			continue;
+		}
+		client_link_answer(connection, connection->waiting == WAIT_SYNC);
+		client_link_input(connection);
+		server_watch(connection);
+	}
+}
+
+static void check_lost_agents(struct server *server)
+{
+	struct registry_agent *next;
+	for (struct registry_agent *agent = registry_agents(server->registry); agent;
+	     agent = next) {
+		next = agent->next;
+		if (!agent->connected && !agent->process_ended &&
+		    !process_is_running(agent->pid, agent->process_start))
+			registry_process_ended(server->registry, agent, server_realtime());
+	}
+}
+
+static void check_loneliness(struct server *server, uint64_t now)
+{
+	if (!server->options.private_daemon)
+		return;
+	uint64_t patience = server->was_used ? server->options.linger : FIRST_LINGER;
+	if (server->connections)
+		server->lonely_since = 0;
+	else if (!server->lonely_since)
+		server->lonely_since = now;
+	else if (now - server->lonely_since >= patience * 1000)
+		server->stopping = true;
+}
+
+static uint64_t earlier(uint64_t time, uint64_t other)
+{
+	return time < other ? time : other;
+}
+
+// When there is something to do although nobody speaks; UINT64_MAX: never.
+static uint64_t next_time(const struct server *server)
+{
+	uint64_t next = UINT64_MAX;
+	bool untold = server->told_changes != registry_changes(server->registry);
+	for (const struct connection *connection = server->connections; connection;
+	     connection = connection->next) {
+		if (connection->deadline)
+			next = earlier(next, connection->deadline);
+		if (connection->waiting == WAIT_CHANGE && untold)
+			next = earlier(next, server->next_telling);
+	}
+	bool checking = server->options.private_daemon && !server->connections;
+	for (const struct registry_agent *agent = registry_agents(server->registry); agent;
+	     agent = agent->next)
+		checking |= !agent->connected && !agent->process_ended;
+	return checking ? earlier(next, server->next_check) : next;
+}
+
+static int wait_milliseconds(const struct server *server)
+{
+	uint64_t now = server_monotonic(), next = next_time(server);
+	if (next == UINT64_MAX)
+		return -1;
+	return next > now ? (int)(next - now) : 0;
+}
+
+static void handle_time(struct server *server)
+{
+	uint64_t now = server_monotonic();
+	check_deadlines(server, now);
+	if (now >= server->next_telling) {
+		server->next_telling = now + CHANGE_MILLISECONDS;
+		tell_changes(server);
+	}
+	if (now >= server->next_check) {
+		server->next_check = now + CHECK_MILLISECONDS;
+		check_loneliness(server, now);
+		check_lost_agents(server);
+	}
+}
+
+// The loop -----------------------------------------------------------------------------------
+
+static bool handle_round(struct server *server, struct error *error)
+{
+	struct epoll_event events[EVENTS];
+	int count = epoll_wait(server->epoll, events, EVENTS, wait_milliseconds(server));
+	if (count < 0 && errno != EINTR)
+		return error_set_errno(error, "cannot wait for connections");
+	for (int i = 0; i < count; i++) {
+		void *source = events[i].data.ptr;
+		if (source == &server->stop_event)
+			server->stopping = true;
+		else if (source == &server->listener)
+			accept_connections(server);
+		else
+			handle_connection(source, events[i].events);
+	}
+	handle_time(server);
+	free_closed(server);
+	return true;
+}
+
+bool server_run(struct server *server, struct error *error)
+{
+	while (!server->stopping)
+		if (!handle_round(server, error))
+			return false;
+	return true;
+}
+
+void server_stop(struct server *server)
+{
+	uint64_t one = 1;
+	if (write(server->stop_event, &one, sizeof(one)) < 0) {
+		// It is full: then it says stop already.
+	}
+}
+
+static bool watch(struct server *server, int fd, void *source, struct error *error)
+{
+	struct epoll_event event = {.events = EPOLLIN, .data.ptr = source};
+	if (fd < 0 || epoll_ctl(server->epoll, EPOLL_CTL_ADD, fd, &event) != 0)
+		return error_set_errno(error, "cannot watch a descriptor");
+	return true;
+}
+
+static void raise_descriptor_limit(const struct server_options *options)
+{
+	struct rlimit limit;
+	rlim_t wanted = options->agents + options->clients + 64;
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
+		return;
+	limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+struct server *server_create(const struct server_options *options, struct error *error)
+{
+	struct server *server = calloc(1, sizeof(*server));
+	if (!server) {
+		error_set(error, ERROR_MEMORY, "no memory for the server");
+		return NULL;
+	}
+	raise_descriptor_limit(options);
+	server->options = *options;
+	server->start_time = server_realtime();
+	server->listener.fd = server->listener.lock = -1;
+	server->epoll = epoll_create1(EPOLL_CLOEXEC);
+	server->stop_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	server->registry = registry_create(&options->limits);
+	if (!server->registry)
+		error_set(error, ERROR_MEMORY, "no memory for the server");
+	if (!server->registry || !listener_init(&server->listener, options->address, error) ||
+	    !watch(server, server->stop_event, &server->stop_event, error) ||
+	    !watch(server, server->listener.fd, &server->listener, error)) {
+		server_destroy(server);
+		return NULL;
+	}
+	registry_set_notice(server->registry, options->notice, options->notice_context);
+	return server;
+}
+
+void server_destroy(struct server *server)
+{
+	if (!server)
+		return;
+	listener_deinit(&server->listener);
+	if (server->registry)
+		registry_set_notice(server->registry, NULL, NULL);
+	for (struct connection *connection = server->connections; connection;
+	     connection = connection->next)
+		server_close(connection);
+	free_closed(server);
+	registry_destroy(server->registry);
+	if (server->epoll >= 0)
+		close(server->epoll);
+	if (server->stop_event >= 0)
+		close(server->stop_event);
+	free(server);
+}
