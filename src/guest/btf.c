@@ -9,11 +9,11 @@
 #include <string.h>
 
 enum {
-	TYPES_MAXIMUM = 4 << 20,
+	BYTES_MAXIMUM = 64 << 20,     // 4 to 6 MiB are usual
 	DEPTH_MAXIMUM = 16,	      // of anonymous structures in each other, of typedefs
 	STEPS_MAXIMUM = 1 << 22,      // members looked at in all
 	ROOTS = 512,		      // buckets for the outermost structures
-	NAME_MAXIMUM = 128,	      // of one component
+	NAME_MAXIMUM = 256,	      // characters of a name that are looked at
 	MISSING_TEXT = 300,
 };
 
@@ -94,14 +94,14 @@ static bool want_roots(struct finder *finder, struct error *error)
 static void find_roots(struct finder *finder)
 {
 	__u32 count = btf__type_cnt(finder->btf);
-	for (__u32 id = 1; id < count && id < TYPES_MAXIMUM; id++) {
+	for (__u32 id = 1; id < count; id++) {
 		const struct btf_type *type = btf__type_by_id(finder->btf, id);
 		if (!type || !btf_is_composite(type) || !type->name_off)
 			continue;
 		const char *name = btf__str_by_offset(finder->btf, type->name_off);
 		if (!name)
 			continue;
-		struct root *root = find_root(finder, name, strlen(name));
+		struct root *root = find_root(finder, name, strnlen(name, NAME_MAXIMUM));
 		if (root && root->name && !root->id)
 			root->id = id;
 	}
@@ -271,10 +271,13 @@ static int say_nothing(enum libbpf_print_level level, const char *format, va_lis
 bool btf_find_fields(const void *data, size_t length, struct profile_field fields[PROFILE_FIELDS],
 		     struct error *error)
 {
+	if (length > BYTES_MAXIMUM)
+		return error_set(error, ERROR_LIMIT,
+				 "the kernel's type information (BTF) has %zu bytes, more than %d",
+				 length, BYTES_MAXIMUM);
 	// libbpf's way to print is the process's: QEMU may use the same library.
 	libbpf_print_fn_t printer = libbpf_set_print(say_nothing);
-	errno = E2BIG;
-	struct btf *btf = length <= UINT32_MAX ? btf__new(data, (__u32)length) : NULL;
+	struct btf *btf = btf__new(data, (__u32)length);
 	long problem = libbpf_get_error(btf);
 	libbpf_set_print(printer);
 	if (!btf || problem)

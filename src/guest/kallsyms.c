@@ -18,8 +18,12 @@ enum {
 	WANTED_MAXIMUM = BUCKETS / 2,
 };
 
+// Nearly all tokens are short: those are copied by one load and store.
+enum { TOKEN_SHORT = 16 };
+
 struct token {
-	const unsigned char *text;
+	char begin[TOKEN_SHORT];
+	const unsigned char *text; // all of it, in the image's copy
 	size_t length;
 };
 
@@ -34,6 +38,7 @@ struct reader {
 	uint64_t token_table, token_index_end; // offsets in the image
 	uint64_t count_at, names;
 	uint32_t count;
+	uint64_t cost; // of names that were expanded and not yet counted as work
 };
 
 static uint16_t load16(const unsigned char *at)
@@ -117,6 +122,9 @@ static bool read_tokens(struct reader *reader, uint64_t at)
 		if (step < 1 || step > TOKEN_MAXIMUM)
 			return false;
 	}
+	// That much order is rare, so a guest has made it up or this is the place; it is not cheap.
+	if (!profile_work_spend(reader->work, 8 * TOKENS * 8))
+		return false;
 	uint64_t last = load16(index + 2 * (TOKENS - 1));
 	for (uint64_t padding = 0; padding < 8; padding++) {
 		if (at < last + 2 + padding)
@@ -137,7 +145,9 @@ static bool read_tokens(struct reader *reader, uint64_t at)
 				i + 1 < TOKENS ? table + load16(index + 2 * i + 2) : data + end;
 			size_t length = strnlen((const char *)text, (size_t)(next - text));
 			fits = length + 1 == (size_t)(next - text);
-			reader->tokens[i] = (struct token){ text, length };
+			reader->tokens[i] = (struct token){ .text = text, .length = length };
+			memcpy(reader->tokens[i].begin, text,
+			       length < TOKEN_SHORT ? length : TOKEN_SHORT);
 		}
 		if (fits) {
 			reader->token_table = begin - last;
@@ -153,7 +163,7 @@ static bool find_tokens(struct reader *reader, uint64_t *at)
 {
 	const struct image_copy *image = reader->image;
 	for (; *at + 2 * TOKENS <= image->size; *at += 4) {
-		if ((*at & 0xffff) == 0 && !profile_work_spend(reader->work, 0x4000))
+		if ((*at & 0xffff) == 0 && !profile_work_spend(reader->work, 0x10000 / 8))
 			return false;
 		uint32_t first = load32(image->data + *at);
 		// token_index[0] is 0, [1] is small.
@@ -170,8 +180,8 @@ static bool find_tokens(struct reader *reader, uint64_t *at)
 // --- names
 
 // Expands the symbol at *at (an offset in the image); 0: that is not one.
-static size_t expand(const struct reader *reader, uint64_t *at, uint64_t limit,
-		     char name[NAME_MAXIMUM])
+static size_t expand(struct reader *reader, uint64_t *at, uint64_t limit,
+		     char name[NAME_MAXIMUM + TOKEN_SHORT])
 {
 	const unsigned char *data = reader->image->data;
 	if (limit - *at < 3)
@@ -181,16 +191,26 @@ static size_t expand(const struct reader *reader, uint64_t *at, uint64_t limit,
 		length = (length & 0x7f) | (size_t)data[(*at)++] << 7;
 	if (length == 0 || length > NAME_MAXIMUM || length > limit - *at)
 		return 0;
+	reader->cost += 8 + 4 * length;
 	size_t used = 0;
 	for (size_t i = 0; i < length; i++) {
 		const struct token *token = &reader->tokens[data[*at + i]];
 		if (token->length > NAME_MAXIMUM - used)
 			return 0;
-		memcpy(name + used, token->text, token->length);
+		memcpy(name + used, token->begin, TOKEN_SHORT);
+		if (token->length > TOKEN_SHORT)
+			memcpy(name + used, token->text, token->length);
 		used += token->length;
 	}
 	*at += length;
 	return used >= 2 ? used : 0;
+}
+
+static bool spend_cost(struct reader *reader)
+{
+	uint64_t cost = reader->cost;
+	reader->cost = 0;
+	return profile_work_spend(reader->work, cost);
 }
 
 static bool is_plausible(const char *name, size_t length)
@@ -204,9 +224,9 @@ static bool is_plausible(const char *name, size_t length)
 	return true;
 }
 
-static bool sample_names(const struct reader *reader)
+static bool sample_names(struct reader *reader)
 {
-	char name[NAME_MAXIMUM];
+	char name[NAME_MAXIMUM + TOKEN_SHORT];
 	uint64_t at = reader->names;
 	for (int i = 0; i < SAMPLE; i++) {
 		size_t length = expand(reader, &at, reader->token_table, name);
@@ -227,12 +247,12 @@ static bool read_names(struct reader *reader)
 	for (size_t i = 0; i < reader->wanted_count; i++)
 		reader->wanted[i].found = false;
 
-	char name[NAME_MAXIMUM];
+	char name[NAME_MAXIMUM + TOKEN_SHORT];
 	uint64_t at = reader->names;
 	for (uint32_t i = 0; i < reader->count; i++) {
 		if (i % MARKER_EVERY == 0) {
 			marks[i / MARKER_EVERY] = (uint32_t)(at - reader->names);
-			if (!profile_work_spend(reader->work, MARKER_EVERY * 32))
+			if (!spend_cost(reader))
 				return false;
 		}
 		size_t length = expand(reader, &at, reader->token_table, name);
@@ -257,7 +277,7 @@ static bool find_names(struct reader *reader)
 	uint64_t lowest = reader->token_table > NAMES_MAXIMUM ? reader->token_table - NAMES_MAXIMUM :
 								 0;
 	for (uint64_t at = reader->token_table & ~3ull; at >= lowest + 8; at -= 4) {
-		if ((at & 0xffff) == 0 && !profile_work_spend(reader->work, 0x4000))
+		if ((at & 0xffff) == 0 && !profile_work_spend(reader->work, 0x10000 / 4))
 			return false;
 		uint64_t count_at = at - 4;
 		uint32_t count = load32(data + count_at);
@@ -267,7 +287,7 @@ static bool find_names(struct reader *reader)
 		uint64_t names = load32(data + at) == 0 ? at + 4 : at;
 		if (names >= reader->token_table || (reader->token_table - names) / 3 < count)
 			continue;
-		if (!profile_work_spend(reader->work, 32))
+		if (!spend_cost(reader))
 			return false;
 		reader->count_at = count_at;
 		reader->count = count;

@@ -109,7 +109,8 @@ bool kernel_image_find(struct profile_work *work, const struct profile_anchor *a
 	// Under PTI the user half of the tables maps the entry code, and perhaps more, at the same
 	// place; the kernel's half, one page below it, maps all.
 	struct kernel_image found[2] = { 0 };
-	for (int half = 0; half < 2; half++) {
+	int halves = anchor->cr3 & pti_user_half ? 2 : 1;
+	for (int half = 0; half < halves; half++) {
 		found[half].space = (struct guest_address_space){
 			.memory = work->memory,
 			.root = half ? anchor->cr3 & ~pti_user_half : anchor->cr3,
