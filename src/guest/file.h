@@ -8,6 +8,7 @@
 struct guest_file {
 	uint64_t address; // struct file
 	uint64_t inode;	  // struct inode
+	uint64_t superblock;
 	uint64_t dentry;  // f_path.dentry
 	uint64_t mount;	  // f_path.mnt (struct vfsmount)
 	uint64_t private_data;
@@ -25,7 +26,8 @@ struct guest_file {
 	char filesystem[16];	// s_type->name, cut off
 };
 
-/** The file behind a descriptor of a task. GUEST_NOT_FOUND: no such descriptor is open. */
+/** The file behind a descriptor of a task, of which the low 32 bits count, as in the kernel.
+ *  GUEST_NOT_FOUND: no such descriptor is open. */
 enum guest_result guest_file_from_descriptor(const struct guest_kernel *kernel,
 					     const struct guest_task *task, int64_t fd,
 					     uint64_t *file);
@@ -33,11 +35,16 @@ enum guest_result guest_file_from_descriptor(const struct guest_kernel *kernel,
 enum guest_result guest_file_read(const struct guest_kernel *kernel, uint64_t address,
 				  struct guest_file *file);
 
-/** Of the inode alone, for a path that nobody has open: address, dentry, mount as given. */
+/** Of the inode at this address alone. */
+enum guest_result guest_inode_read_at(const struct guest_kernel *kernel, uint64_t inode,
+				      struct guest_file *file);
+
+/** Of the inode alone, for a path that nobody has open: dentry and mount as given. GUEST_NOT_FOUND:
+ *  the dentry is of a name that does not exist. */
 enum guest_result guest_inode_read(const struct guest_kernel *kernel, uint64_t dentry,
 				   uint64_t mount, struct guest_file *file);
 
-enum { GUEST_PATH_MAXIMUM = 4096, GUEST_PATH_DEPTH_MAXIMUM = 256 };
+enum { GUEST_PATH_MAXIMUM = 4096, GUEST_PATH_DEPTH_MAXIMUM = GUEST_PATH_MAXIMUM / 2 };
 
 /**
  * The path of a dentry on a mount, from the root of its mount namespace, as d_path() would say it;
@@ -47,24 +54,29 @@ enum { GUEST_PATH_MAXIMUM = 4096, GUEST_PATH_DEPTH_MAXIMUM = 256 };
 enum guest_result guest_path(const struct guest_kernel *kernel, uint64_t dentry, uint64_t mount,
 			     char path[GUEST_PATH_MAXIMUM], bool *deleted);
 
-/** Visits the dentries (hard links that the guest has cached) of an inode, at most `maximum`. */
+/** Visits the dentries (hard links that the guest has cached) of an inode, at most `maximum`; those
+ *  of names that are removed and still open too. */
 enum guest_result guest_for_each_alias(const struct guest_kernel *kernel, uint64_t inode,
 				       uint32_t maximum,
 				       bool (*visit)(uint64_t dentry, void *context),
 				       void *context);
 
-/** Where a path leads: `dentry` is 0 when only the last component is not cached. */
+/** Where a path leads: `dentry` is 0 when only the last component is not cached, or known not to
+ *  exist. */
 struct guest_lookup {
 	uint64_t parent;
 	uint64_t dentry;
-	uint64_t mount;
-	char name[256]; // last component
+	uint64_t mount; // struct vfsmount, of `dentry` or, without one, of `parent`
+	char name[256]; // last component; "" if the path ends in ".", ".." or is a root
 };
 
 /**
  * Resolves a path as the task would, through the guest's dentry cache only: relative to `start_fd`
  * (AT_FDCWD: its working directory), across mounts and, for all components but the last (and the
  * last if `follow`), symbolic links. What the kernel has just resolved is in its cache.
+ *
+ * GUEST_NOT_FOUND: a component but the last is not cached or does not exist, or a symbolic link's
+ * text is not in memory (those of proc never are). An empty path is where it starts from.
  */
 enum guest_result guest_lookup_path(const struct guest_kernel *kernel,
 				    const struct guest_task *task, int64_t start_fd,

@@ -120,10 +120,10 @@
 	F(R, dentry_d_op, "dentry.d_op")                                                          \
 	F(R, dentry_d_sb, "dentry.d_sb")                                                          \
 	F(R, dentry_d_alias, "dentry.d_alias|dentry.d_u.d_alias") /* d_u lost its name in 7.x */  \
-	F(O, dentry_d_children, "dentry.d_children") /* from 6.8, da549bdd15c2 */                 \
-	F(O, dentry_d_sib, "dentry.d_sib") /* likewise */                                         \
-	F(O, dentry_d_subdirs, "dentry.d_subdirs") /* to 6.7 */                                   \
-	F(O, dentry_d_child, "dentry.d_child") /* likewise */                                     \
+	F(O, dentry_d_children, "dentry.d_children.first") /* from 6.8, da549bdd15c2 */           \
+	F(O, dentry_d_sib, "dentry.d_sib.next") /* likewise */                                    \
+	F(O, dentry_d_subdirs, "dentry.d_subdirs.next") /* to 6.7 */                              \
+	F(O, dentry_d_child, "dentry.d_child.next") /* likewise */                                \
 	F(R, dentry_operations_d_dname, "dentry_operations.d_dname")                              \
 	F(R, mount_mnt, "mount.mnt")                                                              \
 	F(R, mount_root, "mount.mnt.mnt_root")                                                    \

@@ -22,17 +22,23 @@ struct guest_socket {
 			uint64_t peer;		     // struct sock of the peer, 0: none
 			uint64_t bound_inode_number; // of the path it is bound to, 0: none
 			uint32_t bound_device;
-			uint16_t name_length; // bytes of sun_path that are used, 0: unnamed
+			// Bytes of sun_path that are used, 0: unnamed. The NUL that ends a path
+			// does not count, those of an abstract name do.
+			uint16_t name_length;
 			char name[GUEST_UNIX_NAME_MAXIMUM]; // first byte NUL: abstract
 		} local;
 		struct {
-			uint8_t local_address[16], remote_address[16]; // 4 bytes used for AF_INET
+			// 4 bytes used for AF_INET. IPv4 through an AF_INET6 socket has mapped
+			// addresses (::ffff:a.b.c.d), so that with AF_INET addresses mapped too
+			// the two ends of any connection are each other's mirror image.
+			uint8_t local_address[16], remote_address[16];
 			uint16_t local_port, remote_port;	       // 0: none
 		} inet; // AF_INET and AF_INET6
 	};
 };
 
-/** The socket of an open file; GUEST_NOT_FOUND if the file is no socket. */
+/** The socket of an open file; GUEST_NOT_FOUND if the file is no socket (a socket's name in a file
+ *  system, opened with O_PATH, is none). */
 enum guest_result guest_socket_of_file(const struct guest_kernel *kernel,
 				       const struct guest_file *file,
 				       struct guest_socket *socket);

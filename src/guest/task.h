@@ -10,6 +10,7 @@ struct guest_task {
 	uint64_t group_leader; // task_struct of the leader
 	uint64_t mm;	       // 0 for a kernel thread
 	uint64_t files;	       // files_struct
+	uint64_t fs;	       // fs_struct: root and working directory
 	uint64_t signal;       // signal_struct
 	uint64_t real_parent;
 	uint64_t leader_start_time; // start_boottime of the leader, ns
@@ -29,8 +30,19 @@ bool guest_is_per_cpu_area(const struct guest_kernel *kernel, uint64_t gs_base);
 enum guest_result guest_task_read(const struct guest_kernel *kernel, uint64_t address,
 				  struct guest_task *task);
 
-/** Whether any thread of the process is alive (signal_struct.live > 0); the record is from before.
- *  GUEST_NOT_FOUND: the task_struct is another's now, the process is gone. */
+/** The task_struct of a process' leader, through the pid table of the initial pid namespace.
+ *  GUEST_NOT_FOUND: no process has this thread-group id. */
+enum guest_result guest_find_process(const struct guest_kernel *kernel, uint32_t tgid,
+				     uint64_t *leader);
+
+/**
+ * Whether any thread of the process is alive (signal_struct.live > 0); the record is from before.
+ * GUEST_NOT_FOUND: the process is gone (another one may have its number or its memory).
+ *
+ * Asked by thread-group id and start time, not by the address of the record: when a thread that is
+ * not the leader executes a program, it becomes the leader, and takes over both (de_thread() in
+ * fs/exec.c), while the old leader's task_struct is freed.
+ */
 enum guest_result guest_process_alive(const struct guest_kernel *kernel,
 				      const struct guest_task *leader, bool *alive);
 
