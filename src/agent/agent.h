@@ -117,6 +117,7 @@ struct agent {
 	char cache_directory[WIRE_PATH_MAXIMUM];
 	char hook[32];
 	uint8_t instance[16];
+	bool verbose;	   // NIJIMI_VERBOSE: says on stderr what it does
 	uint64_t fault_at; // for drills: a fault of ours at this system call; 0: none
 	int kick_signal;
 	_Atomic bool running, stopping;

@@ -63,6 +63,13 @@ static void set_state(struct agent_vm *vm, enum agent_vm_state state, const char
 {
 	vm->state = state;
 	snprintf(vm->reason, sizeof(vm->reason), "%s", reason);
+	if (agent.verbose)
+		agent_say("VM %u: state %d, boot %u, kernel %s, profile %llu us%s, uuid %llu us %s",
+			  vm->number, state, vm->boot,
+			  vm->has_kernel ? vm->kernel.profile->release : "-",
+			  (unsigned long long)vm->profile_nanoseconds / 1000,
+			  vm->profile_cached ? " (cached)" : "",
+			  (unsigned long long)vm->uuid_nanoseconds / 1000, reason);
 	agent_vm_report(vm);
 }
 

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "agent/agent.h"
+#include "guest/task.h"
 #include "vm/copy.h"
 
 /* KVM_RUN, in the vCPU's thread: between its return and the VMM stand our own exits. */
@@ -199,12 +200,18 @@ static bool find_per_cpu_area(struct agent_vcpu *vcpu)
 	return true;
 }
 
+static void raise_fault(void)
+{
+	int *volatile nowhere = NULL;
+	*nowhere = 0;
+}
+
 static void drill(struct agent_vcpu *vcpu)
 {
 	if (agent.fault_at != 0 &&
 	    atomic_load_explicit(&vcpu->cpu.counters.entries, memory_order_relaxed) ==
 		    agent.fault_at)
-		*(volatile int *)8 = 0;
+		raise_fault();
 }
 
 // All our own work at one of our exits. A fault in it ends the tracing, not the VM.
