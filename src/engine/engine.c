@@ -137,8 +137,7 @@ bool engine_give(struct engine *engine, const struct engine_gift *gift)
 		return false;
 	}
 	object->labels |= gift->labels;
-	if (gift->labels & ~engine->present || flow_index_may_leave(&engine->flows, gift->to_hash))
-		engine->upsets++;
+	flight_labels_gained(engine, &gift->to->id, gift->to_hash, gift->labels);
 	engine->present |= gift->labels;
 	tell_edge(engine, gift, object->number);
 	return true;
@@ -149,6 +148,7 @@ void engine_mark(struct engine *engine, const struct object_reference *object, l
 {
 	if (object->id.kind == OBJECT_NONE)
 		return;
+	flight_operation_begins(engine);
 	uint64_t hash = hash_object(&engine->key, &object->id);
 	const struct engine_gift gift = {
 		.to = object,
@@ -171,6 +171,7 @@ static void carry_out(struct engine *engine, const struct object_reference *from
 		      uint64_t from_hash, const struct object_reference *to, uint64_t to_hash,
 		      uint32_t cause)
 {
+	flight_operation_begins(engine);
 	label_set labels = flight_carry_out(engine, &from->id, from_hash, cause);
 	if (labels)
 		labels &= ~engine_labels_of(engine, &to->id, to_hash);
@@ -197,6 +198,7 @@ void engine_flow_begin(struct engine *engine, struct engine_flow *flow,
 	flow->from_hash = hash_object(&engine->key, &from->id);
 	flow->to_hash = hash_object(&engine->key, &to->id);
 	flow_index_add(&engine->flows, flow);
+	flight_operation_begins(engine);
 	flight_flow_added(engine, flow);
 }
 
@@ -226,12 +228,12 @@ void engine_object_end(struct engine *engine, const struct object_id *object)
 	struct managed_object *managed = object_table_find(&engine->objects, hash, object);
 	if (!managed)
 		return;
+	flight_operation_begins(engine);
 	const struct managed_object last = *managed;
 	object_table_remove(&engine->objects, managed);
 	if (engine->objects.count == 0)
 		engine->present = 0;
-	if (flow_index_into(&engine->flows, hash, object))
-		engine->upsets++;
+	flight_object_ended(engine, object, hash);
 	if (engine->sink.ended)
 		engine->sink.ended(engine->sink.context, last.number, &last.id, last.labels);
 }

@@ -135,6 +135,14 @@ label_set engine_labels_in_flight(const struct engine *engine, const struct obje
 void engine_mark(struct engine *engine, const struct object_reference *object, label_set labels,
 		 uint32_t cause);
 
+/** Where a flow stands among those with the same source, or destination (flow_index.h). Private. */
+struct engine_flow_place {
+	struct engine_flow *next;   // of a head: in its bucket; of others: of the same head
+	struct engine_flow **link;  // what points to this one
+	struct engine_flow *others; // of a head only
+	bool is_head;
+};
+
 /**
  * A flow in progress. The memory is the caller's; it must stay in place from begin to end. Zeroed,
  * it is a flow that is not open. All fields are private to the engine, but `from`, `to`, `cause`
@@ -146,14 +154,9 @@ struct engine_flow {
 	uint64_t from_hash, to_hash;
 	uint32_t cause;
 	bool open;
+	struct engine_flow_place places[2]; // by source, by destination
 
-	// The index by destination (flow_index.h).
-	bool is_head;
-	struct engine_flow *next;   // of a head: in its bucket; of others: of the same head
-	struct engine_flow **link;  // what points to this one
-	struct engine_flow *others; // of a head only
-
-	// What is known about the flows into `to` (flight.h); of a head only.
+	// What is known about the flows into `to` (flight.h); of the head by destination only.
 	uint64_t settled;
 	uint64_t walk;
 	struct engine_flow *walk_next, *walk_previous;

@@ -17,34 +17,80 @@ struct walk {
 	bool out_of_bound; // too many flows: the last ones are left out
 };
 
+static struct engine_flow *flows_into(const struct engine *engine, const struct object_id *object,
+				      uint64_t hash)
+{
+	return flow_index_find(&engine->flows, FLOWS_INTO, hash, object);
+}
+
 static bool is_settled(const struct engine *engine, const struct engine_flow *head)
 {
 	return !head || head->settled == engine->upsets;
 }
 
+// False: it leads too far.
+static bool unsettle_behind(struct engine *engine, const struct object_id *object, uint64_t hash,
+			    int depth)
+{
+	const struct engine_flow *flow = flow_index_find(&engine->flows, FLOWS_FROM, hash, object);
+	if (flow && depth == 0)
+		return false;
+	for (; flow; flow = flow_index_next(flow, FLOWS_FROM)) {
+		if (engine->unsettling == 0)
+			return false;
+		engine->unsettling--;
+		struct engine_flow *head = flows_into(engine, &flow->to.id, flow->to_hash);
+		if (!is_settled(engine, head))
+			continue;
+		head->settled = 0;
+		if (!unsettle_behind(engine, &flow->to.id, flow->to_hash, depth - 1))
+			return false;
+	}
+	return true;
+}
+
+static void unsettle(struct engine *engine, const struct object_id *object, uint64_t hash)
+{
+	if (!unsettle_behind(engine, object, hash, FLIGHT_UNSETTLE_DEPTH))
+		engine->upsets++;
+}
+
 void flight_flow_added(struct engine *engine, struct engine_flow *flow)
 {
-	label_set from = engine_labels_of(engine, &flow->from.id, flow->from_hash);
-	bool brings_only_these = from == engine->present ||
-				 is_settled(engine, flow_index_into(&engine->flows, flow->from_hash,
-								    &flow->from.id));
-	label_set to = 0;
-	if (from || !brings_only_these) {
-		to = engine_labels_of(engine, &flow->to.id, flow->to_hash);
-		if (to == engine->present)
+	const struct object_reference *from = &flow->from, *to = &flow->to;
+	label_set brought = engine_labels_of(engine, &from->id, flow->from_hash);
+	bool nothing_behind = brought == engine->present ||
+			      is_settled(engine, flows_into(engine, &from->id, flow->from_hash));
+	label_set held = 0;
+	if (brought || !nothing_behind) {
+		held = engine_labels_of(engine, &to->id, flow->to_hash);
+		if (held == engine->present)
 			return; // nobody looks behind it
 	}
-	if (brings_only_these && !(from & ~to)) {
-		if (flow->is_head)
-			flow->settled = engine->upsets;
+	if (nothing_behind && !(brought & ~held)) {
+		flow->settled = engine->upsets; // counts if it is the head
 		return;
 	}
-	struct engine_flow *head = flow;
-	if (!flow->is_head)
-		head = flow_index_into(&engine->flows, flow->to_hash, &flow->to.id);
-	head->settled = 0;
-	if (flow_index_may_leave(&engine->flows, flow->to_hash))
+	flows_into(engine, &to->id, flow->to_hash)->settled = 0;
+	unsettle(engine, &to->id, flow->to_hash);
+}
+
+void flight_labels_gained(struct engine *engine, const struct object_id *object, uint64_t hash,
+			  label_set labels)
+{
+	if (labels & ~engine->present)
 		engine->upsets++;
+	else
+		unsettle(engine, object, hash);
+}
+
+void flight_object_ended(struct engine *engine, const struct object_id *object, uint64_t hash)
+{
+	struct engine_flow *head = flows_into(engine, object, hash);
+	if (!head)
+		return;
+	head->settled = 0;
+	unsettle(engine, object, hash);
 }
 
 static void walk_append(struct engine *engine, struct walk *walk, struct engine_flow *head,
@@ -70,7 +116,8 @@ static bool in_walk(const struct engine *engine, const struct engine_flow *head)
 static bool walk_look_behind(struct engine *engine, struct walk *walk,
 			     const struct engine_flow *head)
 {
-	for (const struct engine_flow *flow = head; flow; flow = flow_index_next(flow)) {
+	for (const struct engine_flow *flow = head; flow;
+	     flow = flow_index_next(flow, FLOWS_INTO)) {
 		if (walk->visits++ == ENGINE_FLIGHT_MAXIMUM)
 			return false;
 		label_set holds = engine_labels_of(engine, &flow->from.id, flow->from_hash);
@@ -79,8 +126,7 @@ static bool walk_look_behind(struct engine *engine, struct walk *walk,
 			walk->settled = false;
 		if (holds == engine->present)
 			continue;
-		struct engine_flow *source =
-			flow_index_into(&engine->flows, flow->from_hash, &flow->from.id);
+		struct engine_flow *source = flows_into(engine, &flow->from.id, flow->from_hash);
 		if (!in_walk(engine, source) && !is_settled(engine, source))
 			walk_append(engine, walk, source, holds);
 	}
@@ -119,9 +165,10 @@ struct pass {
 // cannot be stored is taken on nevertheless: head->holds has it.
 static void carry_into(struct engine *engine, struct engine_flow *head, struct pass *pass)
 {
-	for (const struct engine_flow *flow = head; flow; flow = flow_index_next(flow)) {
+	for (const struct engine_flow *flow = head; flow;
+	     flow = flow_index_next(flow, FLOWS_INTO)) {
 		const struct engine_flow *source =
-			flow_index_into(&engine->flows, flow->from_hash, &flow->from.id);
+			flows_into(engine, &flow->from.id, flow->from_hash);
 		label_set holds = in_walk(engine, source) ? source->holds
 							  : engine_labels_of(engine, &flow->from.id,
 									     flow->from_hash);
@@ -179,7 +226,7 @@ label_set flight_carry_out(struct engine *engine, const struct object_id *object
 	label_set holds = engine_labels_of(engine, object, hash);
 	if (holds == engine->present)
 		return holds;
-	struct engine_flow *head = flow_index_into(&engine->flows, hash, object);
+	struct engine_flow *head = flows_into(engine, object, hash);
 	if (is_settled(engine, head))
 		return holds;
 
@@ -199,7 +246,7 @@ label_set flight_look(struct engine *engine, const struct object_id *object, uin
 	label_set holds = engine_labels_of(engine, object, hash);
 	if (holds == engine->present)
 		return holds;
-	struct engine_flow *head = flow_index_into(&engine->flows, hash, object);
+	struct engine_flow *head = flows_into(engine, object, hash);
 	if (is_settled(engine, head))
 		return holds;
 

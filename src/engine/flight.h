@@ -4,6 +4,11 @@
 
 #include "engine/internal.h"
 
+enum {
+	FLIGHT_UNSETTLE_MAXIMUM = 256, // flows looked at in one operation
+	FLIGHT_UNSETTLE_DEPTH = 4,     // one behind the other
+};
+
 /**
  * What is in flight: the labels on their way into an object through open flows.
  *
@@ -11,18 +16,34 @@
  * hundreds of threads in read(). So the result "these flows bring nothing new" is kept: the flows
  * into an object are *settled* if every flow by which labels could reach it comes from an object
  * that holds nothing that its destination does not hold. `settled` of their head then is
- * engine->upsets, a number that is raised when it may be so no longer, for any object:
+ * engine->upsets. This ends when
  *
- *  - an object gains a label while open flows come from it, or a label that no object held before;
- *  - an object ends while open flows lead into it;
- *  - a flow begins that is not settled itself, into an object from which open flows come.
+ *  - an object gains a label: for what open flows lead to from it;
+ *  - an object ends: for itself, and for what open flows lead to from it;
+ *  - a flow begins that is not settled itself: for its destination, and what open flows lead to
+ *    from there;
+ *  - an object gains a label that no object held before: for all (those who had every label were
+ * not looked behind). Also if too many open flows lead on, for then engine->upsets is raised.
  *
- * Where no open flow comes from the object concerned, which is by far the most frequent case,
- * nothing that was known about others changes.
+ * So nothing is looked at again as long as labels spread somewhere else. If the flows into an
+ * object are not settled, then neither are those further on, unless the object holds every label.
  */
+
+/** Each operation that may change something begins with this. */
+static inline void flight_operation_begins(struct engine *engine)
+{
+	engine->unsettling = FLIGHT_UNSETTLE_MAXIMUM;
+}
 
 /** The flow is new in the index: keeps what is known about its destination, or drops it. */
 void flight_flow_added(struct engine *engine, struct engine_flow *flow);
+
+/** The object has gained `labels`. */
+void flight_labels_gained(struct engine *engine, const struct object_id *object, uint64_t hash,
+			  label_set labels);
+
+/** The object has lost all its labels. */
+void flight_object_ended(struct engine *engine, const struct object_id *object, uint64_t hash);
 
 /** Carries out all that is in flight into the object, and returns what its taker gets: its labels
  * and those of them that were lost on the way. `cause` is that of the taking. */

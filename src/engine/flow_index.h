@@ -5,20 +5,17 @@
 #include "engine/engine.h"
 
 /**
- * The open flows, by destination. Of the flows into one object the first is its *head*: the heads
- * stand in hash buckets, the others hang off their head. All links are in the flows themselves, so
- * that opening and closing never allocates, and the flows into one object are found without
- * passing by any other.
+ * The open flows, by source and by destination. Of the flows from (or into) one object the first is
+ * their *head*: the heads stand in hash buckets, the others hang off their head. All links are in
+ * the flows themselves, so that opening and closing never allocates, and the flows of one object
+ * are found without passing by any other.
  */
-enum {
-	FLOW_BUCKET_BITS = 13,
-	FLOW_BUCKETS = 1 << FLOW_BUCKET_BITS,
-};
+enum flow_side { FLOWS_FROM, FLOWS_INTO };
+
+enum { FLOW_BUCKETS = 4096 };
 
 struct flow_index {
-	struct engine_flow *heads[FLOW_BUCKETS];
-	uint32_t
-		sources[FLOW_BUCKETS]; // how many open flows come from objects with these hash bits
+	struct engine_flow *heads[2][FLOW_BUCKETS];
 	uint32_t open;
 };
 
@@ -29,20 +26,16 @@ void flow_index_remove(struct flow_index *index, struct engine_flow *flow);
 /** Removes all flows. */
 void flow_index_clear(struct flow_index *index);
 
-/** The head of the flows into the object, NULL if there is none. */
-struct engine_flow *flow_index_into(const struct flow_index *index, uint64_t hash,
-				    const struct object_id *object);
+/** The head of the flows from, or into, the object; NULL if there is none. */
+struct engine_flow *flow_index_find(const struct flow_index *index, enum flow_side side,
+				    uint64_t hash, const struct object_id *object);
 
-/** The next flow into the same object, beginning at its head. */
-static inline struct engine_flow *flow_index_next(const struct engine_flow *flow)
+/** The next flow of the same object, beginning at its head. */
+static inline struct engine_flow *flow_index_next(const struct engine_flow *flow,
+						  enum flow_side side)
 {
-	return flow->is_head ? flow->others : flow->next;
-}
-
-/** False if no open flow comes from the object; true if one may. */
-static inline bool flow_index_may_leave(const struct flow_index *index, uint64_t hash)
-{
-	return index->sources[hash % FLOW_BUCKETS] > 0;
+	const struct engine_flow_place *place = &flow->places[side];
+	return place->is_head ? place->others : place->next;
 }
 
 #endif

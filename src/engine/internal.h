@@ -15,10 +15,11 @@ struct engine {
 	struct hash_key key;
 	struct object_table objects;
 	struct flow_index flows;
-	label_set present; // no managed object holds any other label
-	uint64_t upsets;   // see flight.h; starts at 1
-	uint64_t walks;	   // see flight.c
-	uint64_t sequence; // of the last edge
+	label_set present;   // no managed object holds any other label
+	uint64_t upsets;     // see flight.h; starts at 1
+	uint32_t unsettling; // flows that may still be looked at to unsettle, in this operation
+	uint64_t walks;	     // see flight.c
+	uint64_t sequence;   // of the last edge
 	uint64_t lost;
 	uint32_t last_number;
 	uint32_t peak;
