@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef NIJIMI_CLI_FORM_H
+#define NIJIMI_CLI_FORM_H
+
+#include <json-c/json.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* How values look to people. Each returns `text`. */
+
+enum { FORM_SIZE = 64, FORM_LONG_SIZE = 20000 };
+
+/** An ISO time of the daemon's, as local time: "2026-01-31 12:00:00"; "" stays "". */
+char *form_time(const char *iso, char text[FORM_SIZE]);
+
+/** As above, with milliseconds. */
+char *form_exact_time(const char *iso, char text[FORM_SIZE]);
+
+/** "271 \u00b5s", "3.4 ms", "1.2 s"; "-" for 0. */
+char *form_duration(uint64_t nanoseconds, char text[FORM_SIZE]);
+
+/** "classified, secret" from an array of names. */
+char *form_names(struct json_object *names, char *text, size_t size);
+
+/** One end of an edge: "/etc/passwd", "cat[123]", "unix /run/x". */
+char *form_end(struct json_object *end, char *text, size_t size);
+
+#endif

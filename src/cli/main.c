@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "cli/options.h"
+
+enum {
+	COMMON = OPTION_SET(JSON) | OPTION_SET(SOCKET) | OPTION_SET(HELP),
+	LIST = COMMON | OPTION_SET(ENDED) | OPTION_SET(LABEL),
+	MANY = 1 << 20,
+};
+
+// A row a command.
+static const struct command {
+	const char *name;
+	const char *operands;
+	int fewest, most; // operands
+	bool program;	  // the operands are a command line of its own: options end with the first
+	uint32_t options;
+	command_function run;
+	const char *summary;
+	const char *details;
+} commands[] = {
+	{"run", "[--] PROGRAM [ARGUMENT]...", 1, MANY, true,
+	 COMMON | OPTION_SET(NAME) | OPTION_SET(CLASSIFIED) | OPTION_SET(HOOK) |
+		 OPTION_SET(NO_AGENT_CACHE),
+	 command_run, "run a virtual machine monitor, and trace its VMs",
+	 "PROGRAM is started as it is, with nijimi's agent loaded into it. A private daemon is\n"
+	 "started if none is there. GLOB is an absolute path in the guest: * and ? stop at '/',\n"
+	 "** does not, [a-z] is a class of characters, \\ takes the meaning away.\n"
+	 "\n"
+	 "Returns what PROGRAM returns; 3 if that is 0, but there was no VM to trace.\n"},
+	{"vms", "[VM]...", 0, MANY, false, COMMON, command_vms, "the monitored-VM table", NULL},
+	{"files", "[VM]...", 0, MANY, false, LIST, command_files, "managed files", NULL},
+	{"processes", "[VM]...", 0, MANY, false, LIST, command_processes, "managed processes",
+	 NULL},
+	{"sockets", "[VM]...", 0, MANY, false, LIST, command_sockets, "managed sockets", NULL},
+	{"edges", "[VM]...", 0, MANY, false, LIST | OPTION_SET(LAST), command_edges,
+	 "how classified information spread, step by step", NULL},
+	{"state", "VM", 1, 1, false, COMMON | OPTION_SET(LAST), command_state,
+	 "everything that is known of one VM", NULL},
+	{"status", "", 0, 0, false, COMMON, command_status, "the daemon and its agents", NULL},
+	{"wait", "VM", 1, 1, false, COMMON | OPTION_SET(STATE) | OPTION_SET(TIMEOUT), command_wait,
+	 "wait until a VM is traced",
+	 "The states are waiting, arming, armed, untraced, lost and gone. Returns 0 when the VM\n"
+	 "has reached the state; 1, and why, when it cannot any more, or the time is over.\n"},
+};
+
+enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };
+
+static void print_help(void)
+{
+	printf("usage: nijimi COMMAND [OPTION]...\n"
+	       "\n"
+	       "Shows how classified information spreads through virtual machines, from outside\n"
+	       "them.\n"
+	       "\n");
+	for (int i = 0; i < COMMANDS; i++)
+		printf("  %-10s %s\n", commands[i].name, commands[i].summary);
+	printf("\n"
+	       "`nijimi COMMAND --help` tells more. A VM is named by its name, its UUID, or the\n"
+	       "beginning of its UUID; without one, all VMs are meant. `nijimi --version`.\n");
+}
+
+static void print_command_help(const struct command *command)
+{
+	printf("usage: nijimi %s [OPTION]... %s\n\n%s.\n\n", command->name, command->operands,
+	       command->summary);
+	options_print(command->options);
+	if (command->details)
+		printf("\n%s", command->details);
+}
+
+static const struct command *find_command(const char *name)
+{
+	for (int i = 0; i < COMMANDS; i++)
+		if (strcmp(commands[i].name, name) == 0)
+			return &commands[i];
+	return NULL;
+}
+
+static int run_command(const struct command *command, int count, char **arguments)
+{
+	struct settings settings = {.state = "armed", .timeout = 60};
+	struct error error = {0};
+	bool parsed = options_parse(command->options, command->program, &count, arguments,
+				    &settings, &error);
+	if (settings.help) {
+		print_command_help(command);
+		return EXIT_DONE;
+	}
+	if (parsed && count < command->fewest)
+		parsed = error_set(&error, ERROR_INVALID, "%s is missing",
+				   command->program ? "the program to run" : command->operands);
+	if (parsed && count > command->most)
+		parsed = error_set(&error, ERROR_INVALID, "unexpected argument '%s'",
+				   arguments[command->most]);
+	if (!parsed) {
+		say("%s: %s (`nijimi %s --help`)", command->name, error.message, command->name);
+		return EXIT_USAGE;
+	}
+	return command->run(&settings, count, arguments);
+}
+
+// What was not written is not a success; a reader that went away is none of our business.
+static int finish_output(int status)
+{
+	errno = 0;
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return status;
+	if (errno != EPIPE)
+		say("cannot write the output: %s", strerror(errno ? errno : EIO));
+	return status ? status : EXIT_FAILED;
+}
+
+int main(int argc, char **argv)
+{
+	signal(SIGPIPE, SIG_IGN);
+	if (argc < 2) {
+		print_help();
+		return finish_output(EXIT_USAGE);
+	}
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+	    strcmp(argv[1], "help") == 0) {
+		print_help();
+		return finish_output(EXIT_DONE);
+	}
+	if (strcmp(argv[1], "--version") == 0) {
+		printf("nijimi %s\n", NIJIMI_VERSION);
+		return finish_output(EXIT_DONE);
+	}
+	const struct command *command = find_command(argv[1]);
+	if (!command) {
+		say("unknown command '%s' (`nijimi --help` lists them)", argv[1]);
+		return EXIT_USAGE;
+	}
+	return finish_output(run_command(command, argc - 2, argv + 2));
+}
