@@ -268,7 +268,12 @@ static void kick_if_due(struct agent_vm *vm)
 	uint64_t due = atomic_load(&vm->check_after);
 	if (agent_monotonic() < due + KICK_AFTER_NANOSECONDS)
 		return;
-	kick_all(vm);
+	// The first vCPU boots the kernel; the others may not have begun. It stands last.
+	struct agent_vcpu *first = vm->vcpus;
+	while (first && first->next)
+		first = first->next;
+	if (first)
+		agent_kick(first);
 }
 
 static void tend(struct agent_vm *vm)

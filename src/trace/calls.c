@@ -154,10 +154,15 @@ static bool read_task(struct trace_event *event)
 static void adopt_child(struct trace_event *event, const struct object_reference *process)
 {
 	for (struct pending_call *fork = event->trace->forks; fork; fork = fork->next_fork) {
-		if (fork->fork_parent == event->task.real_parent && fork->tgid != event->task.tgid &&
-		    event->task.leader_start_time > fork->fork_after)
-			engine_transfer(event->trace->engine, &fork->process, process,
-					(uint32_t)(fork->row - syscall_rows));
+		if (fork->fork_parent != event->task.real_parent || fork->tgid == event->task.tgid ||
+		    event->task.leader_start_time <= fork->fork_after)
+			continue;
+		uint32_t cause = (uint32_t)(fork->row - syscall_rows);
+		engine_transfer(event->trace->engine, &fork->process, process, cause);
+		// Until it executes a program or exits, a child of vfork() writes to its
+		// parent's memory.
+		if (fork->fork_memory && fork->fork_memory == event->task.mm)
+			engine_transfer(event->trace->engine, process, &fork->process, cause);
 	}
 }
 
@@ -181,7 +186,7 @@ static void prepare_call(struct trace_event *event, struct pending_call *call,
 	call->tgid = event->task.tgid;
 	call->flow_count = call->endpoint_count = 0;
 	call->age = 0;
-	call->fork_parent = 0;
+	call->fork_parent = call->fork_memory = 0;
 	call->paths = NULL;
 	call->unlinked.inode = 0;
 	event->call = call;

@@ -1,16 +1,100 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "base/glob.h"
 #include "trace/internal.h"
 
-label_set trace_labels_of_path(const struct trace *trace, const char *path)
+static label_set match_globs(const struct trace *trace, const char *path)
 {
 	label_set labels = 0;
 	for (size_t i = 0; i < trace->config.glob_count; i++)
 		if (glob_match(trace->config.globs[i].pattern, path))
 			labels |= trace->config.globs[i].labels;
 	return labels;
+}
+
+// The path with its beginning replaced. False if it does not begin so, or gets too long.
+static bool replace_prefix(const char *path, const char *prefix, const char *replacement,
+			   char result[GUEST_PATH_MAXIMUM])
+{
+	size_t length = strlen(prefix);
+	if (strncmp(path, prefix, length) != 0)
+		return false;
+	int written = snprintf(result, GUEST_PATH_MAXIMUM, "%s%s", replacement, path + length);
+	return written > 0 && written < GUEST_PATH_MAXIMUM;
+}
+
+label_set trace_labels_of_path(const struct trace *trace, const char *path)
+{
+	label_set labels = match_globs(trace, path);
+	uint32_t moved = atomic_load_explicit(&trace->moved_count, memory_order_acquire);
+	for (uint32_t i = 0; i < moved; i++) {
+		char before[GUEST_PATH_MAXIMUM];
+		if (replace_prefix(path, trace->moved[i].now, trace->moved[i].before, before))
+			labels |= match_globs(trace, before);
+	}
+	return labels;
+}
+
+// Whether a glob may match something below the directory (which ends in '/'): one of the two, the
+// directory and the part of the pattern before the first special character, begins with the other.
+static bool may_match_below(const char *pattern, const char *directory)
+{
+	size_t literal = strcspn(pattern, "*?[\\"), length = strlen(directory);
+	return strncmp(pattern, directory, literal < length ? literal : length) == 0;
+}
+
+static void add_moved(struct trace *trace, const char *before, const char *now)
+{
+	uint32_t count = trace->moved_count;
+	for (uint32_t i = 0; i < count; i++)
+		if (strcmp(trace->moved[i].now, now) == 0 &&
+		    strcmp(trace->moved[i].before, before) == 0)
+			return;
+	struct moved_directory moved = { strdup(now), strdup(before) };
+	if (count == MOVED_DIRECTORIES_MAXIMUM || !moved.now || !moved.before) {
+		free(moved.now);
+		free(moved.before);
+		trace_gap(trace, "directory-limit",
+			  "%s is now %s: files below are classified by their new paths only", before,
+			  now);
+		return;
+	}
+	trace->moved[count] = moved;
+	atomic_store_explicit(&trace->moved_count, count + 1, memory_order_release);
+}
+
+void trace_directory_moved(struct trace *trace, const char *before, const char *now)
+{
+	char old_prefix[GUEST_PATH_MAXIMUM], new_prefix[GUEST_PATH_MAXIMUM];
+	if (before[0] == '\0' ||
+	    snprintf(old_prefix, sizeof(old_prefix), "%s/", before) >= (int)sizeof(old_prefix) ||
+	    snprintf(new_prefix, sizeof(new_prefix), "%s/", now) >= (int)sizeof(new_prefix) ||
+	    !trace_lock(trace))
+		return;
+	// What had come to the old place from elsewhere goes along.
+	uint32_t count = trace->moved_count;
+	for (uint32_t i = 0; i < count; i++) {
+		char again[GUEST_PATH_MAXIMUM];
+		if (replace_prefix(trace->moved[i].now, old_prefix, new_prefix, again))
+			add_moved(trace, trace->moved[i].before, again);
+	}
+	for (size_t i = 0; i < trace->config.glob_count; i++)
+		if (may_match_below(trace->config.globs[i].pattern, old_prefix))
+			add_moved(trace, old_prefix, new_prefix);
+	trace_unlock(trace);
+}
+
+void trace_forget_moved(struct trace *trace)
+{
+	for (uint32_t i = 0; i < trace->moved_count; i++) {
+		free(trace->moved[i].now);
+		free(trace->moved[i].before);
+	}
+	trace->moved_count = 0;
 }
 
 struct alias_search {

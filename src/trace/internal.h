@@ -16,6 +16,7 @@ enum {
 	PATHS_MAXIMUM = 64,	      // calls in progress that hold paths (rename, link, ...)
 	OTHER_CAUSE_FIRST = 4096, // causes that are no system call
 	ALIASES_MAXIMUM = 64,
+	MOVED_DIRECTORIES_MAXIMUM = 1024,
 	CHILDREN_MAXIMUM = 64,
 };
 
@@ -62,6 +63,7 @@ struct pending_call {
 	// fork: children of this task that started later are this call's
 	struct pending_call *next_fork, **fork_link;
 	uint64_t fork_parent, fork_after;
+	uint64_t fork_memory; // mm_struct that the child shares, 0: none
 
 	// rename, link, unlink
 	struct call_paths *paths;
@@ -109,6 +111,12 @@ struct trace {
 	uint32_t watched_count, watched_capacity;
 	uint32_t *watched_buckets; // by object number
 	uint32_t watched_bucket_count;
+
+	// Directories that were moved away from where classified files lie: both end in '/'.
+	struct moved_directory {
+		char *now, *before;
+	} moved[MOVED_DIRECTORIES_MAXIMUM];
+	_Atomic uint32_t moved_count;
 
 	struct gap {
 		const char *kind;
@@ -180,6 +188,17 @@ void trace_forget_watched(struct trace *trace);
 void trace_classify(struct trace *trace, struct trace_cpu *cpu, const struct guest_file *file,
 		    bool force);
 label_set trace_labels_of_path(const struct trace *trace, const char *path);
+
+/** A directory has another path now: what lies below stays as classified as it was. */
+void trace_directory_moved(struct trace *trace, const char *before, const char *now);
+
+void trace_forget_moved(struct trace *trace);
+
+/* names.c: system calls that change names. syscall_row.extra is one of these. */
+enum { NAMES_2, NAMES_AT_4, NAMES_1, NAMES_AT_2 };
+bool trace_begin_names(struct trace_event *event);
+void trace_end_names(struct trace_event *event, int64_t result);
+void trace_end_unlink(struct trace_event *event, int64_t result);
 
 /* flows.c: filling event->call->flows. */
 bool trace_add_flow(struct trace_event *event, const struct object_reference *from,

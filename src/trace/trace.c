@@ -70,6 +70,7 @@ void trace_destroy(struct trace *trace)
 	if (trace->paths_pool && trace->paths_pool != MAP_FAILED)
 		munmap(trace->paths_pool, PATHS_MAXIMUM * sizeof(struct call_paths));
 	trace_forget_watched(trace);
+	trace_forget_moved(trace);
 	free(trace->watched);
 	free(trace->watched_buckets);
 	engine_destroy(trace->engine);

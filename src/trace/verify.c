@@ -180,6 +180,7 @@ void trace_boot(struct trace *trace, const struct guest_kernel *kernel)
 	engine_reset(trace->engine);
 	close_all_calls(trace);
 	trace_forget_watched(trace);
+	trace_forget_moved(trace); // paths are looked at by a new kernel's vCPUs only
 	atomic_fetch_add(&trace->namespace_epoch, 1);
 	trace->kernel = kernel;
 	trace_unlock(trace);

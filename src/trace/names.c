@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include "trace/internal.h"
+
+/*
+ * System calls that change names: which files are classified depends on their names, and a file
+ * that has lost its last one is about to end.
+ */
+
+struct name_arguments {
+	int8_t from_directory, from, to_directory, to; // argument numbers, -1: none
+};
+
+static const struct name_arguments name_arguments[] = {
+	[NAMES_2] = { -1, 0, -1, 1 },	 // rename(old, new), link(old, new)
+	[NAMES_AT_4] = { 0, 1, 2, 3 },	 // renameat(dir, old, dir, new, ...), linkat
+	[NAMES_1] = { -1, -1, -1, 0 },	 // unlink(name)
+	[NAMES_AT_2] = { -1, -1, 0, 1 }, // unlinkat(dir, name, ...)
+};
+
+/** A name as a call was given it. */
+struct name {
+	int64_t directory;
+	const char *path;
+};
+
+static uint64_t argument(const struct trace_event *event, int index)
+{
+	return event->call->arguments[index];
+}
+
+static int64_t directory_argument(const struct trace_event *event, int8_t index)
+{
+	return index < 0 ? AT_FDCWD : (int32_t)argument(event, index);
+}
+
+static bool exchanges(const struct trace_event *event)
+{
+	return event->call->row == &syscall_rows[SYS_renameat2] &&
+	       (argument(event, 4) & RENAME_EXCHANGE);
+}
+
+static void read_path(struct trace_event *event, int8_t index, char *path)
+{
+	path[0] = '\0';
+	if (index < 0)
+		return;
+	enum guest_result result = guest_read_user_string(
+		event->kernel, &event->task, argument(event, index), path, GUEST_PATH_MAXIMUM);
+	if (result == GUEST_OK)
+		return;
+	path[0] = '\0';
+	trace_gap(event->trace, "unread-path", "%s by pid %u (%s): %s", event->call->row->name,
+		  event->task.tgid, event->task.comm, guest_result_text(result));
+}
+
+static bool take_paths(struct trace_event *event)
+{
+	struct trace *trace = event->trace;
+	if (!trace_lock(trace))
+		return false;
+	struct call_paths *paths = trace->paths_free;
+	if (paths)
+		trace->paths_free = paths->next;
+	trace_unlock(trace);
+	event->call->paths = paths;
+	if (!paths)
+		trace_gap(trace, "path-limit", "more than %d calls that change names at one time",
+			  PATHS_MAXIMUM);
+	return paths != NULL;
+}
+
+static bool find_name(struct trace_event *event, const struct name *name,
+		      struct guest_lookup *lookup, struct guest_file *file)
+{
+	return guest_lookup_path(event->kernel, &event->task, name->directory, name->path, false,
+				 lookup) == GUEST_OK &&
+	       lookup->dentry != 0 &&
+	       guest_inode_read(event->kernel, lookup->dentry, lookup->mount, file) == GUEST_OK;
+}
+
+// The inode that loses a name, if the call succeeds.
+static void note_unlinked(struct trace_event *event, const struct name *name)
+{
+	struct guest_lookup lookup;
+	struct guest_file file;
+	struct object_reference reference;
+	if (find_name(event, name, &lookup, &file) && !S_ISDIR(file.mode) &&
+	    trace_file_reference(&file, &reference))
+		event->call->unlinked =
+			(struct unlinked_inode){ reference.id, file.inode, file.links };
+}
+
+static struct name to_name(const struct trace_event *event)
+{
+	const struct name_arguments *names = &name_arguments[event->call->row->extra];
+	return (struct name){ directory_argument(event, names->to_directory),
+			      event->call->paths->to };
+}
+
+static struct name from_name(const struct trace_event *event)
+{
+	const struct name_arguments *names = &name_arguments[event->call->row->extra];
+	return (struct name){ directory_argument(event, names->from_directory),
+			      event->call->paths->from };
+}
+
+bool trace_begin_names(struct trace_event *event)
+{
+	const struct name_arguments *names = &name_arguments[event->call->row->extra];
+	if (!take_paths(event))
+		return true;
+	read_path(event, names->from, event->call->paths->from);
+	read_path(event, names->to, event->call->paths->to);
+	struct name to = to_name(event);
+	if (!exchanges(event))
+		note_unlinked(event, &to);
+	return true;
+}
+
+// If that was its last name, the inode ends with its last holder: at once, or later (watched).
+static void end_unlinked(struct trace_event *event)
+{
+	struct trace *trace = event->trace;
+	const struct unlinked_inode *unlinked = &event->call->unlinked;
+	struct engine_object object;
+	bool alive;
+	uint32_t links;
+	if (unlinked->inode == 0 || unlinked->links > 1)
+		return;
+	// A failed read means that the memory is used otherwise now.
+	if (guest_inode_alive(event->kernel, unlinked->inode, unlinked->id.a,
+			      (uint32_t)unlinked->id.b, unlinked->id.c, &alive, &links) != GUEST_OK)
+		alive = false;
+	if ((alive && links > 0) || !trace_lock(trace))
+		return;
+	if (engine_find(trace->engine, &unlinked->id, &object)) {
+		struct watched_object *watched = trace_watched(trace, object.number);
+		if (!alive || !watched || watched->inode == 0)
+			engine_object_end(trace->engine, &unlinked->id);
+		else
+			watched->transient = true;
+	}
+	trace_unlock(trace);
+}
+
+void trace_end_unlink(struct trace_event *event, int64_t result)
+{
+	if (result == 0 && event->call->paths)
+		end_unlinked(event);
+}
+
+// The path that a name had: its directory's path as it is now, and the last component.
+static bool full_path(struct trace_event *event, const struct name *name,
+		      char full[GUEST_PATH_MAXIMUM])
+{
+	struct guest_lookup lookup;
+	if (guest_lookup_path(event->kernel, &event->task, name->directory, name->path, false,
+			      &lookup) != GUEST_OK)
+		return false;
+	if (lookup.name[0] == '\0') // linkat(fd, "", ...): the file itself
+		return lookup.dentry && guest_path(event->kernel, lookup.dentry, lookup.mount,
+						   full, NULL) == GUEST_OK;
+	if (guest_path(event->kernel, lookup.parent, lookup.mount, full, NULL) != GUEST_OK)
+		return false;
+	size_t length = strlen(full);
+	if (length == 1)
+		length = 0; // "/"
+	if (length + 1 + strlen(lookup.name) >= GUEST_PATH_MAXIMUM)
+		return false;
+	full[length] = '/';
+	strcpy(full + length + 1, lookup.name);
+	return true;
+}
+
+// `now` was `before` until now: a classified file keeps its label under the new name, one that
+// comes to a classified name gets it, and a directory takes along what lies below it.
+static void follow_name(struct trace_event *event, const struct name *before,
+			const struct name *now)
+{
+	struct trace *trace = event->trace;
+	struct guest_lookup lookup;
+	struct guest_file file;
+	struct object_reference reference;
+	struct engine_object object;
+	char old_path[GUEST_PATH_MAXIMUM], new_path[GUEST_PATH_MAXIMUM];
+	if (!find_name(event, now, &lookup, &file) ||
+	    guest_path(event->kernel, lookup.dentry, lookup.mount, new_path, NULL) != GUEST_OK) {
+		trace_gap(trace, "unresolved-name", "%s by pid %u (%s): %s", event->call->row->name,
+			  event->task.tgid, event->task.comm, now->path);
+		return;
+	}
+	if (!full_path(event, before, old_path))
+		old_path[0] = '\0';
+	if (S_ISDIR(file.mode)) {
+		trace_directory_moved(trace, old_path, new_path);
+		return;
+	}
+	if (!trace_file_reference(&file, &reference))
+		return;
+	label_set labels = 0;
+	if (S_ISREG(file.mode))
+		labels = trace_labels_of_path(trace, old_path) |
+			 trace_labels_of_path(trace, new_path);
+	// Nobody need have it open: described from what was just read.
+	reference.hint[0] = 0;
+	reference.hint[1] = (uintptr_t)&file;
+	if (!trace_lock(trace))
+		return;
+	if (engine_find(trace->engine, &reference.id, &object))
+		trace_describe(trace, object.number, &reference);
+	if (labels)
+		engine_mark(trace->engine, &reference, labels, CAUSE_CLASSIFIED);
+	trace_unlock(trace);
+}
+
+void trace_end_names(struct trace_event *event, int64_t result)
+{
+	if (result != 0)
+		return;
+	atomic_fetch_add_explicit(&event->trace->namespace_epoch, 1, memory_order_release);
+	if (!event->call->paths)
+		return;
+	struct name from = from_name(event), to = to_name(event);
+	if (exchanges(event))
+		follow_name(event, &to, &from);
+	else
+		end_unlinked(event);
+	follow_name(event, &from, &to);
+}
