@@ -106,10 +106,10 @@ enum guest_result guest_read_kernel_string(const struct guest_kernel *kernel, ui
 					   char *buffer, size_t size)
 {
 	size_t used = 0;
-	while (used + 1 < size) {
+	while (used < size) {
 		// Never into a part that the string does not reach: the next page may not be there.
 		size_t part = STRING_PART - (address + used) % STRING_PART;
-		part = part < size - 1 - used ? part : size - 1 - used;
+		part = part < size - used ? part : size - used;
 		enum guest_result result =
 			guest_read_kernel(kernel, address + used, buffer + used, part);
 		if (result) {
@@ -120,6 +120,6 @@ enum guest_result guest_read_kernel_string(const struct guest_kernel *kernel, ui
 			return GUEST_OK;
 		used += part;
 	}
-	buffer[used] = '\0';
+	buffer[size - 1] = '\0';
 	return GUEST_BOUND;
 }

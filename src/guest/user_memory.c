@@ -56,10 +56,10 @@ enum guest_result guest_read_user_string(const struct guest_kernel *kernel,
 	size_t used = 0;
 	enum guest_result result = user_space(kernel, task, &space);
 	buffer[0] = '\0';
-	while (result == GUEST_OK && used + 1 < size) {
+	while (result == GUEST_OK && used < size) {
 		// Never into a part that the string does not reach: the next page may not be there.
 		size_t part = STRING_PART - (address + used) % STRING_PART;
-		part = part < size - 1 - used ? part : size - 1 - used;
+		part = part < size - used ? part : size - used;
 		if (address + used >= user_end(&space) || address + used < address)
 			result = GUEST_BAD_POINTER;
 		else
@@ -68,6 +68,6 @@ enum guest_result guest_read_user_string(const struct guest_kernel *kernel,
 			return GUEST_OK;
 		used += result == GUEST_OK ? part : 0;
 	}
-	buffer[used] = '\0';
+	buffer[result ? used : size - 1] = '\0';
 	return result ? result : GUEST_BOUND;
 }

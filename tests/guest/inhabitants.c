@@ -4,6 +4,7 @@
  * pipes, sockets and mappings, so that a reader of the frozen memory has something to find.
  *
  *   inhabitants live    starts them, prints "settled" when all is in place, and stays
+ *   inhabitants stay NAME   one of them after it executed a program
  *   inhabitants facts   writes what the guest's own kernel says of every descriptor:
  *                       pid fd dev ino mode links rdev uid gid generation pos flags path
  *
@@ -33,6 +34,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -149,6 +151,65 @@ static void live_jailed(void)
 	place(must(open("/inside", O_RDONLY), "inside"), 10);
 }
 
+static void make_many(const char *directory, int count)
+{
+	char path[256];
+	must(mkdir(directory, 0755), directory);
+	for (int i = 0; i < count; i++) {
+		snprintf(path, sizeof(path), "%s/file-%03d", directory, i);
+		write_file(path, "one of many\n");
+	}
+}
+
+// Things that are hard to name, or to find by name.
+static void live_paths(void)
+{
+	char path[1024] = "/mnt/memory/";
+
+	make_many("/data/many", 300); // more than are searched one by one
+	make_many("/mnt/memory/many", 300);
+	must(unlink("/data/many/file-150"), "unlink");
+	must(unlink("/mnt/memory/many/file-150"), "unlink");
+
+	memset(path + strlen(path), 'n', 200);
+	place(must(open(path, O_CREAT | O_RDWR, 0600), "long name"), 10);
+	strcpy(path, "/mnt/memory");
+	for (int i = 0; i < 300; i++) {
+		strcat(path, "/d");
+		must(mkdir(path, 0755), "deep directory");
+	}
+	strcat(path, "/deep");
+	place(must(open(path, O_CREAT | O_RDWR, 0600), "deep"), 11);
+
+	must(mkdir("/mnt/memory/over", 0755), "mkdir");
+	must(mount("below", "/mnt/memory/over", "tmpfs", 0, NULL), "below");
+	write_file("/mnt/memory/over/below", "");
+	must(mount("above", "/mnt/memory/over", "tmpfs", 0, NULL), "above");
+	write_file("/mnt/memory/over/above", "");
+	place(must(open("/mnt/memory/over/above", O_RDONLY), "above"), 12);
+	place(must(open("/proc/self/ns/mnt", O_RDONLY), "namespace"), 13);
+	place(must((int)syscall(SYS_pidfd_open, getpid(), 0), "pidfd_open"), 14);
+	place(must(open("/mnt/memory/before", O_CREAT | O_RDWR, 0600), "before"), 15);
+	must(rename("/mnt/memory/before", "/mnt/memory/after"), "rename");
+	write_file("/mnt/memory/target", "");
+	must(mount("/data/public/notice", "/mnt/memory/target", NULL, MS_BIND, NULL), "bind");
+	place(must(open("/mnt/memory/target", O_RDONLY), "bound file"), 16);
+
+	must(symlink("../mnt/memory/over", "/data/relative"), "symlink");
+	must(symlink("/data/relative", "/mnt/memory/absolute"), "symlink");
+	must(symlink("loop", "/mnt/memory/loop"), "symlink");
+	strcpy(path, "");
+	for (int i = 0; i < 100; i++)
+		strcat(path, "./");
+	strcat(path, "file"); // too long to be kept in the inode
+	must(symlink(path, "/mnt/memory/long"), "symlink");
+	must(chdir("/mnt/memory/many"), "chdir");
+	// What a path lookup finds in the dentry cache.
+	struct stat info;
+	must(stat("/mnt/memory/absolute/above", &info), "absolute");
+	must(stat("/mnt/memory/long", &info), "long");
+}
+
 // --- sockets
 
 static struct sockaddr_un unix_address(const char *path, socklen_t *length)
@@ -206,6 +267,18 @@ static void live_unix(void)
 	place(pair[0], 60);
 	place(must(socket(AF_UNIX, SOCK_STREAM, 0), "socket"), 21); // unbound, unconnected
 	must((int)write(11, "queued", 6), "write");
+
+	// A path that fills sun_path, an abstract name that the kernel chose, a path that is gone.
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	memset(address.sun_path, 'u', sizeof(address.sun_path));
+	memcpy(address.sun_path, "/mnt/memory/", 12);
+	place(must(socket(AF_UNIX, SOCK_DGRAM, 0), "socket"), 30);
+	must(bind(30, (struct sockaddr *)&address, sizeof(address)), "bind");
+	place(must(socket(AF_UNIX, SOCK_DGRAM, 0), "socket"), 31);
+	must(bind(31, (struct sockaddr *)&address, sizeof(sa_family_t)), "autobind");
+	place(must(socket(AF_UNIX, SOCK_DGRAM, 0), "socket"), 32);
+	unix_bind(32, "/mnt/memory/removed");
+	must(unlink("/mnt/memory/removed"), "unlink");
 }
 
 static struct sockaddr_in ipv4(uint16_t port)
@@ -301,6 +374,22 @@ static void live_threads(void)
 	usleep(200000);
 }
 
+static void *execute_in_thread(void *name)
+{
+	execl("/inhabitants", "inhabitants", "stay", name, NULL);
+	err(1, "execl");
+}
+
+// A thread that is not the leader executes a program: the leader's task_struct is replaced.
+static void live_executed(void)
+{
+	pthread_t thread;
+	if (pthread_create(&thread, NULL, execute_in_thread, "executed") != 0)
+		errx(1, "pthread_create");
+	for (;;)
+		pause();
+}
+
 static void live_parent_of_zombie(void)
 {
 	pid_t child = must(fork(), "fork");
@@ -345,6 +434,7 @@ static const struct {
 	{ "unix", live_unix },		    { "inet", live_inet },
 	{ "threads", live_threads },	    { "zombie-parent", live_parent_of_zombie },
 	{ "user", live_user },		    { "nested", live_nested },
+	{ "paths", live_paths },	    { "executed", live_executed },
 	{ "spinner", live_spinner },
 };
 
@@ -399,6 +489,15 @@ static void live(void)
 	close(settled[0]);
 	puts("settled");
 	fflush(stdout);
+	for (;;)
+		pause();
+}
+
+static void stay(const char *name)
+{
+	prctl(PR_SET_NAME, name);
+	must((int)write(SETTLED, "", 1), "settled");
+	close(SETTLED);
 	for (;;)
 		pause();
 }
@@ -469,9 +568,11 @@ int main(int count, char **arguments)
 {
 	if (count == 2 && strcmp(arguments[1], "live") == 0)
 		live();
+	else if (count == 3 && strcmp(arguments[1], "stay") == 0)
+		stay(arguments[2]);
 	else if (count == 2 && strcmp(arguments[1], "facts") == 0)
 		facts();
 	else
-		errx(2, "use: inhabitants live | facts");
+		errx(2, "use: inhabitants live | stay NAME | facts");
 	return 0;
 }
