@@ -97,7 +97,9 @@ static bool take_symbols(struct detection *detection, struct error *error)
 		for (size_t i = detection->first_of_row[row];
 		     i < detection->first_of_row[row + 1] && !symbol->present; i++) {
 			const struct kallsyms_wanted *wanted = &detection->wanted[i];
-			symbol->present = wanted->found;
+			if (!wanted->found)
+				continue;
+			symbol->present = true;
 			symbol->absolute = wanted->absolute;
 			symbol->value = wanted->absolute ? wanted->value :
 							   wanted->value - detection->image.text;

@@ -32,6 +32,11 @@ const char *const *recording_labels(void)
 	return chosen;
 }
 
+// Beside this file, unless the build says otherwise.
+#ifndef RECORD_SCRIPT
+#define RECORD_SCRIPT "tests/guest/record"
+#endif
+
 static uint64_t number_after(const char **text, const char *key)
 {
 	const char *found = strstr(*text, key);
@@ -92,15 +97,25 @@ static void map_memory(struct recording *recording)
 	vm_memory_add_reader(recording->memory, &recording->reader);
 }
 
+// The script knows where it puts them.
+static void find_directory(struct recording *recording, const char *label)
+{
+	char command[600];
+	snprintf(command, sizeof(command), "'%s' --where '%s'", RECORD_SCRIPT, label);
+	FILE *answer = popen(command, "re");
+	if (!answer || !fgets(recording->directory, sizeof(recording->directory), answer) ||
+	    pclose(answer) != 0)
+		errx(1, "%s does not say where it keeps its recording", command);
+	recording->directory[strcspn(recording->directory, "\n")] = '\0';
+}
+
 void recording_open(struct recording *recording, const char *label)
 {
-	const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
 	struct error error;
 	if (!copy_guard_install(&error))
 		errx(1, "%s", error.message);
 	memset(recording, 0, sizeof(*recording));
-	snprintf(recording->directory, sizeof(recording->directory), "%s%s/nijimi/recordings/%s",
-		 cache && *cache ? cache : home ? home : "", cache && *cache ? "" : "/.cache", label);
+	find_directory(recording, label);
 	map_memory(recording);
 	read_anchor(recording);
 }
