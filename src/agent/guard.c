@@ -19,6 +19,7 @@ enum {
 	KICK_AFTER_NANOSECONDS = 100000000, // a guest that has not left by itself for so long
 	APPLY_TIMEOUT_MILLISECONDS = 10000,
 	ATTEMPTS = 8,
+	VERIFY_TO_BE_SURE = 4, // passes: see is_ended() in src/trace/verify.c
 };
 
 static const struct timespec millisecond = { .tv_nsec = 1000000 };
@@ -276,7 +277,7 @@ static void kick_if_due(struct agent_vm *vm)
 		agent_kick(first);
 }
 
-static void tend(struct agent_vm *vm)
+static void tend(struct agent_vm *vm, int verifications)
 {
 	if (vm->state == AGENT_UNTRACED && vm->failed)
 		return;
@@ -294,7 +295,8 @@ static void tend(struct agent_vm *vm)
 	case AGENT_ARMED:
 		if (atomic_exchange(&vm->sweep_wanted, false))
 			guarded(vm, sweep);
-		guarded(vm, verify);
+		for (int i = 0; i < verifications; i++)
+			guarded(vm, verify);
 		report_registers(vm);
 		break;
 	default:
@@ -334,6 +336,7 @@ void *agent_guard(void *unused)
 	while (!atomic_load(&agent.stopping)) {
 		wait_for_work();
 		uint64_t token = atomic_load(&agent.sync_wanted);
+		bool sync = token != atomic_load(&agent.sync_done);
 		uint32_t count = atomic_load(&agent.vm_count);
 		for (uint32_t i = 0; i < count && !atomic_load(&agent.stopping); i++) {
 			struct agent_vm *vm = agent.vms[i];
@@ -342,13 +345,13 @@ void *agent_guard(void *unused)
 				agent_vm_report(vm);
 			}
 			if (!atomic_load(&vm->closed))
-				tend(vm);
+				tend(vm, sync ? VERIFY_TO_BE_SURE : 1);
 			else if (!gone[i]) {
 				gone[i] = true;
 				close_vm(vm);
 			}
 		}
-		if (token != atomic_load(&agent.sync_done)) {
+		if (sync) {
 			atomic_store(&agent.sync_done, token);
 			agent_wake_link();
 		}

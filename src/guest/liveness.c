@@ -33,6 +33,37 @@ enum guest_result guest_inode_alive(const struct guest_kernel *kernel, uint64_t 
 	return GUEST_OK;
 }
 
+enum { EXIT_ZOMBIE = 0x20 }; // include/linux/sched.h
+
+enum guest_life guest_process_life(const struct guest_kernel *kernel,
+				   const struct guest_task *leader)
+{
+	struct guest_task now;
+	uint64_t exit_state, live;
+	bool alive;
+	if (guest_task_read(kernel, leader->address, &now) == GUEST_OK &&
+	    now.tgid == leader->tgid && now.leader_start_time == leader->leader_start_time &&
+	    guest_read_field(kernel, leader->address, FIELD_task_exit_state, &exit_state) ==
+		    GUEST_OK) {
+		if (exit_state == 0)
+			return GUEST_LIFE_ALIVE;
+		// A dead leader stays until its last thread has gone, and holds signal_struct.
+		if (exit_state == EXIT_ZOMBIE && now.signal &&
+		    guest_read_field(kernel, now.signal, FIELD_signal_live, &live) == GUEST_OK)
+			return (int32_t)live > 0 ? GUEST_LIFE_ALIVE : GUEST_LIFE_ENDED;
+	}
+	enum guest_result result = guest_process_alive(kernel, leader, &alive);
+	return result == GUEST_OK && alive ? GUEST_LIFE_ALIVE : GUEST_LIFE_UNCLEAR;
+}
+
+bool guest_is_same_thread(const struct guest_kernel *kernel, uint64_t address, uint32_t pid,
+			  uint64_t start_time)
+{
+	struct guest_task now;
+	return guest_task_read(kernel, address, &now) != GUEST_OK ||
+	       (now.pid == pid && now.start_time == start_time);
+}
+
 // list_head.prev of the list of children: the newest, since children are added at the tail.
 static enum guest_result newest_link(const struct guest_kernel *kernel, uint64_t parent,
 				     uint64_t *head, uint64_t *link)

@@ -13,6 +13,23 @@ enum guest_result guest_inode_alive(const struct guest_kernel *kernel, uint64_t 
 				    uint64_t inode_number, uint32_t device, uint32_t generation,
 				    bool *alive, uint32_t *links);
 
+enum guest_life {
+	GUEST_LIFE_ALIVE,
+	GUEST_LIFE_ENDED,
+	/** Neither can be said for sure: the leader's task_struct is another's, or the leader is dead
+	 *  while the process may go on in a thread that executed a program. To be asked again. */
+	GUEST_LIFE_UNCLEAR,
+};
+
+/** What has become of a process that was recorded before. */
+enum guest_life guest_process_life(const struct guest_kernel *kernel,
+				   const struct guest_task *leader);
+
+/** Whether the task_struct that a thread had is still this thread's. False only if it certainly is
+ *  not: as long as nobody else uses the memory, a dead thread's looks as it was. */
+bool guest_is_same_thread(const struct guest_kernel *kernel, uint64_t address, uint32_t pid,
+			  uint64_t start_time);
+
 /** The start time of the newest child in the task's list of children; 0 if it has none. */
 enum guest_result guest_newest_child(const struct guest_kernel *kernel, uint64_t parent,
 				     uint64_t *start_time);

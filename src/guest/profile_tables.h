@@ -37,6 +37,7 @@
 	F(R, pt_regs_orig_ax, "pt_regs.orig_ax")                                                  \
 	F(R, task_children, "task_struct.children")                                               \
 	F(R, task_sibling, "task_struct.sibling")                                                 \
+	F(R, task_exit_state, "task_struct.exit_state")                                           \
 	F(R, task_tasks, "task_struct.tasks")                                                     \
 	F(R, task_pid, "task_struct.pid")                                                         \
 	F(R, task_tgid, "task_struct.tgid")                                                       \

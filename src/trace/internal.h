@@ -83,6 +83,7 @@ struct watched_object {
 	uint64_t inode;		  // of a file, pipe or socket
 	uint32_t device, generation; // as the inode has them
 	uint64_t inode_number;
+	uint8_t missed; // times in a row that it was not found
 	bool transient; // ends with its last holder (pipe, socket, unlinked file)
 	struct guest_task leader; // of a process
 	char *description;	  // encoded WIRE_OBJECT frame, for trace_describe_all()

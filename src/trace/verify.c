@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <string.h>
+#include <sys/syscall.h>
 
 #include "trace/internal.h"
 
@@ -13,24 +14,28 @@
 
 enum {
 	BATCH = 64,
+	MISSED_MAXIMUM = 3,
 	CALL_SETTLED = 2, // passes after which a call in progress is looked at
 };
 
-static bool is_ended(struct trace *trace, const struct watched_object *watched)
+// A look at a list that is being changed may miss what is there: only what is missed several times
+// in a row has gone.
+static bool is_ended(struct trace *trace, struct watched_object *watched)
 {
 	bool alive = true;
 	uint32_t links;
-	enum guest_result result;
 	if (watched->id.kind == OBJECT_PROCESS) {
 		if (watched->leader.address == 0)
 			return false; // could not be read: said when it became managed
-		result = guest_process_alive(trace->kernel, &watched->leader, &alive);
-		return result == GUEST_NOT_FOUND || (result == GUEST_OK && !alive);
+		enum guest_life life = guest_process_life(trace->kernel, &watched->leader);
+		watched->missed = life == GUEST_LIFE_UNCLEAR ? watched->missed + 1 : 0;
+		return life == GUEST_LIFE_ENDED || watched->missed >= MISSED_MAXIMUM;
 	}
 	if (watched->inode == 0)
 		return false;
-	result = guest_inode_alive(trace->kernel, watched->inode, watched->inode_number,
-				   watched->device, watched->generation, &alive, &links);
+	enum guest_result result =
+		guest_inode_alive(trace->kernel, watched->inode, watched->inode_number,
+				  watched->device, watched->generation, &alive, &links);
 	return result == GUEST_OK && !alive;
 }
 
@@ -56,15 +61,17 @@ static void verify_batch(struct trace *trace, uint32_t first)
 			batch[count++] = trace->watched[i];
 	trace_unlock(trace);
 
-	uint32_t ended = 0;
+	bool ended[BATCH];
 	for (uint32_t i = 0; i < count; i++)
-		if (is_ended(trace, &batch[i]))
-			batch[ended++] = batch[i];
-	if (ended == 0 || !trace_lock(trace))
+		ended[i] = is_ended(trace, &batch[i]);
+	if (!trace_lock(trace))
 		return;
-	for (uint32_t i = 0; i < ended; i++) {
+	for (uint32_t i = 0; i < count; i++) {
 		struct watched_object *watched = trace_watched(trace, batch[i].number);
 		if (!watched)
+			continue;
+		watched->missed = batch[i].missed;
+		if (!ended[i])
 			continue;
 		if (batch[i].id.kind == OBJECT_PROCESS)
 			abandon_calls_of(trace, &batch[i].id);
@@ -73,17 +80,12 @@ static void verify_batch(struct trace *trace, uint32_t first)
 	trace_unlock(trace);
 }
 
-// A new name or exe shows what a process has become.
 static bool thread_is_gone(struct trace *trace, const struct pending_call *call)
 {
-	struct guest_task task;
-	if (guest_task_read(trace->kernel, call->task, &task) != GUEST_OK)
-		return true;
-	if (task.pid != call->pid || task.start_time != call->task_start_time)
-		return true;
-	bool alive;
-	enum guest_result result = guest_process_alive(trace->kernel, &task, &alive);
-	return result == GUEST_NOT_FOUND || (result == GUEST_OK && !alive);
+	// A thread that executes a program may take over the leader's number and start time.
+	if (call->row == &syscall_rows[SYS_execve] || call->row == &syscall_rows[SYS_execveat])
+		return false;
+	return !guest_is_same_thread(trace->kernel, call->task, call->pid, call->task_start_time);
 }
 
 struct orphan_search {
