@@ -10,12 +10,12 @@
  *
  * They are on a list of their parent: a ring (d_subdirs, d_child) up to 6.7, an hlist (d_children,
  * d_sib) from 6.8. All but the roots are also in one hash table, by parent and name. The list is
- * the safer way, and fine for small directories. Large ones are looked up in the table; but how
- * names are hashed is the kernel's private business, so only after it was seen that a child on the
- * list has the hash value that we would compute.
+ * the safer way, and as fast for the smallest directories. Others are looked up in the table; but
+ * how names are hashed is the kernel's private business, so only after it was seen that a child on
+ * the list has the hash value that we would compute.
  */
 enum {
-	LIST_SHORT = 64,
+	LIST_SHORT = 8,
 	LIST_MAXIMUM = 200000,
 	CHAIN_MAXIMUM = 4096,
 };

@@ -8,24 +8,42 @@ enum { WINDOW = 1024, STRING_PART = 64 };
 
 struct window {
 	uint64_t start, end; // offsets in the structure
-	unsigned char bytes[WINDOW];
+	unsigned char bytes[WINDOW + sizeof(uint64_t)]; // the last member is loaded as a word too
 };
+
+static bool store_number(unsigned char *destination, size_t size, uint64_t value)
+{
+	switch (size) {
+	case 8:
+		memcpy(destination, &value, 8);
+		return true;
+	case 4:
+		memcpy(destination, &(uint32_t){ (uint32_t)value }, 4);
+		return value <= UINT32_MAX;
+	case 2:
+		memcpy(destination, &(uint16_t){ (uint16_t)value }, 2);
+		return value <= UINT16_MAX;
+	case 1:
+		*destination = (uint8_t)value;
+		return value <= UINT8_MAX;
+	default:
+		return false;
+	}
+}
 
 static enum guest_result store_value(const struct profile_field *field, const unsigned char *bytes,
 				     const struct guest_member *member, unsigned char *destination)
 {
-	uint64_t value = 0;
-	if (field->size > sizeof(value) || field->bit_size > 8 * sizeof(value))
+	uint64_t value;
+	if (field->size == 0 || field->size > sizeof(value) || field->bit_size > 64)
 		return GUEST_BAD_DATA;
-	memcpy(&value, bytes, field->size);
+	memcpy(&value, bytes, sizeof(value));
+	value &= UINT64_MAX >> (64 - 8 * field->size);
 	if (field->bit_size != 0)
 		value = value >> (field->bit_offset & 63) & (UINT64_MAX >> (64 - field->bit_size));
 	if (member->kind == MEMBER_POINTER && value != 0 && !guest_is_kernel_pointer(value))
 		return GUEST_BAD_DATA;
-	if (member->size < sizeof(value) && value >> (8 * member->size) != 0)
-		return GUEST_BAD_DATA;
-	memcpy(destination, &value, member->size);
-	return GUEST_OK;
+	return store_number(destination, member->size, value) ? GUEST_OK : GUEST_BAD_DATA;
 }
 
 static enum guest_result store(const struct profile_field *field, const struct window *window,
