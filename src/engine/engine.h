@@ -30,8 +30,9 @@
  * labels can reach S are carried out until none of them has anything more to bring, each from an
  * object that holds what it brings; only behind an object that holds every label there is nobody
  * looks, as nothing can be gained there. This takes one look at each such flow, and none as long as
- * nothing has changed since the last look. Where there are more than ENGINE_FLIGHT_MAXIMUM of them,
- * S receives every label that is held by any object (an edge with `assumed` set): never too few.
+ * labels spread somewhere else since the last look. Where there are more than ENGINE_FLIGHT_MAXIMUM
+ * to look at, S receives every label that is held by any object (an edge with `assumed` set): never
+ * too few. bench/engine.c tells what a look at so many takes.
  *
  * No call but create, destroy, reset and for_each does work in proportion to the number of objects.
  */
@@ -164,7 +165,7 @@ struct engine_flow {
 };
 
 /** Opens a flow that is not open; what was in *flow does not matter. Never allocates, never fails,
- *  O(1). If one end is of kind OBJECT_NONE it stays closed: nothing moves. */
+ * in bounded time. If one end is of kind OBJECT_NONE it stays closed: nothing moves. */
 void engine_flow_begin(struct engine *engine, struct engine_flow *flow,
 		       const struct object_reference *from, const struct object_reference *to,
 		       uint32_t cause);
