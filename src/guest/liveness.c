@@ -1,16 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "guest/liveness.h"
 
-enum {
-	INODE_FREEING = 1 << 5, // I_FREEING, I_CLEAR of include/linux/fs.h, the same since 2.6
-	INODE_CLEAR = 1 << 6,
-};
-
 enum guest_result guest_inode_alive(const struct guest_kernel *kernel, uint64_t inode,
 				    uint64_t inode_number, uint32_t device, uint32_t generation,
 				    bool *alive, uint32_t *links)
 {
-	uint64_t number, superblock, device_now, generation_now, links_now, state, count;
+	uint64_t number, superblock, device_now, generation_now, links_now, count;
 	enum guest_result result;
 
 	*alive = false;
@@ -19,14 +14,14 @@ enum guest_result guest_inode_alive(const struct guest_kernel *kernel, uint64_t 
 	    (result = guest_read_field(kernel, inode, FIELD_inode_i_sb, &superblock)) ||
 	    (result = guest_read_field(kernel, inode, FIELD_inode_i_generation, &generation_now)) ||
 	    (result = guest_read_field(kernel, inode, FIELD_inode_i_nlink, &links_now)) ||
-	    (result = guest_read_field(kernel, inode, FIELD_inode_i_state, &state)) ||
 	    (result = guest_read_field(kernel, inode, FIELD_inode_i_count, &count)))
 		return result;
 	if (number != inode_number || generation_now != generation || superblock == 0)
 		return GUEST_OK;
 	if ((result = guest_read_field(kernel, superblock, FIELD_super_block_s_dev, &device_now)))
 		return result;
-	if (device_now != device || (state & (INODE_FREEING | INODE_CLEAR)) || (int32_t)count <= 0)
+	// Not by i_state: its bits have moved more than once, and before 6.19 BTF does not know them.
+	if (device_now != device || (int32_t)count <= 0)
 		return GUEST_OK;
 	*alive = true;
 	*links = (uint32_t)links_now;

@@ -5,9 +5,9 @@
 #include "guest/file.h"
 
 /**
- * Whether the inode that was at `inode` is still in use: same number, device and generation, not
- * being freed, and held by somebody. `links` is its present i_nlink. The memory may long be another
- * inode's: then it is not alive.
+ * Whether the inode that was at `inode` is still held by somebody: same number, device and generation,
+ * and i_count > 0. `links` is its present i_nlink. The memory may long be another inode's: then it is
+ * not alive. An inode that has a name may be held by nobody and go on all the same.
  */
 enum guest_result guest_inode_alive(const struct guest_kernel *kernel, uint64_t inode,
 				    uint64_t inode_number, uint32_t device, uint32_t generation,

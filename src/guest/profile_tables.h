@@ -98,7 +98,6 @@
 	F(R, inode_i_rdev, "inode.i_rdev")                                                        \
 	F(R, inode_i_size, "inode.i_size")                                                        \
 	F(R, inode_i_generation, "inode.i_generation")                                            \
-	F(R, inode_i_state, "inode.i_state")                                                      \
 	F(R, inode_i_count, "inode.i_count")                                                      \
 	F(R, inode_i_dentry, "inode.i_dentry.first")                                              \
 	F(R, inode_i_link, "inode.i_link")                                                        \
