@@ -18,7 +18,7 @@ void client_link_answer(struct connection *connection, bool stale)
 	situation.stale = stale;
 	connection->waiting = WAIT_NOTHING;
 	connection->sync_agent = NULL;
-	connection->deadline = server_monotonic() + IDLE_SECONDS * 1000;
+	connection->deadline = server_monotonic() + server_options(connection->server)->idle;
 	char *line = request_answer(&connection->request, server_registry(connection->server),
 				    &situation, &length);
 	connection_send_owned(connection, line, length);
@@ -40,7 +40,7 @@ static void begin_sync(struct connection *connection, const struct registry_vm *
 	connection->waiting = WAIT_SYNC;
 	connection->sync_agent = agent;
 	connection->sync_token = token;
-	connection->deadline = server_monotonic() + SYNC_SECONDS * 1000;
+	connection->deadline = server_monotonic() + server_options(connection->server)->sync;
 	server_watch(connection);
 }
 

@@ -43,7 +43,9 @@ bool connection_flush(struct connection *connection)
 		if (length < 0)
 			return errno == EAGAIN;
 		connection->output_sent += (size_t)length;
-		connection->deadline = server_monotonic() + IDLE_SECONDS * 1000;
+		if (connection->role == ROLE_CLIENT)
+			connection->deadline =
+				server_monotonic() + server_options(connection->server)->idle;
 	}
 	free(connection->output);
 	connection->output = NULL;

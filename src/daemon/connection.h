@@ -9,6 +9,7 @@
 
 #include "daemon/registry.h"
 #include "daemon/request.h"
+#include "daemon/server.h"
 #include "wire/wire.h"
 
 /*
@@ -17,17 +18,12 @@
  * the end of the round (server.c), so that nobody holds a dangling pointer within it.
  */
 
-struct server;
-
 enum connection_role { ROLE_UNDECIDED, ROLE_AGENT, ROLE_CLIENT };
 enum client_wait { WAIT_NOTHING, WAIT_SYNC, WAIT_CHANGE };
 
 enum {
 	INPUT_SIZE = 4 * WIRE_FRAME_MAXIMUM, // the longest frame, the longest request
 	AGENT_OUTPUT_MAXIMUM = 4096,	     // an agent that does not read is not asked any more
-	FIRST_WORD_SECONDS = 10,	     // to say what it is
-	IDLE_SECONDS = 60,		     // of a client that asks nothing, or takes no answer
-	SYNC_SECONDS = 5,
 };
 
 struct connection {
@@ -105,6 +101,7 @@ void client_link_answer(struct connection *connection, bool stale);
 void server_close(struct connection *connection);
 struct registry *server_registry(struct server *server);
 void server_situation(const struct server *server, struct request_situation *situation);
+const struct server_options *server_options(const struct server *server);
 bool server_has_room(const struct server *server, enum connection_role role);
 void server_log(const struct server *server, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));

@@ -141,7 +141,7 @@ static void numbered_name(const struct registry *registry, const char *name, cha
 // A VM that is over gives its name to one that comes, and is called NAME~1 then.
 static void name_vm(struct registry *registry, struct registry_vm *vm)
 {
-	char wanted[REGISTRY_NAME_SIZE];
+	char wanted[REGISTRY_NAME_SIZE], older[REGISTRY_NAME_SIZE];
 	snprintf(wanted, sizeof(wanted), "%.*s", 4 * WIRE_NAME_MAXIMUM, vm->agent->name);
 	struct registry_vm *holder = vm_by_name(registry, wanted);
 	if (!holder) {
@@ -149,7 +149,8 @@ static void name_vm(struct registry *registry, struct registry_vm *vm)
 	} else if (is_running(holder)) {
 		numbered_name(registry, wanted, '-', 2, vm->name);
 	} else {
-		numbered_name(registry, wanted, '~', 1, holder->name);
+		numbered_name(registry, wanted, '~', 1, older);
+		strcpy(holder->name, older);
 		strcpy(vm->name, wanted);
 	}
 }
@@ -329,7 +330,7 @@ static struct registry_vm *find_or_add_vm(struct registry *registry, struct regi
 	agent->vms[agent->vms_count++] = vm;
 	registry->changes++;
 	if (agent->restarting && agent->left_out)
-		store_add_gap(vm->store, "history lost", "before the daemon knew this VM",
+		store_add_gap(vm->store, "history-lost", "before the daemon knew this VM",
 			      agent->left_out, now);
 	return vm;
 }
@@ -473,7 +474,7 @@ static bool apply_restart(struct context *context, const struct wire_message *me
 		vm->described = false;
 		store_begin_restart(vm->store);
 		if (restart->left_out)
-			store_add_gap(vm->store, "history lost",
+			store_add_gap(vm->store, "history-lost",
 				      "messages that the agent could not keep for the daemon",
 				      restart->left_out, context->now);
 	}
@@ -556,7 +557,7 @@ static bool apply_boot(struct context *context, const struct wire_message *messa
 // The agent is sound, the daemon is full: go on, visibly incomplete.
 static void report_full(struct context *context)
 {
-	if (store_add_gap(context->vm->store, "daemon full", context->error->message, 1,
+	if (store_add_gap(context->vm->store, "daemon-full", context->error->message, 1,
 			  context->now))
 		context->registry->changes++;
 	*context->error = (struct error){0};

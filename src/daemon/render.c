@@ -271,10 +271,10 @@ struct json_object *render_gaps(const struct store *store)
 	for (; count > 0; count--, gap++)
 		add_gap(gaps, gap->kind, gap->detail, gap->count, gap->first_time, gap->last_time);
 	if (totals->edges_dropped)
-		add_gap(gaps, "edges dropped", "the daemon keeps the newest only",
+		add_gap(gaps, "edges-dropped", "the daemon keeps the newest only",
 			totals->edges_dropped, 0, 0);
 	if (totals->ended_dropped)
-		add_gap(gaps, "ended objects dropped", "the daemon keeps the newest only",
+		add_gap(gaps, "ended-dropped", "the daemon keeps the newest only",
 			totals->ended_dropped, 0, 0);
 	return gaps;
 }

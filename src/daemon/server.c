@@ -72,6 +72,11 @@ struct registry *server_registry(struct server *server)
 	return server->registry;
 }
 
+const struct server_options *server_options(const struct server *server)
+{
+	return &server->options;
+}
+
 void server_situation(const struct server *server, struct request_situation *situation)
 {
 	*situation = (struct request_situation){
@@ -190,7 +195,7 @@ static void add_connection(struct server *server, int fd)
 	connection->fd = fd;
 	connection->pid = peer.pid;
 	connection->uid = peer.uid;
-	connection->deadline = server_monotonic() + FIRST_WORD_SECONDS * 1000;
+	connection->deadline = server_monotonic() + server->options.first_word;
 	connection->next = server->connections;
 	server->connections = connection;
 	server->undecided++;
@@ -292,8 +297,7 @@ static void check_deadlines(struct server *server, uint64_t now)
 		if (connection->fd < 0 || !connection->deadline || now < connection->deadline)
 			continue;
 		if (connection->waiting == WAIT_NOTHING) {
-			if (connection->role != ROLE_AGENT)
-				server_close(connection);
+			server_close(connection); // it was silent for too long
 			continue;
 		}
 		client_link_answer(connection, connection->waiting == WAIT_SYNC);

@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/error.h"
 #include "daemon/registry.h"
@@ -19,6 +20,10 @@ struct server_options {
 	bool private_daemon;	// end when nobody is connected any more
 	unsigned int linger;	// seconds; a private daemon's patience
 	size_t agents, clients; // connections at once
+	// in milliseconds:
+	uint64_t first_word; // to say what a connection is
+	uint64_t idle;	     // of a client that asks nothing, or takes no answer
+	uint64_t sync;	     // to wait for an agent before an answer
 	struct registry_limits limits;
 	registry_notice notice; // may be NULL
 	void *notice_context;
@@ -26,7 +31,8 @@ struct server_options {
 
 #define SERVER_DEFAULT_OPTIONS                                                                     \
 	{                                                                                          \
-		.linger = 5, .agents = 1024, .clients = 256, .limits = REGISTRY_DEFAULT_LIMITS     \
+		.linger = 5, .agents = 1024, .clients = 256, .first_word = 10000, .idle = 60000,   \
+		.sync = 5000, .limits = REGISTRY_DEFAULT_LIMITS                                    \
 	}
 
 /** A server that listens; NULL: see listener_init(). The strings of `options` have to stay. */

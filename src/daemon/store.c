@@ -413,7 +413,7 @@ bool store_add_edge(struct store *store, const struct wire_edge *edge, struct er
 	};
 	store->totals.edges++;
 	if (!to || (edge->from && !from))
-		store_add_gap(store, "unknown object", edge->cause, 1, edge->time);
+		store_add_gap(store, "unknown-object", edge->cause, 1, edge->time);
 	return true;
 }
 
@@ -469,7 +469,7 @@ static struct store_gap *gap_of(struct store *store, const char *kind, bool *is_
 	*is_new = true;
 	struct store_gap *gap = &store->gaps[store->gaps_count++];
 	copy_text(gap->kind, sizeof(gap->kind),
-		  store->gaps_count == STORE_GAPS_MAXIMUM ? "other kinds" : kind);
+		  store->gaps_count == STORE_GAPS_MAXIMUM ? "other" : kind);
 	return gap;
 }
 
