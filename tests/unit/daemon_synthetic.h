@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef NIJIMI_TESTS_DAEMON_SYNTHETIC_H
+#define NIJIMI_TESTS_DAEMON_SYNTHETIC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "wire/wire.h"
+
+/** An agent that traces nothing: speaks the protocol, from a script. Fails by returning false. */
+struct synthetic {
+	int fd;
+	uint8_t instance[16];
+	uint64_t received; // as WELCOME said
+	unsigned char input[WIRE_FRAME_MAXIMUM];
+	size_t used;
+	struct wire_scratch scratch;
+};
+
+/** Connects and says nothing yet. */
+bool synthetic_connect(struct synthetic *agent, const char *address);
+
+/** HELLO and WELCOME. */
+bool synthetic_hello(struct synthetic *agent, uint8_t instance, const char *name, const char *run);
+
+bool synthetic_send(struct synthetic *agent, const struct wire_message *message);
+
+/** Waits for a message of the daemon. */
+bool synthetic_receive(struct synthetic *agent, struct wire_message *message, int milliseconds);
+
+/** Answers a SYNC that comes within the time. */
+bool synthetic_answer_sync(struct synthetic *agent, int milliseconds);
+
+void synthetic_close(struct synthetic *agent);
+
+/* Messages in short. */
+bool synthetic_vm(struct synthetic *agent, uint16_t vm, enum wire_vm_state state, uint8_t uuid);
+bool synthetic_file(struct synthetic *agent, uint16_t vm, uint32_t number, const char *path);
+bool synthetic_process(struct synthetic *agent, uint16_t vm, uint32_t number, uint32_t pid,
+		       const char *comm);
+bool synthetic_socket(struct synthetic *agent, uint16_t vm, uint32_t number, uint16_t family,
+		      const char *address, const char *peer);
+bool synthetic_edge(struct synthetic *agent, uint16_t vm, uint32_t from, uint32_t to,
+		    const char *cause);
+bool synthetic_ended(struct synthetic *agent, uint16_t vm, uint32_t number);
+
+/** A VM in which a classified file was read and sent: 2 files, 2 processes (one ended), 2 sockets.
+ */
+bool synthetic_story(struct synthetic *agent, uint16_t vm, uint8_t uuid);
+
+#endif
