@@ -399,7 +399,7 @@ void trace_edge(void *context, const struct engine_edge *edge)
 		.from = edge->from_number,
 		.to = edge->to_number,
 		.labels = edge->labels,
-		.cause = trace_cause_name(edge->cause),
+		.cause = edge->assumed ? "assumed" : trace_cause_name(edge->cause),
 	};
 	trace->config.emit(trace->config.context, &message);
 }

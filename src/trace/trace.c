@@ -65,6 +65,7 @@ void trace_destroy(struct trace *trace)
 {
 	if (!trace)
 		return;
+	engine_destroy(trace->engine); // first: it holds flows of pending calls
 	if (trace->pending_pool && trace->pending_pool != MAP_FAILED)
 		munmap(trace->pending_pool, PENDING_MAXIMUM * sizeof(struct pending_call));
 	if (trace->paths_pool && trace->paths_pool != MAP_FAILED)
@@ -73,7 +74,6 @@ void trace_destroy(struct trace *trace)
 	trace_forget_moved(trace);
 	free(trace->watched);
 	free(trace->watched_buckets);
-	engine_destroy(trace->engine);
 	free(trace);
 }
 
