@@ -263,6 +263,23 @@ static bool find_all(struct finder *finder, struct profile_field fields[PROFILE_
 	return true;
 }
 
+// What libbpf checks, too; but it runs in a VMM, on what a guest wrote, so not all trust is in one
+// place. The layout of all kernels so far: header (it may grow), types, strings, native byte order.
+static bool is_sound(const void *data, size_t length)
+{
+	struct btf_header header;
+	if (length < sizeof(header))
+		return false;
+	memcpy(&header, data, sizeof(header));
+	if (header.hdr_len < sizeof(header) || header.hdr_len % 4 != 0 || header.hdr_len > length)
+		return false;
+	uint64_t rest = length - header.hdr_len;
+	return header.magic == BTF_MAGIC && header.version == BTF_VERSION &&
+	       header.type_off % 4 == 0 &&
+	       (uint64_t)header.type_off + header.type_len <= header.str_off &&
+	       (uint64_t)header.str_off + header.str_len <= rest;
+}
+
 static int say_nothing(enum libbpf_print_level level, const char *format, va_list arguments)
 {
 	return 0;
@@ -275,6 +292,10 @@ bool btf_find_fields(const void *data, size_t length, struct profile_field field
 		return error_set(error, ERROR_LIMIT,
 				 "the kernel's type information (BTF) has %zu bytes, more than %d",
 				 length, BYTES_MAXIMUM);
+	if (!is_sound(data, length))
+		return error_set(error, ERROR_UNSUPPORTED,
+				 "the kernel's type information (BTF, %zu bytes) is malformed",
+				 length);
 	// libbpf's way to print is the process's: QEMU may use the same library.
 	libbpf_print_fn_t printer = libbpf_set_print(say_nothing);
 	struct btf *btf = btf__new(data, (__u32)length);
