@@ -14,7 +14,9 @@ REPOSITORY=$(dirname "$LAB_SOURCE")
 export PATH=$PATH:/usr/sbin:/sbin
 
 # One cache for all checkouts. The box sees the same files at the same paths.
+# shellcheck disable=SC2034 # for those who source this file
 NIJIMI_CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/nijimi
+# shellcheck disable=SC2034
 LAB_CACHE=$NIJIMI_CACHE/lab
 
 # Exit codes of lab/host, lab/lab and `./run lab` (documented in `lab/host --help`).
@@ -45,7 +47,7 @@ die()
 # usage_die SENTENCE...: bad use gets one line.
 usage_die()
 {
-	die "$EXIT_USAGE" "$* (see $LAB_NAME --help)"
+	die "$EXIT_USAGE" "$* (--help tells more)"
 }
 
 # print_usage FILE: the comment block at the top of FILE is its help.

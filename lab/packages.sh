@@ -180,8 +180,8 @@ packages_fetch()
 	if ! packages_present "$store" "$list"; then
 		# shellcheck disable=SC2086 # a list of suites
 		view_refresh "$view" $suites
-		chosen=$("$choose" "$view" "$@") && [[ -n $chosen ]] ||
-			die "$EXIT_SETUP" "no package for $key in $suites"
+		chosen=$("$choose" "$view" "$@") || true
+		[[ -n $chosen ]] || die "$EXIT_SETUP" "no package for $key in $suites"
 		say "downloading $(wc -l <<< "$chosen") package(s) for $key"
 		packages_download "$view" "$chosen"
 		echo "$chosen" > "$list"
