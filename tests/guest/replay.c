@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "replay.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *name_of(const struct replay *replay, uint32_t number)
+{
+	for (size_t i = 0; i < replay->object_count; i++)
+		if (replay->objects[i].number == number)
+			return replay->objects[i].name;
+	return number ? "?" : "operator";
+}
+
+static void take_object(struct replay *replay, const struct wire_object *wire)
+{
+	struct replay_object *object = &replay->objects[replay->object_count];
+	if (replay->object_count == REPLAY_OBJECTS)
+		return;
+	object->number = wire->number;
+	object->ended = false;
+	switch (wire->kind) {
+	case WIRE_PROCESS:
+		snprintf(object->name, sizeof(object->name), "%s", wire->name);
+		break;
+	case WIRE_FILE:
+		snprintf(object->name, sizeof(object->name), "%s", wire->path);
+		break;
+	default:
+		snprintf(object->name, sizeof(object->name), "%s<%s>",
+			 wire->kind == WIRE_SOCKET ? "socket" : "way", wire->address);
+		break;
+	}
+	replay->object_count++;
+}
+
+static void take_edge(struct replay *replay, const struct wire_edge *wire)
+{
+	if (replay->edge_count == REPLAY_EDGES)
+		return;
+	struct replay_edge *edge = &replay->edges[replay->edge_count++];
+	snprintf(edge->from, sizeof(edge->from), "%s", name_of(replay, wire->from));
+	snprintf(edge->to, sizeof(edge->to), "%s", name_of(replay, wire->to));
+	snprintf(edge->cause, sizeof(edge->cause), "%s", wire->cause);
+}
+
+static void take_message(void *context, struct wire_message *message)
+{
+	struct replay *replay = context;
+	switch (message->type) {
+	case WIRE_OBJECT:
+		take_object(replay, &message->object);
+		break;
+	case WIRE_EDGE:
+		take_edge(replay, &message->edge);
+		break;
+	case WIRE_ENDED:
+		for (size_t i = 0; i < replay->object_count; i++)
+			if (replay->objects[i].number == message->ended.number)
+				replay->objects[i].ended = true;
+		break;
+	case WIRE_GAP:
+		replay->gap_count++;
+		snprintf(replay->last_gap, sizeof(replay->last_gap), "%s: %s", message->gap.kind,
+			 message->gap.detail);
+		break;
+	default:
+		break;
+	}
+}
+
+// Where %gs:current_task lies for this CPU.
+static bool find_current(struct replay *replay, uint64_t gs_base)
+{
+	const struct guest_kernel *kernel = replay->kernel;
+	uint64_t address = guest_symbol(kernel, SYMBOL_current_task);
+	if (address == 0 && guest_symbol(kernel, SYMBOL_pcpu_hot))
+		address = guest_symbol(kernel, SYMBOL_pcpu_hot) +
+			  kernel->profile->fields[FIELD_pcpu_hot_current_task].offset;
+	return guest_translate(&kernel->space, gs_base + address, &replay->current_slot) ==
+	       GUEST_OK;
+}
+
+bool replay_init(struct replay *replay, struct recording *recording,
+		 const struct guest_kernel *kernel, const struct trace_glob *globs, size_t count)
+{
+	struct trace_config config = { .globs = globs,
+				       .glob_count = count,
+				       .emit = take_message,
+				       .context = replay };
+	uint64_t gs_base;
+	memset(replay, 0, sizeof(*replay));
+	replay->recording = recording;
+	replay->kernel = kernel;
+	replay->trace = trace_create(&config, NULL);
+	replay->cpus = calloc(REPLAY_CPUS, sizeof(*replay->cpus));
+	if (!replay->trace || !replay->cpus ||
+	    guest_read_kernel(kernel, guest_symbol(kernel, SYMBOL_per_cpu_offset), &gs_base,
+			      sizeof(gs_base)) != GUEST_OK ||
+	    !find_current(replay, gs_base))
+		return false;
+	for (int cpu = 0; cpu < REPLAY_CPUS; cpu++)
+		replay->cpus[cpu].gs_base = gs_base;
+	// The last page of memory: nothing that these tests look at is there.
+	replay->registers_gpa = recording->size - 4096;
+	replay->registers = kernel->direct_map + replay->registers_gpa;
+	trace_boot(replay->trace, kernel);
+	return true;
+}
+
+void replay_deinit(struct replay *replay)
+{
+	trace_destroy(replay->trace);
+	free(replay->cpus);
+}
+
+// struct pt_regs as quadwords.
+enum { PT_R10 = 7, PT_R9 = 8, PT_R8 = 9, PT_AX = 10, PT_DX = 12, PT_SI = 13, PT_DI = 14,
+       PT_ORIG_AX = 15, PT_IP = 16, PT_CS = 17, PT_SIZE = 21 };
+
+static void show(struct replay *replay, const struct guest_task *task, const uint64_t *registers)
+{
+	memcpy(replay->recording->ram + replay->current_slot, &task->address, sizeof(uint64_t));
+	memcpy(replay->recording->ram + replay->registers_gpa, registers,
+	       PT_SIZE * sizeof(uint64_t));
+}
+
+void replay_enter(struct replay *replay, int cpu, const struct guest_task *task, int number,
+		  const uint64_t arguments[6])
+{
+	uint64_t registers[PT_SIZE] = { [PT_DI] = arguments[0],
+					[PT_SI] = arguments[1],
+					[PT_DX] = arguments[2],
+					[PT_R10] = arguments[3],
+					[PT_R8] = arguments[4],
+					[PT_R9] = arguments[5],
+					[PT_ORIG_AX] = (uint64_t)number,
+					[PT_AX] = (uint64_t)-38,
+					[PT_IP] = 0x401000,
+					[PT_CS] = 0x33 };
+	show(replay, task, registers);
+	trace_syscall_entry(replay->trace, &replay->cpus[cpu], replay->registers);
+}
+
+void replay_leave(struct replay *replay, int cpu, const struct guest_task *task, int number,
+		  int64_t result)
+{
+	uint64_t registers[PT_SIZE] = { [PT_ORIG_AX] = (uint64_t)number,
+					[PT_AX] = (uint64_t)result,
+					[PT_IP] = 0x401000,
+					[PT_CS] = 0x33 };
+	show(replay, task, registers);
+	trace_syscall_exit(replay->trace, &replay->cpus[cpu], replay->registers);
+}
+
+void replay_poke(struct replay *replay, uint64_t address, const void *bytes, size_t length)
+{
+	uint64_t gpa;
+	if (guest_translate(&replay->kernel->space, address, &gpa) == GUEST_OK)
+		memcpy(replay->recording->ram + gpa, bytes, length);
+}
+
+const char *replay_story(const struct replay *replay)
+{
+	static char story[16384];
+	size_t used = 0;
+	story[0] = '\0';
+	for (size_t i = 0; i < replay->edge_count && used < sizeof(story); i++)
+		used += (size_t)snprintf(story + used, sizeof(story) - used, "%s%s -%s-> %s",
+					 i ? "; " : "", replay->edges[i].from,
+					 replay->edges[i].cause, replay->edges[i].to);
+	return story;
+}

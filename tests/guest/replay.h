@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef NIJIMI_TESTS_GUEST_REPLAY_H
+#define NIJIMI_TESTS_GUEST_REPLAY_H
+
+#include "recording.h"
+#include "guest/task.h"
+#include "trace/trace.h"
+
+/**
+ * Makes the threads of a recorded guest call the system: what a vCPU would show at E and X is
+ * written into the (private copy of the) memory, and the trace is run on it. In whatever order and
+ * interleaving a test likes, and natively.
+ */
+
+enum { REPLAY_OBJECTS = 256, REPLAY_EDGES = 1024, REPLAY_CPUS = 2 };
+
+struct replay_object {
+	uint32_t number;
+	char name[128]; // path, comm or address
+	bool ended;
+};
+
+struct replay_edge {
+	char from[128], to[128], cause[32];
+};
+
+struct replay {
+	struct recording *recording;
+	const struct guest_kernel *kernel;
+	struct trace *trace;
+	struct trace_cpu *cpus; // REPLAY_CPUS
+	uint64_t current_slot;	// GPA of the pointer to the current task
+	uint64_t registers;	// guest address of the pt_regs that we write, and its GPA
+	uint64_t registers_gpa;
+	struct replay_object objects[REPLAY_OBJECTS];
+	struct replay_edge edges[REPLAY_EDGES];
+	size_t object_count, edge_count, gap_count;
+	char last_gap[256];
+};
+
+/** Inside a section of the recording's reader. False if the recording does not allow it. */
+bool replay_init(struct replay *replay, struct recording *recording,
+		 const struct guest_kernel *kernel, const struct trace_glob *globs, size_t count);
+void replay_deinit(struct replay *replay);
+
+void replay_enter(struct replay *replay, int cpu, const struct guest_task *task, int number,
+		  const uint64_t arguments[6]);
+void replay_leave(struct replay *replay, int cpu, const struct guest_task *task, int number,
+		  int64_t result);
+
+/** Writes to the recorded memory, at an address of the kernel. */
+void replay_poke(struct replay *replay, uint64_t address, const void *bytes, size_t length);
+
+/** "from -cause-> to" for each edge, separated by "; ". */
+const char *replay_story(const struct replay *replay);
+
+#endif

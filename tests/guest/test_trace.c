@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#include <cmocka.h>
+
+#include "frozen.h"
+#include "replay.h"
+
+/*
+ * System calls of the inhabitants of a frozen guest, in orders that a running guest shows only now
+ * and then: exits that come late, twice overtaken, or never. See inhabitants.c for who holds what.
+ */
+
+static struct replay replay;
+static const struct trace_glob secret = { "/data/classified/**", 1 };
+
+enum {
+	HOLDER_SECRET = 10,
+	HOLDER_HARD_LINK = 12,
+	HOLDER_GONE = 13,
+	HOLDER_PUBLIC_MEMORY_FILE = 14,
+	HOLDER_NULL = 17,
+	HOLDER_FIFO = 24,
+	HOLDER_PIPE_READ = 60,
+	HOLDER_PIPE_WRITE = 61,
+	READER_PIPE = 10,
+	WRITER_PIPE = 10,
+	UNIX_CLIENT = 11,
+	UNIX_SERVER = 12,
+	UNIX_NOT_ACCEPTED_CLIENT = 13,
+	UNIX_DATAGRAM_SERVER = 17,
+	UNIX_DATAGRAM_CLIENT = 18,
+	INET_CLIENT_6 = 15,
+	INET_SERVER_6 = 16,
+	INET_CLIENT_MAPPED = 17,
+	INET_SERVER_MAPPED = 18,
+	INET_DATAGRAM_SERVER = 19,
+	INET_DATAGRAM_CLIENT = 20,
+};
+
+static int begin(void **state)
+{
+	return replay_init(&replay, &frozen.recording, &frozen.kernel, &secret, 1) ? 0 : -1;
+}
+
+static int finish(void **state)
+{
+	replay_deinit(&replay);
+	return 0;
+}
+
+static void enter(const struct guest_task *task, int number, uint64_t first, uint64_t second)
+{
+	replay_enter(&replay, 0, task, number, (uint64_t[6]){ first, second });
+}
+
+static void leave(const struct guest_task *task, int number, int64_t result)
+{
+	replay_leave(&replay, 1, task, number, result);
+}
+
+static void call(const struct guest_task *task, int number, uint64_t fd, int64_t result)
+{
+	enter(task, number, fd, 0);
+	leave(task, number, result);
+}
+
+#define expect_story(text) assert_string_equal(replay_story(&replay), text)
+
+static void expect_no_gaps(void)
+{
+	if (replay.gap_count)
+		fail_msg("%zu gaps, the last: %s", replay.gap_count, replay.last_gap);
+}
+
+static bool has_edge(const char *from, const char *cause, const char *to)
+{
+	for (size_t i = 0; i < replay.edge_count; i++)
+		if (strcmp(replay.edges[i].from, from) == 0 &&
+		    strcmp(replay.edges[i].cause, cause) == 0 &&
+		    strncmp(replay.edges[i].to, to, strlen(to)) == 0)
+			return true;
+	return false;
+}
+
+static void test_read_and_write(void **state)
+{
+	struct guest_task holder = frozen_task("holder");
+	call(&holder, SYS_read, HOLDER_SECRET, 100);
+	expect_story("operator -classified-> /data/classified/secret; "
+		     "/data/classified/secret -read-> holder");
+	call(&holder, SYS_write, HOLDER_PIPE_WRITE, 100);
+	assert_int_equal(replay.edge_count, 3);
+	assert_true(has_edge("holder", "write", "pipe:["));
+	call(&holder, SYS_write, HOLDER_PIPE_WRITE, 100); // nothing new
+	assert_int_equal(replay.edge_count, 3);
+	expect_no_gaps();
+}
+
+static void test_what_moved_nothing(void **state)
+{
+	struct guest_task holder = frozen_task("holder");
+	call(&holder, SYS_read, HOLDER_SECRET, 0);
+	call(&holder, SYS_read, HOLDER_SECRET, -EFAULT);
+	call(&holder, SYS_read, 99, -EBADF);
+	call(&holder, SYS_read, UINT32_MAX, -EBADF);
+	expect_story("operator -classified-> /data/classified/secret");
+	call(&holder, SYS_read, HOLDER_PUBLIC_MEMORY_FILE, 10);
+	call(&holder, SYS_write, HOLDER_PIPE_WRITE, 10);
+	expect_story("operator -classified-> /data/classified/secret");
+	call(&holder, SYS_read, HOLDER_SECRET, 10);
+	call(&holder, SYS_write, HOLDER_NULL, 10);
+	assert_int_equal(replay.edge_count, 2);
+	expect_no_gaps();
+}
+
+static void test_other_name_of_a_classified_file(void **state)
+{
+	struct guest_task holder = frozen_task("holder");
+	call(&holder, SYS_pread64, HOLDER_HARD_LINK, 10);
+	assert_int_equal(replay.edge_count, 2);
+	assert_string_equal(replay.edges[1].to, "holder");
+	expect_no_gaps();
+}
+
+static void make_managed(const struct guest_task *holder, const struct guest_task *task)
+{
+	// As if the task were a child of the holder that is just being made.
+	call(holder, SYS_read, HOLDER_SECRET, 10);
+	replay_enter(&replay, 0, holder, SYS_vfork, (uint64_t[6]){ 0 });
+	uint64_t parent = task->real_parent;
+	uint64_t field = task->address + frozen.kernel.profile->fields[FIELD_task_real_parent].offset;
+	replay_poke(&replay, field, &holder->address, sizeof(uint64_t));
+	replay_enter(&replay, 1, task, SYS_read, (uint64_t[6]){ 99 });
+	replay_leave(&replay, 1, task, SYS_read, -EBADF);
+	replay_poke(&replay, field, &parent, sizeof(uint64_t));
+	replay_leave(&replay, 0, holder, SYS_vfork, task->tgid);
+}
+
+// The reader's exit is seen before the writer's: what it got is not lost.
+static void test_reader_overtakes_writer(void **state)
+{
+	struct guest_task holder = frozen_task("holder");
+	struct guest_task reader = frozen_task("pipe-reader"), writer = frozen_task("pipe-writer");
+	make_managed(&holder, &writer);
+	enter(&reader, SYS_read, READER_PIPE, 0); // waits for data, which nobody has sent yet
+	enter(&writer, SYS_write, WRITER_PIPE, 0);
+	assert_int_equal(replay.edge_count, 3);
+	leave(&reader, SYS_read, 5);
+	assert_int_equal(replay.edge_count, 5);
+	assert_string_equal(replay.edges[3].from, "pipe-writer");
+	assert_string_equal(replay.edges[4].to, "pipe-reader");
+	leave(&writer, SYS_write, 10);
+	assert_int_equal(replay.edge_count, 5);
+	expect_no_gaps();
+}
+
+// The same, but the write fails and the reader got its bytes from elsewhere: nobody took, nobody gave.
+static void test_failed_write_gives_nothing(void **state)
+{
+	struct guest_task holder = frozen_task("holder");
+	struct guest_task reader = frozen_task("pipe-reader"), writer = frozen_task("pipe-writer");
+	make_managed(&holder, &writer);
+	enter(&reader, SYS_read, READER_PIPE, 0);
+	call(&writer, SYS_write, WRITER_PIPE, -EAGAIN);
+	leave(&reader, SYS_read, 5);
+	assert_int_equal(replay.edge_count, 3);
+	expect_no_gaps();
+}
+
+// Inside the kernel from file to file: the process in between does not hold it.
+static void test_sendfile(void **state)
+{
+	struct guest_task holder = frozen_task("holder");
+	enter(&holder, SYS_sendfile, HOLDER_FIFO, HOLDER_SECRET);
+	leave(&holder, SYS_sendfile, 100);
+	expect_story("operator -classified-> /data/classified/secret; "
+		     "/data/classified/secret -sendfile-> /mnt/memory/fifo");
+	expect_no_gaps();
+}
+
+// A child is managed at its first system call, before its parent's fork() returns.
+static void test_child_runs_first(void **state)
+{
+	struct guest_task holder = frozen_task("holder"), child = frozen_task("inet");
+	make_managed(&holder, &child);
+	expect_story("operator -classified-> /data/classified/secret; "
+		     "/data/classified/secret -read-> holder; holder -vfork-> inet");
+	struct guest_task stranger = frozen_task("unix");
+	call(&stranger, SYS_read, UNIX_SERVER, 6);
+	assert_int_equal(replay.edge_count, 3);
+	expect_no_gaps();
+}
+
+static void test_unix_stream(void **state)
+{
+	struct guest_task holder = frozen_task("holder"), task = frozen_task("unix");
+	make_managed(&holder, &task);
+	call(&task, SYS_write, UNIX_CLIENT, 6);
+	assert_true(has_edge("unix", "write", "socket<"));
+	size_t before = replay.edge_count;
+	assert_int_equal(before, 5); // ... -> its sending side -> the peer's receiving side
+	assert_string_equal(replay.edges[4].to, "socket</data/socket>");
+	call(&task, SYS_sendto, UNIX_NOT_ACCEPTED_CLIENT, 6);
+	assert_int_equal(replay.edge_count, before + 2); // waits at the socket
+	expect_no_gaps();
+}
+
+static void test_inet_stream_both_families(void **state)
+{
+	struct guest_task holder = frozen_task("holder"), task = frozen_task("inet");
+	make_managed(&holder, &task);
+	call(&task, SYS_write, INET_CLIENT_6, 6);
+	call(&task, SYS_write, INET_CLIENT_MAPPED, 6);
+	assert_true(has_edge("inet", "write", "socket<[::1]:6002>"));
+	assert_true(has_edge("inet", "write", "socket<127.0.0.1:6003>"));
+	size_t before = replay.edge_count;
+	// The servers' ends get it from the addresses, whatever the family is called there.
+	call(&task, SYS_read, INET_SERVER_6, 6);
+	call(&task, SYS_read, INET_SERVER_MAPPED, 6);
+	assert_int_equal(replay.edge_count, before + 2);
+	assert_true(has_edge("way<[::1]:6001>", "read", "socket<[::1]:6001>"));
+	assert_true(has_edge("way<127.0.0.1:6001>", "read", "socket<127.0.0.1:6001>"));
+	expect_no_gaps();
+}
+
+static void test_datagrams(void **state)
+{
+	struct guest_task holder = frozen_task("holder"), task = frozen_task("inet");
+	make_managed(&holder, &task);
+	call(&task, SYS_sendto, INET_DATAGRAM_CLIENT, 6);
+	size_t before = replay.edge_count;
+	call(&task, SYS_recvfrom, INET_DATAGRAM_SERVER, 6);
+	assert_int_equal(replay.edge_count, before + 1);
+	expect_no_gaps();
+}
+
+// The writer is killed inside write(): its exit never comes, and its memory is another's.
+static void test_writer_dies_inside(void **state)
+{
+	struct guest_task holder = frozen_task("holder");
+	struct guest_task dead = holder;
+	call(&holder, SYS_read, HOLDER_SECRET, 10);
+	enter(&holder, SYS_write, HOLDER_FIFO, 0);
+	for (int i = 0; i < 5; i++)
+		trace_verify(replay.trace, &frozen.recording.reader);
+	assert_int_equal(replay.edge_count, 2); // it is alive: nothing is known yet
+	uint64_t other_start = 1;
+	uint64_t start = dead.address + frozen.kernel.profile->fields[FIELD_task_start_boottime].offset;
+	uint64_t before;
+	assert_read(guest_read_kernel(&frozen.kernel, start, &before, sizeof(before)));
+	replay_poke(&replay, start, &other_start, sizeof(other_start));
+	for (int i = 0; i < 8; i++)
+		trace_verify(replay.trace, &frozen.recording.reader);
+	replay_poke(&replay, start, &before, sizeof(before));
+	assert_true(has_edge("holder", "write", "/mnt/memory/fifo"));
+}
+
+// EINTR with a restart: the instruction pointer is back at the SYSCALL, AX holds the number.
+static void test_restarted_call_has_not_moved(void **state)
+{
+	struct guest_task holder = frozen_task("holder");
+	enter(&holder, SYS_write, HOLDER_FIFO, 0);
+	leave(&holder, SYS_write, -EINTR);
+	call(&holder, SYS_read, HOLDER_SECRET, 0);
+	assert_int_equal(replay.edge_count, 1);
+	expect_no_gaps();
+}
+
+static void test_unreadable_registers_are_counted(void **state)
+{
+	trace_syscall_entry(replay.trace, &replay.cpus[0], 0xffffffffff000000);
+	trace_syscall_entry(replay.trace, &replay.cpus[0], 0);
+	assert_int_equal(replay.cpus[0].counters.unread_registers, 2);
+	assert_true(replay.gap_count > 0);
+}
+
+static void test_sweep(void **state)
+{
+	trace_sweep(replay.trace, &frozen.recording.reader);
+	assert_true(has_edge("operator", "classified", "/data/classified/secret"));
+	assert_true(has_edge("/data/classified/secret", "sweep", "holder"));
+	// Who holds nothing classified is not touched.
+	for (size_t i = 0; i < replay.edge_count; i++) {
+		assert_string_not_equal(replay.edges[i].to, "unix");
+		assert_string_not_equal(replay.edges[i].to, "inet");
+		assert_string_not_equal(replay.edges[i].to, "pipe-reader");
+	}
+}
+
+static void test_abandoned_trace_does_nothing(void **state)
+{
+	struct guest_task holder = frozen_task("holder");
+	trace_abandon(replay.trace);
+	call(&holder, SYS_read, HOLDER_SECRET, 10);
+	trace_verify(replay.trace, &frozen.recording.reader);
+	assert_int_equal(replay.edge_count, 0);
+}
+
+#define TEST(function) cmocka_unit_test_setup_teardown(function, begin, finish)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_read_and_write),
+		TEST(test_what_moved_nothing),
+		TEST(test_other_name_of_a_classified_file),
+		TEST(test_reader_overtakes_writer),
+		TEST(test_failed_write_gives_nothing),
+		TEST(test_sendfile),
+		TEST(test_child_runs_first),
+		TEST(test_unix_stream),
+		TEST(test_inet_stream_both_families),
+		TEST(test_datagrams),
+		TEST(test_writer_dies_inside),
+		TEST(test_restarted_call_has_not_moved),
+		TEST(test_unreadable_registers_are_counted),
+		TEST(test_sweep),
+		TEST(test_abandoned_trace_does_nothing),
+	};
+	return frozen_run(tests);
+}
