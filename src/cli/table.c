@@ -58,8 +58,9 @@ size_t table_rows(const struct table *table)
 
 static int compare_cells(const void *left, const void *right, void *column)
 {
-	size_t at = *(const size_t *)column;
-	return strcmp((*(char **const *)left)[at], (*(char **const *)right)[at]);
+	char **one = *(char **const *)left, **other = *(char **const *)right;
+	int difference = strcmp(one[0], other[0]);
+	return difference ? difference : strcmp(one[*(size_t *)column], other[*(size_t *)column]);
 }
 
 void table_sort(struct table *table, size_t column)

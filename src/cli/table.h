@@ -35,7 +35,7 @@ void table_add_number(struct table *table, uint64_t number);
 
 size_t table_rows(const struct table *table);
 
-/** Sorts the rows by the text of a column. */
+/** Sorts the rows by the text of the first column, and then of another. */
 void table_sort(struct table *table, size_t column);
 
 /** Prints to stdout, `indent` spaces in front; columns that are empty in all rows are left out. */

@@ -161,7 +161,8 @@ static void render_named(struct json_object *object, const char *key, const char
 	}
 }
 
-static void render_socket(struct json_object *object, const struct wire_object *fields)
+static void render_socket(struct json_object *object, const char *type_key,
+			  const struct wire_object *fields)
 {
 	static const char *const families[] = {
 		[AF_UNIX] = "unix",	  [AF_INET] = "inet",	  [AF_INET6] = "inet6",
@@ -177,7 +178,7 @@ static void render_socket(struct json_object *object, const struct wire_object *
 	bool by_peer = fields->family == AF_UNIX && !*fields->address;
 	render_named(object, "family", "family", families, sizeof(families) / sizeof(families[0]),
 		     fields->family);
-	render_named(object, "type", "type", types, sizeof(types) / sizeof(types[0]),
+	render_named(object, type_key, "type", types, sizeof(types) / sizeof(types[0]),
 		     fields->socket_type);
 	render_text_or_null(object, "address", by_peer ? fields->peer : fields->address);
 	render_text_or_null(object, "local", fields->address);
@@ -185,8 +186,10 @@ static void render_socket(struct json_object *object, const struct wire_object *
 	render_number(object, "inode", fields->inode);
 }
 
-// The fields by which an object of each kind is known.
-static void render_identity(struct json_object *object, const struct wire_object *fields)
+// The fields by which an object of each kind is known. What "type" says of a socket in the lists,
+// an edge says as "socket_type", because "type" is the kind of object there.
+static void render_identity(struct json_object *object, const char *socket_type_key,
+			    const struct wire_object *fields)
 {
 	switch (fields->kind) {
 	case WIRE_FILE:
@@ -204,7 +207,7 @@ static void render_identity(struct json_object *object, const struct wire_object
 		break;
 	case WIRE_SOCKET:
 	case WIRE_ENDPOINT:
-		render_socket(object, fields);
+		render_socket(object, socket_type_key, fields);
 		break;
 	}
 }
@@ -212,7 +215,7 @@ static void render_identity(struct json_object *object, const struct wire_object
 struct json_object *render_object(const struct store_object *object)
 {
 	struct json_object *rendered = json_object_new_object();
-	render_identity(rendered, &object->description->fields);
+	render_identity(rendered, "type", &object->description->fields);
 	render_labels(rendered, object->labels);
 	render_number(rendered, "id", object->id);
 	if (object->ended)
@@ -222,15 +225,12 @@ struct json_object *render_object(const struct store_object *object)
 
 static struct json_object *render_end(const struct description *description)
 {
-	// An edge says "type" for what the lists show apart; a socket's own type is "socket_type".
 	static const char *const types[] = {"unknown", "file", "process", "socket", "endpoint"};
 	if (!description)
 		return NULL;
-	struct json_object *object = json_object_new_object(), *type;
-	render_identity(object, &description->fields);
-	if (json_object_object_get_ex(object, "type", &type))
-		json_object_object_add(object, "socket_type", json_object_get(type));
+	struct json_object *object = json_object_new_object();
 	render_text(object, "type", types[description->fields.kind]);
+	render_identity(object, "socket_type", &description->fields);
 	if (description->object)
 		render_number(object, "id", description->object);
 	return object;

@@ -1,0 +1,373 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# cli.sh BUILD: nijimi and nijimid as a user has them, with a synthetic agent (cli_synthetic_agent.c)
+# in place of a virtual machine monitor, and a fake /dev/kvm (cli_fake_kvm.c).
+set -u
+
+BUILD=$1
+HERE=$BUILD/tests/unit
+WORK=$(mktemp -d /tmp/nijimi-cli.XXXXXX)
+trap 'kill $(jobs -p) 2>/dev/null; rm -rf "$WORK"' EXIT
+cd "$WORK"
+
+export NIJIMI_SOCKET=$WORK/socket NIJIMI_LIBRARY_DIR=$HERE XDG_CACHE_HOME=$WORK/cache
+export FAKE_KVM=ok SYNTHETIC_PROGRAM=sleep
+export ASAN_OPTIONS=verify_asan_link_order=0:${ASAN_OPTIONS:-}
+unset NIJIMI_CACHE_DIR NIJIMI_NAME LD_PRELOAD
+FAILED=0 CHECKS=0
+
+for file in nijimi nijimid tests/unit/nijimi-agent.so tests/unit/cli_fake_kvm.so; do
+	[[ -e $BUILD/$file ]] || { echo "$BUILD/$file is missing"; exit 1; }
+done
+
+fail()
+{
+	echo "FAILED: $NAME: $*"
+	sed 's/^/    out: /' out
+	sed 's/^/    err: /' err
+	FAILED=1
+}
+
+# run STATUS NAME COMMAND...: leaves its output in `out` and `err`.
+run()
+{
+	local expected=$1 status=0
+	NAME=$2
+	shift 2
+	: $((CHECKS++))
+	"$@" > out 2> err < /dev/null || status=$?
+	[[ $status == "$expected" ]] || fail "status $status, not $expected"
+}
+
+# says FILE PATTERN / silent FILE PATTERN
+says()
+{
+	grep -qE -e "$2" "$1" || fail "'$2' is not in $1"
+}
+
+silent()
+{
+	! grep -qE -e "$2" "$1" || fail "'$2' is in $1"
+}
+
+one_line()
+{
+	[[ $(wc -l < err) == 1 ]] || fail "not one line on stderr"
+}
+
+nijimi()
+{
+	"$BUILD/nijimi" "$@"
+}
+
+# With a fake KVM; in the program, too, as any other LD_PRELOAD of the user's.
+traced()
+{
+	LD_PRELOAD=$HERE/cli_fake_kvm.so "$BUILD/nijimi" run "$@"
+}
+
+wait_for()
+{
+	local i
+	for ((i = 0; i < 100; i++)); do
+		"$@" > /dev/null 2>&1 && return
+		sleep 0.1
+	done
+	fail "never true: $*"
+}
+
+start_daemon()
+{
+	"$BUILD/nijimid" --socket "$NIJIMI_SOCKET" 2>> daemon.log &
+	DAEMON=$!
+	wait_for nijimi status
+}
+
+# Use -----------------------------------------------------------------------------------------
+
+run 0 version nijimi --version
+says out '^nijimi [0-9]'
+run 0 help nijimi --help
+says out 'processes'
+for command in run vms files processes sockets edges state status wait; do
+	run 0 "help of $command" nijimi $command --help
+	says out "^usage: nijimi $command"
+	says out '^  --json '
+	run 2 "bad option of $command" nijimi $command --bogus x
+	one_line
+	says err "unknown option '--bogus'"
+done
+run 2 'no command' nijimi
+run 2 'unknown command' nijimi frobnicate
+one_line
+run 2 'surplus' nijimi status x
+run 2 'missing value' nijimi edges --last
+run 2 'bad number' nijimi edges --last many
+run 2 'value of a flag' nijimi vms --json=yes
+run 1 'full disk' bash -c "'$BUILD/nijimi' --help > /dev/full"
+says err 'cannot write'
+
+run 1 'no daemon' nijimi vms
+one_line
+says err "no daemon answers at $NIJIMI_SOCKET: start one with .nijimid., or .* .nijimi run."
+run 1 'long socket' nijimi vms --socket "/tmp/$(printf 'x%.0s' {1..200})"
+says err 'too long'
+run 1 'wait without a daemon' nijimi wait vm1 --timeout 0
+says err 'no daemon answers'
+run 2 'unknown state' nijimi wait vm1 --state happy
+
+# What run refuses -----------------------------------------------------------------------------
+
+run 2 'no program' traced
+run 2 'no program behind --' traced --
+run 2 'relative glob' traced --classified etc/shadow sleep 1
+one_line
+says err "glob 'etc/shadow' is not absolute"
+run 2 'unclosed glob' traced --classified '/etc/[a' -- sleep 1
+one_line
+says err "'\[' without its '\]'"
+run 2 'unknown hook' traced --hook quantum -- sleep 1
+one_line
+says err "unknown hook 'quantum': there are auto and debugreg"
+run 2 'bad name' traced --name 'two words' -- sleep 1
+run 1 'no such program' traced -- no-such-program-here
+one_line
+says err "no program 'no-such-program-here' along PATH"
+run 1 'no such path' traced -- ./nothing
+says err "cannot run './nothing': No such file"
+echo x > plain
+run 1 'not executable' traced -- ./plain
+says err "'./plain' is not executable"
+run 1 'directory' traced -- /tmp
+says err "is not a program"
+FAKE_KVM=none run 1 'no KVM' traced -- sleep 1
+one_line
+says err 'this machine has no KVM'
+FAKE_KVM=denied run 1 'no permission' traced -- sleep 1
+one_line
+says err 'no permission to use /dev/kvm'
+FAKE_KVM=old run 1 'other KVM' traced -- sleep 1
+says err 'its version is 11, not 12'
+NIJIMI_LIBRARY_DIR=/nowhere run 1 'no agent' traced -- sleep 1
+says err '/nowhere/nijimi-agent.so'
+if "${CC:-cc}" -static -x c -o static - <<< 'int main(void) { return 0; }' 2> /dev/null; then
+	run 1 'static program' traced -- ./static
+	one_line
+	says err 'statically linked'
+fi
+cp "$(command -v sleep)" other-user
+chown 12345 other-user 2> /dev/null && chmod u+s other-user &&
+	run 1 'set-user-ID program' traced -- ./other-user 1 && says err 'set-user-ID'
+printf '#!/bin/sh\nexec sleep 0.3\n' > script
+chmod +x script
+printf '\x7fELF\x01\x01\x01%64s' '' > elf32
+chmod +x elf32
+run 1 '32-bit program' traced -- ./elf32
+says err 'not an x86-64 program'
+[[ ! -e $NIJIMI_SOCKET ]] || { NAME=early; fail 'a daemon was started before all was checked'; }
+
+# A private daemon -----------------------------------------------------------------------------
+
+run 0 'a traced program' traced --name web -- sleep 1
+says err '^nijimi: web: traced from now on: Linux 6.1.0-18-cloud-amd64, hook debugreg \(after'
+says err '^nijimi: web: gap in the trace: call-limit'
+says err '^nijimi: web: in all 2 managed files, 2 processes, 2 sockets; 6 edges'
+run 0 'a script' traced -- ./script
+says err 'traced from now on'
+run 3 'no VM' env SYNTHETIC_PROGRAM=x LD_PRELOAD=$HERE/cli_fake_kvm.so "$BUILD/nijimi" run -- sleep 0
+says err '^nijimi: sleep did not create a KVM virtual machine .*-accel kvm.*; nothing was traced'
+run 7 'a program that fails' traced -- sh -c 'sleep 0.3; exit 7'
+run 4 'one that fails without a VM' traced -- sh -c 'exit 4'
+says err 'did not create a KVM virtual machine'
+run 0 'an untraced VM' env SYNTHETIC=untraced LD_PRELOAD=$HERE/cli_fake_kvm.so \
+	"$BUILD/nijimi" run --name x -- sleep 0.5
+says err '^nijimi: x: not traced: the kernel has no BTF'
+says err '^nijimi: x: it was not traced'
+run 0 'json' traced --json --name j -- sleep 0.5
+jq -e -s 'map(select(.event == "armed" and .vm == "j")) | length == 1' err > /dev/null || fail 'no JSON events'
+run 143 'killed' traced -- sh -c 'sleep 0.3; kill $$'
+says err 'ended by signal 15'
+
+run 0 'environment' env SYNTHETIC_DUMP="$WORK/dump" LD_PRELOAD=$HERE/cli_fake_kvm.so \
+	"$BUILD/nijimi" run --classified '/a/**' --classified '/b *' --hook debugreg -- sleep 0.3
+mv dump out
+says out "^LD_PRELOAD=$HERE/nijimi-agent.so:$HERE/cli_fake_kvm.so$"
+says out '^NIJIMI_CLASSIFIED=/a/\*\*$'
+says out '^/b \*$'
+says out '^NIJIMI_HOOK=debugreg$'
+says out "^NIJIMI_SOCKET=$NIJIMI_SOCKET$"
+says out "^NIJIMI_LIBRARY_DIR=$HERE$"
+says out '^NIJIMI_RUN_ID=[0-9a-f]{32}$'
+says out "^NIJIMI_CACHE_DIR=$WORK/cache/nijimi/profiles$"
+silent out '^NIJIMI_NAME='
+[[ -d $WORK/cache/nijimi/profiles ]] || fail 'no cache directory'
+run 1 'environment without cache' env SYNTHETIC_DUMP="$WORK/dump" LD_PRELOAD=$HERE/cli_fake_kvm.so \
+	"$BUILD/nijimi" run --no-agent-cache --socket socket -- sleep 0.3 -name guest=shop,debug-threads=on
+# (sleep refuses -name, but it has been loaded by then)
+mv dump out
+silent out 'NIJIMI_CACHE_DIR'
+says out "^NIJIMI_SOCKET=$WORK/socket$"
+says out '^NIJIMI_NAME=shop$'
+
+# Signals go on to the program; the terminal's own do so by themselves.
+NAME='signals'
+env LD_PRELOAD="$HERE/cli_fake_kvm.so" "$BUILD/nijimi" run -- \
+	sh -c 'trap "echo hung up; exit 9" HUP; echo begun; while true; do sleep 0.1; done' > out 2> err &
+RUN=$!
+wait_for grep -q begun out
+kill -HUP $RUN
+wait $RUN
+[[ $? == 9 ]] || fail 'SIGHUP was not passed on'
+says out 'hung up'
+
+# QEMU's -daemonize: what was started ends, the VM does not.
+run 0 'in the background' traced --name bg -- sh -c 'sleep 4 & exit 0'
+says err 'goes on in the background'
+run 0 'and is listed' nijimi vms
+says out '^bg .* armed '
+run 0 'lost, gone' nijimi wait bg --state gone --timeout 20
+run 0 'private' nijimi status
+says out '\(private\)'
+NAME='the private daemon ends'
+wait_for test ! -e "$NIJIMI_SOCKET"
+
+# Two runs share one; killed, it is started again by the one that had started it.
+traced --name first -- sleep 6 > /dev/null 2> first.err &
+wait_for nijimi wait first --timeout 0
+traced --name second -- sleep 3 > /dev/null 2> second.err &
+SECOND=$!
+wait_for nijimi wait second --timeout 0
+NAME='killed daemon'
+kill -KILL "$(nijimi status --json | jq .daemon.pid)"
+run 0 'again after SIGKILL' nijimi wait first --timeout 10
+run 0 'the other again, too' nijimi wait second --timeout 10
+run 0 'nothing twice' nijimi state first --json
+jq -e '(.edges | length) == 6 and (.files | length) == 2 and (.gaps | length) == 1' out > /dev/null ||
+	fail 'not what it was'
+wait $SECOND
+wait
+cp first.err err
+says err '^nijimi: first: in all 2 managed files'
+NAME='gone again'
+wait_for test ! -e "$NIJIMI_SOCKET"
+
+# Questions ------------------------------------------------------------------------------------
+
+start_daemon
+run 1 'second daemon' "$BUILD/nijimid" --socket "$NIJIMI_SOCKET"
+one_line
+says err "another nijimid serves $NIJIMI_SOCKET already"
+run 2 'bad option of nijimid' "$BUILD/nijimid" --bogus
+run 2 'argument of nijimid' "$BUILD/nijimid" x
+run 2 'bad number of nijimid' "$BUILD/nijimid" --edges none
+run 0 'no VMs' nijimi vms
+says out '^no VMs$'
+run 0 'no VMs, JSON' nijimi vms --json
+[[ $(jq -c . out) == '[]' ]] || fail 'not []'
+run 1 'unknown VM' nijimi state nobody
+one_line
+says err "no VM 'nobody' is known"
+
+traced --name vm1 -- sleep 60 > /dev/null 2>&1 &
+run 0 wait nijimi wait vm1 --timeout 20
+run 0 'wait, JSON' nijimi wait vm1 --json
+[[ $(jq -r .state out) == armed ]] || fail 'no state'
+run 0 vms nijimi vms
+says out '^NAME +UUID +KERNEL +STATE'
+says out '^vm1 +abababab-abab-abab-abab-abababababab +6.1.0-18-cloud-amd64 +armed +debugreg +1 +2 +2 +1 +2 +[0-9]+$'
+for name in vm1 abababab-abab-abab-abab-abababababab ABABABAB-abab-abab-abab-abababababab abababab-a; do
+	run 0 "files of $name" nijimi files "$name"
+	says out '^/srv/secret/plan.txt +254:1 +101 +ext4 +classified$'
+done
+run 0 'files of all' nijimi files
+says out '^/tmp/copy'
+run 0 processes nijimi processes vm1
+silent out ' 501 '
+says out '^502 +client +/usr/bin/tool +0 +classified'
+run 0 'ended processes' nijimi processes --ended vm1
+says out '^501 +cat .* 20[0-9-]+ [0-9:]+$'
+run 0 sockets nijimi sockets vm1
+says out '^unix +stream +/run/server.sock +905'
+says out '^inet +stream +127.0.0.1:40000 +127.0.0.1:5000'
+run 0 edges nijimi edges vm1
+says out 'read +/srv/secret/plan.txt +cat\[501\]'
+[[ $(wc -l < out) == 7 ]] || fail 'not six edges'
+run 0 'last edges' nijimi edges vm1 --last 2
+[[ $(wc -l < out) == 3 ]] || fail 'not two edges'
+run 0 'by label' nijimi edges vm1 --label classified
+run 1 'by an unknown label' nijimi files --label x
+says err "no label is called 'x' \(there are: classified\)"
+run 0 state nijimi state vm1
+says out '^kernel +6.1.0'
+says out 'syscall-entries +1234'
+run 0 'state, JSON' nijimi state vm1 --json
+jq -e '
+	.uuid == "abababab-abab-abab-abab-abababababab" and .name == "vm1" and .state == "armed" and
+	.hook == "debugreg" and .kernel == "6.1.0-18-cloud-amd64" and .boot == 1 and .vcpus == 2 and
+	.uuid_ns == 20000 and .profile_ns == 90000000 and .reason == null and .stale == false and
+	(.files | map(.path)) == ["/srv/secret/plan.txt", "/tmp/copy"] and
+	.files[0] == {path: "/srv/secret/plan.txt", device: "254:1", inode: 101, generation: 0,
+		filesystem: "ext4", labels: ["classified"], id: .files[0].id} and
+	(.processes | map(.comm)) == ["client"] and .processes[0].pid == 502 and
+	.processes[0].exe == "/usr/bin/tool" and .processes[0].start_time == 5000000000 and
+	(.sockets | map([.family, .type, .address, .local, .peer])) == [
+		["unix", "stream", "/run/server.sock", null, "/run/server.sock"],
+		["inet", "stream", "127.0.0.1:40000", "127.0.0.1:40000", "127.0.0.1:5000"]] and
+	(.ended | map_values(length)) == {files: 0, processes: 1, sockets: 0} and
+	(.edges | map(.syscall)) == ["classified", "read", "write", "read", "sendto", "sendto"] and
+	.edges[0].from == null and .edges[0].time == "2023-11-14T22:13:20.123456789Z" and
+	.edges[1].from.type == "file" and .edges[1].to.type == "process" and .edges[1].to.comm == "cat" and
+	.counters == {"syscall-entries": 1234, "syscall-exits": 1234} and
+	.gaps[0].kind == "call-limit" and .gaps[0].count == 2' out > /dev/null || fail 'not the state'
+for list in files processes sockets edges; do
+	run 0 "$list, JSON" nijimi $list --json
+	jq -e 'length > 0 and all(.vm == "vm1")' out > /dev/null || fail 'no list'
+done
+run 0 status nijimi status
+says out '^nijimid .* since '
+run 0 'status, JSON' nijimi status --json
+jq -e '.daemon.vms == 1 and .agents[0].vms == ["vm1"]' out > /dev/null || fail 'no status'
+run 1 'wait in vain' nijimi wait vm1 --state waiting --timeout 1
+says err 'vm1 is still armed, not waiting, after 1 s'
+
+# On a terminal a row fits the line; elsewhere nothing is cut.
+run 0 'narrow terminal' script -qec "stty cols 80; '$BUILD/nijimi' edges vm1" /dev/null
+tr -d '\r' < out > out2
+[[ $(LC_ALL=C.UTF-8 wc -L < out2) -le 80 ]] || fail 'wider than the terminal'
+mv out2 out
+says out '…'
+silent out $'\x1b'
+
+# The same UUID twice.
+env LD_PRELOAD="$HERE/cli_fake_kvm.so" "$BUILD/nijimi" run --name vm2 -- sleep 60 > /dev/null 2>&1 &
+RUN=$!
+run 0 'wait for the second' nijimi wait vm2 --timeout 20
+run 0 'conflict in vms' nijimi vms
+says out '^warning: vm1 shares the UUID abababab'
+says out '^warning: vm2 shares'
+run 1 'conflict in a query' nijimi files abababab-abab-abab-abab-abababababab
+one_line
+says err 'claim the UUID abababab-.* by its name: vm1, vm2'
+run 0 'by name' nijimi files vm2
+
+# A daemon that others have started may be killed, and comes back.
+kill -KILL $DAEMON
+wait $DAEMON 2> /dev/null
+run 1 'while it is away' nijimi vms
+start_daemon
+run 0 'vm1 is back' nijimi wait vm1 --timeout 10
+run 0 'vm2 is back' nijimi wait vm2 --timeout 10
+run 0 'nothing twice' nijimi edges vm1 --json
+[[ $(jq length out) == 6 ]] || fail 'not six edges'
+
+# An agent that ends: listed on, until the daemon ends.
+kill -TERM "$(pgrep -P $RUN)"
+run 0 'lost' nijimi wait vm2 --state lost --timeout 10
+run 0 'still listed' nijimi vms --json
+jq -e 'map(select(.name == "vm2"))[0] | .state == "lost" and .connected == false' out > /dev/null || fail 'not lost'
+sleep 1.5
+run 1 'in vain now' nijimi wait vm2 --state gone --timeout 1
+
+echo "$CHECKS checks"
+exit $FAILED
