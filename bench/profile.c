@@ -87,7 +87,7 @@ static struct result measure(const char *label)
 		cached[i] = once(&recording, cache, true);
 	recording_close(&recording);
 	remove_cache(cache);
-	return (struct result){ label, median(cold), median(cached) };
+	return (struct result){label, median(cold), median(cached)};
 }
 
 static void write_json(const char *path, const struct result *results, int count, double loading)
@@ -95,7 +95,8 @@ static void write_json(const char *path, const struct result *results, int count
 	cleanup_fclose FILE *stream = fopen(path, "w");
 	if (!stream)
 		err(1, "cannot write %s", path);
-	fprintf(stream, "{\n  \"benchmark\": \"profile\",\n  \"loading_ms\": %.2f,\n  \"kernels\": [\n",
+	fprintf(stream,
+		"{\n  \"benchmark\": \"profile\",\n  \"loading_ms\": %.2f,\n  \"kernels\": [\n",
 		loading);
 	for (int i = 0; i < count; i++)
 		fprintf(stream,
@@ -128,7 +129,8 @@ int main(int argc, char **argv)
 		kept = kept && result.cold <= cold_budget && result.cached <= cached_budget;
 		results[count++] = result;
 	}
-	printf("loading nijimi-profile.so took %.2f ms; medians of %d; the budget (%.0f and %.0f ms)"
+	printf("loading nijimi-profile.so took %.2f ms; medians of %d; the budget (%.0f and %.0f "
+	       "ms)"
 	       " is %s\n",
 	       loading, RUNS, cold_budget, cached_budget, kept ? "kept" : "exceeded");
 	if (argc == 3)

@@ -71,8 +71,8 @@ enum guest_result guest_translate(const struct guest_address_space *space, uint6
 enum guest_result guest_read_physical(const struct vm_memory *memory, uint64_t gpa, void *buffer,
 				      size_t length)
 {
-	return vm_memory_read(memory, gpa, buffer, length) == MEMORY_OK ? GUEST_OK :
-									  GUEST_NO_MEMORY;
+	return vm_memory_read(memory, gpa, buffer, length) == MEMORY_OK ? GUEST_OK
+									: GUEST_NO_MEMORY;
 }
 
 enum guest_result guest_read_virtual(const struct guest_address_space *space, uint64_t address,

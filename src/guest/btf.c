@@ -9,24 +9,12 @@
 #include <string.h>
 
 enum {
-	BYTES_MAXIMUM = 64 << 20,     // 4 to 6 MiB are usual
-	DEPTH_MAXIMUM = 16,	      // of anonymous structures in each other, of typedefs
-	STEPS_MAXIMUM = 1 << 22,      // members looked at in all
-	ROOTS = 512,		      // buckets for the outermost structures
-	NAME_MAXIMUM = 256,	      // characters of a name that are looked at
+	BYTES_MAXIMUM = 64 << 20, // 4 to 6 MiB are usual
+	DEPTH_MAXIMUM = 16,	  // of anonymous structures in each other, of typedefs
+	STEPS_MAXIMUM = 1 << 22,  // members looked at in all
+	ROOTS = 512,		  // buckets for the outermost structures
+	NAME_MAXIMUM = 256,	  // characters of a name that are looked at
 	MISSING_TEXT = 300,
-};
-
-struct wanted_field {
-	const char *name; // as in profile_tables.h
-	const char *identifier;
-	bool required;
-};
-
-static const struct wanted_field wanted[PROFILE_FIELDS] = {
-#define WANTED(need, identifier, names) { names, #identifier, #need[0] == 'R' },
-	PROFILE_FIELD_TABLE(WANTED)
-#undef WANTED
 };
 
 // An outermost structure, by name; one pass over all types fills in the id.
@@ -43,9 +31,9 @@ struct finder {
 };
 
 struct place {
-	__u32 type;	     // of the member
-	uint64_t bits;	     // offset from the start of the outermost structure
-	uint32_t bit_size;   // of a bit field, else 0
+	__u32 type;	   // of the member
+	uint64_t bits;	   // offset from the start of the outermost structure
+	uint32_t bit_size; // of a bit field, else 0
 };
 
 // --- the outermost structures
@@ -70,10 +58,11 @@ static struct root *find_root(struct finder *finder, const char *name, size_t le
 	return NULL;
 }
 
-static bool want_roots(struct finder *finder, struct error *error)
+static bool want_roots(struct finder *finder, const struct btf_wanted *wanted, size_t count,
+		       struct error *error)
 {
-	for (size_t i = 0; i < PROFILE_FIELDS; i++) {
-		const char *name = wanted[i].name;
+	for (size_t i = 0; i < count; i++) {
+		const char *name = wanted[i].names;
 		for (;;) {
 			size_t length = strcspn(name, ".|");
 			struct root *root = find_root(finder, name, length);
@@ -141,7 +130,7 @@ static bool find_member(struct finder *finder, __u32 structure, const char *name
 		if (!member)
 			continue;
 		if (*member == '\0') {
-			struct place inner = { .bits = place->bits + bits };
+			struct place inner = {.bits = place->bits + bits};
 			if (!find_member(finder, members[i].type, name, length, depth + 1, &inner))
 				continue;
 			*place = inner;
@@ -178,7 +167,7 @@ static bool find_path(struct finder *finder, const char *path, struct place *pla
 	struct root *root = find_root(finder, path, length);
 	if (!root || !root->id)
 		return false;
-	*place = (struct place){ .type = root->id };
+	*place = (struct place){.type = root->id};
 	path += length;
 	while (*path == '.') {
 		path++;
@@ -211,17 +200,17 @@ static bool describe(struct finder *finder, const struct place *place, struct pr
 	uint64_t bytes = place->bits / 8;
 	if (bytes > UINT32_MAX || size > UINT32_MAX)
 		return false;
+	uint64_t bit_offset = place->bits % 8;
+	if (place->bit_size ? bit_offset + place->bit_size > 64 : bit_offset != 0)
+		return false;
 	*field = (struct profile_field){
 		.present = true,
 		.offset = (uint32_t)bytes,
 		.size = (uint32_t)size,
 	};
 	if (!place->bit_size)
-		return place->bits % 8 == 0;
+		return true;
 	// The bytes that hold the bits, whatever the declared type is.
-	uint64_t bit_offset = place->bits % 8;
-	if (bit_offset + place->bit_size > 64)
-		return false;
 	field->bit_offset = (uint8_t)bit_offset;
 	field->bit_size = (uint8_t)place->bit_size;
 	field->size = (uint32_t)((bit_offset + place->bit_size + 7) / 8);
@@ -241,17 +230,17 @@ static bool find_field(struct finder *finder, const char *names, struct profile_
 	}
 }
 
-static bool find_all(struct finder *finder, struct profile_field fields[PROFILE_FIELDS],
-		     struct error *error)
+static bool find_all(struct finder *finder, const struct btf_wanted *wanted, size_t count,
+		     struct profile_field *fields, struct error *error)
 {
 	char missing[MISSING_TEXT] = "";
 	size_t used = 0;
-	for (size_t i = 0; i < PROFILE_FIELDS; i++) {
-		fields[i] = (struct profile_field){ 0 };
-		if (find_field(finder, wanted[i].name, &fields[i]) || !wanted[i].required)
+	for (size_t i = 0; i < count; i++) {
+		fields[i] = (struct profile_field){0};
+		if (find_field(finder, wanted[i].names, &fields[i]) || !wanted[i].required)
 			continue;
 		int length = snprintf(missing + used, sizeof(missing) - used, "%s%s",
-				      used ? ", " : "", wanted[i].name);
+				      used ? ", " : "", wanted[i].names);
 		if (length > 0 && used + (size_t)length < sizeof(missing))
 			used += (size_t)length;
 		else
@@ -285,8 +274,8 @@ static int say_nothing(enum libbpf_print_level level, const char *format, va_lis
 	return 0;
 }
 
-bool btf_find_fields(const void *data, size_t length, struct profile_field fields[PROFILE_FIELDS],
-		     struct error *error)
+bool btf_find(const void *data, size_t length, const struct btf_wanted *wanted, size_t count,
+	      struct profile_field *fields, struct error *error)
 {
 	if (length > BYTES_MAXIMUM)
 		return error_set(error, ERROR_LIMIT,
@@ -302,16 +291,29 @@ bool btf_find_fields(const void *data, size_t length, struct profile_field field
 	long problem = libbpf_get_error(btf);
 	libbpf_set_print(printer);
 	if (!btf || problem)
-		return error_set(error, problem == -ENOMEM ? ERROR_MEMORY : ERROR_UNSUPPORTED,
-				 "the kernel's type information (BTF, %zu bytes) is malformed, or of"
-				 " a kind that libbpf %s does not know: %s",
-				 length, libbpf_version_string(), strerror((int)-problem));
-	struct finder finder = { .btf = btf };
-	bool done = want_roots(&finder, error);
+		return error_set(
+			error, problem == -ENOMEM ? ERROR_MEMORY : ERROR_UNSUPPORTED,
+			"the kernel's type information (BTF, %zu bytes) is malformed, or of"
+			" a kind that libbpf %s does not know: %s",
+			length, libbpf_version_string(), strerror((int)-problem));
+	btf__set_pointer_size(btf, sizeof(uint64_t)); // the guest's, whatever names its types have
+	struct finder finder = {.btf = btf};
+	bool done = want_roots(&finder, wanted, count, error);
 	if (done) {
 		find_roots(&finder);
-		done = find_all(&finder, fields, error);
+		done = find_all(&finder, wanted, count, fields, error);
 	}
 	btf__free(btf);
 	return done;
+}
+
+bool btf_find_fields(const void *data, size_t length, struct profile_field fields[PROFILE_FIELDS],
+		     struct error *error)
+{
+	static const struct btf_wanted wanted[PROFILE_FIELDS] = {
+#define WANTED(need, identifier, names) {names, #need[0] == 'R'},
+		PROFILE_FIELD_TABLE(WANTED)
+#undef WANTED
+	};
+	return btf_find(data, length, wanted, PROFILE_FIELDS, fields, error);
 }

@@ -20,8 +20,8 @@ bool decode_syscall_entry(const unsigned char *code, size_t length, uint64_t add
 			  struct error *error)
 {
 	ZydisDecoder decoder;
-	if (!ZYAN_SUCCESS(ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64,
-					   ZYDIS_STACK_WIDTH_64)))
+	if (!ZYAN_SUCCESS(
+		    ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64)))
 		return error_set(error, ERROR_UNSUPPORTED, "Zydis cannot decode 64-bit code");
 
 	unsigned calls = 0;

@@ -7,8 +7,8 @@
 
 enum {
 	TOKENS = 256,
-	TOKEN_MAXIMUM = 128,   // characters of a token, generously
-	NAME_MAXIMUM = 512,    // KSYM_NAME_LEN is 512 since 6.1
+	TOKEN_MAXIMUM = 128, // characters of a token, generously
+	NAME_MAXIMUM = 512,  // KSYM_NAME_LEN is 512 since 6.1
 	SYMBOLS_MINIMUM = 1000,
 	SYMBOLS_MAXIMUM = 4 << 20,
 	MARKER_EVERY = 256,
@@ -145,7 +145,7 @@ static bool read_tokens(struct reader *reader, uint64_t at)
 				i + 1 < TOKENS ? table + load16(index + 2 * i + 2) : data + end;
 			size_t length = strnlen((const char *)text, (size_t)(next - text));
 			fits = length + 1 == (size_t)(next - text);
-			reader->tokens[i] = (struct token){ .text = text, .length = length };
+			reader->tokens[i] = (struct token){.text = text, .length = length};
 			memcpy(reader->tokens[i].begin, text,
 			       length < TOKEN_SHORT ? length : TOKEN_SHORT);
 		}
@@ -274,8 +274,8 @@ static bool read_names(struct reader *reader)
 static bool find_names(struct reader *reader)
 {
 	const unsigned char *data = reader->image->data;
-	uint64_t lowest = reader->token_table > NAMES_MAXIMUM ? reader->token_table - NAMES_MAXIMUM :
-								 0;
+	uint64_t lowest =
+		reader->token_table > NAMES_MAXIMUM ? reader->token_table - NAMES_MAXIMUM : 0;
 	for (uint64_t at = reader->token_table & ~3ull; at >= lowest + 8; at -= 4) {
 		if ((at & 0xffff) == 0 && !profile_work_spend(reader->work, 0x10000 / 4))
 			return false;
@@ -350,13 +350,13 @@ static bool find_addresses(struct reader *reader, uint64_t lstar, size_t text, s
 	uint64_t length = round_up(reader->count * sizeof(uint32_t), 8);
 	uint64_t front = reader->count_at - 8, behind = reader->token_index_end;
 	const struct placement placements[] = {
-		{ KALLSYMS_SELF, behind, 0 },
-		{ KALLSYMS_BASE, behind, behind + length },
-		{ KALLSYMS_BASE_OR_ABSOLUTE, behind, behind + length },
-		{ KALLSYMS_BASE_OR_ABSOLUTE, front - length, front },
-		{ KALLSYMS_BASE, front - length, front },
-		{ KALLSYMS_ADDRESS, reader->count_at - reader->count * 8ull, 0 },
-		{ KALLSYMS_ADDRESS, behind, 0 },
+		{KALLSYMS_SELF, behind, 0},
+		{KALLSYMS_BASE, behind, behind + length},
+		{KALLSYMS_BASE_OR_ABSOLUTE, behind, behind + length},
+		{KALLSYMS_BASE_OR_ABSOLUTE, front - length, front},
+		{KALLSYMS_BASE, front - length, front},
+		{KALLSYMS_ADDRESS, reader->count_at - reader->count * 8ull, 0},
+		{KALLSYMS_ADDRESS, behind, 0},
 	};
 	uint64_t other_entry = 0;
 	for (size_t i = 0; i < sizeof(placements) / sizeof(placements[0]); i++) {
@@ -374,10 +374,11 @@ static bool find_addresses(struct reader *reader, uint64_t lstar, size_t text, s
 			other_entry = address;
 	}
 	if (other_entry)
-		return error_set(error, ERROR_UNSUPPORTED,
-				 "MSR_LSTAR is %#llx, but the kernel's entry_SYSCALL_64 is at %#llx:"
-				 " something else takes the system calls first",
-				 (unsigned long long)lstar, (unsigned long long)other_entry);
+		return error_set(
+			error, ERROR_UNSUPPORTED,
+			"MSR_LSTAR is %#llx, but the kernel's entry_SYSCALL_64 is at %#llx:"
+			" something else takes the system calls first",
+			(unsigned long long)lstar, (unsigned long long)other_entry);
 	return error_set(error, ERROR_UNSUPPORTED,
 			 "the addresses in the kernel's symbol table (kallsyms, %u symbols) are not"
 			 " laid out in a known way",
@@ -414,8 +415,7 @@ bool kallsyms_look_up(const struct image_copy *image, struct profile_work *work,
 	if (!reader)
 		return error_set(error, ERROR_MEMORY, "no memory to read the symbol table");
 	*reader = (struct reader){
-		.image = image, .work = work, .wanted = wanted, .wanted_count = count
-	};
+		.image = image, .work = work, .wanted = wanted, .wanted_count = count};
 	fill_buckets(reader);
 
 	bool found = false;
@@ -433,8 +433,7 @@ bool kallsyms_look_up(const struct image_copy *image, struct profile_work *work,
 		return error_set(error, ERROR_UNSUPPORTED,
 				 "the kernel's symbol table (%u symbols) lacks %s (it needs"
 				 " CONFIG_KALLSYMS_ALL)",
-				 reader->count,
-				 wanted[wanted[text].found ? entry : text].name);
+				 reader->count, wanted[wanted[text].found ? entry : text].name);
 	struct placement placement;
 	if (!find_addresses(reader, lstar, text, entry, &placement, error))
 		return false;

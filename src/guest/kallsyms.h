@@ -8,11 +8,10 @@
  * The kernel's own symbol table (scripts/kallsyms.c, kernel/kallsyms.c), found by its shape:
  *
  *   num_syms      u32
- *   names         per symbol a length (one byte; since 6.1 two if the first has bit 7) and that many
- *                 tokens of one byte; the first character they expand to is the type as in nm
- *   markers       u32 for each 256 symbols: where in `names` they begin
- *   token_table   256 strings; token_index, u16[256]: where each begins
- *   offsets       u32 per symbol, in one of the ways of enum kallsyms_encoding
+ *   names         per symbol a length (one byte; since 6.1 two if the first has bit 7) and that
+ * many tokens of one byte; the first character they expand to is the type as in nm markers u32 for
+ * each 256 symbols: where in `names` they begin token_table   256 strings; token_index, u16[256]:
+ * where each begins offsets       u32 per symbol, in one of the ways of enum kallsyms_encoding
  *
  * num_syms, names and markers follow each other in all versions, and so do token_table and
  * token_index; the other tables moved in 6.4.
@@ -22,9 +21,9 @@ enum kallsyms_encoding {
 	// s32: not negative: an absolute value (per-CPU symbols), else relative_base - 1 - it.
 	// CONFIG_KALLSYMS_ABSOLUTE_PERCPU, until 6.14.
 	KALLSYMS_BASE_OR_ABSOLUTE,
-	KALLSYMS_BASE,	   // u32: relative_base + it
-	KALLSYMS_SELF,	   // s32: the address of the table's element + it (7.x; no relative_base)
-	KALLSYMS_ADDRESS,  // u64: the address, without CONFIG_KALLSYMS_BASE_RELATIVE
+	KALLSYMS_BASE,	  // u32: relative_base + it
+	KALLSYMS_SELF,	  // s32: the address of the table's element + it (7.x; no relative_base)
+	KALLSYMS_ADDRESS, // u64: the address, without CONFIG_KALLSYMS_BASE_RELATIVE
 };
 
 struct kallsyms_wanted {

@@ -23,7 +23,7 @@ static const struct {
 	const char *names;
 	bool required;
 } symbol_rows[PROFILE_SYMBOLS] = {
-#define ROW(need, identifier, names) { names, #need[0] == 'R' },
+#define ROW(need, identifier, names) {names, #need[0] == 'R'},
 	PROFILE_SYMBOL_TABLE(ROW)
 #undef ROW
 };
@@ -32,7 +32,7 @@ static const struct {
 enum { OWN_BANNER, OWN_NOTES, OWN_NOTES_END, OWN_BTF, OWN_BTF_END, OWN_SYMBOLS };
 
 static const char *const own_symbols[OWN_SYMBOLS] = {
-	[OWN_BANNER] = "linux_banner",	 [OWN_NOTES] = "__start_notes",
+	[OWN_BANNER] = "linux_banner",	  [OWN_NOTES] = "__start_notes",
 	[OWN_NOTES_END] = "__stop_notes", [OWN_BTF] = "__start_BTF",
 	[OWN_BTF_END] = "__stop_BTF",
 };
@@ -64,8 +64,9 @@ static bool want_symbols(struct detection *detection, struct error *error)
 			size_t length = strcspn(at, "|");
 			if (alternatives == ALTERNATIVES_MAXIMUM ||
 			    used + length + 1 > sizeof(detection->names))
-				return error_set(error, ERROR_LIMIT, "too many names in the row"
-								     " '%s' of profile_tables.h",
+				return error_set(error, ERROR_LIMIT,
+						 "too many names in the row"
+						 " '%s' of profile_tables.h",
 						 symbol_rows[row].names);
 			char *name = detection->names + used;
 			memcpy(name, at, length);
@@ -101,8 +102,8 @@ static bool take_symbols(struct detection *detection, struct error *error)
 				continue;
 			symbol->present = true;
 			symbol->absolute = wanted->absolute;
-			symbol->value = wanted->absolute ? wanted->value :
-							   wanted->value - detection->image.text;
+			symbol->value = wanted->absolute ? wanted->value
+							 : wanted->value - detection->image.text;
 		}
 		if (!symbol->present && symbol_rows[row].required)
 			add_missing(missing, symbol_rows[row].names);
@@ -160,9 +161,9 @@ static bool read_build_id(struct detection *detection, struct profile_region *re
 	const struct kallsyms_wanted *begin = &detection->own[OWN_NOTES];
 	uint64_t length = detection->own[OWN_NOTES_END].value - begin->value;
 	const unsigned char *notes =
-		begin->found && detection->own[OWN_NOTES_END].found && length <= NOTES_MAXIMUM ?
-			image_copy_at(&detection->copy, begin->value, length) :
-			NULL;
+		begin->found && detection->own[OWN_NOTES_END].found && length <= NOTES_MAXIMUM
+			? image_copy_at(&detection->copy, begin->value, length)
+			: NULL;
 	uint64_t at = 0;
 	while (notes && at + HEADER <= length) {
 		uint32_t words[3];
@@ -245,18 +246,17 @@ static bool read_profile(struct detection *detection, struct error *error)
 	struct profile_region *regions = detection->entry.regions;
 	if (!want_symbols(detection, error) ||
 	    !image_copy_init(&detection->copy, &detection->work, &detection->image, error) ||
-	    !kallsyms_look_up(&detection->copy, &detection->work, detection->lstar,
-			      detection->wanted, detection->wanted_count,
-			      detection->first_of_row[SYMBOL_text],
-			      detection->first_of_row[SYMBOL_entry_syscall_64], &detection->tables,
-			      error) ||
+	    !kallsyms_look_up(
+		    &detection->copy, &detection->work, detection->lstar, detection->wanted,
+		    detection->wanted_count, detection->first_of_row[SYMBOL_text],
+		    detection->first_of_row[SYMBOL_entry_syscall_64], &detection->tables, error) ||
 	    !take_symbols(detection, error) || !read_release(detection, &regions[0], error) ||
 	    !read_build_id(detection, &regions[1], error) ||
 	    !find_btf(detection, &regions[2], error) || !analyse(detection, &regions[2], error))
 		return false;
 	const struct kallsyms_tables *tables = &detection->tables;
-	regions[3] = (struct profile_region){ tables->names, tables->names_length };
-	regions[4] = (struct profile_region){ tables->offsets, tables->offsets_length };
+	regions[3] = (struct profile_region){tables->names, tables->names_length};
+	regions[4] = (struct profile_region){tables->offsets, tables->offsets_length};
 	detection->entry.lstar = detection->lstar - detection->image.text;
 	return true;
 }
@@ -297,16 +297,16 @@ static bool read_boot(struct guest_kernel *kernel, struct error *error)
 				 (unsigned long long)phys_base, (unsigned long long)kernel->text,
 				 (unsigned long long)kernel->text_physical);
 
-	kernel->space.root = kernel->text_physical +
-			     (guest_symbol(kernel, SYMBOL_init_top_pgt) - kernel->text);
+	kernel->space.root =
+		kernel->text_physical + (guest_symbol(kernel, SYMBOL_init_top_pgt) - kernel->text);
 	result = guest_translate(&kernel->space, kernel->direct_map + kernel->text_physical,
 				 &text_alias);
 	if (result != GUEST_OK || text_alias != kernel->text_physical)
-		return error_set(error, ERROR_UNSUPPORTED,
-				 "the kernel's direct map is not at its page_offset_base, %#llx: %s",
-				 (unsigned long long)kernel->direct_map,
-				 result == GUEST_OK ? "another page is there" :
-						      guest_result_text(result));
+		return error_set(
+			error, ERROR_UNSUPPORTED,
+			"the kernel's direct map is not at its page_offset_base, %#llx: %s",
+			(unsigned long long)kernel->direct_map,
+			result == GUEST_OK ? "another page is there" : guest_result_text(result));
 	vm_memory_for_each_range(kernel->memory, add_range, &kernel->direct_map_size);
 	// A guest's own words do not make a range that wraps around.
 	if (kernel->direct_map_size > 0 - kernel->direct_map)
@@ -360,7 +360,8 @@ static bool detect(struct guest_kernel *kernel, struct detection *detection,
 		return false;
 	if (!fill_kernel(kernel, detection, error))
 		return false;
-	if (cache && !*from_cache && profile_cache_hash(cache, &detection->copy, &detection->entry)) {
+	if (cache && !*from_cache &&
+	    profile_cache_hash(cache, &detection->copy, &detection->entry)) {
 		profile_cache_store(cache, &detection->entry, NULL);
 		struct kernel_profile *profile = (struct kernel_profile *)kernel->profile;
 		memcpy(profile->content_hash, detection->entry.profile.content_hash,
@@ -386,7 +387,7 @@ bool guest_kernel_init(struct guest_kernel *kernel, const struct vm_memory *memo
 void guest_kernel_deinit(struct guest_kernel *kernel)
 {
 	free((void *)kernel->profile);
-	*kernel = (struct guest_kernel){ 0 };
+	*kernel = (struct guest_kernel){0};
 }
 
 // --- reading

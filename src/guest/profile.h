@@ -32,8 +32,8 @@ struct profile_symbol {
 /** A wanted member's place. */
 struct profile_field {
 	bool present;
-	uint32_t offset; // bytes from the start of the outermost structure
-	uint32_t size;	 // bytes of the member; of a structure: its size
+	uint32_t offset;	      // bytes from the start of the outermost structure
+	uint32_t size;		      // bytes of the member; of a structure: its size
 	uint8_t bit_offset, bit_size; // of a bit field within `size` bytes at `offset`; else 0
 };
 
@@ -41,7 +41,8 @@ struct kernel_profile {
 	char release[PROFILE_RELEASE_MAXIMUM]; // as uname -r
 	uint8_t build_id[PROFILE_BUILD_ID_MAXIMUM];
 	uint8_t build_id_length;
-	uint64_t content_hash[2]; // keyed hash of all that the profile was derived from; no cache: 0
+	uint64_t
+		content_hash[2]; // keyed hash of all that the profile was derived from; no cache: 0
 
 	struct profile_symbol symbols[PROFILE_SYMBOLS];
 	struct profile_field fields[PROFILE_FIELDS];
@@ -54,8 +55,8 @@ struct kernel_profile {
 
 /** What the vCPU knows about its guest's kernel. */
 struct profile_anchor {
-	uint64_t lstar;	 // MSR_LSTAR: entry_SYSCALL_64
-	uint64_t cr3;	 // any CR3 while this kernel runs; under PTI the user's half will do, too
+	uint64_t lstar; // MSR_LSTAR: entry_SYSCALL_64
+	uint64_t cr3;	// any CR3 while this kernel runs; under PTI the user's half will do, too
 	uint64_t cr4;
 };
 
@@ -113,7 +114,8 @@ static inline bool guest_has_field(const struct guest_kernel *kernel, enum profi
 	return kernel->profile->fields[id].present;
 }
 
-/** Copies from a kernel address: the direct map and the image without a page walk, else with one. */
+/** Copies from a kernel address: the direct map and the image without a page walk, else with one.
+ */
 enum guest_result guest_read_kernel(const struct guest_kernel *kernel, uint64_t address,
 				    void *buffer, size_t length);
 

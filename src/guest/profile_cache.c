@@ -19,8 +19,8 @@ static const char file_suffix[] = ".profile";
 
 enum {
 	FILE_VERSION = 1,
-	FILES_MAXIMUM = 64,	  // the one that was longest not used goes
-	CANDIDATES_MAXIMUM = 8,	  // guests that lie about one build id
+	FILES_MAXIMUM = 64,	// the one that was longest not used goes
+	CANDIDATES_MAXIMUM = 8, // guests that lie about one build id
 	NAME_LENGTH_MAXIMUM = 128,
 	CHUNK = 64 << 10,
 };
@@ -191,9 +191,8 @@ static bool call_is_there(struct profile_work *work, const struct kernel_image *
 	    !kernel_image_read(work, image, profile->syscall_entry, code, sizeof(code), NULL))
 		return false;
 	memcpy(&displacement, code + 1, sizeof(displacement));
-	return code[0] == 0xe8 &&
-	       profile->syscall_exit + (uint64_t)(int64_t)displacement ==
-		       profile->symbols[SYMBOL_do_syscall_64].value;
+	return code[0] == 0xe8 && profile->syscall_exit + (uint64_t)(int64_t)displacement ==
+					  profile->symbols[SYMBOL_do_syscall_64].value;
 }
 
 static bool build_id_is(struct profile_work *work, const struct kernel_image *image,
@@ -286,7 +285,7 @@ bool profile_cache_find(const struct profile_cache *cache, struct profile_work *
 static void make_room(const struct profile_cache *cache)
 {
 	char oldest[256] = "";
-	struct timespec oldest_time = { 0 };
+	struct timespec oldest_time = {0};
 	int count = 0;
 	DIR *directory = opendir(cache->directory);
 	const struct dirent *name;
@@ -309,8 +308,8 @@ static void make_room(const struct profile_cache *cache)
 		closedir(directory);
 }
 
-bool profile_cache_store(const struct profile_cache *cache,
-			 const struct profile_cache_entry *entry, struct error *error)
+bool profile_cache_store(const struct profile_cache *cache, const struct profile_cache_entry *entry,
+			 struct error *error)
 {
 	char name[NAME_LENGTH_MAXIMUM], path[PATH_MAX], temporary[PATH_MAX];
 	cleanup_free struct cache_file *file = calloc(1, sizeof(*file));

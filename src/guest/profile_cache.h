@@ -9,8 +9,8 @@
  *
  * A guest may claim to run a kernel that it does not run. So an entry is taken only if all that
  * its profile was derived from is the same in this guest, byte for byte: the hash over it is keyed
- * with a secret of the directory, which no guest sees. And an entry that this directory's secret did
- * not seal is no entry.
+ * with a secret of the directory, which no guest sees. And an entry that this directory's secret
+ * did not seal is no entry.
  */
 
 enum { PROFILE_SECRET_BYTES = 192, PROFILE_REGIONS = 6 };
@@ -45,7 +45,7 @@ bool profile_cache_find(const struct profile_cache *cache, struct profile_work *
 			const struct kernel_image *image, uint64_t lstar,
 			struct profile_cache_entry *entry);
 
-bool profile_cache_store(const struct profile_cache *cache,
-			 const struct profile_cache_entry *entry, struct error *error);
+bool profile_cache_store(const struct profile_cache *cache, const struct profile_cache_entry *entry,
+			 struct error *error);
 
 #endif

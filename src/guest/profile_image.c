@@ -3,7 +3,8 @@
 
 #include <sys/mman.h>
 
-static const uint64_t large_page = 2 << 20; // the image is mapped by these, split where it has to be
+static const uint64_t large_page = 2
+				   << 20; // the image is mapped by these, split where it has to be
 static const uint64_t pti_user_half = 1ull << 12; // arch/x86/mm/pti.c: the user's tables follow
 
 enum { SECTION_BYTES = 64 << 10 }; // how much is copied before a slot may change
@@ -40,10 +41,9 @@ bool profile_work_spend(struct profile_work *work, uint64_t steps)
 
 bool profile_work_error(const struct profile_work *work, struct error *error)
 {
-	return error_set(error, ERROR_LIMIT,
-			 "reading the guest's kernel was given up: %s",
-			 work->progress ? "its memory is made up so that it would take for ever" :
-					  "it was asked to stop, or would take for ever");
+	return error_set(error, ERROR_LIMIT, "reading the guest's kernel was given up: %s",
+			 work->progress ? "its memory is made up so that it would take for ever"
+					: "it was asked to stop, or would take for ever");
 }
 
 static enum guest_result walk(struct profile_work *work, const struct guest_address_space *space,
@@ -82,9 +82,9 @@ static bool measure(struct profile_work *work, struct kernel_image *image, uint6
 	}
 	image->size = 0;
 	uint64_t address = image->text;
-	uint64_t limit = kernel_image_limit - image->text > KERNEL_IMAGE_MAXIMUM ?
-				 image->text + KERNEL_IMAGE_MAXIMUM :
-				 kernel_image_limit;
+	uint64_t limit = kernel_image_limit - image->text > KERNEL_IMAGE_MAXIMUM
+				 ? image->text + KERNEL_IMAGE_MAXIMUM
+				 : kernel_image_limit;
 	while (address < limit) {
 		if (!profile_work_spend(work, 100))
 			return false;
@@ -108,7 +108,7 @@ bool kernel_image_find(struct profile_work *work, const struct profile_anchor *a
 
 	// Under PTI the user half of the tables maps the entry code, and perhaps more, at the same
 	// place; the kernel's half, one page below it, maps all.
-	struct kernel_image found[2] = { 0 };
+	struct kernel_image found[2] = {0};
 	int halves = anchor->cr3 & pti_user_half ? 2 : 1;
 	for (int half = 0; half < halves; half++) {
 		found[half].space = (struct guest_address_space){
@@ -131,8 +131,8 @@ bool kernel_image_find(struct profile_work *work, const struct profile_anchor *a
 	return true;
 }
 
-bool kernel_image_read(struct profile_work *work, const struct kernel_image *image,
-		       uint64_t offset, void *buffer, uint64_t length, struct error *error)
+bool kernel_image_read(struct profile_work *work, const struct kernel_image *image, uint64_t offset,
+		       void *buffer, uint64_t length, struct error *error)
 {
 	unsigned char *destination = buffer;
 	if (offset > image->size || length > image->size - offset)
@@ -161,14 +161,14 @@ bool kernel_image_read(struct profile_work *work, const struct kernel_image *ima
 bool image_copy_init(struct image_copy *copy, struct profile_work *work,
 		     const struct kernel_image *image, struct error *error)
 {
-	void *data = mmap(NULL, image->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-			  -1, 0);
+	void *data =
+		mmap(NULL, image->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (data == MAP_FAILED)
 		return error_set(error, ERROR_MEMORY,
 				 "no memory for a copy of the guest kernel's image, %llu KiB",
 				 (unsigned long long)image->size >> 10);
 	madvise(data, image->size, MADV_HUGEPAGE);
-	*copy = (struct image_copy){ .data = data, .size = image->size, .text = image->text };
+	*copy = (struct image_copy){.data = data, .size = image->size, .text = image->text};
 	if (kernel_image_read(work, image, 0, data, image->size, error))
 		return true;
 	image_copy_deinit(copy);
@@ -179,11 +179,10 @@ void image_copy_deinit(struct image_copy *copy)
 {
 	if (copy->data)
 		munmap(copy->data, copy->size);
-	*copy = (struct image_copy){ 0 };
+	*copy = (struct image_copy){0};
 }
 
-const unsigned char *image_copy_at(const struct image_copy *copy, uint64_t address,
-				   uint64_t length)
+const unsigned char *image_copy_at(const struct image_copy *copy, uint64_t address, uint64_t length)
 {
 	uint64_t offset = address - copy->text;
 	if (address < copy->text || offset > copy->size || length > copy->size - offset)

@@ -14,7 +14,8 @@
 static const uint64_t kernel_image_first = 0xffffffff80000000ull;
 static const uint64_t kernel_image_limit = 0xffffffffc0000000ull;
 
-/** Work that a hostile guest could make endless: it is counted, and someone is asked now and then. */
+/** Work that a hostile guest could make endless: it is counted, and someone is asked now and then.
+ */
 struct profile_work {
 	const struct vm_memory *memory;
 	struct memory_reader *reader; // not inside a section
@@ -49,8 +50,8 @@ bool kernel_image_find(struct profile_work *work, const struct profile_anchor *a
 		       struct kernel_image *image, struct error *error);
 
 /** Copies a part of it, `offset` from _text, in sections of bounded length. */
-bool kernel_image_read(struct profile_work *work, const struct kernel_image *image,
-		       uint64_t offset, void *buffer, uint64_t length, struct error *error);
+bool kernel_image_read(struct profile_work *work, const struct kernel_image *image, uint64_t offset,
+		       void *buffer, uint64_t length, struct error *error);
 
 /** A private copy of the image: what is validated in it is what is used. */
 struct image_copy {

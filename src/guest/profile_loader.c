@@ -30,8 +30,8 @@ static bool module_path(char path[PATH_MAX], struct error *error)
 				  slash ? self.dli_fname : ".");
 	}
 	if (length < 0 || length >= PATH_MAX)
-		return error_set(error, ERROR_LIMIT, "the path of " PROFILE_MODULE_FILE
-						     " is too long");
+		return error_set(error, ERROR_LIMIT,
+				 "the path of " PROFILE_MODULE_FILE " is too long");
 	return true;
 }
 

@@ -39,7 +39,8 @@ bool nijimi_profile_analyse(const struct profile_sources *sources,
 /** Of the rows in profile_tables.h: differs when what is wanted differs. */
 uint64_t profile_tables_digest(void);
 
-/** The function, from the module's file; NULL with an error that names the file. Threads may call. */
+/** The function, from the module's file; NULL with an error that names the file. Threads may call.
+ */
 profile_analyse profile_module_load(struct error *error);
 
 #endif

@@ -3,10 +3,11 @@
 
 uint64_t profile_tables_digest(void)
 {
-	// A row more, a row less, an alternative: all change the text.
-	static const char *const rows[] = {
+	// A row more, a row less, an alternative: all change the text; so does how they are looked
+	// up.
+	static const char *const rows[] = {NIJIMI_VERSION,
 #define ROW(need, identifier, names) #need " " #identifier " " names,
-		PROFILE_SYMBOL_TABLE(ROW) PROFILE_FIELD_TABLE(ROW)
+					   PROFILE_SYMBOL_TABLE(ROW) PROFILE_FIELD_TABLE(ROW)
 #undef ROW
 	};
 	uint64_t digest = 0xcbf29ce484222325ull; // FNV-1a

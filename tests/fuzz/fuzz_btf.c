@@ -55,9 +55,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	require(copy != NULL);
 	memcpy(copy, synthetic_image(&guest, guest.btf.offset), guest.btf.length);
 	// Where the structure is: the header, a bit of the types, or anywhere.
-	static const size_t reach[] = { 24, 512, SIZE_MAX, SIZE_MAX };
-	size_t length = reach[data[0] >> 1 & 3] < guest.btf.length ? reach[data[0] >> 1 & 3] :
-								     guest.btf.length;
+	static const size_t reach[] = {24, 512, SIZE_MAX, SIZE_MAX};
+	size_t length = reach[data[0] >> 1 & 3] < guest.btf.length ? reach[data[0] >> 1 & 3]
+								   : guest.btf.length;
 	patches_apply(data + 1, size - 1, copy, length);
 	find(copy, guest.btf.length);
 	free(copy);

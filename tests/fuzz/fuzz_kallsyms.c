@@ -23,7 +23,10 @@ static const struct synthetic_guest *layout(unsigned number)
 {
 	static struct synthetic_guest guests[LAYOUTS];
 	static const enum kallsyms_encoding encodings[LAYOUTS] = {
-		KALLSYMS_BASE_OR_ABSOLUTE, KALLSYMS_BASE, KALLSYMS_SELF, KALLSYMS_ADDRESS,
+		KALLSYMS_BASE_OR_ABSOLUTE,
+		KALLSYMS_BASE,
+		KALLSYMS_SELF,
+		KALLSYMS_ADDRESS,
 	};
 	struct synthetic_options options = synthetic_usual;
 	options.encoding = encodings[number];
@@ -37,10 +40,9 @@ static const struct synthetic_guest *layout(unsigned number)
 static void look_up(const struct image_copy *image, uint64_t lstar)
 {
 	struct kallsyms_wanted wanted[WANTED] = {
-		{ .name = "_text" },	     { .name = "entry_SYSCALL_64" },
-		{ .name = "do_syscall_64" }, { .name = "current_task" },
-		{ .name = "filler_600" },    { .name = "" },
-		{ .name = "_text" },	     { .name = "init_task" },
+		{.name = "_text"},	  {.name = "entry_SYSCALL_64"}, {.name = "do_syscall_64"},
+		{.name = "current_task"}, {.name = "filler_600"},	{.name = ""},
+		{.name = "_text"},	  {.name = "init_task"},
 	};
 	struct kallsyms_tables tables;
 	struct profile_work work;
@@ -65,13 +67,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	const struct synthetic_guest *guest = layout(data[0] % LAYOUTS);
 	// Up to a bit behind the tables, so that there is an end to run over.
-	size_t length = guest->kallsyms.offset + guest->kallsyms.length - (data[1] < 16 ? data[1] : 0);
+	size_t length =
+		guest->kallsyms.offset + guest->kallsyms.length - (data[1] < 16 ? data[1] : 0);
 	copy = realloc(copy, length);
 	require(copy != NULL);
 	memcpy(copy, synthetic_image(guest, 0), length);
 	patches_apply(data + 2, size - 2, copy + guest->kallsyms.offset,
 		      length - guest->kallsyms.offset);
-	struct image_copy image = { .data = copy, .size = length, .text = guest->text };
+	struct image_copy image = {.data = copy, .size = length, .text = guest->text};
 	look_up(&image, guest->anchor.lstar);
 	return 0;
 }

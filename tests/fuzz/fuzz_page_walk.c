@@ -57,7 +57,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	if (size < 16)
 		return 0;
-	struct guest_address_space space = { .memory = memory, .five_level = data[0] & 1 };
+	struct guest_address_space space = {.memory = memory, .five_level = data[0] & 1};
 	uint64_t address;
 	memcpy(&space.root, data + 1, 4); // with flags below, perhaps outside
 	space.root &= 0x1ffff;

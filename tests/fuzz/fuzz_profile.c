@@ -57,10 +57,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	// The first bytes choose which of the parts the changes are in, and change the anchor.
 	if (size < 4)
 		return 0;
-	const struct image_range variables = { guest.symbols[SYMBOL_page_offset_base] - guest.text,
-					       16 };
-	const struct image_range parts[] = { guest.kallsyms, guest.notes,  guest.banner, guest.btf,
-					     guest.entry,    guest.tables, variables };
+	const struct image_range variables = {guest.symbols[SYMBOL_page_offset_base] - guest.text,
+					      16};
+	const struct image_range parts[] = {guest.kallsyms, guest.notes,  guest.banner, guest.btf,
+					    guest.entry,    guest.tables, variables};
 	const struct image_range *part = &parts[data[0] % (sizeof(parts) / sizeof(parts[0]))];
 	struct profile_anchor anchor = guest.anchor;
 	if (data[1] == 1)

@@ -24,10 +24,18 @@ static inline void patches_apply(const uint8_t *input, size_t size, unsigned cha
 		at %= (uint32_t)(length - width + 1);
 		memcpy(&value, target + at, width);
 		switch (input[3] >> 2 & 3) {
-		case 0: memcpy(&value, input + 4, 4); break;
-		case 1: value += (uint64_t)(int64_t)(int8_t)input[4]; break;
-		case 2: value ^= (uint64_t)1 << (input[4] & 63); break;
-		default: value = 0 - (uint64_t)(input[4] & 1); break;
+		case 0:
+			memcpy(&value, input + 4, 4);
+			break;
+		case 1:
+			value += (uint64_t)(int64_t)(int8_t)input[4];
+			break;
+		case 2:
+			value ^= (uint64_t)1 << (input[4] & 63);
+			break;
+		default:
+			value = 0 - (uint64_t)(input[4] & 1);
+			break;
 		}
 		memcpy(target + at, &value, width);
 	}

@@ -15,8 +15,8 @@
 
 const char *const *recording_labels(void)
 {
-	static const char *const usual[] = { "5.10", "6.1",	  "6.12", "7.2",
-					     "6.1-plain", "7.2-plain", NULL };
+	static const char *const usual[] = {"5.10",	 "6.1",	      "6.12", "7.2",
+					    "6.1-plain", "7.2-plain", NULL};
 	static const char *chosen[16];
 	char *words = getenv("RECORDINGS");
 	if (!words)
@@ -160,8 +160,8 @@ uint64_t recording_symbol(const struct recording *recording, const char *name)
 	uint64_t address, found = 0;
 	bool any = false;
 	while (file && fgets(line, sizeof(line), file)) {
-		if (strchr(line, '[') || sscanf(line, "%" SCNx64 " %c %599s", &address, &type,
-						symbol) != 3 ||
+		if (strchr(line, '[') ||
+		    sscanf(line, "%" SCNx64 " %c %599s", &address, &type, symbol) != 3 ||
 		    strcmp(symbol, name) != 0)
 			continue;
 		if (isupper((unsigned char)type))

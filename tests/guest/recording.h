@@ -7,7 +7,8 @@
 #include "guest/profile.h"
 #include "vm/memory.h"
 
-/** A frozen guest (tests/guest/record), mapped so that it can be changed without harm to the file. */
+/** A frozen guest (tests/guest/record), mapped so that it can be changed without harm to the file.
+ */
 
 enum { RECORDING_CPUS_MAXIMUM = 4 };
 
@@ -25,7 +26,8 @@ struct recording {
 	size_t cpu_count;
 };
 
-/** Labels of all recordings that tests run on, NULL-terminated: RECORDINGS (words), or the usual. */
+/** Labels of all recordings that tests run on, NULL-terminated: RECORDINGS (words), or the usual.
+ */
 const char *const *recording_labels(void);
 
 /** Ends the test with a sentence that names the script if there is no such recording. */
@@ -44,7 +46,8 @@ FILE *recording_facts(const struct recording *recording, const char *name);
 /** The address in the guest's own /proc/kallsyms: of the global symbol, or the first; 0: none. */
 uint64_t recording_symbol(const struct recording *recording, const char *name);
 
-/** The pid of the process whose comm is `name` (see inhabitants.c); ends the test if there is none. */
+/** The pid of the process whose comm is `name` (see inhabitants.c); ends the test if there is none.
+ */
 int recording_pid(const struct recording *recording, const char *name);
 
 #endif

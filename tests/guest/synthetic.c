@@ -99,7 +99,7 @@ static void map(struct tables *tables, unsigned top, bool five_level, uint64_t a
 
 static void make_tables(struct synthetic_guest *guest, const struct synthetic_options *options)
 {
-	struct tables tables = { .guest = guest, .used = 2 };
+	struct tables tables = {.guest = guest, .used = 2};
 	uint64_t direct = options->five_level ? direct_map_five : direct_map;
 	map(&tables, 0, options->five_level, guest->text, IMAGE_PHYSICAL, 2 << 20);
 	map(&tables, 0, options->five_level, direct, 0, 2 << 20);
@@ -111,7 +111,7 @@ static void make_tables(struct synthetic_guest *guest, const struct synthetic_op
 	      IMAGE_PHYSICAL - (guest->text - kernel_image_first));
 	guest->anchor.cr3 = table_gpa(options->user_half);
 	guest->anchor.cr4 = options->five_level ? 1 << 12 : 0;
-	guest->tables = (struct image_range){ AT_TABLES, TABLES * 4096 };
+	guest->tables = (struct image_range){AT_TABLES, TABLES * 4096};
 }
 
 // --- code, banner, notes
@@ -119,12 +119,12 @@ static void make_tables(struct synthetic_guest *guest, const struct synthetic_op
 static void make_entry(struct synthetic_guest *guest, const struct synthetic_options *options)
 {
 	static const unsigned char begin[] = {
-		0x0f, 0x01, 0xf8,					// swapgs
-		0x65, 0x48, 0x89, 0x24, 0x25, 0x14, 0x60, 0x00, 0x00,	// mov %rsp, %gs:0x6014
-		0x57, 0x56, 0x52,					// push %rdi, %rsi, %rdx
-		0xe8, 0x00, 0x00, 0x00, 0x00,				// call another place
+		0x0f, 0x01, 0xf8,				      // swapgs
+		0x65, 0x48, 0x89, 0x24, 0x25, 0x14, 0x60, 0x00, 0x00, // mov %rsp, %gs:0x6014
+		0x57, 0x56, 0x52,				      // push %rdi, %rsi, %rdx
+		0xe8, 0x00, 0x00, 0x00, 0x00,			      // call another place
 	};
-	static const unsigned char end[] = { 0x5a, 0x5e, 0x5f, 0x48, 0x0f, 0x07, 0xcc };
+	static const unsigned char end[] = {0x5a, 0x5e, 0x5f, 0x48, 0x0f, 0x07, 0xcc};
 	unsigned char *code = synthetic_image(guest, AT_ENTRY), *at = code;
 	put(at, begin, sizeof(begin));
 	at += sizeof(begin);
@@ -137,26 +137,26 @@ static void make_entry(struct synthetic_guest *guest, const struct synthetic_opt
 		at += 5;
 	}
 	put(at, end, sizeof(end));
-	guest->entry = (struct image_range){ AT_ENTRY, (uint64_t)(at - code) + sizeof(end) };
+	guest->entry = (struct image_range){AT_ENTRY, (uint64_t)(at - code) + sizeof(end)};
 	guest->anchor.lstar = guest->text + AT_ENTRY;
 }
 
 static void make_words(struct synthetic_guest *guest, const struct synthetic_options *options)
 {
 	// A note of another owner in front, with lengths that are no multiples of 4.
-	static const unsigned char other[] = { 4, 0, 0, 0, 5, 0, 0, 0, 6,   0,   0, 0,
-					       'X', 'e', 'n', 0, 1, 2, 3, 4, 5, 0,   0, 0 };
-	static const unsigned char ours[] = { 4, 0, 0, 0, 20, 0, 0, 0, 3, 0, 0, 0, 'G', 'N', 'U', 0 };
+	static const unsigned char other[] = {4,   0,	0,   0, 5, 0, 0, 0, 6, 0, 0, 0,
+					      'X', 'e', 'n', 0, 1, 2, 3, 4, 5, 0, 0, 0};
+	static const unsigned char ours[] = {4, 0, 0, 0, 20, 0, 0, 0, 3, 0, 0, 0, 'G', 'N', 'U', 0};
 	unsigned char *notes = synthetic_image(guest, AT_NOTES);
 	put(notes, other, sizeof(other));
 	put(notes + sizeof(other), ours, sizeof(ours));
 	memset(notes + sizeof(other) + sizeof(ours), options->build_id, 20);
-	guest->notes = (struct image_range){ AT_NOTES, sizeof(other) + sizeof(ours) + 20 };
+	guest->notes = (struct image_range){AT_NOTES, sizeof(other) + sizeof(ours) + 20};
 
 	char *banner = (char *)synthetic_image(guest, AT_BANNER);
 	int length = snprintf(banner, 256, "Linux version %s (nobody@nowhere) #1 SMP\n",
 			      options->release);
-	guest->banner = (struct image_range){ AT_BANNER, (uint64_t)length };
+	guest->banner = (struct image_range){AT_BANNER, (uint64_t)length};
 }
 
 // --- symbols
@@ -186,13 +186,20 @@ static void add_symbol(struct symbols *symbols, const struct synthetic_options *
 static uint64_t place_of(enum profile_symbol_id id)
 {
 	switch (id) {
-	case SYMBOL_text: return 0;
-	case SYMBOL_entry_syscall_64: return AT_ENTRY;
-	case SYMBOL_do_syscall_64: return AT_DO_SYSCALL;
-	case SYMBOL_init_top_pgt: return AT_TABLES;
-	case SYMBOL_page_offset_base: return AT_VARIABLES;
-	case SYMBOL_phys_base: return AT_VARIABLES + 8;
-	default: return AT_REST + 64ull * id;
+	case SYMBOL_text:
+		return 0;
+	case SYMBOL_entry_syscall_64:
+		return AT_ENTRY;
+	case SYMBOL_do_syscall_64:
+		return AT_DO_SYSCALL;
+	case SYMBOL_init_top_pgt:
+		return AT_TABLES;
+	case SYMBOL_page_offset_base:
+		return AT_VARIABLES;
+	case SYMBOL_phys_base:
+		return AT_VARIABLES + 8;
+	default:
+		return AT_REST + 64ull * id;
 	}
 }
 
@@ -218,23 +225,24 @@ static void collect_symbols(struct synthetic_guest *guest, const struct syntheti
 		size_t length, before = symbols->count;
 		const char *name = choose(names[i], options->renamed_last, &length);
 		bool absolute = has_absolute && i == SYMBOL_current_task;
-		uint64_t address = absolute ? SYNTHETIC_PER_CPU :
-					      guest->text + place_of((enum profile_symbol_id)i);
+		uint64_t address = absolute ? SYNTHETIC_PER_CPU
+					    : guest->text + place_of((enum profile_symbol_id)i);
 		add_symbol(symbols, options, absolute ? 'A' : 'T', name, length, address, absolute);
 		guest->symbols[i] = symbols->count > before ? address : 0;
 		// A static function of the same name elsewhere.
 		if (i == SYMBOL_do_syscall_64)
-			add_symbol(symbols, options, 't', name, length, guest->text + 0x2f00, false);
+			add_symbol(symbols, options, 't', name, length, guest->text + 0x2f00,
+				   false);
 	}
 	const struct {
 		const char *name;
 		uint64_t at;
 	} own[] = {
-		{ "linux_banner", guest->banner.offset },
-		{ "__start_notes", guest->notes.offset },
-		{ "__stop_notes", guest->notes.offset + guest->notes.length },
-		{ "__start_BTF", guest->btf.offset },
-		{ "__stop_BTF", guest->btf.offset + guest->btf.length },
+		{"linux_banner", guest->banner.offset},
+		{"__start_notes", guest->notes.offset},
+		{"__stop_notes", guest->notes.offset + guest->notes.length},
+		{"__start_BTF", guest->btf.offset},
+		{"__stop_BTF", guest->btf.offset + guest->btf.length},
 	};
 	for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
 		add_symbol(symbols, options, 'D', own[i].name, strlen(own[i].name),
@@ -315,8 +323,8 @@ static unsigned char *put_addresses(const struct synthetic_guest *guest, unsigne
 			put32(at, (uint32_t)(symbol->address - base));
 			break;
 		case KALLSYMS_BASE_OR_ABSOLUTE:
-			put32(at, symbol->absolute ? (uint32_t)symbol->address :
-						     (uint32_t)(base - 1 - symbol->address));
+			put32(at, symbol->absolute ? (uint32_t)symbol->address
+						   : (uint32_t)(base - 1 - symbol->address));
 			break;
 		}
 		at += 4;
@@ -332,7 +340,7 @@ static unsigned char *put_addresses(const struct synthetic_guest *guest, unsigne
 static void make_kallsyms(struct synthetic_guest *guest, const struct synthetic_options *options)
 {
 	struct symbols *symbols = calloc(1, sizeof(*symbols));
-	uint32_t markers[SYMBOLS_MAXIMUM / 256 + 1] = { 0 };
+	uint32_t markers[SYMBOLS_MAXIMUM / 256 + 1] = {0};
 	if (!symbols)
 		err(1, "synthetic");
 	collect_symbols(guest, options, symbols);
@@ -364,7 +372,7 @@ static void make_kallsyms(struct synthetic_guest *guest, const struct synthetic_
 	uint64_t length = (uint64_t)(at - synthetic_image(guest, AT_KALLSYMS));
 	if (AT_KALLSYMS + length > AT_BTF)
 		errx(1, "synthetic: kallsyms is too large");
-	guest->kallsyms = (struct image_range){ AT_KALLSYMS, length };
+	guest->kallsyms = (struct image_range){AT_KALLSYMS, length};
 	free(symbols);
 }
 
@@ -473,8 +481,8 @@ static void make_type(struct types *types, int node, bool outermost)
 			must(btf__add_field(types->btf, "hidden_pad", types->word, 0, 0));
 			must(btf__add_field(types->btf, "", variants, 64, 0));
 		}
-		int structure = must(btf__add_struct(types->btf, outermost ? self->name : NULL,
-						     self->size));
+		int structure = must(
+			btf__add_struct(types->btf, outermost ? self->name : NULL, self->size));
 		must(btf__add_field(types->btf, "pad", types->word, 0, 0));
 		for (int i = self->first_child; i; i = types->nodes[i].next) {
 			struct node *member = &types->nodes[i];
@@ -489,11 +497,12 @@ static void make_type(struct types *types, int node, bool outermost)
 		self->type = structure;
 		if (!outermost)
 			self->type = must(btf__add_const(
-				types->btf, must(btf__add_typedef(types->btf, "alias_t", structure))));
+				types->btf,
+				must(btf__add_typedef(types->btf, "alias_t", structure))));
 	}
 	if (self->elements)
-		self->type = must(btf__add_array(types->btf, types->word, self->type,
-						 (int)self->elements));
+		self->type = must(
+			btf__add_array(types->btf, types->word, self->type, (int)self->elements));
 }
 
 static void make_btf(struct synthetic_guest *guest, const struct synthetic_options *options)
@@ -537,8 +546,8 @@ static void make_btf(struct synthetic_guest *guest, const struct synthetic_optio
 			guest->offsets[i] += types->nodes[node].offset;
 			const char *bracket = name + strcspn(name, ".|[");
 			if (*bracket == '[')
-				guest->offsets[i] += (uint32_t)atoi(bracket + 1) *
-						     types->nodes[node].size;
+				guest->offsets[i] +=
+					(uint32_t)atoi(bracket + 1) * types->nodes[node].size;
 		}
 	}
 	__u32 size;
@@ -546,7 +555,7 @@ static void make_btf(struct synthetic_guest *guest, const struct synthetic_optio
 	if (!raw || size > AT_REST - AT_BTF)
 		errx(1, "synthetic: BTF is too large");
 	put(synthetic_image(guest, AT_BTF), raw, size);
-	guest->btf = (struct image_range){ AT_BTF, size };
+	guest->btf = (struct image_range){AT_BTF, size};
 	btf__free(types->btf);
 	free(types);
 }

@@ -12,18 +12,18 @@
 
 struct synthetic_options {
 	bool five_level;
-	bool user_half;			// the anchor is a PTI user CR3, which maps the entry code only
+	bool user_half; // the anchor is a PTI user CR3, which maps the entry code only
 	enum kallsyms_encoding encoding;
-	bool tables_behind;		// offsets after token_index (from 6.4), else before num_syms
-	unsigned align;			// of kallsyms' tables: 8, or 4 as in 7.x
-	bool renamed_last;		// of alternatives in profile_tables.h take the last, not the first
-	const char *without_symbol;	// names that are left out
+	bool tables_behind; // offsets after token_index (from 6.4), else before num_syms
+	unsigned align;	    // of kallsyms' tables: 8, or 4 as in 7.x
+	bool renamed_last;  // of alternatives in profile_tables.h take the last, not the first
+	const char *without_symbol; // names that are left out
 	const char *without_structure;
-	const char *release;		// in linux_banner
-	uint8_t build_id;		// each byte of it
-	unsigned calls;			// of do_syscall_64 in the entry code
-	unsigned entry_padding;		// bytes of NOP in front of the call
-	uint64_t moved;			// KASLR: added to the image's address; a multiple of 2 MiB
+	const char *release;	// in linux_banner
+	uint8_t build_id;	// each byte of it
+	unsigned calls;		// of do_syscall_64 in the entry code
+	unsigned entry_padding; // bytes of NOP in front of the call
+	uint64_t moved;		// KASLR: added to the image's address; a multiple of 2 MiB
 };
 
 /** As a 6.1 kernel is. */

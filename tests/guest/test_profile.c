@@ -257,9 +257,9 @@ static void direct_map_and_image_are_where_the_tables_say(void **state)
 	for (size_t i = 0; i < sizeof(addresses) / sizeof(addresses[0]); i++) {
 		assert_int_equal(guest_read_kernel(&kernel, addresses[i], fast, sizeof(fast)),
 				 GUEST_OK);
-		assert_int_equal(guest_read_virtual(&kernel.space, addresses[i], walked,
-						    sizeof(walked)),
-				 GUEST_OK);
+		assert_int_equal(
+			guest_read_virtual(&kernel.space, addresses[i], walked, sizeof(walked)),
+			GUEST_OK);
 		assert_memory_equal(fast, walked, sizeof(fast));
 	}
 	assert_int_equal(kernel.direct_map_size, recording.size);

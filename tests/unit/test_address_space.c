@@ -29,7 +29,7 @@ static int set_up(void **state)
 	struct error error;
 	fixture->ram = calloc(1, MEMORY);
 	fixture->memory = vm_memory_create();
-	fixture->space = (struct guest_address_space){ .memory = fixture->memory, .root = ROOT };
+	fixture->space = (struct guest_address_space){.memory = fixture->memory, .root = ROOT};
 	*state = fixture;
 	return !copy_guard_install(&error) ||
 	       !vm_memory_set_slot(fixture->memory, 0, 0, MEMORY, fixture->ram, &error);
@@ -85,7 +85,7 @@ static void expect_failure(struct fixture *fixture, uint64_t address, enum guest
 static void small_pages(void **state)
 {
 	struct fixture *fixture = *state;
-	const unsigned low[] = { 3, 511, 0, 77 }, high[] = { 511, 510, 9, 1 };
+	const unsigned low[] = {3, 511, 0, 77}, high[] = {511, 510, 9, 1};
 	chain(fixture, low, 4, 0x42000 | present);
 	expect(fixture, address_of(low, 4, 4) + 0x123, 0x42123, 4096);
 	chain(fixture, high, 4, 0x43000 | present | no_execute | software_bits);
@@ -96,8 +96,9 @@ static void small_pages(void **state)
 static void large_pages(void **state)
 {
 	struct fixture *fixture = *state;
-	const unsigned two_mib[] = { 3, 4, 5 }, gib[] = { 300, 6 };
-	// Bit 12 of a large page's entry is PAT; the bits above, up to the page's size, are reserved.
+	const unsigned two_mib[] = {3, 4, 5}, gib[] = {300, 6};
+	// Bit 12 of a large page's entry is PAT; the bits above, up to the page's size, are
+	// reserved.
 	chain(fixture, two_mib, 3, 0x7fe00000 | 0x1000 | present | large);
 	expect(fixture, address_of(two_mib, 3, 4) + 0x12345, 0x7fe12345, 2 << 20);
 	chain(fixture, gib, 2, 0xfc0000000 | 0x1ff000 | present | large);
@@ -107,7 +108,7 @@ static void large_pages(void **state)
 static void large_bit_means_nothing_at_the_top(void **state)
 {
 	struct fixture *fixture = *state;
-	const unsigned path[] = { 3, 4, 5, 6 };
+	const unsigned path[] = {3, 4, 5, 6};
 	chain(fixture, path, 4, 0x42000 | present | large); // in the last level it is PAT
 	entry(fixture, ROOT, 3, (ROOT + 0x1000) | present | large);
 	expect(fixture, address_of(path, 4, 4), 0x42000, 4096);
@@ -116,7 +117,7 @@ static void large_bit_means_nothing_at_the_top(void **state)
 static void five_levels(void **state)
 {
 	struct fixture *fixture = *state;
-	const unsigned path[] = { 511, 3, 4, 5, 6 };
+	const unsigned path[] = {511, 3, 4, 5, 6};
 	fixture->space.five_level = true;
 	chain(fixture, path, 5, 0x42000 | present);
 	uint64_t address = address_of(path, 5, 5);
@@ -129,7 +130,7 @@ static void five_levels(void **state)
 static void flags_in_the_root_are_ignored(void **state)
 {
 	struct fixture *fixture = *state;
-	const unsigned path[] = { 3, 4, 5, 6 };
+	const unsigned path[] = {3, 4, 5, 6};
 	chain(fixture, path, 4, 0x42000 | present);
 	fixture->space.root = ROOT | 0xfff | 1ull << 63 | 3ull << 61; // PCID, no flush, LAM
 	expect(fixture, address_of(path, 4, 4), 0x42000, 4096);
@@ -150,7 +151,7 @@ static void canonical_addresses_only(void **state)
 static void missing_entries_tell_their_span(void **state)
 {
 	struct fixture *fixture = *state;
-	const unsigned path[] = { 3, 4, 5, 6 };
+	const unsigned path[] = {3, 4, 5, 6};
 	for (unsigned levels = 1; levels <= 4; levels++) {
 		uint64_t gpa, extent;
 		memset(fixture->ram, 0, MEMORY);
@@ -164,7 +165,7 @@ static void missing_entries_tell_their_span(void **state)
 static void tables_that_lie(void **state)
 {
 	struct fixture *fixture = *state;
-	const unsigned path[] = { 3, 4, 5, 6 };
+	const unsigned path[] = {3, 4, 5, 6};
 	uint64_t address = address_of(path, 4, 4);
 	// A table outside of memory, at each level; the farthest there is.
 	for (unsigned levels = 1; levels < 4; levels++) {
@@ -184,7 +185,7 @@ static void tables_that_lie(void **state)
 static void reads_cross_pages(void **state)
 {
 	struct fixture *fixture = *state;
-	const unsigned path[] = { 3, 4, 5, 6 };
+	const unsigned path[] = {3, 4, 5, 6};
 	uint64_t address = address_of(path, 4, 4), leaf = ROOT + 3 * 0x1000;
 	char buffer[0x1000 + 16];
 	chain(fixture, path, 4, 0x42000 | present);
@@ -194,9 +195,9 @@ static void reads_cross_pages(void **state)
 	memcpy(fixture->ram + 0x51000, "ments", 5);
 	assert_int_equal(guest_read_virtual(&fixture->space, address + 0xffc, buffer, 9), GUEST_OK);
 	assert_memory_equal(buffer, "fragments", 9);
-	assert_int_equal(guest_read_virtual(&fixture->space, address + 0x1000 - 8, buffer,
-					    sizeof(buffer)),
-			 GUEST_NOT_PRESENT);
+	assert_int_equal(
+		guest_read_virtual(&fixture->space, address + 0x1000 - 8, buffer, sizeof(buffer)),
+		GUEST_NOT_PRESENT);
 	assert_int_equal(guest_read_virtual(&fixture->space, address, buffer, 0), GUEST_OK);
 	entry(fixture, leaf, 7, (uint64_t)MEMORY | present); // mapped, but no memory is there
 	assert_int_equal(guest_read_virtual(&fixture->space, address + 0xffc, buffer, 9),
@@ -206,7 +207,7 @@ static void reads_cross_pages(void **state)
 static void reads_do_not_wrap(void **state)
 {
 	struct fixture *fixture = *state;
-	const unsigned last[] = { 511, 511, 511, 511 }, first[] = { 0, 0, 0, 0 };
+	const unsigned last[] = {511, 511, 511, 511}, first[] = {0, 0, 0, 0};
 	char buffer[16];
 	chain(fixture, last, 4, 0x42000 | present);
 	chain(fixture, first, 4, 0x43000 | present);

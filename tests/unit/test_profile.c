@@ -80,7 +80,8 @@ static void assert_right(const struct synthetic_guest *guest, const struct guest
 	assert_int_equal(kernel->text, guest->text);
 	assert_int_equal(kernel->text_physical, guest->text_physical);
 	for (size_t i = 0; i < PROFILE_SYMBOLS; i++)
-		assert_int_equal(guest_symbol(kernel, (enum profile_symbol_id)i), guest->symbols[i]);
+		assert_int_equal(guest_symbol(kernel, (enum profile_symbol_id)i),
+				 guest->symbols[i]);
 	for (size_t i = 0; i < PROFILE_FIELDS; i++) {
 		const struct profile_field *field = &kernel->profile->fields[i];
 		assert_int_equal(field->present, guest->offsets[i] != UINT32_MAX);
@@ -131,7 +132,10 @@ static void every_layout_of_the_symbol_table(void **state)
 {
 	(void)state;
 	static const enum kallsyms_encoding encodings[] = {
-		KALLSYMS_BASE_OR_ABSOLUTE, KALLSYMS_BASE, KALLSYMS_SELF, KALLSYMS_ADDRESS,
+		KALLSYMS_BASE_OR_ABSOLUTE,
+		KALLSYMS_BASE,
+		KALLSYMS_SELF,
+		KALLSYMS_ADDRESS,
 	};
 	for (size_t i = 0; i < sizeof(encodings) / sizeof(encodings[0]); i++) {
 		for (int behind = 0; behind < 2; behind++) {
@@ -218,10 +222,11 @@ static void reads_through_image_direct_map_and_tables(void **state)
 	assert_int_equal(guest_read_kernel(&kernel, kernel.direct_map + guest.size - 8, buffer, 8),
 			 GUEST_OK);
 	assert_int_not_equal(
-		guest_read_kernel(&kernel, kernel.direct_map + guest.size - 8, buffer, 16), GUEST_OK);
-	assert_int_not_equal(guest_read_kernel(&kernel, kernel.text + kernel.image_size - 8, buffer,
-					       16),
-			     GUEST_OK);
+		guest_read_kernel(&kernel, kernel.direct_map + guest.size - 8, buffer, 16),
+		GUEST_OK);
+	assert_int_not_equal(
+		guest_read_kernel(&kernel, kernel.text + kernel.image_size - 8, buffer, 16),
+		GUEST_OK);
 	assert_int_equal(guest_read_kernel(&kernel, 0x1000, buffer, 8), GUEST_BAD_POINTER);
 	assert_int_equal(guest_read_kernel(&kernel, 0, buffer, 8), GUEST_BAD_POINTER);
 	assert_int_equal(guest_read_kernel(&kernel, 0xdead000000000100, buffer, 8),
@@ -283,8 +288,7 @@ static void what_is_missing_is_named(void **state)
 	expect_option_error(&options, ERROR_UNSUPPORTED, "no build id");
 	options.without_symbol = NULL;
 	options.without_structure = "dentry_operations";
-	expect_option_error(&options, ERROR_UNSUPPORTED,
-			    "(BTF) lacks dentry_operations.d_dname");
+	expect_option_error(&options, ERROR_UNSUPPORTED, "(BTF) lacks dentry_operations.d_dname");
 	options.without_structure = "task_struct";
 	expect_option_error(&options, ERROR_UNSUPPORTED, "(BTF) lacks task_struct.");
 	expect_option_error(&options, ERROR_UNSUPPORTED, ", task_struct.tasks, ");
@@ -351,22 +355,21 @@ static void broken_contents(void **state)
 		enum error_code code;
 		const char *words;
 	} rows[] = {
-		{ offsetof(struct synthetic_guest, kallsyms), ERROR_NOT_FOUND, "no symbol table" },
-		{ offsetof(struct synthetic_guest, notes), ERROR_UNSUPPORTED, "no build id" },
-		{ offsetof(struct synthetic_guest, banner), ERROR_UNSUPPORTED, "linux_banner" },
-		{ offsetof(struct synthetic_guest, btf), ERROR_UNSUPPORTED, "(BTF" },
-		{ offsetof(struct synthetic_guest, entry), ERROR_UNSUPPORTED, "no call of" },
-		{ offsetof(struct synthetic_guest, tables), ERROR_NOT_FOUND, "do not map" },
+		{offsetof(struct synthetic_guest, kallsyms), ERROR_NOT_FOUND, "no symbol table"},
+		{offsetof(struct synthetic_guest, notes), ERROR_UNSUPPORTED, "no build id"},
+		{offsetof(struct synthetic_guest, banner), ERROR_UNSUPPORTED, "linux_banner"},
+		{offsetof(struct synthetic_guest, btf), ERROR_UNSUPPORTED, "(BTF"},
+		{offsetof(struct synthetic_guest, entry), ERROR_UNSUPPORTED, "no call of"},
+		{offsetof(struct synthetic_guest, tables), ERROR_NOT_FOUND, "do not map"},
 	};
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		static const int fills[] = { 0, 0xff, 0x5a };
+		static const int fills[] = {0, 0xff, 0x5a};
 		for (size_t fill = 0; fill < sizeof(fills) / sizeof(fills[0]); fill++) {
 			struct synthetic_guest guest;
 			synthetic_create(&guest, &synthetic_usual);
 			const struct image_range *range =
 				(const void *)((const char *)&guest + rows[i].range);
-			memset(synthetic_image(&guest, range->offset), fills[fill],
-			       range->length);
+			memset(synthetic_image(&guest, range->offset), fills[fill], range->length);
 			expect_error(&guest, rows[i].code, rows[i].words);
 			synthetic_destroy(&guest);
 		}
@@ -382,8 +385,8 @@ static void variables_that_lie(void **state)
 	unsigned char *base = synthetic_image(&guest, offset);
 	uint64_t right;
 	memcpy(&right, base, 8);
-	const uint64_t lies[] = { 0, 0x1000, right + 0x1000, right - (2 << 20), UINT64_MAX,
-				  0x8000000000000000 };
+	const uint64_t lies[] = {
+		0, 0x1000, right + 0x1000, right - (2 << 20), UINT64_MAX, 0x8000000000000000};
 	for (size_t i = 0; i < sizeof(lies) / sizeof(lies[0]); i++) {
 		memcpy(base, &lies[i], 8);
 		expect_error(&guest, ERROR_UNSUPPORTED, "not at its page_offset_base");
@@ -413,7 +416,7 @@ static void it_stops_when_asked(void **state)
 	unsigned char *rest = synthetic_image(&guest, 0x20000);
 	for (size_t i = 0; i + 1024 <= 0x1d0000; i += 1024) // many an index of tokens, it seems
 		for (unsigned token = 0; token < 256; token++)
-			memcpy(rest + i + 2 * token, &(uint16_t){ (uint16_t)(2 * token) }, 2);
+			memcpy(rest + i + 2 * token, &(uint16_t){(uint16_t)(2 * token)}, 2);
 	assert_false(guest_kernel_init(&kernel, guest.memory, &guest.reader, &guest.anchor, NULL,
 				       refuse, &asked, &from_cache, &error));
 	assert_int_equal(asked, 1);
@@ -529,7 +532,7 @@ static void cut(const char *path)
 static void damaged_entries_are_made_anew(void **state)
 {
 	(void)state;
-	static const int places[] = { 0, 8, 12, 16, 24, 40, 60, 100, 500, 1000, 2000, -1, -40 };
+	static const int places[] = {0, 8, 12, 16, 24, 40, 60, 100, 500, 1000, 2000, -1, -40};
 	struct synthetic_guest guest;
 	synthetic_create(&guest, &synthetic_usual);
 	expect_cached(&guest, false);
