@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -197,10 +197,49 @@ static void ticker(void)
 	actor("ticker", act_tick);
 }
 
+/* Before the tracing begins (the case `early` runs these as the guest's first program) */
+
+static char *held_path;
+
+static void act_hold(void)
+{
+	int fd = open_or_fault(held_path, O_RDONLY);
+	read_some(fd);
+	expect_self(LIVE);
+	expect_file(fd, LIVE);
+	stay();
+}
+
+static void act_hold_mapped(void)
+{
+	int fd = open_or_fault(held_path, O_RDONLY);
+	need(mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, fd, 0) != MAP_FAILED, "mmap");
+	close(fd);
+	expect_self(LIVE);
+	stay();
+}
+
+static void held_open(void)
+{
+	held_path = classified("held");
+	create(held_path);
+	play("holder", act_hold);
+	play("mapper", act_hold_mapped);
+}
+
+// Stays in user space: what makes this virtual CPU leave the guest, and how soon, is the host's affair.
+static void spinning(void)
+{
+	for (volatile uint64_t turns = 0; turns < 1500000000; turns++)
+		;
+}
+
 const struct scenario machine_scenarios[] = {
 	{ "counters", counters },
 	{ "breakpoints", breakpoints },
 	{ "twins", twins },
 	{ "ticker", ticker },
+	{ "held-open", held_open },
+	{ "spinning", spinning },
 	{ NULL, NULL },
 };

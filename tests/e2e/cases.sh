@@ -1,0 +1,586 @@
+# shellcheck shell=bash disable=SC2034,SC2016
+# The end-to-end cases. Sourced by tests/run (which judges them) and by tests/e2e/play (which plays them, where
+# KVM is).
+
+# name             kernels               cpus  scenarios or groups (guest/)              options of lab/host
+readonly CASES='
+all-5.10-1         5.10                  1     EVERYTHING
+all-6.1-1          6.1                   1     EVERYTHING
+all-6.12-1         6.12                  1     EVERYTHING
+all-7.2-1          7.2                   1     EVERYTHING
+all-5.10-2         5.10                  2     EVERYTHING
+all-6.1-2          6.1                   2     EVERYTHING
+all-6.12-2         6.12                  2     EVERYTHING
+all-7.2-2          7.2                   2     EVERYTHING
+pair-1-a           5.10,7.2              1     paper
+pair-1-b           6.1,6.12              1     paper
+pair-2-a           5.10,6.12             2     paper
+pair-2-b           6.1,7.2               2     paper
+pair-2-c           6.1,6.1               2     paper
+twins              6.1,6.1               1     twins
+reboot             6.1                   2     -                                         --reboot
+kexec              6.12                  1     -                                         --reboot
+gdb                6.1                   2     -                                         --qemu-arg -gdb --qemu-arg unix:{dir}/gdb.sock,server=on,wait=off
+snapshot           6.12                  1     -
+stopped            7.2                   2     -
+sandbox            7.2                   2     case1,case2                               --qemu-arg -sandbox --qemu-arg on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
+daemonize          6.1                   1     case1,case2                               --qemu-arg -daemonize
+microvm            6.1                   1     case1,case2                               --machine microvm
+same-uuid          6.1,7.2               1     case1                                     --qemu-arg -uuid --qemu-arg 6e696a69-6d69-4a01-8b02-00c0ffee00ff
+daemon-killed      6.1,6.12              1     -
+fault              6.1,6.1               1     -
+early              5.10                  2     case1                                     --append rdinit=/payload/early
+early-7.2          7.2                   1     case1                                     --append rdinit=/payload/early
+beyond             6.1                   1     beyond
+bad-use            -                     -     -
+'
+readonly EVERYTHING='paper negatives names channels endings races counters breakpoints'
+readonly CLASSIFIED=('/classified/**' '/dev/shm/secret*' '/only-1/**')
+readonly SCRIPT_SECONDS=600
+# The console is for the scenarios: no word of the kernel's between their lines.
+readonly KERNEL_ARGUMENTS='loglevel=0 rcupdate.rcu_cpu_stall_suppress=1'
+
+# case_row NAME: into KERNELS, CPUS, SCENARIOS and OPTIONS.
+case_row()
+{
+	local row i append=$KERNEL_ARGUMENTS
+
+	row=$(grep "^$1 " <<< "$CASES")
+	read -r _ KERNELS CPUS SCENARIOS OPTIONS <<< "$row"
+	[[ $SCENARIOS != EVERYTHING ]] || SCENARIOS=$EVERYTHING
+	[[ $SCENARIOS != - ]] || SCENARIOS=''
+	SCENARIOS=${SCENARIOS//,/ }
+	KERNELS=${KERNELS//,/ }
+	read -ra OPTIONS <<< "${OPTIONS:-}"
+	for i in "${!OPTIONS[@]}"; do
+		[[ ${OPTIONS[i]} != --append ]] || append+=" ${OPTIONS[i + 1]}"
+	done
+	OPTIONS+=(--append "$append")
+}
+
+case_names()
+{
+	awk 'NF { print $1 }' <<< "$CASES"
+}
+
+# has FUNCTION
+has()
+{
+	declare -F "$1" > /dev/null
+}
+
+# guest_script NAME: what the case runs in its guests.
+guest_script()
+{
+	echo '#!/bin/busybox sh'
+	if has "guest_${1//[-.]/_}"; then
+		"guest_${1//[-.]/_}"
+	else
+		echo "exec /payload/scenario $SCENARIOS"
+	fi
+}
+
+# The scenarios that have to be there in the log: those of the row, and what the case names itself.
+SCENARIO_PROGRAM=''
+scenarios_of()
+{
+	# shellcheck disable=SC2086 # names
+	[[ -z $1 ]] || "$SCENARIO_PROGRAM" --list $1
+}
+
+# judge NAME OUT: says what is wrong, a line for each thing.
+judge()
+{
+	local name=$1 out=$2 status vm=0 kernel
+
+	status=$(cat "$out/status")
+	if has "judge_${name//[-.]/_}"; then
+		"judge_${name//[-.]/_}" "$out" "$status" || true
+		return
+	fi
+	judge_played "$out" "$status" || return 0
+	for kernel in $KERNELS; do
+		((vm += 1))
+		judge_vm "$out" "$vm" "$kernel" "$SCENARIOS"
+	done
+}
+
+# judge_played OUT STATUS: lab/host must have been content.
+judge_played()
+{
+	[[ $2 == 0 ]] && return
+	echo "lab/host: $(grep '^lab: ' "$1/lab.log" | tail -n 1) (status $2)"
+	grep -h 'fault' "$1"/vm*.log 2>/dev/null | head -n 20
+	# A scenario that failed has left a state to look at.
+	[[ $2 == 1 ]]
+}
+
+# judge_vm OUT VM KERNEL SCENARIOS: exactly what was announced has been traced, with nothing left open.
+judge_vm()
+{
+	local json=$1/vm$2.json prefix="vm$2 ($3): "
+
+	# shellcheck disable=SC2046 # names
+	{ "$E2E/compare" "$1/vm$2.log" "$json" $(scenarios_of "$4") || true; } | sed "s|^|$prefix|"
+	[[ -s $json ]] || return 0
+	jq -r '
+		(if .state != "armed" then "the state is \(.state): \(.reason)" else empty end),
+		(if .uuid_conflict then "another VM has its UUID" else empty end),
+		(.gaps[] | "gap \(.kind) (\(.count)): \(.detail)"),
+		(if ([.edges[].seq] | . == [range(1; length + 1)]) then empty
+			else "the sequence of the edges has holes or doubles" end)
+	' "$json" | sed "s|^|$prefix|"
+}
+
+# want VALUE EXPECTED WHAT
+want()
+{
+	[[ $1 == "$2" ]] || echo "$3: '$1' instead of '$2'"
+}
+
+state()
+{
+	jq -r "$2" "$1"
+}
+
+# What the host does in the middle of a case: host_NAME EVENT ARGUMENT... (see lab/host --help), or, for
+# `call N WORD ...`, on_WORD N ARGUMENT... of any case.
+
+counters_now()
+{
+	"$NIJIMI" state "vm$1" --json | jq -r '.counters | "\(.syscall_entries) \(.syscall_exits)"'
+}
+
+# counters_at_rest VM: twice the same, so that the guest does nothing.
+counters_at_rest()
+{
+	local now='' before tries
+
+	for ((tries = 0; tries < 40; tries++)); do
+		before=$now
+		now=$(counters_now "$1")
+		[[ $now != "$before" ]] || { echo "$now"; return; }
+		sleep 0.2
+	done
+	echo "the guest does not come to rest: $before, $now" >&2
+	return 1
+}
+
+# on_counters VM DIFFERENCE: 0 at the first look.
+on_counters()
+{
+	local file=$OUT/counters-$1 entries exits before_entries before_exits
+
+	read -r entries exits < <(counters_at_rest "$1")
+	if (($2)); then
+		read -r before_entries before_exits < "$file"
+		echo "counters: entries $before_entries to $entries, exits $before_exits to $exits; $2 calls" >> "$OUT/host.log"
+		((entries - before_entries == $2 && exits - before_exits == $2))
+	else
+		echo "$entries $exits" > "$file"
+	fi
+}
+
+# qmp VM COMMAND-LINE: as in QEMU's monitor.
+qmp()
+{
+	printf '%s\n' '{"execute": "qmp_capabilities"}' \
+		"$(jq -cn --arg line "$2" '{execute: "human-monitor-command", arguments: {"command-line": $line}}')" |
+		socat -t 120 - "UNIX-CONNECT:$RUN/vm$1/qmp.sock,shut-none" | tee -a "$OUT/qmp.log" | {
+			grep -q -m 1 QMP
+			read -r _
+			while read -r line; do
+				[[ $line == *'"return"'* || $line == *'"error"'* ]] && break
+			done
+			echo "$line" >> "$OUT/host.log"
+			[[ $line == *'"return": ""'* ]]
+		}
+}
+
+# ---- reboot: what was known is forgotten, and the next kernel is traced
+
+guest_reboot()
+{
+	cat <<- 'END'
+		echo "BOOT $BOOT"
+		[ "$BOOT" = 1 ] && { /payload/scenario case1 chain; sync; reboot -f; }
+		exec /payload/scenario case2 exited
+	END
+}
+
+judge_reboot()
+{
+	judge_played "$1" "$2" || return 0
+	want "$(state "$1/vm1.json" .boot)" 2 "boot"
+	want "$(state "$1/vm1.json" .state)" armed "state"
+	grep -q '@ case1 done' "$1/vm1.log" || echo "the first boot did not play case1"
+	sed '1,/BOOT 2/d' "$1/vm1.log" > "$1/second.log"
+	# What the first boot has left is told apart by nothing but its end: compared without the lists of what has ended.
+	jq '.ended = {files: [], processes: [], sockets: []}' "$1/vm1.json" > "$1/second.json"
+	"$E2E/compare" "$1/second.log" "$1/second.json" case2 exited |
+		grep -v 'exited: not traced: process ended' || true
+}
+
+# ---- kexec: another kernel, without a reset of the machine
+
+guest_kexec()
+{
+	cat <<- 'END'
+		echo "BOOT $BOOT"
+		[ "$BOOT" = 1 ] && { /payload/scenario case1 chain; sync; exec /payload/kexec /payload/kernel /payload/initramfs; }
+		exec /payload/scenario case2 exited
+	END
+}
+
+payload_kexec()
+{
+	cp "$NIJIMI_LAB_KERNEL_6_12/"{kernel,initramfs} "$1"
+}
+
+judge_kexec()
+{
+	judge_reboot "$@"
+}
+
+# ---- gdb: QEMU's own gdbstub, with breakpoints, while traced
+
+guest_gdb()
+{
+	cat <<- 'END'
+		address=$(grep ' T __x64_sys_getppid$' /proc/kallsyms | cut -d' ' -f1)
+		/payload/scenario ticker case1 || exit 1
+		call gdb hbreak "$address" || exit 1
+		call gdb break "$address" || exit 1
+		exec /payload/scenario case2 chain
+	END
+}
+
+# on_gdb VM KIND ADDRESS. In the box the emulated processor does not intercept #BP: no software breakpoints there.
+on_gdb()
+{
+	[[ $2 != break ]] || ! grep -q 'TCG CPU' /proc/cpuinfo || return 0
+	timeout 120 gdb -nx -batch -ex 'set architecture i386:x86-64' -ex 'set remotetimeout 60' \
+		-ex "target remote $RUN/vm$1/gdb.sock" -ex "$2 *0x$3" \
+		-ex continue -ex 'printf "first stop at %#lx\n", $rip' \
+		-ex continue -ex 'printf "second stop at %#lx\n", $rip' \
+		-ex stepi -ex 'printf "a step to %#lx\n", $rip' \
+		-ex delete -ex detach > "$OUT/gdb-$2.log" 2>&1 < /dev/null
+	grep -qix "first stop at 0x0*$3" "$OUT/gdb-$2.log" && grep -qix "second stop at 0x0*$3" "$OUT/gdb-$2.log"
+}
+
+judge_gdb()
+{
+	judge_played "$1" "$2" || return 0
+	judge_vm "$1" 1 6.1 'case1 case2 chain ticker'
+}
+
+# ---- stopped: stop and cont through QMP
+
+guest_stopped()
+{
+	cat <<- 'END'
+		/payload/scenario case1 || exit 1
+		call stopped || exit 1
+		exec /payload/scenario case2 chain
+	END
+}
+
+on_stopped()
+{
+	qmp "$1" stop && sleep 2 && qmp "$1" cont
+}
+
+judge_stopped()
+{
+	judge_played "$1" "$2" || return 0
+	judge_vm "$1" 1 7.2 'case1 case2 chain'
+}
+
+# ---- snapshot: savevm, and loadvm when more has happened. `call save` returns twice.
+
+guest_snapshot()
+{
+	cat <<- 'END'
+		/payload/scenario case1 || exit 1
+		call save
+		case $? in
+		0) /payload/scenario chain; call load; exit 1 ;;
+		7) exec /payload/scenario case2 ;;
+		esac
+		exit 1
+	END
+}
+
+on_save()
+{
+	qmp "$1" 'savevm ink'
+}
+
+on_load()
+{
+	qmp "$1" 'loadvm ink' || return 1
+	return 7
+}
+
+judge_snapshot()
+{
+	judge_played "$1" "$2" || return 0
+	want "$(state "$1/vm1.json" .state)" armed "state"
+	# What was done between the two may still be there: nothing may be missing.
+	{ "$E2E/compare" "$1/vm1.log" "$1/vm1.json" case1 case2 || true; } |
+		grep -E '^(case1|case2): |^there is no' || true
+}
+
+# ---- same-uuid: reported, and kept apart
+
+judge_same_uuid()
+{
+	local vm
+
+	judge_played "$1" "$2" || return 0
+	for vm in 1 2; do
+		want "$(state "$1/vm$vm.json" .uuid)" 6e696a69-6d69-4a01-8b02-00c0ffee00ff "vm$vm: UUID"
+		want "$(state "$1/vm$vm.json" .uuid_conflict)" true "vm$vm: uuid_conflict"
+		judge_vm "$1" "$vm" "$vm" case1 | grep -v 'another VM has its UUID' || true
+	done
+}
+
+# ---- microvm: no SMBIOS
+
+judge_microvm()
+{
+	judge_played "$1" "$2" || return 0
+	want "$(state "$1/vm1.json" .uuid)" null "UUID"
+	want "$(state "$1/vm1.json" '[.gaps[] | select(.kind == "no-uuid")] | length')" 1 "gaps of kind no-uuid"
+	judge_vm "$1" 1 6.1 'case1 case2' | grep -v 'gap no-uuid' || true
+}
+
+# ---- twins: same image, same script, same numbers
+
+judge_twins()
+{
+	local vm
+
+	judge_played "$1" "$2" || return 0
+	for vm in 1 2; do
+		judge_vm "$1" "$vm" 6.1 twins
+		grep -h '@ twins twin ' "$1/vm$vm.log" | tr -d '\r' > "$1/numbers-$vm"
+	done
+	cmp -s "$1/numbers-1" "$1/numbers-2" || echo "the numbers of the two VMs do not coincide: the case proves nothing"
+	want "$(state "$1/vm1.json" '.files + .processes | length')" 3 "vm1: managed"
+	want "$(state "$1/vm2.json" '[.files, .processes, .sockets, .ended.files, .ended.processes, .ended.sockets,
+		.edges] | map(length) | add')" 0 "vm2: managed"
+}
+
+# ---- daemon-killed: nothing is lost, nothing doubled
+
+guest_daemon_killed()
+{
+	cat <<- 'END'
+		/payload/scenario case1 || exit 1
+		call daemon-kill || exit 1
+		/payload/scenario case2 exited || exit 1
+		call daemon-start || exit 1
+		exec /payload/scenario chain unlinked
+	END
+}
+
+# Two VMs share the daemon: it is killed and started once, for both.
+on_daemon_kill()
+{
+	(
+		flock 9
+		[[ -e $OUT/killed ]] || kill -KILL "$(cat "$DAEMON_PID_FILE")"
+		touch "$OUT/killed"
+	) 9> "$RUN/daemon.lock"
+}
+
+on_daemon_start()
+{
+	local limit=$((SECONDS + 30))
+
+	(
+		flock 9
+		[[ ! -e $OUT/started ]] || exit 0
+		rm -f "$NIJIMI_SOCKET"
+		setsid "${NIJIMI}d" --socket "$NIJIMI_SOCKET" < /dev/null > "$OUT/nijimid-2.log" 2>&1 9>&- &
+		echo $! > "$DAEMON_PID_FILE"
+		touch "$OUT/started"
+	) 9> "$RUN/daemon.lock"
+	until [[ $("$NIJIMI" vms --json 2> /dev/null | jq 'map(select(.state == "armed")) | length') == "$VMS" ]]; do
+		((SECONDS < limit)) || return 1
+		sleep 0.2
+	done
+}
+
+judge_daemon_killed()
+{
+	local vm
+
+	judge_played "$1" "$2" || return 0
+	for vm in 1 2; do
+		judge_vm "$1" "$vm" "$vm" 'case1 case2 exited chain unlinked'
+	done
+}
+
+# ---- fault: of the agent, in the VM that makes enough system calls
+
+guest_fault()
+{
+	cat <<- 'END'
+		/payload/scenario case1 || exit 1
+		[ "$VM" = 1 ] && { dd if=/dev/zero of=/dev/null bs=1 count=5000 2>/dev/null; }
+		/payload/scenario case2 || exit 1
+		echo "GUEST WENT ON"
+	END
+}
+
+environment_fault()
+{
+	export NIJIMI_FAULT_AT=8000
+}
+
+judge_fault()
+{
+	judge_played "$1" "$2" || return 0
+	want "$(state "$1/vm1.json" .state)" untraced "vm1: state"
+	[[ $(state "$1/vm1.json" .reason) == *'fault in nijimi'* ]] || echo "vm1: no reason: $(state "$1/vm1.json" .reason)"
+	grep -q 'GUEST WENT ON' "$1/vm1.log" || echo "vm1 did not go on to its end"
+	judge_vm "$1" 2 6.1 'case1 case2'
+}
+
+# ---- early: a file that is open, and a guest that does not leave the processor, when the tracing begins
+
+payload_early()
+{
+	cat > "$1/early" <<- 'END'
+		#!/bin/busybox sh
+		/bin/busybox sed 's,/sbin/init,/payload/early-init,' /init > /early
+		exec /bin/busybox sh /early
+	END
+	cat > "$1/early-init" <<- 'END'
+		#!/bin/busybox sh
+		mount -t proc proc /proc
+		exec < /dev/null > /dev/ttyS0 2>&1
+		/payload/scenario held-open spinning
+		umount /proc
+		exec /sbin/init
+	END
+	chmod +x "$1"/early*
+}
+
+payload_early_7_2()
+{
+	payload_early "$1"
+}
+
+judge_early()
+{
+	judge_played "$1" "$2" || return 0
+	judge_vm "$1" 1 "$KERNELS" 'held-open spinning case1'
+	# Armed while the guest was spinning, long before it spoke.
+	[[ $(state "$1/vm1.json" .since) < $(cat "$1/ready") ]] || echo "armed only when the guest had come to rest"
+}
+
+judge_early_7_2()
+{
+	judge_early "$@"
+}
+
+host_early()
+{
+	[[ $1 != ready ]] || date -u +%Y-%m-%dT%H:%M:%S.%NZ > "$OUT/ready"
+}
+
+host_early_7_2()
+{
+	host_early "$@"
+}
+
+# ---- beyond: what is not followed yet is known, and nothing else is wrong with it
+
+judge_beyond()
+{
+	local known name
+
+	judge_played "$1" "$2" || return 0
+	known='mapped-early mapped-partner shared-memory bind-mounted'
+	for name in $known; do
+		grep -q "@ $name done" "$1/vm1.log" || echo "$name was not played to its end"
+	done
+	judge_vm "$1" 1 6.1 beyond > "$1/beyond"
+	for name in $known; do
+		grep -q ": $name: not traced" "$1/beyond" || echo "$name is followed now: it belongs into another group"
+	done
+	grep -vE ": ($(tr ' ' '|' <<< "$known")): not traced" "$1/beyond" || true
+}
+
+# ---- bad-use: one clear line, and a failure
+
+# refused STATUS WORDS COMMAND...: the command must end with this status (-: any but 0) and say one line with WORDS.
+refused()
+{
+	local expected=$1 words=$2 status=0 text
+
+	shift 2
+	text=$("$@" 2>&1 < /dev/null) || status=$?
+	printf '%s\n    -> %s: %s\n' "$*" "$status" "$text"
+	[[ $expected != - || $status == 0 ]] || expected=$status
+	[[ $status == "$expected" ]] || echo "WRONG: $*: status $status instead of $expected"
+	# Progress is not counted.
+	(($(grep -cv ' VM(s) up after ' <<< "$text") == 1)) || echo "WRONG: $*: not one line"
+	grep -qiE -- "$words" <<< "$text" || echo "WRONG: $*: nothing about '$words'"
+}
+
+without_kvm()
+{
+	unshare --mount sh -ec '
+		mount -t tmpfs tmpfs /dev
+		mknod -m 666 /dev/null c 1 3
+		exec "$@"' sh "$@"
+}
+
+# space_for_nothing COMMAND...: only what names the cause. What follows from it may be told too.
+space_for_nothing()
+{
+	local status=0
+
+	"$@" > "$work/text" 2>&1 || status=$?
+	grep -i 'space' "$work/text"
+	return "$status"
+}
+
+play_bad_use()
+{
+	local top=$E2E/../.. work nijimi
+
+	nijimi=$top/build/nijimi
+	work=$(mktemp -d)
+	export NIJIMI_SOCKET=$work/socket
+	refused 2 'glob' "$nijimi" run --classified 'not/absolute' -- /bin/true
+	refused 2 'glob' "$nijimi" run --classified '/a[' -- /bin/true
+	refused 2 'hook' "$nijimi" run --hook nonsense -- /bin/true
+	refused 2 'option' "$nijimi" run --nonsense -- /bin/true
+	refused 2 'missing' "$nijimi" run --
+	refused - 'no-such-program' "$nijimi" run -- no-such-program
+	refused 3 'KVM' "$nijimi" run -- /bin/true
+	refused - 'KVM' without_kvm "$nijimi" run -- "$NIJIMI_LAB_QEMU_BINARY" -version
+	refused - 'daemon' env NIJIMI_SOCKET="$work/none" "$nijimi" vms
+	refused 2 'nonsense' "$nijimi" nonsense
+	refused 2 "unknown kernel '9.9'" "$top/lab/host" --kernel 9.9
+	refused 3 'KVM' without_kvm "$top/lab/host"
+	refused 2 'number' "$top/lab/host" --vms none
+	refused 2 'file' "$top/lab/host" --script "$work/none"
+	mkdir "$work/full"
+	mount -t tmpfs -o size=64k tmpfs "$work/full"
+	dd if=/dev/zero of="$work/full/fill" bs=4k 2> /dev/null || true
+	refused - 'space' space_for_nothing "$top/lab/host" --kernel 6.1 --out "$work/full/out"
+	umount "$work/full"
+	rm -rf "$work"
+}
+
+judge_bad_use()
+{
+	want "$2" 0 "status"
+	grep '^WRONG: ' "$1/lab.log" || true
+}

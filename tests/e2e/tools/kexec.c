@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <fcntl.h>
+#include <linux/reboot.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* kexec KERNEL INITRAMFS: starts another kernel, with the command line of the one that runs. */
+
+int main(int argc, char **argv)
+{
+	char line[2048];
+	if (argc != 3)
+		return 2;
+	int kernel = open(argv[1], O_RDONLY), initramfs = open(argv[2], O_RDONLY);
+	int from = open("/proc/cmdline", O_RDONLY);
+	ssize_t length = read(from, line, sizeof(line) - 1);
+	if (length <= 0)
+		return 1;
+	line[length - 1] = '\0'; // instead of the end of the line
+	if (syscall(SYS_kexec_file_load, kernel, initramfs, strlen(line) + 1, line, 0) != 0) {
+		perror("kexec_file_load");
+		return 1;
+	}
+	syscall(SYS_reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2, LINUX_REBOOT_CMD_KEXEC, NULL);
+	perror("reboot");
+	return 1;
+}
