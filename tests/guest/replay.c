@@ -48,6 +48,7 @@ static void take_edge(struct replay *replay, const struct wire_edge *wire)
 static void take_message(void *context, struct wire_message *message)
 {
 	struct replay *replay = context;
+	pthread_mutex_lock(&replay->lock);
 	switch (message->type) {
 	case WIRE_OBJECT:
 		take_object(replay, &message->object);
@@ -68,18 +69,30 @@ static void take_message(void *context, struct wire_message *message)
 	default:
 		break;
 	}
+	pthread_mutex_unlock(&replay->lock);
 }
 
-// Where %gs:current_task lies for this CPU.
-static bool find_current(struct replay *replay, uint64_t gs_base)
+// Where %gs:current_task lies, relative to the GS base.
+static uint64_t current_offset(const struct guest_kernel *kernel)
 {
-	const struct guest_kernel *kernel = replay->kernel;
 	uint64_t address = guest_symbol(kernel, SYMBOL_current_task);
-	if (address == 0 && guest_symbol(kernel, SYMBOL_pcpu_hot))
+	if (address == 0)
 		address = guest_symbol(kernel, SYMBOL_pcpu_hot) +
 			  kernel->profile->fields[FIELD_pcpu_hot_current_task].offset;
-	return guest_translate(&kernel->space, gs_base + address, &replay->current_slot) ==
-	       GUEST_OK;
+	return address;
+}
+
+// The last pages of memory, one a CPU: nothing that these tests look at is there. The per-CPU area
+// is placed so that its pointer to the current task falls into the page.
+static void place_cpu(struct replay *replay, int cpu)
+{
+	const struct guest_kernel *kernel = replay->kernel;
+	struct replay_cpu *slot = &replay->slots[cpu];
+	uint64_t page = replay->recording->size - 4096 * (uint64_t)(cpu + 1);
+	slot->registers_gpa = page;
+	slot->registers = kernel->direct_map + page;
+	slot->current = page + 2048;
+	replay->cpus[cpu].gs_base = kernel->direct_map + slot->current - current_offset(kernel);
 }
 
 bool replay_init(struct replay *replay, struct recording *recording,
@@ -89,22 +102,16 @@ bool replay_init(struct replay *replay, struct recording *recording,
 				       .glob_count = count,
 				       .emit = take_message,
 				       .context = replay };
-	uint64_t gs_base;
 	memset(replay, 0, sizeof(*replay));
+	pthread_mutex_init(&replay->lock, NULL);
 	replay->recording = recording;
 	replay->kernel = kernel;
 	replay->trace = trace_create(&config, NULL);
 	replay->cpus = calloc(REPLAY_CPUS, sizeof(*replay->cpus));
-	if (!replay->trace || !replay->cpus ||
-	    guest_read_kernel(kernel, guest_symbol(kernel, SYMBOL_per_cpu_offset), &gs_base,
-			      sizeof(gs_base)) != GUEST_OK ||
-	    !find_current(replay, gs_base))
+	if (!replay->trace || !replay->cpus)
 		return false;
 	for (int cpu = 0; cpu < REPLAY_CPUS; cpu++)
-		replay->cpus[cpu].gs_base = gs_base;
-	// The last page of memory: nothing that these tests look at is there.
-	replay->registers_gpa = recording->size - 4096;
-	replay->registers = kernel->direct_map + replay->registers_gpa;
+		place_cpu(replay, cpu);
 	trace_boot(replay->trace, kernel);
 	return true;
 }
@@ -119,11 +126,12 @@ void replay_deinit(struct replay *replay)
 enum { PT_R10 = 7, PT_R9 = 8, PT_R8 = 9, PT_AX = 10, PT_DX = 12, PT_SI = 13, PT_DI = 14,
        PT_ORIG_AX = 15, PT_IP = 16, PT_CS = 17, PT_SIZE = 21 };
 
-static void show(struct replay *replay, const struct guest_task *task, const uint64_t *registers)
+static void show(struct replay *replay, int cpu, const struct guest_task *task,
+		 const uint64_t *registers)
 {
-	memcpy(replay->recording->ram + replay->current_slot, &task->address, sizeof(uint64_t));
-	memcpy(replay->recording->ram + replay->registers_gpa, registers,
-	       PT_SIZE * sizeof(uint64_t));
+	unsigned char *ram = replay->recording->ram;
+	memcpy(ram + replay->slots[cpu].current, &task->address, sizeof(uint64_t));
+	memcpy(ram + replay->slots[cpu].registers_gpa, registers, PT_SIZE * sizeof(uint64_t));
 }
 
 void replay_enter(struct replay *replay, int cpu, const struct guest_task *task, int number,
@@ -139,8 +147,9 @@ void replay_enter(struct replay *replay, int cpu, const struct guest_task *task,
 					[PT_AX] = (uint64_t)-38,
 					[PT_IP] = 0x401000,
 					[PT_CS] = 0x33 };
-	show(replay, task, registers);
-	trace_syscall_entry(replay->trace, &replay->cpus[cpu], replay->registers);
+	show(replay, cpu, task, registers);
+	trace_syscall_entry(replay->trace, &replay->cpus[cpu],
+			    replay->slots[cpu].registers);
 }
 
 void replay_leave(struct replay *replay, int cpu, const struct guest_task *task, int number,
@@ -150,8 +159,9 @@ void replay_leave(struct replay *replay, int cpu, const struct guest_task *task,
 					[PT_AX] = (uint64_t)result,
 					[PT_IP] = 0x401000,
 					[PT_CS] = 0x33 };
-	show(replay, task, registers);
-	trace_syscall_exit(replay->trace, &replay->cpus[cpu], replay->registers);
+	show(replay, cpu, task, registers);
+	trace_syscall_exit(replay->trace, &replay->cpus[cpu],
+			    replay->slots[cpu].registers);
 }
 
 void replay_poke(struct replay *replay, uint64_t address, const void *bytes, size_t length)

@@ -2,6 +2,8 @@
 #ifndef NIJIMI_TESTS_GUEST_REPLAY_H
 #define NIJIMI_TESTS_GUEST_REPLAY_H
 
+#include <pthread.h>
+
 #include "recording.h"
 #include "guest/task.h"
 #include "trace/trace.h"
@@ -9,10 +11,10 @@
 /**
  * Makes the threads of a recorded guest call the system: what a vCPU would show at E and X is
  * written into the (private copy of the) memory, and the trace is run on it. In whatever order and
- * interleaving a test likes, and natively.
+ * interleaving a test likes, and natively. Each CPU may be used by a thread of its own.
  */
 
-enum { REPLAY_OBJECTS = 256, REPLAY_EDGES = 1024, REPLAY_CPUS = 2 };
+enum { REPLAY_OBJECTS = 256, REPLAY_EDGES = 1024, REPLAY_CPUS = 4 };
 
 struct replay_object {
 	uint32_t number;
@@ -29,9 +31,12 @@ struct replay {
 	const struct guest_kernel *kernel;
 	struct trace *trace;
 	struct trace_cpu *cpus; // REPLAY_CPUS
-	uint64_t current_slot;	// GPA of the pointer to the current task
-	uint64_t registers;	// guest address of the pt_regs that we write, and its GPA
-	uint64_t registers_gpa;
+	struct replay_cpu {
+		uint64_t current;   // GPA of the pointer to the current task
+		uint64_t registers; // guest address of the pt_regs that we write, and its GPA
+		uint64_t registers_gpa;
+	} slots[REPLAY_CPUS];
+	pthread_mutex_t lock; // of what follows
 	struct replay_object objects[REPLAY_OBJECTS];
 	struct replay_edge edges[REPLAY_EDGES];
 	size_t object_count, edge_count, gap_count;
