@@ -346,8 +346,9 @@ static bool is_inside(const struct reader *reader, const struct placement *place
 static bool find_addresses(struct reader *reader, uint64_t lstar, size_t text, size_t entry,
 			   struct placement *found, struct error *error)
 {
-	// In front of num_syms (before 6.4), and behind token_index.
-	uint64_t length = round_up(reader->count * sizeof(uint32_t), 8);
+	// In front of num_syms (before 6.4), and behind token_index; the table is padded to 8, or
+	// to 4.
+	uint64_t exact = reader->count * sizeof(uint32_t), length = round_up(exact, 8);
 	uint64_t front = reader->count_at - 8, behind = reader->token_index_end;
 	const struct placement placements[] = {
 		{KALLSYMS_SELF, behind, 0},
@@ -355,6 +356,10 @@ static bool find_addresses(struct reader *reader, uint64_t lstar, size_t text, s
 		{KALLSYMS_BASE_OR_ABSOLUTE, behind, behind + length},
 		{KALLSYMS_BASE_OR_ABSOLUTE, front - length, front},
 		{KALLSYMS_BASE, front - length, front},
+		{KALLSYMS_BASE, behind, behind + exact},
+		{KALLSYMS_BASE_OR_ABSOLUTE, behind, behind + exact},
+		{KALLSYMS_BASE_OR_ABSOLUTE, front - exact, front},
+		{KALLSYMS_BASE, front - exact, front},
 		{KALLSYMS_ADDRESS, reader->count_at - reader->count * 8ull, 0},
 		{KALLSYMS_ADDRESS, behind, 0},
 	};

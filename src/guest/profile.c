@@ -279,6 +279,23 @@ static bool add_range(uint64_t gpa, uint64_t size, void *context)
 	return true;
 }
 
+// Up to the end of the highest memory slot. That may be a device's, far above what the kernel takes
+// for RAM, and with KASLR the vmalloc area follows the direct map closely: then it ends before
+// that.
+static uint64_t measure_direct_map(const struct guest_kernel *kernel)
+{
+	uint64_t size = 0, vmalloc;
+	vm_memory_for_each_range(kernel->memory, add_range, &size);
+	if (size >
+	    0 - kernel->direct_map) // a guest's own words do not make a range that wraps around
+		size = 0 - kernel->direct_map;
+	if (kernel->profile->symbols[SYMBOL_vmalloc_base].present &&
+	    read_image_word(kernel, SYMBOL_vmalloc_base, &vmalloc) == GUEST_OK &&
+	    vmalloc > kernel->direct_map && vmalloc - kernel->direct_map < size)
+		size = vmalloc - kernel->direct_map;
+	return size;
+}
+
 // Inside a section. The values are the guest's own variables, so they are tried before use.
 static bool read_boot(struct guest_kernel *kernel, struct error *error)
 {
@@ -307,10 +324,7 @@ static bool read_boot(struct guest_kernel *kernel, struct error *error)
 			"the kernel's direct map is not at its page_offset_base, %#llx: %s",
 			(unsigned long long)kernel->direct_map,
 			result == GUEST_OK ? "another page is there" : guest_result_text(result));
-	vm_memory_for_each_range(kernel->memory, add_range, &kernel->direct_map_size);
-	// A guest's own words do not make a range that wraps around.
-	if (kernel->direct_map_size > 0 - kernel->direct_map)
-		kernel->direct_map_size = 0 - kernel->direct_map;
+	kernel->direct_map_size = measure_direct_map(kernel);
 	return true;
 }
 
@@ -396,8 +410,9 @@ enum guest_result guest_read_kernel(const struct guest_kernel *kernel, uint64_t 
 				    void *buffer, size_t length)
 {
 	uint64_t offset = address - kernel->direct_map;
-	if (offset < kernel->direct_map_size && length <= kernel->direct_map_size - offset)
-		return guest_read_physical(kernel->memory, offset, buffer, length);
+	if (offset < kernel->direct_map_size && length <= kernel->direct_map_size - offset &&
+	    guest_read_physical(kernel->memory, offset, buffer, length) == GUEST_OK)
+		return GUEST_OK;
 	offset = address - kernel->text;
 	if (offset < kernel->image_size && length <= kernel->image_size - offset)
 		return guest_read_physical(kernel->memory, kernel->text_physical + offset, buffer,

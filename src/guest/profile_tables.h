@@ -19,6 +19,7 @@
 	S(R, init_top_pgt, "init_top_pgt")                                                        \
 	S(R, page_offset_base, "page_offset_base")                                                \
 	S(R, phys_base, "phys_base")                                                              \
+	S(O, vmalloc_base, "vmalloc_base")   /* the direct map ends before it */                  \
 	S(R, per_cpu_offset, "__per_cpu_offset")                                                  \
 	S(O, nr_cpu_ids, "nr_cpu_ids")                                                            \
 	S(O, current_task, "current_task")   /* 5.10, 6.1, and again from 6.15 */                 \
