@@ -64,6 +64,7 @@ struct pending_call {
 	struct pending_call *next_fork, **fork_link;
 	uint64_t fork_parent, fork_after;
 	uint64_t fork_memory; // mm_struct that the child shares, 0: none
+	bool fork_waits;      // vfork: until the child has left that memory
 
 	// rename, link, unlink
 	struct call_paths *paths;

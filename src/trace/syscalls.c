@@ -146,8 +146,8 @@ static bool begin_fork(struct trace_event *event)
 	if (flags & CLONE_THREAD)
 		return false;
 	struct pending_call *call = event->call;
-	bool vfork = event->call->row == &syscall_rows[SYS_vfork];
-	if ((flags & CLONE_VM) || vfork)
+	call->fork_waits = (flags & CLONE_VFORK) || call->row == &syscall_rows[SYS_vfork];
+	if ((flags & CLONE_VM) || call->row == &syscall_rows[SYS_vfork])
 		call->fork_memory = event->task.mm;
 	call->fork_parent = (flags & CLONE_PARENT) ? event->task.real_parent : event->task.address;
 	enum guest_result result =
@@ -196,9 +196,11 @@ static void end_fork(struct trace_event *event, int64_t result)
 			(uint32_t)(event->call->row - syscall_rows));
 	label_set labels = engine_labels(trace->engine, &child.id);
 	trace_unlock(trace);
-	// A vfork() is over when this is reached; what shares memory for longer is not followed.
+	// A vfork() is over when this is reached, even if a child that ends still names the memory; what
+	// shares memory for longer is not followed.
 	const struct guest_task *task = search.has_exact ? &search.exact : &search.last;
-	if (labels && event->call->fork_memory && task->mm == event->call->fork_memory)
+	if (labels && !event->call->fork_waits && event->call->fork_memory &&
+	    task->mm == event->call->fork_memory)
 		trace_gap(trace, "shared-memory-process",
 			  "pid %u shares its memory with managed process %u: what they leave each "
 			  "other there is not followed",
