@@ -14,17 +14,14 @@
  * how names are hashed is the kernel's private business, so only after it was seen that a child on
  * the list has the hash value that we would compute.
  */
-enum {
-	LIST_SHORT = 8,
-	LIST_MAXIMUM = 200000,
-	CHAIN_MAXIMUM = 4096,
-};
+enum { LIST_SHORT = 8 };
 
 struct search {
 	const struct guest_kernel *kernel;
 	const struct guest_dentry *parent;
 	const char *name;
 	size_t length;
+	struct guest_budget *budget;
 	uint32_t hash;
 	bool hashes_agree; // of the children seen
 };
@@ -99,6 +96,8 @@ static enum guest_result search_list(struct search *search, uint32_t maximum,
 	for (uint32_t i = 0; i < maximum; i++) {
 		if (link == end)
 			return GUEST_NOT_FOUND;
+		if (!guest_spend(search->budget))
+			return GUEST_BOUND;
 		enum guest_result result = guest_dentry_read(kernel, link - offset, child);
 		if (result == GUEST_OK && child->parent != search->parent->address)
 			return GUEST_BAD_DATA; // moved to another directory while we looked
@@ -134,9 +133,11 @@ static enum guest_result search_table(struct search *search, struct guest_dentry
 			kernel, table + (search->hash >> shift) * sizeof(uint64_t), &link,
 			sizeof(link));
 	link &= ~1ULL;
-	for (uint32_t i = 0; i < CHAIN_MAXIMUM; i++) {
+	for (;;) {
 		if (result == GUEST_OK && link == 0)
 			return GUEST_NOT_FOUND;
+		if (result == GUEST_OK && !guest_spend(search->budget))
+			return GUEST_BOUND;
 		bool same = false;
 		if (result == GUEST_OK)
 			result = guest_dentry_read(
@@ -148,29 +149,30 @@ static enum guest_result search_table(struct search *search, struct guest_dentry
 			return result;
 		link = child->hash_next;
 	}
-	return GUEST_BOUND;
 }
 
 enum guest_result guest_dentry_child(const struct guest_kernel *kernel,
 				     const struct guest_dentry *parent, const char *name,
-				     size_t length, struct guest_dentry *child)
+				     size_t length, struct guest_budget *budget,
+				     struct guest_dentry *child)
 {
 	struct search search = {
 		.kernel = kernel,
 		.parent = parent,
 		.name = name,
 		.length = length,
+		.budget = budget,
 		.hash = hash_name(parent->address, name, length),
 	};
 	bool has_table = !(parent->flags & (DENTRY_OP_HASH | DENTRY_OP_COMPARE)) &&
 			 kernel->profile->symbols[SYMBOL_dentry_hashtable].present &&
 			 kernel->profile->symbols[SYMBOL_d_hash_shift].present;
 	enum guest_result result =
-		search_list(&search, has_table ? LIST_SHORT : LIST_MAXIMUM, child);
+		search_list(&search, has_table ? LIST_SHORT : UINT32_MAX, child);
 	if (result == GUEST_OK || result == GUEST_NOT_FOUND || !has_table)
 		return result;
 	// Too long, or changed under our hands.
 	if (search.hashes_agree)
 		return search_table(&search, child);
-	return search_list(&search, LIST_MAXIMUM, child);
+	return search_list(&search, UINT32_MAX, child);
 }

@@ -48,12 +48,29 @@ static inline bool guest_dentry_is_root(const struct guest_dentry *dentry)
 }
 
 /**
+ * How many structures one search, or several together, may still read: whoever searches takes from
+ * it, and gives up with GUEST_BOUND when it is used up.
+ */
+struct guest_budget {
+	uint32_t left;
+};
+
+static inline bool guest_spend(struct guest_budget *budget)
+{
+	if (budget->left == 0)
+		return false;
+	budget->left--;
+	return true;
+}
+
+/**
  * Finds a child by its name among those that the dentry cache holds. GUEST_NOT_FOUND: none has it.
  * A child may be negative (inode 0).
  */
 enum guest_result guest_dentry_child(const struct guest_kernel *kernel,
 				     const struct guest_dentry *parent, const char *name,
-				     size_t length, struct guest_dentry *child);
+				     size_t length, struct guest_budget *budget,
+				     struct guest_dentry *child);
 
 struct guest_mount {
 	uint64_t address;	// struct mount
@@ -74,6 +91,6 @@ uint64_t guest_vfsmount_of_mount(const struct guest_kernel *kernel, uint64_t mou
 /** The mount that lies on `dentry` of `parent`; GUEST_NOT_FOUND if there is none. */
 enum guest_result guest_mount_on(const struct guest_kernel *kernel,
 				 const struct guest_mount *parent, uint64_t dentry,
-				 struct guest_mount *mount);
+				 struct guest_budget *budget, struct guest_mount *mount);
 
 #endif

@@ -12,6 +12,7 @@
 
 enum {
 	COMPONENTS_MAXIMUM = 4096,
+	SEARCHED_MAXIMUM = 50000, // dentries and mounts, for all components together: some 5 ms
 	SYMLINKS_MAXIMUM = 40, // MAXSYMLINKS
 	MOUNTS_STACKED_MAXIMUM = 64,
 	PENDING_MAXIMUM = 2 * GUEST_PATH_MAXIMUM,
@@ -28,6 +29,7 @@ struct walk {
 	bool follow;   // the last component too
 	bool missing;  // the last component is not there
 	uint32_t symlinks;
+	struct guest_budget budget;
 	struct guest_lookup *result;
 	size_t start;		       // what is still to be walked is at the end of
 	char pending[PENDING_MAXIMUM]; // this, without a NUL
@@ -84,7 +86,8 @@ static enum guest_result enter_mounts(struct walk *walk, struct place *place)
 		if (!(place->dentry.flags & DENTRY_MAY_BE_MOUNTPOINT))
 			return GUEST_OK;
 		enum guest_result result = guest_mount_on(walk->kernel, &place->mount,
-							  place->dentry.address, &mount);
+							  place->dentry.address, &walk->budget,
+							  &mount);
 		if (result)
 			return result == GUEST_NOT_FOUND ? GUEST_OK : result;
 		place->mount = mount;
@@ -151,8 +154,8 @@ static enum guest_result go_down(struct walk *walk, const char *name, size_t len
 	for (size_t i = 0; i < rest && last; i++)
 		last = walk->pending[walk->start + i] == '/';
 
-	enum guest_result result =
-		guest_dentry_child(walk->kernel, &walk->at.dentry, name, length, &child.dentry);
+	enum guest_result result = guest_dentry_child(walk->kernel, &walk->at.dentry, name, length,
+						      &walk->budget, &child.dentry);
 	walk->missing = result == GUEST_NOT_FOUND || (!result && child.dentry.inode == 0);
 	if (walk->missing)
 		return last ? GUEST_OK : GUEST_NOT_FOUND;
@@ -205,6 +208,7 @@ enum guest_result guest_lookup_path(const struct guest_kernel *kernel,
 	walk.follow = follow;
 	walk.missing = false;
 	walk.symlinks = 0;
+	walk.budget.left = SEARCHED_MAXIMUM;
 	walk.result = result;
 	walk.start = PENDING_MAXIMUM;
 	*result = (struct guest_lookup){ 0 };

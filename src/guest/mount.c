@@ -2,8 +2,6 @@
 #include "guest/dentry.h"
 #include "guest/members.h"
 
-enum { CHILDREN_MAXIMUM = 100000 }; // fs.mount-max
-
 static const struct guest_member mount_members[] = {
 	GUEST_MEMBER(POINTER, mount_parent, struct guest_mount, parent),
 	GUEST_MEMBER(POINTER, mount_mountpoint, struct guest_mount, mountpoint),
@@ -34,13 +32,15 @@ uint64_t guest_vfsmount_of_mount(const struct guest_kernel *kernel, uint64_t mou
 
 enum guest_result guest_mount_on(const struct guest_kernel *kernel,
 				 const struct guest_mount *parent, uint64_t dentry,
-				 struct guest_mount *mount)
+				 struct guest_budget *budget, struct guest_mount *mount)
 {
 	uint64_t head = parent->address + guest_offset(kernel, FIELD_mount_mounts);
 	uint64_t link = parent->first_child;
-	for (uint32_t i = 0; i < CHILDREN_MAXIMUM; i++) {
+	for (;;) {
 		if (link == head)
 			return GUEST_NOT_FOUND;
+		if (!guest_spend(budget))
+			return GUEST_BOUND;
 		enum guest_result result = guest_mount_read(
 			kernel, link - guest_offset(kernel, FIELD_mount_child), mount);
 		if (result)
@@ -51,5 +51,4 @@ enum guest_result guest_mount_on(const struct guest_kernel *kernel,
 			return GUEST_OK;
 		link = mount->next_child;
 	}
-	return GUEST_BOUND;
 }

@@ -166,7 +166,8 @@ void made_set(struct made_guest *guest, uint64_t object, enum profile_field_id f
 
 uint64_t made_dentry(struct made_guest *guest, uint64_t parent, const char *name, uint64_t inode)
 {
-	uint64_t dentry = made_new(guest), text = made_member(guest, dentry, FIELD_dentry_short_name);
+	uint64_t dentry = made_new(guest);
+	uint64_t text = made_member(guest, dentry, FIELD_dentry_short_name);
 	if (strlen(name) >= guest->profile.fields[FIELD_dentry_short_name].size)
 		text = made_new(guest);
 	made_write(guest, text, name, strlen(name) + 1);
@@ -219,7 +220,8 @@ uint64_t made_mount(struct made_guest *guest, uint64_t root)
 uint64_t made_task(struct made_guest *guest, uint32_t pid)
 {
 	uint64_t task = made_new(guest), signal = made_new(guest), files = made_new(guest);
-	uint64_t table = made_new(guest), head = made_member(guest, signal, FIELD_signal_thread_head);
+	uint64_t table = made_new(guest);
+	uint64_t head = made_member(guest, signal, FIELD_signal_thread_head);
 	made_set(guest, task, FIELD_task_pid, pid);
 	made_set(guest, task, FIELD_task_tgid, pid);
 	made_set(guest, task, FIELD_task_group_leader, task);

@@ -7,8 +7,9 @@
 #include "guest/task.h"
 
 /**
- * A kernel's objects made by hand, in a layout of our own, so that they can be wrong in ways that no
- * kernel's are. All memory is in the direct map; an object is a zeroed block of MADE_OBJECT bytes.
+ * A kernel's objects made by hand, in a layout of our own, so that they can be wrong in ways that
+ * no kernel's are. All memory is in the direct map; an object is a zeroed block of MADE_OBJECT
+ * bytes.
  */
 enum made_age {
 	MADE_OLD, // as 5.10: rings of children, lists of mappings, f_count

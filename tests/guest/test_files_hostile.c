@@ -82,7 +82,8 @@ static void tables_of_descriptors_that_are_too_large(void **state)
 
 static void files_without_what_belongs_to_them(void **state)
 {
-	uint64_t address = made_new(&guest), inode = made_inode(&guest, "a-rather-long-name", S_IFREG);
+	uint64_t address = made_new(&guest);
+	uint64_t inode = made_inode(&guest, "a-rather-long-name", S_IFREG);
 	uint64_t dentry = made_dentry(&guest, 0, "/", inode), superblock;
 	struct guest_file file;
 	assert_int_equal(guest_file_read(kernel, address, &file), GUEST_BAD_DATA);
@@ -161,7 +162,8 @@ static void paths_that_do_not_end(void **state)
 	char path[GUEST_PATH_MAXIMUM];
 	uint64_t root = made_dentry(&guest, 0, "/", 0), mount = made_mount(&guest, root);
 	uint64_t vfsmount = made_member(&guest, mount, FIELD_mount_mnt);
-	uint64_t one = made_dentry(&guest, root, "one", 0), other = made_dentry(&guest, one, "two", 0);
+	uint64_t one = made_dentry(&guest, root, "one", 0);
+	uint64_t other = made_dentry(&guest, one, "two", 0);
 	made_set(&guest, one, FIELD_dentry_d_parent, other);
 	assert_int_equal(path_of(other, vfsmount, path), GUEST_BOUND);
 
@@ -263,7 +265,8 @@ static struct tree make_tree(void)
 	tree.directory_inode = made_inode(&guest, "ext4", S_IFDIR);
 	tree.root = made_dentry(&guest, 0, "/", tree.directory_inode);
 	tree.directory = made_dentry(&guest, tree.root, "directory", tree.directory_inode);
-	tree.file = made_dentry(&guest, tree.directory, "file", made_inode(&guest, "ext4", S_IFREG));
+	tree.file = made_dentry(&guest, tree.directory, "file",
+				made_inode(&guest, "ext4", S_IFREG));
 	made_adopt(&guest, tree.root, tree.directory);
 	made_adopt(&guest, tree.directory, tree.file);
 	tree.mount = made_mount(&guest, tree.root);
@@ -483,13 +486,17 @@ static void sockets_that_are_none(void **state)
 }
 
 #define BOTH(test)                                                                                \
-	{ "old: " #test, test, make_old, unmake, NULL }, { "new: " #test, test, make_new, unmake, NULL }
+	{ "old: " #test, test, make_old, unmake, NULL },                                          \
+	{                                                                                         \
+		"new: " #test, test, make_new, unmake, NULL                                       \
+	}
 
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		BOTH(tables_of_descriptors_that_are_too_large),
-		cmocka_unit_test_setup_teardown(files_without_what_belongs_to_them, make_new, unmake),
+		cmocka_unit_test_setup_teardown(files_without_what_belongs_to_them, make_new,
+						unmake),
 		BOTH(names_that_are_none),
 		BOTH(paths_that_do_not_end),
 		BOTH(objects_named_by_their_file_system),

@@ -84,8 +84,9 @@ static void check_row(const struct row *row)
 	struct guest_task task = frozen_task(row->process);
 	struct guest_lookup found;
 	char path[GUEST_PATH_MAXIMUM];
-	enum guest_result result = guest_lookup_path(&frozen.kernel, &task, row->start_fd, row->path,
-						     row->flags & FOLLOW, &found);
+	enum guest_result result =
+		guest_lookup_path(&frozen.kernel, &task, row->start_fd, row->path,
+				  row->flags & FOLLOW, &found);
 	if (result != GUEST_OK)
 		fail_msg("%s: %s", row->path, guest_result_text(result));
 	assert_string_equal(found.name, row->name);

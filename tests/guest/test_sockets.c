@@ -137,7 +137,7 @@ static void check_unix_line(const char *line)
 	const struct guest_socket *socket = by_inode(inode);
 	if (!socket)
 		return; // not accepted
-	static const unsigned connected = 3, unconnected = 1; // enum socket_state of <linux/net.h>
+	static const unsigned connected = 3, unconnected = 1; // socket_state of <linux/net.h>
 	assert_int_equal(socket->type, type);
 	if (socket->type != SOCK_DGRAM)
 		assert_int_equal(socket->state == established ? connected : unconnected, state);

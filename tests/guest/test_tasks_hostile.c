@@ -317,7 +317,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(rings_that_do_not_come_back, make_new, unmake),
 		cmocka_unit_test_setup_teardown(tasks_that_break_their_own_rules, make_new, unmake),
 		cmocka_unit_test_setup_teardown(pid_tables_that_are_none, make_new, unmake),
-		cmocka_unit_test_setup_teardown(lists_of_mappings_that_do_not_end, make_old, unmake),
+		cmocka_unit_test_setup_teardown(lists_of_mappings_that_do_not_end, make_old,
+						unmake),
 		cmocka_unit_test_setup_teardown(trees_of_mappings_that_are_none, make_new, unmake),
 		cmocka_unit_test_setup_teardown(page_tables_that_are_none, make_new, unmake),
 	};

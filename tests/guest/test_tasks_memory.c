@@ -101,7 +101,7 @@ static void user_memory_is_read_across_pages(void **state)
 {
 	struct guest_task task = frozen_task("holder");
 	char text[64];
-	assert_read(guest_read_user(&frozen.kernel, &task, known_text, text, 25));
+	assert_read(guest_read_user(&frozen.kernel, &task, known_text, text, 26));
 	assert_string_equal(text, "across the edge of a page");
 	assert_read(guest_read_user_string(&frozen.kernel, &task, known_text, text, sizeof(text)));
 	assert_string_equal(text, "across the edge of a page");
