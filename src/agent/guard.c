@@ -298,6 +298,8 @@ static void tend(struct agent_vm *vm, int verifications)
 		for (int i = 0; i < verifications; i++)
 			guarded(vm, verify);
 		report_registers(vm);
+		if (verifications > 1) // somebody asks
+			trace_report_gaps(vm->trace);
 		break;
 	default:
 		break;

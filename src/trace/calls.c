@@ -63,6 +63,7 @@ static void insert_call(struct trace *trace, struct pending_call *call)
 	call->newer = NULL;
 	*(trace->newest ? &trace->newest->newer : &trace->oldest) = call;
 	trace->newest = call;
+	atomic_fetch_add_explicit(&trace->pending_count, 1, memory_order_release);
 	if (call->fork_parent) {
 		call->next_fork = trace->forks;
 		call->fork_link = &trace->forks;
@@ -80,6 +81,7 @@ static void unlink_call(struct trace *trace, struct pending_call *call)
 		link = &(*link)->next;
 	if (*link)
 		*link = call->next;
+	atomic_fetch_sub_explicit(&trace->pending_count, 1, memory_order_release);
 	*(call->newer ? &call->newer->older : &trace->newest) = call->older;
 	*(call->older ? &call->older->newer : &trace->oldest) = call->newer;
 	if (call->fork_parent) {
@@ -283,7 +285,7 @@ void trace_syscall_exit(struct trace *trace, struct trace_cpu *cpu, uint64_t pt_
 	struct trace_event event;
 	uint64_t task;
 	count(&cpu->counters.exits);
-	if (trace->oldest == NULL)
+	if (atomic_load_explicit(&trace->pending_count, memory_order_acquire) == 0)
 		return; // nothing is in progress
 	if (!read_event(trace, cpu, pt_regs, &event))
 		return;

@@ -105,6 +105,7 @@ struct trace {
 	struct pending_call *pending_free;
 	struct pending_call *buckets[PENDING_BUCKETS];
 	struct pending_call *oldest, *newest;
+	_Atomic uint32_t pending_count;
 	struct pending_call *forks;
 	_Atomic uint32_t fork_count;
 	struct call_paths *paths_pool, *paths_free;
@@ -120,10 +121,11 @@ struct trace {
 	} moved[MOVED_DIRECTORIES_MAXIMUM];
 	_Atomic uint32_t moved_count;
 
+	atomic_flag gap_lock; // also taken inside `lock`, never the other way round
 	struct gap {
 		const char *kind;
-		uint64_t count;
-		uint64_t reported;
+		uint64_t count, told;
+		char detail[192]; // of the last one that was told
 	} gaps[64];
 	uint32_t gap_count;
 };

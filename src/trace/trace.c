@@ -12,7 +12,7 @@
 #include "base/cleanup.h"
 #include "trace/internal.h"
 
-enum { REPORT_GAP_EVERY = 1000 };
+enum { TELL_GAPS_FIRST = 10, TELL_GAPS_EVERY = 1000 };
 
 struct trace *trace_create(const struct trace_config *config, struct error *error)
 {
@@ -23,6 +23,7 @@ struct trace *trace_create(const struct trace_config *config, struct error *erro
 	}
 	trace->config = *config;
 	atomic_flag_clear(&trace->lock);
+	atomic_flag_clear(&trace->gap_lock);
 	if (getrandom(trace->endpoint_key, sizeof(trace->endpoint_key), 0) !=
 	    sizeof(trace->endpoint_key)) {
 		error_set_errno(error, "getrandom");
@@ -89,6 +90,16 @@ static uint64_t realtime(void)
 	return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
 }
 
+static void tell_gap(struct trace *trace, struct gap *gap)
+{
+	gap->told = gap->count;
+	struct wire_message message = { .type = WIRE_GAP };
+	message.gap = (struct wire_gap){
+		.time = realtime(), .kind = gap->kind, .detail = gap->detail, .count = gap->count
+	};
+	trace->config.emit(trace->config.context, &message);
+}
+
 static struct gap *find_gap(struct trace *trace, const char *kind)
 {
 	for (uint32_t i = 0; i < trace->gap_count; i++)
@@ -101,25 +112,47 @@ static struct gap *find_gap(struct trace *trace, const char *kind)
 	return gap;
 }
 
-// Called with and without the lock: a count that is off by one under a race does no harm, and each
-// kind's first occurrences and every thousandth are told in full.
+static bool lock_gaps(struct trace *trace)
+{
+	while (atomic_flag_test_and_set_explicit(&trace->gap_lock, memory_order_acquire)) {
+		if (atomic_load_explicit(&trace->abandoned, memory_order_relaxed))
+			return false;
+		__builtin_ia32_pause();
+	}
+	return true;
+}
+
+static void unlock_gaps(struct trace *trace)
+{
+	atomic_flag_clear_explicit(&trace->gap_lock, memory_order_release);
+}
+
+// Of each kind the first ten and every thousandth are told at once, the others' number by and by.
+// Called with and without the lock of the trace.
 void trace_gap(struct trace *trace, const char *kind, const char *format, ...)
 {
-	struct gap *gap = find_gap(trace, kind);
-	gap->count++;
-	if (gap->count > 10 && gap->count % REPORT_GAP_EVERY != 0)
+	if (!lock_gaps(trace))
 		return;
-	char detail[WIRE_TEXT_MAXIMUM];
-	va_list arguments;
-	va_start(arguments, format);
-	vsnprintf(detail, sizeof(detail), format, arguments);
-	va_end(arguments);
-	gap->reported = gap->count;
-	struct wire_message message = { .type = WIRE_GAP };
-	message.gap = (struct wire_gap){
-		.time = realtime(), .kind = kind, .detail = detail, .count = gap->count
-	};
-	trace->config.emit(trace->config.context, &message);
+	struct gap *gap = find_gap(trace, kind);
+	uint64_t count = ++gap->count;
+	if (count <= TELL_GAPS_FIRST || count % TELL_GAPS_EVERY == 0) {
+		va_list arguments;
+		va_start(arguments, format);
+		vsnprintf(gap->detail, sizeof(gap->detail), format, arguments);
+		va_end(arguments);
+		tell_gap(trace, gap);
+	}
+	unlock_gaps(trace);
+}
+
+void trace_report_gaps(struct trace *trace)
+{
+	if (!lock_gaps(trace))
+		return;
+	for (uint32_t i = 0; i < trace->gap_count; i++)
+		if (trace->gaps[i].told != trace->gaps[i].count)
+			tell_gap(trace, &trace->gaps[i]);
+	unlock_gaps(trace);
 }
 
 void trace_get_statistics(struct trace *trace, struct engine_statistics *statistics)

@@ -95,6 +95,9 @@ void trace_get_statistics(struct trace *trace, struct engine_statistics *statist
  */
 void trace_abandon(struct trace *trace);
 
+/** Emits the counts of gaps that have grown since they were last emitted. */
+void trace_report_gaps(struct trace *trace);
+
 /** Records that something could not be followed. `kind` is a constant word. */
 void trace_gap(struct trace *trace, const char *kind, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));

@@ -50,12 +50,14 @@ static void abandon_calls_of(struct trace *trace, const struct object_id *proces
 	}
 }
 
-static void verify_batch(struct trace *trace, uint32_t first)
+// False: there are no more.
+static bool verify_batch(struct trace *trace, uint32_t first)
 {
 	static _Thread_local struct watched_object batch[BATCH];
 	uint32_t count = 0;
 	if (!trace_lock(trace))
-		return;
+		return false;
+	bool more = first + BATCH < trace->watched_count;
 	for (uint32_t i = first; i < trace->watched_count && i < first + BATCH; i++)
 		if (trace->watched[i].transient)
 			batch[count++] = trace->watched[i];
@@ -65,7 +67,7 @@ static void verify_batch(struct trace *trace, uint32_t first)
 	for (uint32_t i = 0; i < count; i++)
 		ended[i] = is_ended(trace, &batch[i]);
 	if (!trace_lock(trace))
-		return;
+		return false;
 	for (uint32_t i = 0; i < count; i++) {
 		struct watched_object *watched = trace_watched(trace, batch[i].number);
 		if (!watched)
@@ -78,6 +80,7 @@ static void verify_batch(struct trace *trace, uint32_t first)
 		engine_object_end(trace->engine, &batch[i].id);
 	}
 	trace_unlock(trace);
+	return more;
 }
 
 static bool thread_is_gone(struct trace *trace, const struct pending_call *call)
@@ -159,8 +162,7 @@ static void verify_calls(struct trace *trace)
 void trace_verify(struct trace *trace, struct memory_reader *reader)
 {
 	verify_calls(trace);
-	for (uint32_t first = 0; first < trace->watched_count; first += BATCH) {
-		verify_batch(trace, first);
+	for (uint32_t first = 0; verify_batch(trace, first); first += BATCH) {
 		memory_leave(reader);
 		memory_enter(reader);
 	}
