@@ -68,8 +68,8 @@ static enum guest_result compare(const struct search *search, const struct guest
 		return GUEST_OK;
 	enum guest_result result = guest_dentry_name(search->kernel, child, name);
 	if (result == GUEST_OK)
-		*same = exact ? memcmp(name, search->name, search->length) == 0 :
-				strncasecmp(name, search->name, search->length) == 0;
+		*same = exact ? memcmp(name, search->name, search->length) == 0
+			      : strncasecmp(name, search->name, search->length) == 0;
 	return result;
 }
 
@@ -119,19 +119,19 @@ static enum guest_result search_list(struct search *search, uint32_t maximum,
 static enum guest_result search_table(struct search *search, struct guest_dentry *child)
 {
 	const struct guest_kernel *kernel = search->kernel;
-	uint64_t table, link;
+	uint64_t table, link = 0;
 	uint32_t shift;
-	enum guest_result result = guest_read_pointer(
-		kernel, guest_symbol(kernel, SYMBOL_dentry_hashtable), &table);
+	enum guest_result result =
+		guest_read_pointer(kernel, guest_symbol(kernel, SYMBOL_dentry_hashtable), &table);
 	if (result == GUEST_OK)
 		result = guest_read_kernel(kernel, guest_symbol(kernel, SYMBOL_d_hash_shift),
 					   &shift, sizeof(shift));
 	if (result == GUEST_OK && (shift == 0 || shift > 31))
 		result = GUEST_BAD_DATA;
 	if (result == GUEST_OK)
-		result = guest_read_kernel(
-			kernel, table + (search->hash >> shift) * sizeof(uint64_t), &link,
-			sizeof(link));
+		result = guest_read_kernel(kernel,
+					   table + (search->hash >> shift) * sizeof(uint64_t),
+					   &link, sizeof(link));
 	link &= ~1ULL;
 	for (;;) {
 		if (result == GUEST_OK && link == 0)
@@ -167,8 +167,7 @@ enum guest_result guest_dentry_child(const struct guest_kernel *kernel,
 	bool has_table = !(parent->flags & (DENTRY_OP_HASH | DENTRY_OP_COMPARE)) &&
 			 kernel->profile->symbols[SYMBOL_dentry_hashtable].present &&
 			 kernel->profile->symbols[SYMBOL_d_hash_shift].present;
-	enum guest_result result =
-		search_list(&search, has_table ? LIST_SHORT : UINT32_MAX, child);
+	enum guest_result result = search_list(&search, has_table ? LIST_SHORT : UINT32_MAX, child);
 	if (result == GUEST_OK || result == GUEST_NOT_FOUND || !has_table)
 		return result;
 	// Too long, or changed under our hands.

@@ -26,7 +26,7 @@ static const struct guest_member dentry_members[] = {
 enum guest_result guest_dentry_read(const struct guest_kernel *kernel, uint64_t address,
 				    struct guest_dentry *dentry)
 {
-	*dentry = (struct guest_dentry){ .address = address };
+	*dentry = (struct guest_dentry){.address = address};
 	enum guest_result result = GUEST_READ_MEMBERS(kernel, address, dentry_members, dentry);
 	if (result == GUEST_OK && dentry->parent == 0)
 		return GUEST_BAD_DATA;

@@ -73,11 +73,11 @@ enum guest_result guest_dentry_child(const struct guest_kernel *kernel,
 				     struct guest_dentry *child);
 
 struct guest_mount {
-	uint64_t address;	// struct mount
-	uint64_t root;		// struct dentry
-	uint64_t parent;	// struct mount; itself at the root of a mount namespace
-	uint64_t mountpoint;	// struct dentry, of the parent
-	uint64_t first_child;	// links: a ring through guest_mount.next_child of the children
+	uint64_t address;     // struct mount
+	uint64_t root;	      // struct dentry
+	uint64_t parent;      // struct mount; itself at the root of a mount namespace
+	uint64_t mountpoint;  // struct dentry, of the parent
+	uint64_t first_child; // links: a ring through guest_mount.next_child of the children
 	uint64_t next_child;
 };
 

@@ -31,7 +31,7 @@ static enum guest_result read_table(const struct guest_kernel *kernel,
 		guest_follow_required(kernel, task->files, FIELD_files_fdt, &address);
 	if (result)
 		return result;
-	*table = (struct descriptor_table){ 0 };
+	*table = (struct descriptor_table){0};
 	result = GUEST_READ_MEMBERS(kernel, address, table_members, table);
 	if (result == GUEST_OK && table->files == 0)
 		return GUEST_BAD_DATA;
@@ -52,11 +52,10 @@ enum guest_result guest_file_from_descriptor(const struct guest_kernel *kernel,
 	return guest_read_pointer(kernel, table.files + index * sizeof(uint64_t), file);
 }
 
-enum guest_result guest_for_each_descriptor(const struct guest_kernel *kernel,
-					    const struct guest_task *task, uint32_t maximum,
-					    bool (*visit)(uint32_t fd, uint64_t file,
-							  void *context),
-					    void *context)
+enum guest_result
+guest_for_each_descriptor(const struct guest_kernel *kernel, const struct guest_task *task,
+			  uint32_t maximum,
+			  bool (*visit)(uint32_t fd, uint64_t file, void *context), void *context)
 {
 	struct descriptor_table table;
 	uint64_t part[TABLE_PART];

@@ -54,7 +54,7 @@ static uint64_t holders(const struct guest_kernel *kernel, uint64_t counter)
 
 static enum guest_result read_filesystem(const struct guest_kernel *kernel, struct guest_file *file)
 {
-	struct superblock superblock = { 0 };
+	struct superblock superblock = {0};
 	uint64_t name;
 	enum guest_result result =
 		GUEST_READ_MEMBERS(kernel, file->superblock, superblock_members, &superblock);
@@ -80,14 +80,14 @@ static enum guest_result read_inode(const struct guest_kernel *kernel, struct gu
 enum guest_result guest_inode_read_at(const struct guest_kernel *kernel, uint64_t inode,
 				      struct guest_file *file)
 {
-	*file = (struct guest_file){ .inode = inode };
+	*file = (struct guest_file){.inode = inode};
 	return read_inode(kernel, file);
 }
 
 enum guest_result guest_file_read(const struct guest_kernel *kernel, uint64_t address,
 				  struct guest_file *file)
 {
-	*file = (struct guest_file){ .address = address };
+	*file = (struct guest_file){.address = address};
 	enum guest_result result = GUEST_READ_MEMBERS(kernel, address, file_members, file);
 	if (result)
 		return result;
@@ -100,16 +100,14 @@ enum guest_result guest_file_read(const struct guest_kernel *kernel, uint64_t ad
 enum guest_result guest_inode_read(const struct guest_kernel *kernel, uint64_t dentry,
 				   uint64_t mount, struct guest_file *file)
 {
-	*file = (struct guest_file){ .dentry = dentry, .mount = mount };
-	enum guest_result result =
-		guest_follow(kernel, dentry, FIELD_dentry_d_inode, &file->inode);
+	*file = (struct guest_file){.dentry = dentry, .mount = mount};
+	enum guest_result result = guest_follow(kernel, dentry, FIELD_dentry_d_inode, &file->inode);
 	return result ? result : read_inode(kernel, file);
 }
 
 enum guest_result guest_for_each_alias(const struct guest_kernel *kernel, uint64_t inode,
 				       uint32_t maximum,
-				       bool (*visit)(uint64_t dentry, void *context),
-				       void *context)
+				       bool (*visit)(uint64_t dentry, void *context), void *context)
 {
 	uint64_t link = inode + guest_offset(kernel, FIELD_inode_i_dentry);
 	uint64_t offset = guest_offset(kernel, FIELD_dentry_d_alias);

@@ -13,7 +13,7 @@
 enum {
 	COMPONENTS_MAXIMUM = 4096,
 	SEARCHED_MAXIMUM = 50000, // dentries and mounts, for all components together: some 5 ms
-	SYMLINKS_MAXIMUM = 40, // MAXSYMLINKS
+	SYMLINKS_MAXIMUM = 40,	  // MAXSYMLINKS
 	MOUNTS_STACKED_MAXIMUM = 64,
 	PENDING_MAXIMUM = 2 * GUEST_PATH_MAXIMUM,
 };
@@ -26,8 +26,8 @@ struct place {
 struct walk {
 	const struct guest_kernel *kernel;
 	struct place at, root;
-	bool follow;   // the last component too
-	bool missing;  // the last component is not there
+	bool follow;  // the last component too
+	bool missing; // the last component is not there
 	uint32_t symlinks;
 	struct guest_budget budget;
 	struct guest_lookup *result;
@@ -57,7 +57,7 @@ static const struct guest_member file_members[] = {
 static enum guest_result read_place(const struct guest_kernel *kernel, uint64_t structure,
 				    const struct guest_member members[2], struct place *place)
 {
-	struct path_pointers path = { 0 };
+	struct path_pointers path = {0};
 	enum guest_result result = guest_read_members(kernel, structure, members, 2, &path);
 	if (result == GUEST_OK)
 		result = guest_dentry_read(kernel, path.dentry, &place->dentry);
@@ -73,8 +73,7 @@ static enum guest_result read_start(struct walk *walk, const struct guest_task *
 	uint64_t file;
 	if ((int32_t)start_fd == AT_FDCWD)
 		return read_place(walk->kernel, task->fs, working_directory_members, &walk->at);
-	enum guest_result result =
-		guest_file_from_descriptor(walk->kernel, task, start_fd, &file);
+	enum guest_result result = guest_file_from_descriptor(walk->kernel, task, start_fd, &file);
 	return result ? result : read_place(walk->kernel, file, file_members, &walk->at);
 }
 
@@ -85,9 +84,8 @@ static enum guest_result enter_mounts(struct walk *walk, struct place *place)
 		struct guest_mount mount;
 		if (!(place->dentry.flags & DENTRY_MAY_BE_MOUNTPOINT))
 			return GUEST_OK;
-		enum guest_result result = guest_mount_on(walk->kernel, &place->mount,
-							  place->dentry.address, &walk->budget,
-							  &mount);
+		enum guest_result result = guest_mount_on(
+			walk->kernel, &place->mount, place->dentry.address, &walk->budget, &mount);
 		if (result)
 			return result == GUEST_NOT_FOUND ? GUEST_OK : result;
 		place->mount = mount;
@@ -147,7 +145,7 @@ static enum guest_result follow_link(struct walk *walk, const char *text)
 static enum guest_result go_down(struct walk *walk, const char *name, size_t length)
 {
 	char text[GUEST_PATH_MAXIMUM];
-	struct place child = { .mount = walk->at.mount };
+	struct place child = {.mount = walk->at.mount};
 	size_t rest = PENDING_MAXIMUM - walk->start;
 	bool slash_follows = rest > 0;
 	bool last = true;
@@ -211,7 +209,7 @@ enum guest_result guest_lookup_path(const struct guest_kernel *kernel,
 	walk.budget.left = SEARCHED_MAXIMUM;
 	walk.result = result;
 	walk.start = PENDING_MAXIMUM;
-	*result = (struct guest_lookup){ 0 };
+	*result = (struct guest_lookup){0};
 	if (task->fs == 0)
 		return GUEST_NOT_FOUND; // about to end
 	if (!push(&walk, path, strnlen(path, GUEST_PATH_MAXIMUM)))

@@ -22,7 +22,7 @@ static const struct guest_member mapping_members[] = {
 
 static enum guest_result visit_mapping(struct visitor *visitor, uint64_t address)
 {
-	struct guest_mapping mapping = { 0 };
+	struct guest_mapping mapping = {0};
 	enum guest_result result =
 		GUEST_READ_MEMBERS(visitor->kernel, address, mapping_members, &mapping);
 	if (result)
@@ -164,11 +164,9 @@ static enum guest_result visit_tree(struct visitor *visitor, uint64_t root_addre
 	return GUEST_BAD_DATA;
 }
 
-enum guest_result guest_for_each_mapping(const struct guest_kernel *kernel,
-					 const struct guest_task *task, uint32_t maximum,
-					 bool (*visit)(const struct guest_mapping *mapping,
-						       void *context),
-					 void *context)
+enum guest_result guest_for_each_mapping(
+	const struct guest_kernel *kernel, const struct guest_task *task, uint32_t maximum,
+	bool (*visit)(const struct guest_mapping *mapping, void *context), void *context)
 {
 	struct visitor visitor = {
 		.kernel = kernel,
@@ -176,9 +174,8 @@ enum guest_result guest_for_each_mapping(const struct guest_kernel *kernel,
 		.context = context,
 		.left = maximum,
 		// A node but the root is at least a quarter full.
-		.nodes_left = maximum < UINT32_MAX - MAPLE_NODES_SPARE ?
-				      maximum + MAPLE_NODES_SPARE :
-				      UINT32_MAX,
+		.nodes_left = maximum < UINT32_MAX - MAPLE_NODES_SPARE ? maximum + MAPLE_NODES_SPARE
+								       : UINT32_MAX,
 	};
 	if (task->mm == 0)
 		return GUEST_NOT_FOUND;

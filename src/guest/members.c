@@ -7,7 +7,7 @@
 enum { WINDOW = 1024, STRING_PART = 64 };
 
 struct window {
-	uint64_t start, end; // offsets in the structure
+	uint64_t start, end;				// offsets in the structure
 	unsigned char bytes[WINDOW + sizeof(uint64_t)]; // the last member is loaded as a word too
 };
 
@@ -18,10 +18,10 @@ static bool store_number(unsigned char *destination, size_t size, uint64_t value
 		memcpy(destination, &value, 8);
 		return true;
 	case 4:
-		memcpy(destination, &(uint32_t){ (uint32_t)value }, 4);
+		memcpy(destination, &(uint32_t){(uint32_t)value}, 4);
 		return value <= UINT32_MAX;
 	case 2:
-		memcpy(destination, &(uint16_t){ (uint16_t)value }, 2);
+		memcpy(destination, &(uint16_t){(uint16_t)value}, 2);
 		return value <= UINT16_MAX;
 	case 1:
 		*destination = (uint8_t)value;
@@ -91,9 +91,8 @@ enum guest_result guest_read_members(const struct guest_kernel *kernel, uint64_t
 			return GUEST_BAD_DATA; // larger than the window
 		if (window.end == 0)
 			continue; // none is present
-		enum guest_result result =
-			guest_read_kernel(kernel, structure + window.start, window.bytes,
-					  window.end - window.start);
+		enum guest_result result = guest_read_kernel(
+			kernel, structure + window.start, window.bytes, window.end - window.start);
 		for (size_t i = first; i < next && result == GUEST_OK; i++) {
 			const struct profile_field *field = &fields[members[i].field];
 			if (field->present)

@@ -22,10 +22,10 @@ enum {
 };
 
 /** A row: member `field` of the guest's structure goes to `member` of our structure `type`. */
-#define GUEST_MEMBER(of_kind, of_field, type, member)                                             \
-	{                                                                                         \
-		.field = FIELD_##of_field, .destination = offsetof(type, member),                 \
-		.size = sizeof(((type *)0)->member), .kind = MEMBER_##of_kind                     \
+#define GUEST_MEMBER(of_kind, of_field, type, member)                                              \
+	{                                                                                          \
+		.field = FIELD_##of_field, .destination = offsetof(type, member),                  \
+		.size = sizeof(((type *)0)->member), .kind = MEMBER_##of_kind                      \
 	}
 
 /**
@@ -37,8 +37,8 @@ enum guest_result guest_read_members(const struct guest_kernel *kernel, uint64_t
 				     const struct guest_member *members, size_t count,
 				     void *destination);
 
-#define GUEST_READ_MEMBERS(kernel, structure, table, destination)                                 \
-	guest_read_members(kernel, structure, table, sizeof(table) / sizeof((table)[0]),          \
+#define GUEST_READ_MEMBERS(kernel, structure, table, destination)                                  \
+	guest_read_members(kernel, structure, table, sizeof(table) / sizeof((table)[0]),           \
 			   destination)
 
 static inline uint64_t guest_offset(const struct guest_kernel *kernel, enum profile_field_id field)

@@ -13,7 +13,7 @@ static const struct guest_member mount_members[] = {
 enum guest_result guest_mount_read(const struct guest_kernel *kernel, uint64_t address,
 				   struct guest_mount *mount)
 {
-	*mount = (struct guest_mount){ .address = address };
+	*mount = (struct guest_mount){.address = address};
 	enum guest_result result = GUEST_READ_MEMBERS(kernel, address, mount_members, mount);
 	if (result == GUEST_OK && (mount->root == 0 || mount->parent == 0))
 		return GUEST_BAD_DATA;

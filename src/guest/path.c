@@ -73,7 +73,7 @@ static enum guest_result name_in_tree(const struct guest_kernel *kernel,
 				      char path[GUEST_PATH_MAXIMUM], bool *deleted)
 {
 	static const char suffix[] = " (deleted)";
-	struct path_buffer buffer = { path, GUEST_PATH_MAXIMUM };
+	struct path_buffer buffer = {path, GUEST_PATH_MAXIMUM};
 	*deleted = dentry->hash_backed == 0 && !guest_dentry_is_root(dentry);
 	prepend(&buffer, "", 1);
 	if (*deleted)
@@ -161,13 +161,13 @@ enum guest_result guest_path(const struct guest_kernel *kernel, uint64_t dentry_
 			     uint64_t mount_address, char path[GUEST_PATH_MAXIMUM], bool *deleted)
 {
 	struct guest_dentry dentry;
-	struct guest_mount mount = { 0 };
+	struct guest_mount mount = {0};
 	bool dynamic = false, unlinked = false;
 
 	enum guest_result result = guest_dentry_read(kernel, dentry_address, &dentry);
 	if (result == GUEST_OK && mount_address != 0)
-		result = guest_mount_read(
-			kernel, guest_mount_of_vfsmount(kernel, mount_address), &mount);
+		result = guest_mount_read(kernel, guest_mount_of_vfsmount(kernel, mount_address),
+					  &mount);
 	if (result == GUEST_OK)
 		result = has_dynamic_name(kernel, &dentry, &mount, &dynamic);
 	if (result == GUEST_OK && dynamic)

@@ -92,15 +92,14 @@ static enum guest_result read_unix_name(const struct guest_kernel *kernel, uint6
 
 static enum guest_result read_unix(const struct guest_kernel *kernel, struct guest_socket *socket)
 {
-	struct unix_record record = { 0 };
+	struct unix_record record = {0};
 	if (!guest_has_field(kernel, FIELD_unix_addr) ||
 	    !guest_has_field(kernel, FIELD_unix_dentry) ||
 	    !guest_has_field(kernel, FIELD_unix_peer) ||
 	    !guest_has_field(kernel, FIELD_unix_address_len) ||
 	    !guest_has_field(kernel, FIELD_unix_address_name))
 		return GUEST_BAD_DATA; // af_unix is a module there
-	enum guest_result result =
-		GUEST_READ_MEMBERS(kernel, socket->sock, unix_members, &record);
+	enum guest_result result = GUEST_READ_MEMBERS(kernel, socket->sock, unix_members, &record);
 	if (result == GUEST_OK && record.address != 0)
 		result = read_unix_name(kernel, record.address, socket);
 	if (result == GUEST_OK && record.dentry != 0) {
@@ -126,17 +125,17 @@ static uint64_t inside_socket_alloc(const struct guest_kernel *kernel, uint64_t 
 static enum guest_result read_sock(const struct guest_kernel *kernel, uint64_t sock,
 				   const struct guest_file *known, struct guest_socket *socket)
 {
-	struct sock_record record = { .socket.sock = sock };
+	struct sock_record record = {.socket.sock = sock};
 	struct guest_file file;
-	*socket = (struct guest_socket){ 0 };
+	*socket = (struct guest_socket){0};
 	enum guest_result result = GUEST_READ_MEMBERS(kernel, sock, sock_members, &record);
 	if (result)
 		return result;
 	*socket = record.socket;
 	if (record.socket_address != 0) {
-		socket->inode = inside_socket_alloc(kernel, record.socket_address,
-						    FIELD_socket_alloc_socket,
-						    FIELD_socket_alloc_inode);
+		socket->inode =
+			inside_socket_alloc(kernel, record.socket_address,
+					    FIELD_socket_alloc_socket, FIELD_socket_alloc_inode);
 		if (!known || known->inode != socket->inode) {
 			result = guest_inode_read_at(kernel, socket->inode, &file);
 			known = &file;

@@ -31,8 +31,8 @@ static enum guest_result page_address(const struct guest_kernel *kernel, uint64_
 	uint64_t array;
 	if (!kernel->profile->symbols[SYMBOL_vmemmap_base].present)
 		return GUEST_NOT_FOUND;
-	enum guest_result result = guest_read_pointer(
-		kernel, guest_symbol(kernel, SYMBOL_vmemmap_base), &array);
+	enum guest_result result =
+		guest_read_pointer(kernel, guest_symbol(kernel, SYMBOL_vmemmap_base), &array);
 	if (result)
 		return result;
 	if (page < array || (page - array) % STRUCT_PAGE_SIZE != 0)
@@ -49,8 +49,7 @@ static enum guest_result read_cached_text(const struct guest_kernel *kernel,
 	if (!guest_has_field(kernel, FIELD_mapping_head) ||
 	    !guest_has_field(kernel, FIELD_page_mapping) || inode->size >= GUEST_PATH_MAXIMUM)
 		return GUEST_NOT_FOUND;
-	enum guest_result result =
-		guest_follow(kernel, inode->mapping, FIELD_mapping_head, &page);
+	enum guest_result result = guest_follow(kernel, inode->mapping, FIELD_mapping_head, &page);
 	if (result)
 		return GUEST_NOT_FOUND; // nothing, or a mark of what was there
 	if ((page & 3) != 0)
@@ -69,7 +68,7 @@ static enum guest_result read_cached_text(const struct guest_kernel *kernel,
 enum guest_result guest_read_symlink(const struct guest_kernel *kernel, uint64_t address,
 				     char text[GUEST_PATH_MAXIMUM], bool *is_link)
 {
-	struct link_inode inode = { 0 };
+	struct link_inode inode = {0};
 	enum guest_result result = GUEST_READ_MEMBERS(kernel, address, link_members, &inode);
 	*is_link = result == GUEST_OK && S_ISLNK(inode.mode);
 	if (result || !*is_link)

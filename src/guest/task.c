@@ -91,7 +91,7 @@ static const struct guest_member leader_members[] = {
 static enum guest_result read_leader(const struct guest_kernel *kernel, uint64_t address,
 				     uint32_t tgid, struct leader *leader)
 {
-	*leader = (struct leader){ 0 };
+	*leader = (struct leader){0};
 	enum guest_result result = GUEST_READ_MEMBERS(kernel, address, leader_members, leader);
 	if (result == GUEST_OK && leader->tgid != tgid)
 		return GUEST_BAD_DATA;
@@ -101,7 +101,7 @@ static enum guest_result read_leader(const struct guest_kernel *kernel, uint64_t
 enum guest_result guest_task_read(const struct guest_kernel *kernel, uint64_t address,
 				  struct guest_task *task)
 {
-	*task = (struct guest_task){ .address = address };
+	*task = (struct guest_task){.address = address};
 	enum guest_result result = GUEST_READ_MEMBERS(kernel, address, task_members, task);
 	if (result)
 		return result;
@@ -149,9 +149,8 @@ static enum guest_result find_in_xarray(const struct guest_kernel *kernel, uint6
 		if (upper_bits == 64 && index >> shift >= slot_count)
 			return GUEST_NOT_FOUND;
 		uint64_t slot = (index >> shift) % slot_count;
-		result = guest_read_kernel(kernel,
-					   node + slots->offset + slot * sizeof(uint64_t), &head,
-					   sizeof(head));
+		result = guest_read_kernel(kernel, node + slots->offset + slot * sizeof(uint64_t),
+					   &head, sizeof(head));
 		if (result)
 			return result;
 		upper_bits = shift;

@@ -17,8 +17,7 @@ static enum guest_result user_space(const struct guest_kernel *kernel,
 	uint64_t table;
 	if (task->mm == 0)
 		return GUEST_NOT_FOUND;
-	enum guest_result result =
-		guest_follow_required(kernel, task->mm, FIELD_mm_pgd, &table);
+	enum guest_result result = guest_follow_required(kernel, task->mm, FIELD_mm_pgd, &table);
 	if (result)
 		return result;
 	if (table - kernel->direct_map >= kernel->direct_map_size || table % 4096 != 0)

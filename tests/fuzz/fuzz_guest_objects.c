@@ -25,12 +25,12 @@ static struct world {
 	uint64_t task, file, dentry, mount, inode, sock;
 } worlds[2];
 
-#define check(condition)                                                                          \
-	do {                                                                                      \
-		if (!(condition)) {                                                               \
-			fprintf(stderr, "fuzz_guest_objects: %s is not so\n", #condition);        \
-			abort();                                                                  \
-		}                                                                                 \
+#define check(condition)                                                                           \
+	do {                                                                                       \
+		if (!(condition)) {                                                                \
+			fprintf(stderr, "fuzz_guest_objects: %s is not so\n", #condition);         \
+			abort();                                                                   \
+		}                                                                                  \
 	} while (0)
 
 // Nothing is patched: all has to be read.
@@ -99,8 +99,8 @@ static uint64_t add_socket(struct world *world, uint16_t family)
 {
 	struct made_guest *guest = &world->guest;
 	uint64_t alloc = made_new(guest), sock = made_new(guest), address = made_new(guest);
-	uint64_t superblock = follow(guest, made_inode(guest, "sockfs", S_IFSOCK),
-				     FIELD_inode_i_sb);
+	uint64_t superblock =
+		follow(guest, made_inode(guest, "sockfs", S_IFSOCK), FIELD_inode_i_sb);
 	uint64_t inode = made_member(guest, alloc, FIELD_socket_alloc_inode);
 	uint64_t operations = made_new(guest), dentry = made_dentry(guest, 0, "", inode);
 	made_set(guest, inode, FIELD_inode_i_sb, superblock);
@@ -140,7 +140,7 @@ static void add_mappings(struct world *world)
 		return;
 	}
 	// A root that is an allocation node (type 3) with two leaves (type 1).
-	uint64_t root = made_new(guest), leaves[2] = { made_new(guest), made_new(guest) };
+	uint64_t root = made_new(guest), leaves[2] = {made_new(guest), made_new(guest)};
 	for (int i = 0; i < 2; i++) {
 		made_word(guest, made_member(guest, root, FIELD_maple_arange_slot) + 8 * i,
 			  leaves[i] | 1 << 3 | 4);
@@ -299,7 +299,7 @@ static void check_visits(struct reading *reading)
 
 static void look_up(const struct guest_kernel *kernel, uint64_t address)
 {
-	static const char *const paths[] = { "/directory/file", "/link/../none", "../file", "" };
+	static const char *const paths[] = {"/directory/file", "/link/../none", "../file", ""};
 	struct guest_lookup found;
 	struct guest_task task;
 	if (guest_task_read(kernel, address, &task) != GUEST_OK)
@@ -312,7 +312,7 @@ static void look_up(const struct guest_kernel *kernel, uint64_t address)
 
 static bool visit_task(uint64_t address, void *context)
 {
-	struct reading *reading = context, inner = { .kernel = reading->kernel };
+	struct reading *reading = context, inner = {.kernel = reading->kernel};
 	struct guest_task task;
 	bool alive;
 	char text[32];
@@ -325,8 +325,8 @@ static bool visit_task(uint64_t address, void *context)
 						     &inner));
 		check(!sound || inner.visits == DESCRIPTORS);
 		check_visits(&inner);
-		check_read(guest_for_each_mapping(inner.kernel, &task, VISITS, visit_mapping,
-						  &inner));
+		check_read(
+			guest_for_each_mapping(inner.kernel, &task, VISITS, visit_mapping, &inner));
 		check(!sound || inner.visits == 2);
 		check_visits(&inner);
 		guest_read_user_string(inner.kernel, &task, 0x1234, text, sizeof(text));
@@ -352,7 +352,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (size_t at = 1; at + PATCH <= size; at += PATCH)
 		patch(&world->guest, data + at);
 
-	struct reading reading = { .kernel = kernel };
+	struct reading reading = {.kernel = kernel};
 	struct guest_task task = {
 		.signal = follow(&world->guest, world->task, FIELD_task_signal),
 	};

@@ -41,23 +41,23 @@ size_t frozen_for_each_process(void (*visit)(uint32_t pid));
 void frozen_line(const char *name, char *line, size_t size);
 
 /** assert_int_equal(result, GUEST_OK) with words. */
-#define assert_read(call)                                                                         \
-	do {                                                                                      \
-		enum guest_result result_ = (call);                                               \
-		if (result_ != GUEST_OK)                                                          \
-			fail_msg("%s: %s", #call, guest_result_text(result_));                    \
+#define assert_read(call)                                                                          \
+	do {                                                                                       \
+		enum guest_result result_ = (call);                                                \
+		if (result_ != GUEST_OK)                                                           \
+			fail_msg("%s: %s", #call, guest_result_text(result_));                     \
 	} while (0)
 
 /** Runs the tests on each recording. */
-#define frozen_run(tests)                                                                         \
-	({                                                                                        \
-		int failed_ = 0;                                                                  \
-		for (const char *const *label_ = recording_labels(); *label_; label_++) {         \
-			frozen_label = *label_;                                                   \
-			failed_ += cmocka_run_group_tests_name(*label_, tests, frozen_open,       \
-							       frozen_close);                     \
-		}                                                                                 \
-		failed_;                                                                          \
+#define frozen_run(tests)                                                                          \
+	({                                                                                         \
+		int failed_ = 0;                                                                   \
+		for (const char *const *label_ = recording_labels(); *label_; label_++) {          \
+			frozen_label = *label_;                                                    \
+			failed_ += cmocka_run_group_tests_name(*label_, tests, frozen_open,        \
+							       frozen_close);                      \
+		}                                                                                  \
+		failed_;                                                                           \
 	})
 
 extern const char *frozen_label;

@@ -22,37 +22,61 @@ static const struct {
 	enum profile_field_id field;
 	uint32_t size, offset; // offset 0: the next free one
 } special[] = {
-	{ FIELD_task_comm, 16, 0 },	   { FIELD_task_pid, 4, 0 },
-	{ FIELD_task_tgid, 4, 0 },	   { FIELD_task_flags, 4, 0 },
-	{ FIELD_task_pid_links, 64, 0 },   { FIELD_task_tasks, 16, 0 },
-	{ FIELD_task_thread_node, 16, 0 }, { FIELD_signal_thread_head, 16, 0 },
-	{ FIELD_pid_tasks, 32, 0 },	   { FIELD_xa_node_shift, 1, 0 },
-	{ FIELD_xa_node_slots, 512, 40 },  { FIELD_maple_range_pivot, 120, 8 },
-	{ FIELD_maple_range_slot, 128, 128 }, { FIELD_maple_arange_pivot, 72, 8 },
-	{ FIELD_maple_arange_slot, 80, 80 }, { FIELD_maple_node_slot, 248, 8 },
-	{ FIELD_fdtable_max_fds, 4, 0 },   { FIELD_inode_i_mode, 2, 0 },
-	{ FIELD_inode_i_nlink, 4, 0 },	   { FIELD_inode_i_uid, 4, 0 },
-	{ FIELD_inode_i_gid, 4, 0 },	   { FIELD_inode_i_rdev, 4, 0 },
-	{ FIELD_inode_i_generation, 4, 0 }, { FIELD_super_block_s_dev, 4, 0 },
-	{ FIELD_file_f_mode, 4, 0 },	   { FIELD_file_f_flags, 4, 0 },
-	{ FIELD_dentry_d_flags, 4, 0 },	   { FIELD_dentry_name_hash, 4, 0 },
-	{ FIELD_dentry_name_length, 4, 0 }, { FIELD_dentry_short_name, 40, 0 },
-	{ FIELD_sock_family, 2, 0 },	   { FIELD_sock_state, 1, 0 },
-	{ FIELD_sock_type, 2, 0 },	   { FIELD_sock_protocol, 2, 0 },
-	{ FIELD_sock_daddr, 4, 0 },	   { FIELD_sock_rcv_saddr, 4, 0 },
-	{ FIELD_sock_dport, 2, 0 },	   { FIELD_sock_num, 2, 0 },
-	{ FIELD_sock_v6_daddr, 16, 0 },	   { FIELD_sock_v6_rcv_saddr, 16, 0 },
-	{ FIELD_unix_addr, 8, 512 },	   { FIELD_unix_dentry, 8, 520 },
-	{ FIELD_unix_peer, 8, 528 },	   { FIELD_unix_address_len, 4, 4 },
-	{ FIELD_unix_address_name, 0, 8 }, { FIELD_socket_alloc_socket, 128, 0 },
-	{ FIELD_socket_alloc_inode, 512, 128 }, { FIELD_signal_live, 4, 0 },
+	{FIELD_task_comm, 16, 0},
+	{FIELD_task_pid, 4, 0},
+	{FIELD_task_tgid, 4, 0},
+	{FIELD_task_flags, 4, 0},
+	{FIELD_task_pid_links, 64, 0},
+	{FIELD_task_tasks, 16, 0},
+	{FIELD_task_thread_node, 16, 0},
+	{FIELD_signal_thread_head, 16, 0},
+	{FIELD_pid_tasks, 32, 0},
+	{FIELD_xa_node_shift, 1, 0},
+	{FIELD_xa_node_slots, 512, 40},
+	{FIELD_maple_range_pivot, 120, 8},
+	{FIELD_maple_range_slot, 128, 128},
+	{FIELD_maple_arange_pivot, 72, 8},
+	{FIELD_maple_arange_slot, 80, 80},
+	{FIELD_maple_node_slot, 248, 8},
+	{FIELD_fdtable_max_fds, 4, 0},
+	{FIELD_inode_i_mode, 2, 0},
+	{FIELD_inode_i_nlink, 4, 0},
+	{FIELD_inode_i_uid, 4, 0},
+	{FIELD_inode_i_gid, 4, 0},
+	{FIELD_inode_i_rdev, 4, 0},
+	{FIELD_inode_i_generation, 4, 0},
+	{FIELD_super_block_s_dev, 4, 0},
+	{FIELD_file_f_mode, 4, 0},
+	{FIELD_file_f_flags, 4, 0},
+	{FIELD_dentry_d_flags, 4, 0},
+	{FIELD_dentry_name_hash, 4, 0},
+	{FIELD_dentry_name_length, 4, 0},
+	{FIELD_dentry_short_name, 40, 0},
+	{FIELD_sock_family, 2, 0},
+	{FIELD_sock_state, 1, 0},
+	{FIELD_sock_type, 2, 0},
+	{FIELD_sock_protocol, 2, 0},
+	{FIELD_sock_daddr, 4, 0},
+	{FIELD_sock_rcv_saddr, 4, 0},
+	{FIELD_sock_dport, 2, 0},
+	{FIELD_sock_num, 2, 0},
+	{FIELD_sock_v6_daddr, 16, 0},
+	{FIELD_sock_v6_rcv_saddr, 16, 0},
+	{FIELD_unix_addr, 8, 512},
+	{FIELD_unix_dentry, 8, 520},
+	{FIELD_unix_peer, 8, 528},
+	{FIELD_unix_address_len, 4, 4},
+	{FIELD_unix_address_name, 0, 8},
+	{FIELD_socket_alloc_socket, 128, 0},
+	{FIELD_socket_alloc_inode, 512, 128},
+	{FIELD_signal_live, 4, 0},
 };
 
 static const enum profile_field_id absent[2][8] = {
-	[MADE_OLD] = { FIELD_dentry_d_children, FIELD_dentry_d_sib, FIELD_mm_mt_root,
-		       FIELD_file_f_ref, FIELD_pcpu_hot_current_task },
-	[MADE_NEW] = { FIELD_dentry_d_subdirs, FIELD_dentry_d_child, FIELD_mm_mmap,
-		       FIELD_vma_next, FIELD_file_f_count, FIELD_pcpu_hot_current_task },
+	[MADE_OLD] = {FIELD_dentry_d_children, FIELD_dentry_d_sib, FIELD_mm_mt_root,
+		      FIELD_file_f_ref, FIELD_pcpu_hot_current_task},
+	[MADE_NEW] = {FIELD_dentry_d_subdirs, FIELD_dentry_d_child, FIELD_mm_mmap, FIELD_vma_next,
+		      FIELD_file_f_count, FIELD_pcpu_hot_current_task},
 };
 
 static bool same_structure(const char *one, const char *other)
@@ -66,7 +90,7 @@ static void lay_out(struct kernel_profile *profile, enum made_age age)
 {
 	for (int i = 0; i < PROFILE_FIELDS; i++) {
 		struct profile_field *field = &profile->fields[i];
-		*field = (struct profile_field){ .present = true, .size = 8 };
+		*field = (struct profile_field){.present = true, .size = 8};
 		for (int j = 0; j < i; j++) {
 			const struct profile_field *before = &profile->fields[j];
 			uint32_t end = before->offset + (before->size + 7) / 8 * 8;
@@ -91,7 +115,7 @@ static void lay_out(struct kernel_profile *profile, enum made_age age)
 static void add_symbol(struct made_guest *guest, enum profile_symbol_id symbol, uint64_t value)
 {
 	guest->profile.symbols[symbol] =
-		(struct profile_symbol){ .present = true, .absolute = true, .value = value };
+		(struct profile_symbol){.present = true, .absolute = true, .value = value};
 }
 
 void made_create(struct made_guest *guest, enum made_age age, size_t size)
@@ -109,14 +133,14 @@ void made_create(struct made_guest *guest, enum made_age age, size_t size)
 	guest->kernel = (struct guest_kernel){
 		.profile = &guest->profile,
 		.memory = guest->memory,
-		.space = { .memory = guest->memory, .root = ROOT_TABLE },
+		.space = {.memory = guest->memory, .root = ROOT_TABLE},
 		.direct_map = direct_map,
 		.direct_map_size = size,
 	};
 	// Variables are objects too; per-CPU areas start at offset 0.
 	static const enum profile_symbol_id variables[] = {
-		SYMBOL_init_task, SYMBOL_init_pid_ns,	  SYMBOL_per_cpu_offset,
-		SYMBOL_nr_cpu_ids, SYMBOL_dentry_hashtable, SYMBOL_d_hash_shift,
+		SYMBOL_init_task,    SYMBOL_init_pid_ns,      SYMBOL_per_cpu_offset,
+		SYMBOL_nr_cpu_ids,   SYMBOL_dentry_hashtable, SYMBOL_d_hash_shift,
 		SYMBOL_vmemmap_base,
 	};
 	for (size_t i = 0; i < sizeof(variables) / sizeof(variables[0]); i++)

@@ -83,21 +83,21 @@ static bool visit(uint32_t fd, uint64_t address, void *context)
 static void check_all_descriptors(uint32_t pid)
 {
 	struct guest_task task = task_of(pid);
-	struct visits visits = { .stop = UINT32_MAX };
+	struct visits visits = {.stop = UINT32_MAX};
 	facts_of_process = 0;
 	process = pid;
 	frozen_for_each_descriptor(count_fact);
 	assert_read(guest_for_each_descriptor(&frozen.kernel, &task, 1000, visit, &visits));
 	assert_int_equal(visits.count, facts_of_process);
 
-	visits = (struct visits){ .stop = UINT32_MAX };
-	assert_read(guest_for_each_descriptor(&frozen.kernel, &task, facts_of_process, visit,
-					      &visits));
-	visits = (struct visits){ .stop = UINT32_MAX };
+	visits = (struct visits){.stop = UINT32_MAX};
+	assert_read(
+		guest_for_each_descriptor(&frozen.kernel, &task, facts_of_process, visit, &visits));
+	visits = (struct visits){.stop = UINT32_MAX};
 	assert_int_equal(guest_for_each_descriptor(&frozen.kernel, &task, facts_of_process - 1,
 						   visit, &visits),
 			 GUEST_BOUND);
-	visits = (struct visits){ .stop = 2 };
+	visits = (struct visits){.stop = 2};
 	assert_read(guest_for_each_descriptor(&frozen.kernel, &task, 1000, visit, &visits));
 	assert_int_equal(visits.count, 2);
 }
@@ -110,14 +110,14 @@ static void every_descriptor_is_visited(void **state)
 static void what_is_not_open_is_not_found(void **state)
 {
 	struct guest_task task = frozen_task("holder");
-	static const int64_t closed[] = { 5, 20, 299, 301, 100000, INT32_MAX, -1, -100,
-					  INT64_MIN, 1LL << 31 };
+	static const int64_t closed[] = {5,	    20, 299,  301,	 100000,
+					 INT32_MAX, -1, -100, INT64_MIN, 1LL << 31};
 	uint64_t file, same;
 	for (size_t i = 0; i < sizeof(closed) / sizeof(closed[0]); i++)
 		if (closed[i] != INT64_MIN) // whose low half is 0
-			assert_int_equal(guest_file_from_descriptor(&frozen.kernel, &task,
-								    closed[i], &file),
-					 GUEST_NOT_FOUND);
+			assert_int_equal(
+				guest_file_from_descriptor(&frozen.kernel, &task, closed[i], &file),
+				GUEST_NOT_FOUND);
 	// The kernel takes a descriptor from the low half of a register.
 	assert_read(guest_file_from_descriptor(&frozen.kernel, &task, 10, &file));
 	assert_read(guest_file_from_descriptor(&frozen.kernel, &task, (7LL << 32) + 10, &same));
@@ -163,22 +163,21 @@ static void names_of_a_file_are_found(void **state)
 {
 	struct guest_task holder = frozen_task("holder");
 	struct guest_file secret = frozen_file(&holder, 10), gone = frozen_file(&holder, 13);
-	struct aliases aliases = { .mount = secret.mount };
+	struct aliases aliases = {.mount = secret.mount};
 	assert_read(guest_for_each_alias(&frozen.kernel, secret.inode, 4, add_alias, &aliases));
 	assert_int_equal(aliases.count, 2);
 	bool first = strcmp(aliases.paths[0], "/data/classified/secret") == 0;
 	assert_string_equal(aliases.paths[first ? 0 : 1], "/data/classified/secret");
 	assert_string_equal(aliases.paths[first ? 1 : 0], "/data/classified/hard");
 
-	aliases = (struct aliases){ .mount = 0 }; // within the file system
-	assert_int_equal(guest_for_each_alias(&frozen.kernel, secret.inode, 1, add_alias,
-					      &aliases),
+	aliases = (struct aliases){.mount = 0}; // within the file system
+	assert_int_equal(guest_for_each_alias(&frozen.kernel, secret.inode, 1, add_alias, &aliases),
 			 GUEST_BOUND);
 	assert_int_equal(aliases.count, 1);
 	assert_true(strcmp(aliases.paths[0], "/classified/secret") == 0 ||
 		    strcmp(aliases.paths[0], "/classified/hard") == 0);
 
-	aliases = (struct aliases){ .mount = gone.mount };
+	aliases = (struct aliases){.mount = gone.mount};
 	assert_read(guest_for_each_alias(&frozen.kernel, gone.inode, 4, add_alias, &aliases));
 	assert_int_equal(aliases.count, 1);
 	assert_string_equal(aliases.paths[0], "/data/gone (deleted)");

@@ -96,8 +96,12 @@ static void files_without_what_belongs_to_them(void **state)
 
 	// Counters of holders: of none any more, of more than can be counted.
 	static const uint64_t counters[][2] = {
-		{ 0, 1 }, { 41, 42 }, { UINT64_MAX, 0 }, { 0xc000000000000000, 0 },
-		{ 0xe000000000000000, 0 }, { 0xa000000000000000, INT64_MAX },
+		{0, 1},
+		{41, 42},
+		{UINT64_MAX, 0},
+		{0xc000000000000000, 0},
+		{0xe000000000000000, 0},
+		{0xa000000000000000, INT64_MAX},
 	};
 	for (size_t i = 0; i < sizeof(counters) / sizeof(counters[0]); i++) {
 		made_set(&guest, address, FIELD_file_f_ref, counters[i][0]);
@@ -137,7 +141,7 @@ static void names_that_are_none(void **state)
 	assert_int_equal(path_of(root, vfsmount, path), GUEST_OK);
 	assert_string_equal(path, "/");
 
-	static const uint32_t lengths[] = { 0, 5, 39, 40, 200, 256, UINT32_MAX };
+	static const uint32_t lengths[] = {0, 5, 39, 40, 200, 256, UINT32_MAX};
 	for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
 		made_set(&guest, file, FIELD_dentry_name_length, lengths[i]);
 		assert_int_equal(path_of(file, vfsmount, path), GUEST_BAD_DATA);
@@ -197,11 +201,11 @@ static void objects_named_by_their_file_system(void **state)
 	static const struct {
 		const char *filesystem, *name, *path;
 	} rows[] = {
-		{ "pipefs", "", "pipe:[4711]" },
-		{ "sockfs", "", "socket:[4711]" },
-		{ "anon_inodefs", "[eventfd]", "anon_inode:[eventfd]" },
-		{ "pidfs", "", "anon_inode:[pidfd]" },
-		{ "tmpfs", "memfd:a/b", "/memfd:a/b (deleted)" },
+		{"pipefs", "", "pipe:[4711]"},
+		{"sockfs", "", "socket:[4711]"},
+		{"anon_inodefs", "[eventfd]", "anon_inode:[eventfd]"},
+		{"pidfs", "", "anon_inode:[pidfd]"},
+		{"tmpfs", "memfd:a/b", "/memfd:a/b (deleted)"},
 	};
 	char path[GUEST_PATH_MAXIMUM];
 	uint64_t operations = made_new(&guest), root = made_dentry(&guest, 0, "/", 0);
@@ -261,12 +265,12 @@ struct tree {
 
 static struct tree make_tree(void)
 {
-	struct tree tree = { .task = make_task() };
+	struct tree tree = {.task = make_task()};
 	tree.directory_inode = made_inode(&guest, "ext4", S_IFDIR);
 	tree.root = made_dentry(&guest, 0, "/", tree.directory_inode);
 	tree.directory = made_dentry(&guest, tree.root, "directory", tree.directory_inode);
-	tree.file = made_dentry(&guest, tree.directory, "file",
-				made_inode(&guest, "ext4", S_IFREG));
+	tree.file =
+		made_dentry(&guest, tree.directory, "file", made_inode(&guest, "ext4", S_IFREG));
 	made_adopt(&guest, tree.root, tree.directory);
 	made_adopt(&guest, tree.directory, tree.file);
 	tree.mount = made_mount(&guest, tree.root);
@@ -311,8 +315,8 @@ static void children_that_are_none(void **state)
 	made_set(&guest, tree.file, FIELD_dentry_name_length, UINT32_MAX);
 	assert_int_not_equal(look_up(&tree, "file", &found), GUEST_OK);
 	made_set(&guest, tree.file, FIELD_dentry_d_hash_pprev, 0);
-	made_set(&guest, tree.file, link, ring ? made_member(&guest, tree.directory,
-							     FIELD_dentry_d_subdirs) : 0);
+	made_set(&guest, tree.file, link,
+		 ring ? made_member(&guest, tree.directory, FIELD_dentry_d_subdirs) : 0);
 	assert_int_equal(look_up(&tree, "file", &found), GUEST_OK);
 	assert_int_equal(found.dentry, 0); // removed
 }
@@ -431,7 +435,7 @@ static void sockets_that_are_none(void **state)
 	struct guest_socket socket;
 	uint64_t alloc = made_new(&guest), sock = made_new(&guest), address = made_new(&guest);
 	uint64_t inode = made_member(&guest, alloc, FIELD_socket_alloc_inode), superblock;
-	struct guest_file file = { .inode = inode, .mode = S_IFSOCK, .filesystem = "sockfs" };
+	struct guest_file file = {.inode = inode, .mode = S_IFSOCK, .filesystem = "sockfs"};
 	assert_int_equal(guest_read_field(kernel, made_inode(&guest, "sockfs", S_IFSOCK),
 					  FIELD_inode_i_sb, &superblock),
 			 GUEST_OK);
@@ -450,11 +454,15 @@ static void sockets_that_are_none(void **state)
 		enum guest_result result;
 		uint16_t name_length;
 	} rows[] = {
-		{ 0, GUEST_BAD_DATA, 0 },	   { 1, GUEST_BAD_DATA, 0 },
-		{ 2, GUEST_OK, 0 },		   { 3, GUEST_OK, 1 },
-		{ 110, GUEST_OK, 108 },		   { 111, GUEST_OK, 108 },
-		{ 112, GUEST_BAD_DATA, 0 },	   { 0x80000000, GUEST_BAD_DATA, 0 },
-		{ UINT32_MAX, GUEST_BAD_DATA, 0 },
+		{0, GUEST_BAD_DATA, 0},
+		{1, GUEST_BAD_DATA, 0},
+		{2, GUEST_OK, 0},
+		{3, GUEST_OK, 1},
+		{110, GUEST_OK, 108},
+		{111, GUEST_OK, 108},
+		{112, GUEST_BAD_DATA, 0},
+		{0x80000000, GUEST_BAD_DATA, 0},
+		{UINT32_MAX, GUEST_BAD_DATA, 0},
 	};
 	char name[111];
 	memset(name, 'u', sizeof(name));
@@ -485,10 +493,10 @@ static void sockets_that_are_none(void **state)
 	assert_int_equal(socket.inet.local_port, 0);
 }
 
-#define BOTH(test)                                                                                \
-	{ "old: " #test, test, make_old, unmake, NULL },                                          \
-	{                                                                                         \
-		"new: " #test, test, make_new, unmake, NULL                                       \
+#define BOTH(test)                                                                                 \
+	{"old: " #test, test, make_old, unmake, NULL},                                             \
+	{                                                                                          \
+		"new: " #test, test, make_new, unmake, NULL                                        \
 	}
 
 int main(void)

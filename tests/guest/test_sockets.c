@@ -136,7 +136,7 @@ static void check_unix_line(const char *line)
 			   &inode, name) >= 3);
 	const struct guest_socket *socket = by_inode(inode);
 	if (!socket)
-		return; // not accepted
+		return;					      // not accepted
 	static const unsigned connected = 3, unconnected = 1; // socket_state of <linux/net.h>
 	assert_int_equal(socket->type, type);
 	if (socket->type != SOCK_DGRAM)
@@ -151,11 +151,10 @@ static void check_unix_line(const char *line)
 
 static void read_address(const char *text, uint16_t family, uint8_t address[16], uint16_t *port)
 {
-	unsigned words[4] = { 0 }, number;
-	int count = family == AF_INET ?
-			    sscanf(text, "%8x:%4x", &words[0], &number) :
-			    sscanf(text, "%8x%8x%8x%8x:%4x", &words[0], &words[1], &words[2],
-				   &words[3], &number);
+	unsigned words[4] = {0}, number;
+	int count = family == AF_INET ? sscanf(text, "%8x:%4x", &words[0], &number)
+				      : sscanf(text, "%8x%8x%8x%8x:%4x", &words[0], &words[1],
+					       &words[2], &words[3], &number);
 	assert_int_equal(count, family == AF_INET ? 2 : 5);
 	memcpy(address, words, 16);
 	*port = (uint16_t)number;
@@ -189,8 +188,11 @@ static void sockets_are_as_proc_says(void **state)
 	static const struct {
 		const char *name;
 		uint16_t family;
-	} files[] = { { "net/unix", AF_UNIX }, { "net/tcp", AF_INET },	{ "net/tcp6", AF_INET6 },
-		      { "net/udp", AF_INET },  { "net/udp6", AF_INET6 } };
+	} files[] = {{"net/unix", AF_UNIX},
+		     {"net/tcp", AF_INET},
+		     {"net/tcp6", AF_INET6},
+		     {"net/udp", AF_INET},
+		     {"net/udp6", AF_INET6}};
 	all_count = 0;
 	frozen_for_each_descriptor(take_socket);
 	assert_true(all_count >= 28);
@@ -229,7 +231,7 @@ static void ends_of_a_connection_mirror_each_other(void **state)
 	assert_int_equal(one.family, AF_INET6);
 
 	// IPv4 on one end, IPv6 on the other.
-	static const uint8_t mapped[] = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 1 };
+	static const uint8_t mapped[] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 1};
 	one = frozen_socket(&task, 17);
 	other = frozen_socket(&task, 18);
 	assert_int_equal(one.family, AF_INET);

@@ -103,8 +103,7 @@ static void every_process_is_visited_once(void **state)
 	uint32_t all = met.count;
 
 	memset(&met, 0, sizeof(met));
-	assert_int_equal(guest_for_each_process(&frozen.kernel, all - 1, meet, &stop),
-			 GUEST_BOUND);
+	assert_int_equal(guest_for_each_process(&frozen.kernel, all - 1, meet, &stop), GUEST_BOUND);
 	assert_int_equal(met.count, all - 1);
 	memset(&met, 0, sizeof(met));
 	stop = 2;
@@ -143,7 +142,7 @@ static bool look_at_thread(uint64_t address, void *context)
 
 static void a_thread_knows_its_process(void **state)
 {
-	struct guest_task leader = frozen_task("threads"), thread = { .comm = "thread-two" };
+	struct guest_task leader = frozen_task("threads"), thread = {.comm = "thread-two"};
 	assert_read(guest_for_each_thread(&frozen.kernel, &leader, 100, look_at_thread, &thread));
 	assert_int_equal(thread.tgid, leader.pid);
 	assert_int_not_equal(thread.pid, leader.pid);
@@ -153,7 +152,7 @@ static void a_thread_knows_its_process(void **state)
 	assert_int_equal(thread.files, leader.files);
 	assert_int_equal(thread.mm, leader.mm);
 
-	struct guest_task apart = { .comm = "thread-own-fds" };
+	struct guest_task apart = {.comm = "thread-own-fds"};
 	assert_read(guest_for_each_thread(&frozen.kernel, &leader, 100, look_at_thread, &apart));
 	assert_int_not_equal(apart.files, leader.files);
 	uint64_t file;
@@ -169,8 +168,8 @@ static void what_runs_on_a_cpu_is_known(void **state)
 	for (size_t cpu = 0; cpu < recording->cpu_count; cpu++) {
 		uint64_t area, address;
 		struct guest_task task;
-		assert_read(guest_read_kernel(&frozen.kernel, table + cpu * 8, &area,
-					      sizeof(area)));
+		assert_read(
+			guest_read_kernel(&frozen.kernel, table + cpu * 8, &area, sizeof(area)));
 		// In user mode GS base is the user's.
 		if (recording->cpus[cpu].cpl == 0)
 			assert_int_equal(recording->cpus[cpu].gs, area);
@@ -213,11 +212,10 @@ static void the_living_and_the_dead_are_told_apart(void **state)
 				 GUEST_NOT_FOUND);
 	}
 	// A thread's number is no process'.
-	struct guest_task leader = frozen_task("threads"), thread = { .comm = "thread-one" };
+	struct guest_task leader = frozen_task("threads"), thread = {.comm = "thread-one"};
 	uint64_t address;
 	assert_read(guest_for_each_thread(&frozen.kernel, &leader, 100, look_at_thread, &thread));
-	assert_int_equal(guest_find_process(&frozen.kernel, thread.pid, &address),
-			 GUEST_NOT_FOUND);
+	assert_int_equal(guest_find_process(&frozen.kernel, thread.pid, &address), GUEST_NOT_FOUND);
 }
 
 // The record was made while another thread led: its task_struct is gone, perhaps reused.

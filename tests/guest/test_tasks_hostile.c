@@ -47,8 +47,8 @@ static uint64_t beyond_memory(void)
 }
 
 // In each row a pointer that is none.
-static const uint64_t wild_pointers[] = { 0, 1, 0x400000, 0x00007fffffffffff, 0xdead000000000100,
-					  1ULL << 63 };
+static const uint64_t wild_pointers[] = {
+	0, 1, 0x400000, 0x00007fffffffffff, 0xdead000000000100, 1ULL << 63};
 
 static void rings_that_do_not_come_back(void **state)
 {
@@ -70,8 +70,7 @@ static void rings_that_do_not_come_back(void **state)
 	}
 	// It looks right and leads nowhere; and so does one that wraps around.
 	made_set(&guest, other, FIELD_task_tasks, beyond_memory());
-	assert_int_equal(guest_for_each_process(kernel, 1000, count, &visited),
-			 GUEST_NOT_PRESENT);
+	assert_int_equal(guest_for_each_process(kernel, 1000, count, &visited), GUEST_NOT_PRESENT);
 	made_set(&guest, other, FIELD_task_tasks, UINT64_MAX - 3);
 	assert_int_not_equal(guest_for_each_process(kernel, 1000, count, &visited), GUEST_OK);
 
@@ -91,11 +90,15 @@ static void tasks_that_break_their_own_rules(void **state)
 		enum profile_field_id field;
 		uint64_t value;
 	} rows[] = {
-		{ FIELD_task_pid, 5000000 },	       { FIELD_task_tgid, 0xffffffff },
-		{ FIELD_task_group_leader, 0 },	       { FIELD_task_group_leader, 0x400000 },
-		{ FIELD_task_signal, 0 },	       { FIELD_task_mm, 0x400000 },
-		{ FIELD_task_files, 1 },	       { FIELD_task_fs, 0xdead000000000122 },
-		{ FIELD_task_real_parent, 1ULL << 62 },
+		{FIELD_task_pid, 5000000},
+		{FIELD_task_tgid, 0xffffffff},
+		{FIELD_task_group_leader, 0},
+		{FIELD_task_group_leader, 0x400000},
+		{FIELD_task_signal, 0},
+		{FIELD_task_mm, 0x400000},
+		{FIELD_task_files, 1},
+		{FIELD_task_fs, 0xdead000000000122},
+		{FIELD_task_real_parent, 1ULL << 62},
 	};
 	struct guest_task task;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -119,8 +122,7 @@ static void tasks_that_break_their_own_rules(void **state)
 	assert_string_equal(task.comm, "0123456789abcdef");
 
 	uint64_t current;
-	assert_int_equal(guest_current_task(kernel, kernel->direct_map, &current),
-			 GUEST_BAD_DATA);
+	assert_int_equal(guest_current_task(kernel, kernel->direct_map, &current), GUEST_BAD_DATA);
 	assert_int_equal(guest_current_task(kernel, 0, &current), GUEST_BAD_POINTER);
 }
 
@@ -247,7 +249,7 @@ static void trees_of_mappings_that_are_none(void **state)
 	assert_int_equal(guest_read_field(kernel, task, FIELD_task_mm, &mm), GUEST_OK);
 	assert_int_equal(walk_mappings(task, 10, &visited), GUEST_OK);
 
-	uint64_t slots[10] = { 0, one, other, 0 }, pivots[10] = { 4095, 8191, 12287 };
+	uint64_t slots[10] = {0, one, other, 0}, pivots[10] = {4095, 8191, 12287};
 	set_tree(leaf, LEAF_64, pivots, slots, 4);
 	made_set(&guest, mm, FIELD_mm_mt_root, node_pointer(leaf, LEAF_64, true));
 	assert_int_equal(walk_mappings(task, 10, &visited), GUEST_OK);
@@ -295,12 +297,12 @@ static void page_tables_that_are_none(void **state)
 		uint64_t table;
 		enum guest_result result;
 	} rows[] = {
-		{ 0, GUEST_BAD_DATA },
-		{ 0x400000, GUEST_BAD_DATA },
-		{ kernel->direct_map + 4096 + 8, GUEST_BAD_DATA },
-		{ beyond_memory(), GUEST_BAD_DATA },
-		{ kernel->direct_map - 4096, GUEST_BAD_DATA },
-		{ kernel->direct_map + guest.size - 4096, GUEST_NOT_PRESENT },
+		{0, GUEST_BAD_DATA},
+		{0x400000, GUEST_BAD_DATA},
+		{kernel->direct_map + 4096 + 8, GUEST_BAD_DATA},
+		{beyond_memory(), GUEST_BAD_DATA},
+		{kernel->direct_map - 4096, GUEST_BAD_DATA},
+		{kernel->direct_map + guest.size - 4096, GUEST_NOT_PRESENT},
 	};
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		made_set(&guest, task.mm, FIELD_mm_pgd, rows[i].table);

@@ -119,8 +119,8 @@ static void what_is_no_user_memory_is_not_read(void **state)
 {
 	struct guest_task task = frozen_task("holder");
 	char text[64];
-	static const uint64_t kernel_half[] = { 0xffff888000000000, 0xffffffff81000000,
-						UINT64_MAX - 3, 1ULL << 56, 1ULL << 63 };
+	static const uint64_t kernel_half[] = {0xffff888000000000, 0xffffffff81000000,
+					       UINT64_MAX - 3, 1ULL << 56, 1ULL << 63};
 	assert_int_equal(guest_read_user(&frozen.kernel, &task, known_page + 8192, text, 1),
 			 GUEST_NOT_PRESENT);
 	assert_int_equal(guest_read_user(&frozen.kernel, &task, known_page + 8190, text, 4),
@@ -129,8 +129,8 @@ static void what_is_no_user_memory_is_not_read(void **state)
 	for (size_t i = 0; i < sizeof(kernel_half) / sizeof(kernel_half[0]); i++) {
 		assert_int_equal(guest_read_user(&frozen.kernel, &task, kernel_half[i], text, 4),
 				 GUEST_BAD_POINTER);
-		assert_int_equal(guest_read_user_string(&frozen.kernel, &task, kernel_half[i],
-							text, sizeof(text)),
+		assert_int_equal(guest_read_user_string(&frozen.kernel, &task, kernel_half[i], text,
+							sizeof(text)),
 				 GUEST_BAD_POINTER);
 		assert_string_equal(text, "");
 	}
