@@ -234,7 +234,8 @@ bool glob_match(const char *pattern, const char *path)
 		return false;
 	if (pattern[same] == '\0')
 		return path[same] == '\0';
-	if (strcmp(pattern + same, "**") == 0)
+	bool within_character = (path[same] & 0xc0) == 0x80;
+	if (strcmp(pattern + same, "**") == 0 && !within_character)
 		return true;
 
 	size_t words = length / 64 + 1;
