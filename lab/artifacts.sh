@@ -153,6 +153,8 @@ make_qemu()
 		die "$EXIT_SETUP" "the lab knows where QEMU comes from on Debian 12 and 13, not on $release"
 	packages_fetch qemu "qemu-$release" "${suites//,/ }" choose_closure qemu-system-x86 "$from"
 	packages_unpack "$work/result"
+	# Beside its binary QEMU looks for a folder of this name, and finds firmware and modules below it.
+	ln -s ../.. "$work/result/usr/bin/qemu-bundle"
 	qemu_run "$work/result" --version | head -n 1 > "$work/result/version"
 	grep -q 'version [1-9][0-9]' "$work/result/version" ||
 		die "$EXIT_SETUP" "QEMU >= 10 is needed, and $from has: $(cat "$work/result/version")"
