@@ -58,12 +58,11 @@ static bool handle_hello(struct connection *connection, const struct wire_messag
 	return !agent->restarting || ask_for_end_of_restart(connection, error);
 }
 
-static bool handle_synced(struct connection *connection, const struct wire_message *message,
-			  struct error *error)
+static void handle_synced(struct connection *connection, const struct wire_message *message)
 {
 	uint64_t token = message->sync.token, now = server_realtime();
-	if (!connection->sync_sent || token > connection->sync_sent)
-		return error_set(error, ERROR_PROTOCOL, "SYNCED to what was not asked");
+	if (token > connection->sync_sent) // an answer to a daemon before this one
+		return;
 	connection->agent->heard_time = connection->agent->synced_time = now;
 	if (connection->restart_token && token >= connection->restart_token) {
 		connection->restart_token = 0;
@@ -71,7 +70,6 @@ static bool handle_synced(struct connection *connection, const struct wire_messa
 					now);
 	}
 	server_synced(connection, token, false);
-	return true;
 }
 
 static bool handle_message(struct connection *connection, const struct wire_message *message,
@@ -79,8 +77,10 @@ static bool handle_message(struct connection *connection, const struct wire_mess
 {
 	if (!connection->agent)
 		return handle_hello(connection, message, error);
-	if (message->type == WIRE_SYNCED)
-		return handle_synced(connection, message, error);
+	if (message->type == WIRE_SYNCED) {
+		handle_synced(connection, message);
+		return true;
+	}
 	if (!registry_apply(server_registry(connection->server), connection->agent, message,
 			    server_realtime(), error))
 		return false;

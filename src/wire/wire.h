@@ -51,7 +51,8 @@ enum wire_type {
 	WIRE_WELCOME = 2,  // daemon -> agent
 	WIRE_RESTART = 3,  // agent -> daemon
 	WIRE_SYNC = 4,	   // daemon -> agent: bring everything up to date, then answer
-	WIRE_SYNCED = 5,   // agent -> daemon: all that was true at the time of SYNC has been sent
+	WIRE_SYNCED = 5,   // agent -> daemon: all that was true at the time of SYNC has been sent;
+			   // of several SYNCs, the newest may be answered for all
 	WIRE_COUNTERS = 6, // agent -> daemon: absolute values, the newest replaces
 	WIRE_VM = 1 | WIRE_JOURNAL, // a VM came, or its state changed: all fields anew
 	WIRE_VM_GONE = 2 | WIRE_JOURNAL,
@@ -82,7 +83,7 @@ struct wire_restart {
 };
 
 struct wire_sync {
-	uint64_t token;
+	uint64_t token; // grows, also from one daemon of a host to the next
 };
 
 enum wire_vm_state {
