@@ -8,7 +8,8 @@
  *   inhabitants facts   writes what the guest's own kernel says of every descriptor:
  *                       pid fd dev ino mode links rdev uid gid generation pos flags path
  *
- * Each process is known by its comm. The files are below /data (ext4, a disk) and /mnt/memory (tmpfs).
+ * Each process is known by its comm. The files are below /data (ext4, a disk) and /mnt/memory
+ * (tmpfs).
  */
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -130,8 +131,8 @@ static void live_mapper(void)
 	for (int i = 0; i < 400; i++) {
 		void *at = base + (size_t)i * 3 * 4096;
 		int flags = MAP_FIXED_NOREPLACE | MAP_PRIVATE;
-		void *made = i % 3 ? mmap(at, 4096, PROT_READ, flags, file, 0) :
-				     mmap(at, 8192, PROT_READ | PROT_WRITE, flags | MAP_ANONYMOUS,
+		void *made = i % 3 ? mmap(at, 4096, PROT_READ, flags, file, 0)
+				   : mmap(at, 8192, PROT_READ | PROT_WRITE, flags | MAP_ANONYMOUS,
 					  -1, 0);
 		if (made != at)
 			err(1, "mmap %d", i);
@@ -214,7 +215,7 @@ static void live_paths(void)
 
 static struct sockaddr_un unix_address(const char *path, socklen_t *length)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	size_t used = strlen(path);
 	memcpy(address.sun_path, path, used);
 	*length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + used);
@@ -269,7 +270,7 @@ static void live_unix(void)
 	must((int)write(11, "queued", 6), "write");
 
 	// A path that fills sun_path, an abstract name that the kernel chose, a path that is gone.
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	memset(address.sun_path, 'u', sizeof(address.sun_path));
 	memcpy(address.sun_path, "/mnt/memory/", 12);
 	place(must(socket(AF_UNIX, SOCK_DGRAM, 0), "socket"), 30);
@@ -283,16 +284,16 @@ static void live_unix(void)
 
 static struct sockaddr_in ipv4(uint16_t port)
 {
-	return (struct sockaddr_in){ .sin_family = AF_INET,
-				     .sin_port = htons(port),
-				     .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	return (struct sockaddr_in){.sin_family = AF_INET,
+				    .sin_port = htons(port),
+				    .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 }
 
 static struct sockaddr_in6 ipv6(uint16_t port)
 {
-	return (struct sockaddr_in6){ .sin6_family = AF_INET6,
-				      .sin6_port = htons(port),
-				      .sin6_addr = IN6ADDR_LOOPBACK_INIT };
+	return (struct sockaddr_in6){.sin6_family = AF_INET6,
+				     .sin6_port = htons(port),
+				     .sin6_addr = IN6ADDR_LOOPBACK_INIT};
 }
 
 static int bound(int family, int type, uint16_t port, bool any)
@@ -317,8 +318,8 @@ static void join(int fd, int family, uint16_t port)
 {
 	struct sockaddr_in four = ipv4(port);
 	struct sockaddr_in6 six = ipv6(port);
-	must(family == AF_INET ? connect(fd, (struct sockaddr *)&four, sizeof(four)) :
-				 connect(fd, (struct sockaddr *)&six, sizeof(six)),
+	must(family == AF_INET ? connect(fd, (struct sockaddr *)&four, sizeof(four))
+			       : connect(fd, (struct sockaddr *)&six, sizeof(six)),
 	     "connect");
 }
 
@@ -365,7 +366,7 @@ static void *sleep_in_thread(void *name)
 
 static void live_threads(void)
 {
-	static const char *const names[] = { "thread-one", "thread-two", "thread-own-fds" };
+	static const char *const names[] = {"thread-one", "thread-two", "thread-own-fds"};
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		pthread_t thread;
 		if (pthread_create(&thread, NULL, sleep_in_thread, (void *)names[i]) != 0)
@@ -397,7 +398,7 @@ static void live_parent_of_zombie(void)
 		prctl(PR_SET_NAME, "zombie");
 		_exit(3);
 	}
-	must(waitid(P_PID, (id_t)child, &(siginfo_t){ 0 }, WEXITED | WNOWAIT), "waitid");
+	must(waitid(P_PID, (id_t)child, &(siginfo_t){0}, WEXITED | WNOWAIT), "waitid");
 }
 
 static void live_user(void)
@@ -429,13 +430,13 @@ static const struct {
 	const char *name; // its comm
 	void (*live)(void);
 } inhabitants[] = {
-	{ "holder", live_holder },	    { "pipe-reader", live_reader },
-	{ "mapper", live_mapper },	    { "jailed", live_jailed },
-	{ "unix", live_unix },		    { "inet", live_inet },
-	{ "threads", live_threads },	    { "zombie-parent", live_parent_of_zombie },
-	{ "user", live_user },		    { "nested", live_nested },
-	{ "paths", live_paths },	    { "executed", live_executed },
-	{ "spinner", live_spinner },
+	{"holder", live_holder},   {"pipe-reader", live_reader},
+	{"mapper", live_mapper},   {"jailed", live_jailed},
+	{"unix", live_unix},	   {"inet", live_inet},
+	{"threads", live_threads}, {"zombie-parent", live_parent_of_zombie},
+	{"user", live_user},	   {"nested", live_nested},
+	{"paths", live_paths},	   {"executed", live_executed},
+	{"spinner", live_spinner},
 };
 
 static void make_files(void)
@@ -535,11 +536,11 @@ static void describe(const char *pid, const char *fd)
 		if (file >= 0)
 			close(file);
 	}
-	printf("%s %s %u:%u %" PRIu64 " %o %u %u:%u %u %u %u %" PRIu64 " %" PRIo64 " %s\n", pid,
-	       fd, major(info.st_dev), minor(info.st_dev), (uint64_t)info.st_ino, info.st_mode,
+	printf("%s %s %u:%u %" PRIu64 " %o %u %u:%u %u %u %u %" PRIu64 " %" PRIo64 " %s\n", pid, fd,
+	       major(info.st_dev), minor(info.st_dev), (uint64_t)info.st_ino, info.st_mode,
 	       (unsigned)info.st_nlink, major(info.st_rdev), minor(info.st_rdev), info.st_uid,
-	       info.st_gid, generation, fdinfo(pid, fd, "pos:", 10),
-	       fdinfo(pid, fd, "flags:", 8), link);
+	       info.st_gid, generation, fdinfo(pid, fd, "pos:", 10), fdinfo(pid, fd, "flags:", 8),
+	       link);
 }
 
 static void facts(void)
