@@ -2,6 +2,8 @@
 # The end-to-end cases. Sourced by tests/run (which judges them) and by tests/e2e/play (which plays them, where
 # KVM is).
 
+# NO-DISK: the guest's notes come over its console, slowly.
+#
 # name             kernels               cpus  scenarios or groups (guest/)              options of lab/host
 readonly CASES='
 all-5.10-1         5.10                  1     EVERYTHING
@@ -21,11 +23,11 @@ twins              6.1,6.1               1     twins
 reboot             6.1                   2     -                                         --reboot
 kexec              6.12                  1     -                                         --reboot
 gdb                6.1                   2     -                                         --qemu-arg -gdb --qemu-arg unix:{dir}/gdb.sock,server=on,wait=off
-snapshot           6.12                  1     -
+snapshot           6.12                  1     -                                         NO-DISK
 stopped            7.2                   2     -
 sandbox            7.2                   2     case1,case2                               --qemu-arg -sandbox --qemu-arg on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
 daemonize          6.1                   1     case1,case2                               --qemu-arg -daemonize
-microvm            6.1                   1     case1,case2                               --machine microvm
+microvm            6.1                   1     case1,case2                               NO-DISK --machine microvm
 same-uuid          6.1,7.2               1     case1                                     --qemu-arg -uuid --qemu-arg 6e696a69-6d69-4a01-8b02-00c0ffee00ff
 daemon-killed      6.1,6.12              1     -
 fault              6.1,6.1               1     -
@@ -52,6 +54,12 @@ case_row()
 	SCENARIOS=${SCENARIOS//,/ }
 	KERNELS=${KERNELS//,/ }
 	read -ra OPTIONS <<< "${OPTIONS:-}"
+	if [[ ${OPTIONS[0]:-} == NO-DISK ]]; then
+		OPTIONS=("${OPTIONS[@]:1}")
+	else
+		OPTIONS+=(--qemu-arg -drive --qemu-arg 'if=none,id=notes,format=raw,file={out}/vm{vm}.disk'
+			--qemu-arg -device --qemu-arg virtio-blk-pci,drive=notes)
+	fi
 	for i in "${!OPTIONS[@]}"; do
 		[[ ${OPTIONS[i]} != --append ]] || append+=" ${OPTIONS[i + 1]}"
 	done
@@ -88,12 +96,25 @@ scenarios_of()
 	[[ -z $1 ]] || "$SCENARIO_PROGRAM" --list $1
 }
 
+# collect_notes OUT: what the guests noted, from their disks or else their consoles.
+collect_notes()
+{
+	local log
+
+	for log in "$1"/vm*.log; do
+		[[ -e $log ]] || continue
+		tr -d '\0' < "${log%.log}.disk" > "${log%.log}.notes" 2> /dev/null || true
+		[[ -s ${log%.log}.notes ]] || tr -d '\r' < "$log" > "${log%.log}.notes"
+	done
+}
+
 # judge NAME OUT: says what is wrong, a line for each thing.
 judge()
 {
 	local name=$1 out=$2 status vm=0 kernel
 
 	status=$(cat "$out/status")
+	collect_notes "$out"
 	if has "judge_${name//[-.]/_}"; then
 		"judge_${name//[-.]/_}" "$out" "$status" || true
 		return
@@ -110,7 +131,6 @@ judge_played()
 {
 	[[ $2 == 0 ]] && return
 	echo "lab/host: $(grep '^lab: ' "$1/lab.log" | tail -n 1) (status $2)"
-	grep -h 'fault' "$1"/vm*.log 2>/dev/null | head -n 20
 	# A scenario that failed has left a state to look at.
 	[[ $2 == 1 ]]
 }
@@ -121,7 +141,7 @@ judge_vm()
 	local json=$1/vm$2.json prefix="vm$2 ($3): "
 
 	# shellcheck disable=SC2046 # names
-	{ "$E2E/compare" "$1/vm$2.log" "$json" $(scenarios_of "$4") || true; } | sed "s|^|$prefix|"
+	{ "$E2E/compare" "$1/vm$2.notes" "$json" $(scenarios_of "$4") || true; } | sed "s|^|$prefix|"
 	[[ -s $json ]] || return 0
 	jq -r '
 		(if .state != "armed" then "the state is \(.state): \(.reason)" else empty end),
@@ -181,20 +201,24 @@ on_counters()
 	fi
 }
 
-# qmp VM COMMAND-LINE: as in QEMU's monitor.
+# qmp VM COMMAND-LINE: as in QEMU's monitor. Fails if that answers anything.
 qmp()
 {
-	printf '%s\n' '{"execute": "qmp_capabilities"}' \
-		"$(jq -cn --arg line "$2" '{execute: "human-monitor-command", arguments: {"command-line": $line}}')" |
-		socat -t 120 - "UNIX-CONNECT:$RUN/vm$1/qmp.sock,shut-none" | tee -a "$OUT/qmp.log" | {
-			grep -q -m 1 QMP
-			read -r _
-			while read -r line; do
-				[[ $line == *'"return"'* || $line == *'"error"'* ]] && break
-			done
-			echo "$line" >> "$OUT/host.log"
-			[[ $line == *'"return": ""'* ]]
-		}
+	local line status=1 answers=0
+
+	coproc MONITOR { exec socat - "UNIX-CONNECT:$RUN/vm$1/qmp.sock"; }
+	{
+		echo '{"execute": "qmp_capabilities"}'
+		jq -cn --arg line "$2" '{execute: "human-monitor-command", arguments: {"command-line": $line}}'
+	} >&"${MONITOR[1]}"
+	while ((answers < 2)) && read -r -t 120 -u "${MONITOR[0]}" line; do
+		echo "$line" >> "$OUT/qmp.log"
+		[[ $line != '{"return"'* && $line != '{"error"'* ]] || ((answers += 1))
+		[[ $line != '{"return": ""'* ]] || status=0
+	done
+	kill "$MONITOR_PID"
+	wait "$MONITOR_PID" 2> /dev/null || true
+	return "$status"
 }
 
 # ---- reboot: what was known is forgotten, and the next kernel is traced
@@ -202,7 +226,6 @@ qmp()
 guest_reboot()
 {
 	cat <<- 'END'
-		echo "BOOT $BOOT"
 		[ "$BOOT" = 1 ] && { /payload/scenario case1 chain; sync; reboot -f; }
 		exec /payload/scenario case2 exited
 	END
@@ -213,11 +236,11 @@ judge_reboot()
 	judge_played "$1" "$2" || return 0
 	want "$(state "$1/vm1.json" .boot)" 2 "boot"
 	want "$(state "$1/vm1.json" .state)" armed "state"
-	grep -q '@ case1 done' "$1/vm1.log" || echo "the first boot did not play case1"
-	sed '1,/BOOT 2/d' "$1/vm1.log" > "$1/second.log"
+	grep -q '@ case1 done' "$1/vm1.notes" || echo "the first boot did not play case1"
+	sed '1,/@ - boot 2/d' "$1/vm1.notes" > "$1/second.notes"
 	# What the first boot has left is told apart by nothing but its end: compared without the lists of what has ended.
 	jq '.ended = {files: [], processes: [], sockets: []}' "$1/vm1.json" > "$1/second.json"
-	"$E2E/compare" "$1/second.log" "$1/second.json" case2 exited |
+	"$E2E/compare" "$1/second.notes" "$1/second.json" case2 exited |
 		grep -v 'exited: not traced: process ended' || true
 }
 
@@ -226,7 +249,6 @@ judge_reboot()
 guest_kexec()
 {
 	cat <<- 'END'
-		echo "BOOT $BOOT"
 		[ "$BOOT" = 1 ] && { /payload/scenario case1 chain; sync; exec /payload/kexec /payload/kernel /payload/initramfs; }
 		exec /payload/scenario case2 exited
 	END
@@ -327,7 +349,7 @@ judge_snapshot()
 	judge_played "$1" "$2" || return 0
 	want "$(state "$1/vm1.json" .state)" armed "state"
 	# What was done between the two may still be there: nothing may be missing.
-	{ "$E2E/compare" "$1/vm1.log" "$1/vm1.json" case1 case2 || true; } |
+	{ "$E2E/compare" "$1/vm1.notes" "$1/vm1.json" case1 case2 || true; } |
 		grep -E '^(case1|case2): |^there is no' || true
 }
 
@@ -364,7 +386,7 @@ judge_twins()
 	judge_played "$1" "$2" || return 0
 	for vm in 1 2; do
 		judge_vm "$1" "$vm" 6.1 twins
-		grep -h '@ twins twin ' "$1/vm$vm.log" | tr -d '\r' > "$1/numbers-$vm"
+		grep -h '@ twins twin ' "$1/vm$vm.notes" > "$1/numbers-$vm"
 	done
 	cmp -s "$1/numbers-1" "$1/numbers-2" || echo "the numbers of the two VMs do not coincide: the case proves nothing"
 	want "$(state "$1/vm1.json" '.files + .processes | length')" 3 "vm1: managed"
@@ -506,7 +528,7 @@ judge_beyond()
 	judge_played "$1" "$2" || return 0
 	known='mapped-early mapped-partner shared-memory bind-mounted'
 	for name in $known; do
-		grep -q "@ $name done" "$1/vm1.log" || echo "$name was not played to its end"
+		grep -q "@ $name done" "$1/vm1.notes" || echo "$name was not played to its end"
 	done
 	judge_vm "$1" 1 6.1 beyond > "$1/beyond"
 	for name in $known; do

@@ -83,9 +83,7 @@ static pid_t program(int in, int out, int unneeded, char *const arguments[])
 		close(unneeded);
 		for (int fd = 3; fd < 32; fd++)
 			close(fd);
-		char path[32];
-		snprintf(path, sizeof(path), "/bin/%s", arguments[0]);
-		execv(path, arguments);
+		execvp(arguments[0], arguments);
 		_exit(127);
 	}
 	return pid;

@@ -67,7 +67,12 @@ int main(int argc, char **argv)
 {
 	int status = 0;
 	bool only_list = argc > 1 && strcmp(argv[1], "--list") == 0;
+	notes_begin();
+	scenario_name = "-";
+	say("boot %s", getenv("BOOT") ? getenv("BOOT") : "0");
 	for (int i = 1 + only_list; i < argc; i++)
 		status |= for_each_named(argv[i], only_list ? list : run);
+	if (!only_list)
+		notes_end();
 	return status;
 }

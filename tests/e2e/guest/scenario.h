@@ -8,8 +8,8 @@
 #include <sys/types.h>
 
 /**
- * The guest's side of the end-to-end tests: small programs that move data about, and say on the console what
- * must have come of it, with the numbers that the guest itself has for it:
+ * The guest's side of the end-to-end tests: small programs that move data about, and note what must have come of
+ * it, with the numbers that the guest itself has for it:
  *
  *   @ SCENARIO file live|ended DEVICE INODE PATH
  *   @ SCENARIO process live|ended PID COMM
@@ -88,6 +88,10 @@ const char *end_status(const struct stat *status);
 const char *end_path(const char *path);
 const char *end_pid(pid_t pid);
 const char *end_self(void);
+
+/** By the first process: before all others are there, and when the scenarios have been played. */
+void notes_begin(void);
+void notes_end(void);
 
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void fault(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
