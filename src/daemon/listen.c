@@ -27,6 +27,14 @@ static bool make_directory(const char *address, struct error *error)
 	mode_t mode = strncmp(directory, "/run/", 5) == 0 && geteuid() == 0 ? 0755 : 0700;
 	if (mkdir(directory, mode) != 0 && errno != EEXIST)
 		return error_set_errno(error, "cannot make the directory %s", directory);
+	struct stat status;
+	if (stat(directory, &status) != 0)
+		return error_set_errno(error, "cannot look at %s", directory);
+	if (status.st_uid != geteuid() && status.st_uid != 0)
+		return error_set(error, ERROR_INVALID,
+				 "the directory %s belongs to another user, who could replace the "
+				 "socket: give another --socket",
+				 directory);
 	return true;
 }
 

@@ -885,6 +885,13 @@ static void test_one_daemon_per_socket(void **state)
 	assert_non_null(strstr(error.message, "no socket"));
 	assert_int_equal(access(world->address, F_OK), 0);
 	unlink(world->address);
+
+	// A directory of somebody else's (who is root can try).
+	if (chown(world->directory, 12345, 12345) == 0) {
+		assert_null(server_create(&world->options, &error));
+		assert_non_null(strstr(error.message, "belongs to another user"));
+		assert_int_equal(chown(world->directory, geteuid(), getegid()), 0);
+	}
 	start_server(world);
 }
 
