@@ -95,7 +95,7 @@ struct agent_vcpu {
 	_Atomic uint32_t applied; // generation in force
 	struct hook_debug_request request;
 	struct hook_debug_setting setting;
-	bool site_in_force, registers_wanted;
+	bool was_reset; // by the VMM, and not entered since
 	struct memory_reader reader;
 	struct trace_cpu cpu;
 	struct kvm_regs last; // to notice that RFLAGS.RF is not honoured

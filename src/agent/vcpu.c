@@ -108,10 +108,12 @@ void agent_note_msrs(struct agent_vcpu *vcpu, const struct kvm_msrs *msrs)
 	for (uint32_t i = 0; i < msrs->nmsrs; i++) {
 		if (msrs->entries[i].index != MSR_LSTAR)
 			continue;
-		// 0: a reset, or a vCPU that has not started. The same: a state was loaded.
+		// 0: a reset, or a vCPU that has not started. A VMM that loads a state resets first,
+		// and then sets what was: so a reset is one only if the guest is entered like that.
+		vcpu->was_reset = msrs->entries[i].data == 0 && vcpu->id == 0;
 		if (msrs->entries[i].data == vm->anchor.lstar)
 			atomic_store(&vm->sweep_wanted, true);
-		else if (msrs->entries[i].data != 0 || vcpu->id == 0)
+		else if (msrs->entries[i].data != 0)
 			atomic_store(&vm->kernel_gone, true);
 		agent_wake_guard();
 	}
@@ -353,6 +355,11 @@ static void flush_registers(struct agent_vcpu *vcpu)
 
 static void prepare_entry(struct agent_vcpu *vcpu)
 {
+	if (vcpu->was_reset) {
+		vcpu->was_reset = false;
+		atomic_store(&vcpu->vm->kernel_gone, true);
+		agent_wake_guard();
+	}
 	uint32_t generation = atomic_load(&vcpu->vm->generation);
 	if (atomic_load_explicit(&vcpu->applied, memory_order_relaxed) != generation)
 		apply_sites(vcpu, generation);
