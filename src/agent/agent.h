@@ -113,6 +113,7 @@ struct agent {
 	size_t glob_count;
 	char *glob_text;
 	char name[WIRE_NAME_MAXIMUM];
+	char run[WIRE_NAME_MAXIMUM];
 	char socket_path[108];
 	char cache_directory[WIRE_PATH_MAXIMUM];
 	char hook[32];

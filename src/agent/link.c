@@ -74,7 +74,8 @@ static void say_hello(struct link *link)
 	message.hello = (struct wire_hello){ .version = WIRE_VERSION,
 					     .pid = (uint32_t)getpid(),
 					     .program = program,
-					     .name = agent.name };
+					     .name = agent.name,
+					     .run = agent.run };
 	memcpy(message.hello.instance, agent.instance, sizeof(agent.instance));
 	queue(link, &message);
 }

@@ -89,6 +89,7 @@ static void read_globs(void)
 static void read_environment(void)
 {
 	copy_variable("NIJIMI_NAME", agent.name, sizeof(agent.name));
+	copy_variable("NIJIMI_RUN_ID", agent.run, sizeof(agent.run));
 	copy_variable("NIJIMI_SOCKET", agent.socket_path, sizeof(agent.socket_path));
 	copy_variable("NIJIMI_CACHE_DIR", agent.cache_directory, sizeof(agent.cache_directory));
 	copy_variable("NIJIMI_HOOK", agent.hook, sizeof(agent.hook));

@@ -178,16 +178,10 @@ void trace_describe_all(struct trace *trace)
 		    wire_decode(watched->description, watched->description_size, &message, &scratch,
 				&consumed, NULL) != WIRE_OK)
 			continue;
-		trace->config.emit(trace->config.context, &message);
-		if (!engine_find(trace->engine, &watched->id, &object))
-			continue;
 		// The labels, without the history that is lost.
-		struct wire_message edge = { .type = WIRE_EDGE };
-		edge.edge = (struct wire_edge){ .time = realtime(),
-						.to = object.number,
-						.labels = object.labels,
-						.cause = "restated" };
-		trace->config.emit(trace->config.context, &edge);
+		if (engine_find(trace->engine, &watched->id, &object))
+			message.object.labels = object.labels;
+		trace->config.emit(trace->config.context, &message);
 	}
 	trace_unlock(trace);
 }
