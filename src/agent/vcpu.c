@@ -204,7 +204,7 @@ static bool find_per_cpu_area(struct agent_vcpu *vcpu)
 
 static void raise_fault(void)
 {
-	int *volatile nowhere = NULL;
+	volatile int *volatile nowhere = NULL;
 	*nowhere = 0;
 }
 
