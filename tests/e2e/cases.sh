@@ -40,7 +40,7 @@ readonly EVERYTHING='paper negatives names channels endings races counters break
 readonly CLASSIFIED=('/classified/**' '/dev/shm/secret*' '/only-1/**')
 readonly SCRIPT_SECONDS=600
 # The console is for the scenarios: no word of the kernel's between their lines.
-readonly KERNEL_ARGUMENTS='loglevel=0 rcupdate.rcu_cpu_stall_suppress=1'
+readonly KERNEL_ARGUMENTS='loglevel=1 rcupdate.rcu_cpu_stall_suppress=1'
 
 # case_row NAME: into KERNELS, CPUS, SCENARIOS and OPTIONS.
 case_row()
