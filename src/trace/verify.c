@@ -50,6 +50,17 @@ static void abandon_calls_of(struct trace *trace, const struct object_id *proces
 	}
 }
 
+// A process may give itself another name at any time.
+static bool is_renamed(struct trace *trace, const struct watched_object *watched)
+{
+	struct guest_task now;
+	return watched->id.kind == OBJECT_PROCESS &&
+	       guest_task_read(trace->kernel, watched->leader.address, &now) == GUEST_OK &&
+	       now.tgid == watched->leader.tgid &&
+	       now.leader_start_time == watched->leader.leader_start_time &&
+	       strcmp(now.comm, watched->leader.comm) != 0;
+}
+
 // False: there are no more.
 static bool verify_batch(struct trace *trace, uint32_t first)
 {
@@ -63,9 +74,11 @@ static bool verify_batch(struct trace *trace, uint32_t first)
 			batch[count++] = trace->watched[i];
 	trace_unlock(trace);
 
-	bool ended[BATCH];
-	for (uint32_t i = 0; i < count; i++)
+	bool ended[BATCH], renamed[BATCH];
+	for (uint32_t i = 0; i < count; i++) {
 		ended[i] = is_ended(trace, &batch[i]);
+		renamed[i] = !ended[i] && is_renamed(trace, &batch[i]);
+	}
 	if (!trace_lock(trace))
 		return false;
 	for (uint32_t i = 0; i < count; i++) {
@@ -73,6 +86,11 @@ static bool verify_batch(struct trace *trace, uint32_t first)
 		if (!watched)
 			continue;
 		watched->missed = batch[i].missed;
+		if (renamed[i]) {
+			struct object_reference process = { .id = batch[i].id,
+							    .hint = { batch[i].leader.address } };
+			trace_describe(trace, batch[i].number, &process);
+		}
 		if (!ended[i])
 			continue;
 		if (batch[i].id.kind == OBJECT_PROCESS)
