@@ -267,9 +267,9 @@ static void closed(void)
 static void act_orphan_parent(void)
 {
 	read_file(source);
-	pid_t child = actor("orphan", stay);
+	pid_t child = actor("leaves", stay);
 	await(child);
-	expect_process(child, "leaves", LIVE); // as it was called when it became managed
+	expect_process(child, "leaves", LIVE);
 	expect_self(ENDED);
 }
 
