@@ -168,6 +168,9 @@ struct child_search {
 static bool visit_child(const struct guest_task *child, void *context)
 {
 	struct child_search *search = context;
+	// What is dead already was managed when it called the system, and has ended since.
+	if (guest_process_life(search->event->kernel, child) == GUEST_LIFE_ENDED)
+		return true;
 	search->last = *child;
 	search->has_last = true;
 	if (child->tgid == search->pid) {
@@ -183,8 +186,12 @@ static void end_fork(struct trace_event *event, int64_t result)
 	struct child_search search = { .event = event, .pid = result };
 	if (result <= 0)
 		return;
-	guest_for_each_child(event->kernel, event->call->fork_parent, event->call->fork_after,
-			     CHILDREN_MAXIMUM, visit_child, &search);
+	enum guest_result found = guest_for_each_child(event->kernel, event->call->fork_parent,
+						       event->call->fork_after, CHILDREN_MAXIMUM,
+						       visit_child, &search);
+	if (found != GUEST_OK)
+		trace_gap(trace, "unread-children", "children of pid %u (%s): %s", event->task.tgid,
+			  event->task.comm, guest_result_text(found));
 	// In a pid namespace the parent knows the child by another number: the first one then.
 	if (!search.has_exact && !search.has_last)
 		return; // has ended already
