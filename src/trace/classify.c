@@ -101,6 +101,7 @@ struct alias_search {
 	struct trace *trace;
 	uint64_t mount;
 	label_set labels;
+	uint64_t path_hash; // of the last name
 };
 
 // A hard link: the same file under another name, on the same mount as far as we can tell.
@@ -108,8 +109,10 @@ static bool visit_alias(uint64_t dentry, void *context)
 {
 	struct alias_search *search = context;
 	char path[GUEST_PATH_MAXIMUM];
-	if (guest_path(search->trace->kernel, dentry, search->mount, path, NULL) == GUEST_OK)
+	if (guest_path(search->trace->kernel, dentry, search->mount, path, NULL) == GUEST_OK) {
 		search->labels |= trace_labels_of_path(search->trace, path);
+		search->path_hash = trace_hash_path(path);
+	}
 	return true;
 }
 
@@ -134,8 +137,9 @@ void trace_classify(struct trace *trace, struct trace_cpu *cpu, const struct gue
 	if (checked && !force)
 		return;
 
-	struct alias_search search = { trace, file->mount, 0 };
+	struct alias_search search = { trace, file->mount, 0, 0 };
 	visit_alias(file->dentry, &search);
+	uint64_t path_hash = search.path_hash;
 	if (search.labels == 0 && file->links != 1)
 		guest_for_each_alias(trace->kernel, file->inode, ALIASES_MAXIMUM, visit_alias,
 				     &search);
@@ -144,6 +148,13 @@ void trace_classify(struct trace *trace, struct trace_cpu *cpu, const struct gue
 	struct object_reference reference;
 	if (!trace_file_reference(file, &reference) || !trace_lock(trace))
 		return;
+	// After a loaded snapshot the same inode may come again under another name.
+	struct engine_object object;
+	if (force && file->links == 1 && engine_find(trace->engine, &reference.id, &object)) {
+		const struct watched_object *watched = trace_watched(trace, object.number);
+		if (watched && watched->path_hash != path_hash)
+			trace_describe(trace, object.number, &reference);
+	}
 	engine_mark(trace->engine, &reference, search.labels, CAUSE_CLASSIFIED);
 	trace_unlock(trace);
 }

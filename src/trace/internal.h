@@ -84,6 +84,7 @@ struct watched_object {
 	uint64_t inode;		  // of a file, pipe or socket
 	uint32_t device, generation; // as the inode has them
 	uint64_t inode_number;
+	uint64_t path_hash; // of a file's path as it was described
 	uint8_t missed; // times in a row that it was not found
 	bool transient; // ends with its last holder (pipe, socket, unlinked file)
 	struct guest_task leader; // of a process
@@ -186,6 +187,9 @@ void trace_lost(void *context, const struct object_reference *object, label_set 
 void trace_describe(struct trace *trace, uint32_t number, const struct object_reference *object);
 struct watched_object *trace_watched(struct trace *trace, uint32_t number);
 void trace_forget_watched(struct trace *trace);
+
+/** To notice that a path is another one. */
+uint64_t trace_hash_path(const char *path);
 
 /* classify.c: which files are classified, by their paths. */
 /** Compares the file's names with the globs (unless done before, or `force`) and marks it. */

@@ -132,6 +132,14 @@ struct description {
 	struct guest_socket other;
 };
 
+uint64_t trace_hash_path(const char *path)
+{
+	uint64_t hash = 0xcbf29ce484222325; // FNV-1a
+	while (*path)
+		hash = (hash ^ (unsigned char)*path++) * 0x100000001b3;
+	return hash;
+}
+
 static void describe_file(struct trace *trace, struct description *scratch,
 			  const struct object_reference *object, struct wire_object *wire,
 			  struct watched_object *watched)
@@ -161,6 +169,7 @@ static void describe_file(struct trace *trace, struct description *scratch,
 		wire->kind = WIRE_ENDPOINT;
 		wire->address = scratch->path;
 	}
+	watched->path_hash = trace_hash_path(scratch->path);
 	watched->inode = file->inode;
 	watched->inode_number = file->inode_number;
 	watched->device = file->device;
