@@ -13,13 +13,25 @@ static const char *name_of(const struct replay *replay, uint32_t number)
 	return number ? "?" : "operator";
 }
 
+// The object's place: its own, if it was described before.
+static struct replay_object *place_of(struct replay *replay, uint32_t number)
+{
+	for (size_t i = 0; i < replay->object_count; i++)
+		if (replay->objects[i].number == number)
+			return &replay->objects[i];
+	if (replay->object_count == REPLAY_OBJECTS)
+		return NULL;
+	struct replay_object *object = &replay->objects[replay->object_count++];
+	object->number = number;
+	object->ended = false;
+	return object;
+}
+
 static void take_object(struct replay *replay, const struct wire_object *wire)
 {
-	struct replay_object *object = &replay->objects[replay->object_count];
-	if (replay->object_count == REPLAY_OBJECTS)
+	struct replay_object *object = place_of(replay, wire->number);
+	if (!object)
 		return;
-	object->number = wire->number;
-	object->ended = false;
 	switch (wire->kind) {
 	case WIRE_PROCESS:
 		snprintf(object->name, sizeof(object->name), "%s", wire->name);
@@ -32,7 +44,6 @@ static void take_object(struct replay *replay, const struct wire_object *wire)
 			 wire->kind == WIRE_SOCKET ? "socket" : "way", wire->address);
 		break;
 	}
-	replay->object_count++;
 }
 
 static void take_edge(struct replay *replay, const struct wire_edge *wire)
