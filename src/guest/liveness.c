@@ -68,10 +68,10 @@ static enum guest_result newest_link(const struct guest_kernel *kernel, uint64_t
 }
 
 enum guest_result guest_newest_child(const struct guest_kernel *kernel, uint64_t parent,
-				     uint64_t *start_time)
+				     struct guest_newest *newest)
 {
 	uint64_t head, link;
-	*start_time = 0;
+	*newest = (struct guest_newest){ 0 };
 	enum guest_result result = newest_link(kernel, parent, &head, &link);
 	if (result || link == head)
 		return result;
@@ -79,12 +79,22 @@ enum guest_result guest_newest_child(const struct guest_kernel *kernel, uint64_t
 	result = guest_task_read(kernel, link - kernel->profile->fields[FIELD_task_sibling].offset,
 				 &child);
 	if (result == GUEST_OK)
-		*start_time = child.start_time;
+		*newest = (struct guest_newest){ .task = child.address,
+						 .start_time = child.start_time,
+						 .pid = child.pid };
 	return result;
 }
 
+bool guest_is_newer(const struct guest_newest *newest, uint64_t leader, uint32_t tgid,
+		    uint64_t leader_start_time)
+{
+	if (leader_start_time != newest->start_time)
+		return leader_start_time > newest->start_time;
+	return leader != newest->task || tgid != newest->pid;
+}
+
 enum guest_result guest_for_each_child(const struct guest_kernel *kernel, uint64_t parent,
-				       uint64_t start_time, uint32_t maximum,
+				       const struct guest_newest *after, uint32_t maximum,
 				       bool (*visit)(const struct guest_task *child, void *context),
 				       void *context)
 {
@@ -100,7 +110,8 @@ enum guest_result guest_for_each_child(const struct guest_kernel *kernel, uint64
 			kernel, link - kernel->profile->fields[FIELD_task_sibling].offset, &child);
 		if (result)
 			return result;
-		if (child.start_time <= start_time || !visit(&child, context))
+		if (!guest_is_newer(after, child.address, child.pid, child.start_time) ||
+		    !visit(&child, context))
 			return GUEST_OK;
 		result = guest_read_kernel(kernel, link + 8, &link, sizeof(link));
 		if (result)

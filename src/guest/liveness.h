@@ -30,13 +30,28 @@ enum guest_life guest_process_life(const struct guest_kernel *kernel,
 bool guest_is_same_thread(const struct guest_kernel *kernel, uint64_t address, uint32_t pid,
 			  uint64_t start_time);
 
-/** The start time of the newest child in the task's list of children; 0 if it has none. */
-enum guest_result guest_newest_child(const struct guest_kernel *kernel, uint64_t parent,
-				     uint64_t *start_time);
+/** The newest child of a task at one moment; all zero if there was none. */
+struct guest_newest {
+	uint64_t task, start_time;
+	uint32_t pid;
+};
 
-/** Visits the children of a task that started after `start_time`, newest first, at most `maximum`. */
+/** Notes the newest child in the task's list of children. */
+enum guest_result guest_newest_child(const struct guest_kernel *kernel, uint64_t parent,
+				     struct guest_newest *newest);
+
+/**
+ * Whether a process, given by its leader, started after the one noted. Start times alone do not
+ * tell: a guest's clock may stand still for a while (kvm-clock never goes back, it waits), and then
+ * two children have the same. Of those that started at the very same time as the one noted, older
+ * ones count as newer.
+ */
+bool guest_is_newer(const struct guest_newest *newest, uint64_t leader, uint32_t tgid,
+		    uint64_t leader_start_time);
+
+/** Visits the children of a task that are newer than `after`, newest first, at most `maximum`. */
 enum guest_result guest_for_each_child(const struct guest_kernel *kernel, uint64_t parent,
-				       uint64_t start_time, uint32_t maximum,
+				       const struct guest_newest *after, uint32_t maximum,
 				       bool (*visit)(const struct guest_task *child, void *context),
 				       void *context);
 

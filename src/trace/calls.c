@@ -157,7 +157,8 @@ static void adopt_child(struct trace_event *event, const struct object_reference
 {
 	for (struct pending_call *fork = event->trace->forks; fork; fork = fork->next_fork) {
 		if (fork->fork_parent != event->task.real_parent || fork->tgid == event->task.tgid ||
-		    event->task.leader_start_time <= fork->fork_after)
+		    !guest_is_newer(&fork->fork_after, event->task.group_leader, event->task.tgid,
+				    event->task.leader_start_time))
 			continue;
 		uint32_t cause = (uint32_t)(fork->row - syscall_rows);
 		engine_transfer(event->trace->engine, &fork->process, process, cause);

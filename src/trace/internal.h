@@ -62,7 +62,8 @@ struct pending_call {
 
 	// fork: children of this task that started later are this call's
 	struct pending_call *next_fork, **fork_link;
-	uint64_t fork_parent, fork_after;
+	uint64_t fork_parent;
+	struct guest_newest fork_after;
 	uint64_t fork_memory; // mm_struct that the child shares, 0: none
 	bool fork_waits;      // vfork: until the child has left that memory
 

@@ -187,7 +187,7 @@ static void end_fork(struct trace_event *event, int64_t result)
 	if (result <= 0)
 		return;
 	enum guest_result found = guest_for_each_child(event->kernel, event->call->fork_parent,
-						       event->call->fork_after, CHILDREN_MAXIMUM,
+						       &event->call->fork_after, CHILDREN_MAXIMUM,
 						       visit_child, &search);
 	if (found != GUEST_OK)
 		trace_gap(trace, "unread-children", "children of pid %u (%s): %s", event->task.tgid,

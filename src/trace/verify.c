@@ -119,7 +119,9 @@ static bool visit_possible_child(uint64_t address, void *context)
 	struct orphan_search *search = context;
 	struct guest_task task;
 	if (guest_task_read(search->trace->kernel, address, &task) != GUEST_OK ||
-	    task.leader_start_time <= search->call->fork_after || task.mm == 0)
+	    task.mm == 0 ||
+	    !guest_is_newer(&search->call->fork_after, task.group_leader, task.tgid,
+			    task.leader_start_time))
 		return true;
 	struct object_reference child = trace_process_reference(&task);
 	engine_transfer(search->trace->engine, &search->call->process, &child,

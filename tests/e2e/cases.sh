@@ -37,11 +37,6 @@ beyond             6.1                   1     beyond
 bad-use            -                     -     -
 '
 readonly EVERYTHING='paper negatives names channels endings races counters breakpoints'
-# Scenarios that fail now and then, for reasons that are not found yet (see the issue): told as KNOWN on each run, not
-# counted as failed. An entry goes as soon as its defect does.
-#   forked-at-once   one of 16 children that run while their parent still forks was missed once, on 6.1
-#   breakpoints      one of 50 hits of a guest's own execution breakpoint was lost once, on 6.1 with two CPUs
-readonly KNOWN_DEFECTS='forked-at-once breakpoints'
 readonly CLASSIFIED=('/classified/**' '/dev/shm/secret*' '/only-1/**')
 readonly SCRIPT_SECONDS=600
 # The console is for the scenarios: no word of the kernel's between their lines.

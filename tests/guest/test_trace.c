@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
+#include <linux/sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -198,6 +199,60 @@ static void test_child_runs_first(void **state)
 	expect_no_gaps();
 }
 
+static uint64_t field_of(const struct guest_task *task, enum profile_field_id field)
+{
+	return task->address + frozen.kernel.profile->fields[field].offset;
+}
+
+static struct guest_task sibling_before(uint64_t link)
+{
+	struct guest_task task;
+	uint64_t before;
+	assert_read(guest_read_kernel(&frozen.kernel, link + 8, &before, sizeof(before)));
+	before -= frozen.kernel.profile->fields[FIELD_task_sibling].offset;
+	assert_read(guest_task_read(&frozen.kernel, before, &task));
+	return task;
+}
+
+static void set_newest_child(const struct guest_task *parent, const struct guest_task *child)
+{
+	uint64_t link = field_of(child, FIELD_task_sibling);
+	replay_poke(&replay, field_of(parent, FIELD_task_children) + 8, &link, sizeof(link));
+}
+
+// The guest's clock stands still: a child that is made has the start time of the one before it. It is
+// managed all the same, whoever comes first, and the one before it is not.
+static void test_child_of_the_same_time(void **state)
+{
+	struct guest_task holder = frozen_task("holder"), parent;
+	assert_read(guest_task_read(&frozen.kernel, holder.real_parent, &parent));
+	struct guest_task child = sibling_before(field_of(&parent, FIELD_task_children));
+	struct guest_task before = sibling_before(field_of(&child, FIELD_task_sibling));
+	uint64_t start = field_of(&child, FIELD_task_start_boottime);
+	for (int child_runs_first = 0; child_runs_first < 2; child_runs_first++) {
+		if (child_runs_first) {
+			finish(NULL);
+			begin(NULL);
+		}
+		call(&holder, SYS_read, HOLDER_SECRET, 10);
+		set_newest_child(&parent, &before);
+		enter(&holder, SYS_clone, CLONE_PARENT, 0);
+		set_newest_child(&parent, &child);
+		replay_poke(&replay, start, &before.start_time, sizeof(uint64_t));
+		call(&before, SYS_read, 99, -EBADF);
+		assert_int_equal(replay.edge_count, 2);
+		if (child_runs_first) {
+			call(&child, SYS_read, 99, -EBADF);
+			assert_int_equal(replay.edge_count, 3);
+		}
+		leave(&holder, SYS_clone, child.tgid);
+		assert_int_equal(replay.edge_count, 3);
+		assert_true(has_edge("holder", "clone", child.comm));
+		replay_poke(&replay, start, &child.start_time, sizeof(uint64_t));
+		expect_no_gaps();
+	}
+}
+
 static void test_unix_stream(void **state)
 {
 	struct guest_task holder = frozen_task("holder"), task = frozen_task("unix");
@@ -315,6 +370,7 @@ int main(void)
 		TEST(test_failed_write_gives_nothing),
 		TEST(test_sendfile),
 		TEST(test_child_runs_first),
+		TEST(test_child_of_the_same_time),
 		TEST(test_unix_stream),
 		TEST(test_inet_stream_both_families),
 		TEST(test_datagrams),

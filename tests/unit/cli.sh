@@ -210,9 +210,9 @@ silent out 'NIJIMI_CACHE_DIR'
 says out "^NIJIMI_SOCKET=$WORK/socket$"
 says out '^NIJIMI_NAME=shop$'
 
-# Signals go on to the program; the terminal's own do so by themselves.
+# Signals go on to the program; the terminal's own do so by themselves. (Who runs the tests may ignore SIGHUP.)
 NAME='signals'
-env LD_PRELOAD="$HERE/cli_fake_kvm.so" "$BUILD/nijimi" run -- \
+env --default-signal=HUP LD_PRELOAD="$HERE/cli_fake_kvm.so" "$BUILD/nijimi" run -- \
 	sh -c 'trap "echo hung up; exit 9" HUP; echo begun; while true; do sleep 0.1; done' > out 2> err &
 RUN=$!
 wait_for grep -q begun out
