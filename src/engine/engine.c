@@ -212,6 +212,17 @@ void engine_flow_end(struct engine *engine, struct engine_flow *flow, bool moved
 			  flow->cause);
 }
 
+void engine_for_each_flow_from(const struct engine *engine, const struct object_id *object,
+			       bool (*visit)(const struct engine_flow *flow, void *context),
+			       void *context)
+{
+	for (const struct engine_flow *flow = flow_index_find(
+		     &engine->flows, FLOWS_FROM, hash_object(&engine->key, object), object);
+	     flow; flow = flow_index_next(flow, FLOWS_FROM))
+		if (!visit(flow, context))
+			return;
+}
+
 void engine_transfer(struct engine *engine, const struct object_reference *from,
 		     const struct object_reference *to, uint32_t cause)
 {

@@ -173,6 +173,12 @@ void engine_flow_begin(struct engine *engine, struct engine_flow *flow,
 /** Closes it if it is open; if `moved`, carries it out (after those in flight into its source). */
 void engine_flow_end(struct engine *engine, struct engine_flow *flow, bool moved);
 
+/** Calls `visit` for each open flow from the object until it returns false. It may transfer, but not begin or end
+ *  flows. */
+void engine_for_each_flow_from(const struct engine *engine, const struct object_id *object,
+			       bool (*visit)(const struct engine_flow *flow, void *context),
+			       void *context);
+
 /** A flow without duration: begin and end with data moved. */
 void engine_transfer(struct engine *engine, const struct object_reference *from,
 		     const struct object_reference *to, uint32_t cause);

@@ -8,6 +8,7 @@ struct visitor {
 	const struct guest_kernel *kernel;
 	bool (*visit)(const struct guest_mapping *mapping, void *context);
 	void *context;
+	uint64_t start, end; // addresses that are wanted: [start, end)
 	uint32_t left;	     // mappings that may still be visited
 	uint32_t nodes_left; // likewise tree nodes
 	bool stopped;
@@ -22,13 +23,19 @@ static const struct guest_member mapping_members[] = {
 
 static enum guest_result visit_mapping(struct visitor *visitor, uint64_t address)
 {
-	struct guest_mapping mapping = {0};
+	struct guest_mapping mapping = {.address = address};
 	enum guest_result result =
 		GUEST_READ_MEMBERS(visitor->kernel, address, mapping_members, &mapping);
 	if (result)
 		return result;
 	if (mapping.start >= mapping.end || guest_is_kernel_pointer(mapping.end - 1))
 		return GUEST_BAD_DATA;
+	if (mapping.start >= visitor->end) {
+		visitor->stopped = true;
+		return GUEST_OK;
+	}
+	if (mapping.end <= visitor->start)
+		return GUEST_OK;
 	if (visitor->left == 0)
 		return GUEST_BOUND;
 	visitor->left--;
@@ -138,6 +145,12 @@ static enum guest_result visit_node(struct visitor *visitor, uint64_t pointer, u
 		if (last < minimum || last > maximum)
 			return GUEST_BAD_DATA;
 		uint64_t entry = node.slots[i];
+		if (last < visitor->start) {
+			minimum = last + 1;
+			continue;
+		}
+		if (minimum >= visitor->end)
+			break;
 		if (leaf && guest_is_kernel_pointer(entry) && (entry & 3) == 0)
 			result = visit_mapping(visitor, entry); // else a gap, or reserved
 		else if (!leaf && (!is_tree_node(entry, false) || depth == MAPLE_DEPTH_MAXIMUM))
@@ -164,14 +177,17 @@ static enum guest_result visit_tree(struct visitor *visitor, uint64_t root_addre
 	return GUEST_BAD_DATA;
 }
 
-enum guest_result guest_for_each_mapping(
-	const struct guest_kernel *kernel, const struct guest_task *task, uint32_t maximum,
+enum guest_result guest_for_each_mapping_in(
+	const struct guest_kernel *kernel, const struct guest_task *task, uint64_t start,
+	uint64_t end, uint32_t maximum,
 	bool (*visit)(const struct guest_mapping *mapping, void *context), void *context)
 {
 	struct visitor visitor = {
 		.kernel = kernel,
 		.visit = visit,
 		.context = context,
+		.start = start,
+		.end = end,
 		.left = maximum,
 		// A node but the root is at least a quarter full.
 		.nodes_left = maximum < UINT32_MAX - MAPLE_NODES_SPARE ? maximum + MAPLE_NODES_SPARE
@@ -184,4 +200,11 @@ enum guest_result guest_for_each_mapping(
 	if (guest_has_field(kernel, FIELD_mm_mmap) && guest_has_field(kernel, FIELD_vma_next))
 		return visit_list(&visitor, task->mm + guest_offset(kernel, FIELD_mm_mmap));
 	return GUEST_BAD_DATA;
+}
+
+enum guest_result guest_for_each_mapping(
+	const struct guest_kernel *kernel, const struct guest_task *task, uint32_t maximum,
+	bool (*visit)(const struct guest_mapping *mapping, void *context), void *context)
+{
+	return guest_for_each_mapping_in(kernel, task, 0, UINT64_MAX, maximum, visit, context);
 }

@@ -73,6 +73,14 @@
 	F(O, vma_next, "vm_area_struct.vm_next") /* to 6.0 */                                     \
 	F(R, vma_flags, "vm_area_struct.vm_flags")                                                \
 	F(R, vma_file, "vm_area_struct.vm_file")                                                  \
+	F(O, vma_mm, "vm_area_struct.vm_mm")                                                      \
+	F(O, vma_shared_rb, "vm_area_struct.shared.rb")                                           \
+	F(O, mapping_i_mmap, "address_space.i_mmap.rb_root.rb_node")                              \
+	F(O, rb_left, "rb_node.rb_left")                                                          \
+	F(O, rb_right, "rb_node.rb_right")                                                        \
+	F(O, mm_owner, "mm_struct.owner") /* CONFIG_MEMCG */                                      \
+	F(O, mm_users, "mm_struct.mm_users.counter")                                              \
+	F(O, signal_nr_threads, "signal_struct.nr_threads")                                       \
 	F(O, maple_range_pivot, "maple_range_64.pivot")                                           \
 	F(O, maple_range_slot, "maple_range_64.slot")                                             \
 	F(O, maple_arange_pivot, "maple_arange_64.pivot")                                         \

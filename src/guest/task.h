@@ -69,12 +69,22 @@ enum guest_result guest_for_each_descriptor(const struct guest_kernel *kernel,
 					    void *context);
 
 struct guest_mapping {
+	uint64_t address;    // its vm_area_struct
 	uint64_t start, end; // user addresses
 	uint64_t flags;	     // VM_*
 	uint64_t file;	     // struct file, 0 for anonymous memory
 };
 
-/** Visits each memory mapping (maple tree, or the list before 6.1), at most `maximum`. */
+/** Visits each memory mapping (maple tree, or the list before 6.1) that overlaps [start, end), at most
+ *  `maximum`. */
+enum guest_result guest_for_each_mapping_in(const struct guest_kernel *kernel,
+					    const struct guest_task *task, uint64_t start,
+					    uint64_t end, uint32_t maximum,
+					    bool (*visit)(const struct guest_mapping *mapping,
+							  void *context),
+					    void *context);
+
+/** Visits each memory mapping, at most `maximum`. */
 enum guest_result guest_for_each_mapping(const struct guest_kernel *kernel,
 					 const struct guest_task *task, uint32_t maximum,
 					 bool (*visit)(const struct guest_mapping *mapping,

@@ -160,12 +160,8 @@ static void adopt_child(struct trace_event *event, const struct object_reference
 		    !guest_is_newer(&fork->fork_after, event->task.group_leader, event->task.tgid,
 				    event->task.leader_start_time))
 			continue;
-		uint32_t cause = (uint32_t)(fork->row - syscall_rows);
-		engine_transfer(event->trace->engine, &fork->process, process, cause);
-		// Until it executes a program or exits, a child of vfork() writes to its
-		// parent's memory.
-		if (fork->fork_memory && fork->fork_memory == event->task.mm)
-			engine_transfer(event->trace->engine, process, &fork->process, cause);
+		engine_transfer(event->trace->engine, &fork->process, process,
+				(uint32_t)(fork->row - syscall_rows));
 	}
 }
 
@@ -189,7 +185,7 @@ static void prepare_call(struct trace_event *event, struct pending_call *call,
 	call->tgid = event->task.tgid;
 	call->flow_count = call->endpoint_count = 0;
 	call->age = 0;
-	call->fork_parent = call->fork_memory = 0;
+	call->fork_parent = 0;
 	call->paths = NULL;
 	call->unlinked.inode = 0;
 	event->call = call;
@@ -249,6 +245,8 @@ void trace_syscall_entry(struct trace *trace, struct trace_cpu *cpu, uint64_t pt
 			engine_flow_begin(trace->engine, flow, &from, &to,
 					  (uint32_t)(row - syscall_rows));
 		}
+		for (unsigned i = 0; i < call->flow_count; i++)
+			trace_flow_begun(trace, &call->flows[i]);
 	} else if (call->paths) {
 		call->paths->next = trace->paths_free;
 		trace->paths_free = call->paths;

@@ -18,11 +18,14 @@ enum {
 	ALIASES_MAXIMUM = 64,
 	MOVED_DIRECTORIES_MAXIMUM = 1024,
 	CHILDREN_MAXIMUM = 64,
+	GAINED_MAXIMUM = 4096,
 };
 
 enum {
 	CAUSE_CLASSIFIED = OTHER_CAUSE_FIRST,
 	CAUSE_SWEEP,
+	CAUSE_MAPPING, // through memory that both map
+	CAUSE_MEMORY,  // through an address space that both use
 };
 
 // The guest's registers at the boundary of a system call: struct pt_regs of x86-64, an ABI
@@ -64,8 +67,6 @@ struct pending_call {
 	struct pending_call *next_fork, **fork_link;
 	uint64_t fork_parent;
 	struct guest_newest fork_after;
-	uint64_t fork_memory; // mm_struct that the child shares, 0: none
-	bool fork_waits;      // vfork: until the child has left that memory
 
 	// rename, link, unlink
 	struct call_paths *paths;
@@ -93,6 +94,11 @@ struct watched_object {
 	uint32_t description_size;
 };
 
+/** An object that has gained labels, and how often its memory was looked at since. */
+struct gained {
+	uint32_t number, tries;
+};
+
 struct trace {
 	struct trace_config config;
 	const struct guest_kernel *kernel;
@@ -116,6 +122,10 @@ struct trace {
 	uint32_t watched_count, watched_capacity;
 	uint32_t *watched_buckets; // by object number
 	uint32_t watched_bucket_count;
+
+	struct gained gained[GAINED_MAXIMUM], again[GAINED_MAXIMUM];
+	uint32_t gained_count, again_count;
+	bool gained_overflow;
 
 	// Directories that were moved away from where classified files lie: both end in '/'.
 	struct moved_directory {
@@ -164,6 +174,8 @@ const char *trace_cause_name(uint32_t cause);
 /* lock.c: the engine, pending calls and watched objects. False: abandoned, touch nothing. */
 bool trace_lock(struct trace *trace);
 void trace_unlock(struct trace *trace);
+/** The same without a look at guest memory: for those who are outside of a section of a memory reader. */
+void trace_unlock_only(struct trace *trace);
 
 /* calls.c. Locked. */
 /** Ends the call's flows and the call. */
@@ -178,6 +190,8 @@ bool trace_file_reference(const struct guest_file *file, struct object_reference
 struct object_reference trace_socket_reference(const struct guest_socket *socket,
 					       enum socket_side side);
 bool trace_file_is_socket(const struct guest_file *file);
+/** A file of an anonymous inode: told apart by what hangs on the file, not by its inode. */
+bool trace_is_anonymous_inode(const struct object_id *id);
 /** The sink of the engine. */
 void trace_object_managed(void *context, uint32_t number, const struct object_reference *object);
 void trace_object_ended(void *context, uint32_t number, const struct object_id *object,
@@ -191,6 +205,20 @@ void trace_forget_watched(struct trace *trace);
 
 /** To notice that a path is another one. */
 uint64_t trace_hash_path(const char *path);
+
+/* memory.c: what moves through mapped memory. */
+/** The object has gained labels: its memory will be looked at. Locked. */
+void trace_gained(struct trace *trace, uint32_t number, uint32_t tries);
+/** Looks at what has gained labels, as long as a vCPU may wait. Locked: called by trace_unlock(). */
+void trace_spread(struct trace *trace);
+/** The rest, and what has to be looked at again. */
+void trace_verify_memory(struct trace *trace);
+/** A flow has just begun: if it leads into memory that others see, it counts as moved. Locked. */
+void trace_flow_begun(struct trace *trace, const struct engine_flow *flow);
+/** The calling process has got a shared writable mapping. */
+void trace_process_maps(struct trace_event *event);
+/** The mappings of the calling process in this range are accessible, as their protection says, since now. */
+void trace_settle_mappings(struct trace_event *event, uint64_t start, uint64_t length);
 
 /* classify.c: which files are classified, by their paths. */
 /** Compares the file's names with the globs (unless done before, or `force`) and marks it. */

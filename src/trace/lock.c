@@ -3,7 +3,8 @@
 
 #include "trace/internal.h"
 
-// A spin lock, because what it guards takes less than a microsecond, and because a thread that died
+// A spin lock, because what it guards takes less than a microsecond (only when labels have spread, the memory of
+// who got them is looked at as well), and because a thread that died
 // inside (a fault of ours) must not hang the others: they see `abandoned` and go.
 bool trace_lock(struct trace *trace)
 {
@@ -18,13 +19,21 @@ bool trace_lock(struct trace *trace)
 			__builtin_ia32_pause();
 	}
 	if (atomic_load_explicit(&trace->abandoned, memory_order_relaxed)) {
-		trace_unlock(trace);
+		trace_unlock_only(trace);
 		return false;
 	}
 	return true;
 }
 
 void trace_unlock(struct trace *trace)
+{
+	// Nobody may see labels without those that they bring along.
+	if (trace->gained_count > 0 && !atomic_load_explicit(&trace->abandoned, memory_order_relaxed))
+		trace_spread(trace);
+	trace_unlock_only(trace);
+}
+
+void trace_unlock_only(struct trace *trace)
 {
 	atomic_flag_clear_explicit(&trace->lock, memory_order_release);
 }

@@ -39,6 +39,11 @@ struct object_reference trace_process_reference(const struct guest_task *task)
 	};
 }
 
+bool trace_is_anonymous_inode(const struct object_id *id)
+{
+	return id->kind == OBJECT_FILE && id->b == DEVICE_ANONYMOUS_INODE;
+}
+
 bool trace_file_is_socket(const struct guest_file *file)
 {
 	return S_ISSOCK(file->mode) && strcmp(file->filesystem, "sockfs") == 0;
@@ -411,6 +416,8 @@ void trace_edge(void *context, const struct engine_edge *edge)
 		.cause = edge->assumed ? "assumed" : trace_cause_name(edge->cause),
 	};
 	trace->config.emit(trace->config.context, &message);
+	if (edge->to.kind == OBJECT_PROCESS || edge->to.kind == OBJECT_FILE)
+		trace_gained(trace, edge->to_number, 0);
 }
 
 void trace_lost(void *context, const struct object_reference *object, label_set labels)

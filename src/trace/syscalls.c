@@ -81,14 +81,20 @@ static bool begin_copy(struct trace_event *event)
 	       trace_flows_to_file(event, &to, &source, 0, 0);
 }
 
+// MAP_SHARED_VALIDATE has the bits of MAP_SHARED and MAP_PRIVATE.
+static bool is_shared(const struct trace_event *event)
+{
+	return argument(event, 3) & MAP_SHARED;
+}
+
 static bool begin_mmap(struct trace_event *event)
 {
 	struct guest_file file;
 	if (argument(event, 3) & MAP_ANONYMOUS)
-		return false;
+		return (argument(event, 2) & PROT_WRITE) && is_shared(event);
 	if (!trace_read_descriptor(event, descriptor_argument(event, 0), &file))
 		return false;
-	bool writes = (argument(event, 2) & PROT_WRITE) && (argument(event, 3) & MAP_SHARED);
+	bool writes = (argument(event, 2) & PROT_WRITE) && is_shared(event);
 	bool followed = false;
 	if (argument(event, 2) & (PROT_READ | PROT_EXEC | PROT_WRITE))
 		followed = trace_flows_from_file(event, &file, &event->call->process);
@@ -96,6 +102,30 @@ static bool begin_mmap(struct trace_event *event)
 		followed = trace_flows_to_file(event, &file, &event->call->process, 0, 0) ||
 			   followed;
 	return followed;
+}
+
+static void end_mmap(struct trace_event *event, int64_t result)
+{
+	// What is anonymous has its file only now.
+	if (result > 0 && is_shared(event) && (argument(event, 2) & PROT_WRITE))
+		trace_process_maps(event);
+}
+
+static bool begin_mprotect(struct trace_event *event)
+{
+	return argument(event, 2) & (PROT_READ | PROT_WRITE | PROT_EXEC);
+}
+
+static void end_mprotect(struct trace_event *event, int64_t result)
+{
+	if (result == 0)
+		trace_settle_mappings(event, argument(event, 0), argument(event, 1));
+}
+
+static void end_shmat(struct trace_event *event, int64_t result)
+{
+	if (result > 0)
+		trace_settle_mappings(event, (uint64_t)result, 1);
 }
 
 /* Names: which files are classified, and which cease to exist */
@@ -146,9 +176,6 @@ static bool begin_fork(struct trace_event *event)
 	if (flags & CLONE_THREAD)
 		return false;
 	struct pending_call *call = event->call;
-	call->fork_waits = (flags & CLONE_VFORK) || call->row == &syscall_rows[SYS_vfork];
-	if ((flags & CLONE_VM) || call->row == &syscall_rows[SYS_vfork])
-		call->fork_memory = event->task.mm;
 	call->fork_parent = (flags & CLONE_PARENT) ? event->task.real_parent : event->task.address;
 	enum guest_result result =
 		guest_newest_child(event->kernel, call->fork_parent, &call->fork_after);
@@ -201,17 +228,7 @@ static void end_fork(struct trace_event *event, int64_t result)
 		return;
 	engine_transfer(trace->engine, &event->call->process, &child,
 			(uint32_t)(event->call->row - syscall_rows));
-	label_set labels = engine_labels(trace->engine, &child.id);
 	trace_unlock(trace);
-	// A vfork() is over when this is reached, even if a child that ends still names the memory; what
-	// shares memory for longer is not followed.
-	const struct guest_task *task = search.has_exact ? &search.exact : &search.last;
-	if (labels && !event->call->fork_waits && event->call->fork_memory &&
-	    task->mm == event->call->fork_memory)
-		trace_gap(trace, "shared-memory-process",
-			  "pid %u shares its memory with managed process %u: what they leave each "
-			  "other there is not followed",
-			  task->tgid, event->task.tgid);
 }
 
 static void end_execve(struct trace_event *event, int64_t result)
@@ -313,7 +330,10 @@ const struct syscall_row syscall_rows[SYSCALL_ROWS] = {
 	[SYS_splice] = { "splice", COPY(0, 2) },
 	[SYS_tee] = { "tee", COPY(0, 1) },
 	[SYS_copy_file_range] = { "copy_file_range", COPY(0, 2) },
-	[SYS_mmap] = { "mmap", .begin = begin_mmap, .argument = { 4 }, },
+	[SYS_mmap] = { "mmap", .begin = begin_mmap, .end = end_mmap, .argument = { 4 } },
+	[SYS_mprotect] = { "mprotect", .begin = begin_mprotect, .end = end_mprotect },
+	[SYS_pkey_mprotect] = { "pkey_mprotect", .begin = begin_mprotect, .end = end_mprotect },
+	[SYS_shmat] = { "shmat", .begin = begin_always, .end = end_shmat },
 
 	[SYS_open] = { "open", OPEN },
 	[SYS_creat] = { "creat", OPEN },
@@ -347,7 +367,6 @@ const struct syscall_row syscall_rows[SYSCALL_ROWS] = {
 	[SYS_process_vm_writev] = { "process_vm_writev", NOT_FOLLOWED_OUT },
 	[SYS_ptrace] = { "ptrace", NOT_FOLLOWED_IN },
 	[SYS_vmsplice] = { "vmsplice", NOT_FOLLOWED_OUT },
-	[SYS_shmat] = { "shmat", NOT_FOLLOWED_OUT },
 	[SYS_msgsnd] = { "msgsnd", NOT_FOLLOWED_OUT },
 	[SYS_mq_timedsend] = { "mq_timedsend", NOT_FOLLOWED_OUT },
 	[SYS_add_key] = { "add_key", NOT_FOLLOWED_OUT },
@@ -367,6 +386,10 @@ const char *trace_cause_name(uint32_t cause)
 		return "classified";
 	if (cause == CAUSE_SWEEP)
 		return "sweep";
+	if (cause == CAUSE_MAPPING)
+		return "mapping";
+	if (cause == CAUSE_MEMORY)
+		return "memory";
 	if (cause < SYSCALL_ROWS && syscall_rows[cause].name)
 		return syscall_rows[cause].name;
 	return "unknown";

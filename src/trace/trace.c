@@ -161,7 +161,7 @@ void trace_get_statistics(struct trace *trace, struct engine_statistics *statist
 	if (!trace_lock(trace))
 		return;
 	engine_get_statistics(trace->engine, statistics);
-	trace_unlock(trace);
+	trace_unlock_only(trace);
 }
 
 void trace_describe_all(struct trace *trace)
@@ -183,5 +183,5 @@ void trace_describe_all(struct trace *trace)
 			message.object.labels = object.labels;
 		trace->config.emit(trace->config.context, &message);
 	}
-	trace_unlock(trace);
+	trace_unlock_only(trace);
 }

@@ -182,6 +182,7 @@ static void verify_calls(struct trace *trace)
 void trace_verify(struct trace *trace, struct memory_reader *reader)
 {
 	verify_calls(trace);
+	trace_verify_memory(trace);
 	for (uint32_t first = 0; verify_batch(trace, first); first += BATCH) {
 		memory_leave(reader);
 		memory_enter(reader);
@@ -204,6 +205,8 @@ void trace_boot(struct trace *trace, const struct guest_kernel *kernel)
 	engine_reset(trace->engine);
 	close_all_calls(trace);
 	trace_forget_watched(trace);
+	trace->gained_count = trace->again_count = 0;
+	trace->gained_overflow = false;
 	trace_forget_moved(trace); // paths are looked at by a new kernel's vCPUs only
 	atomic_fetch_add(&trace->namespace_epoch, 1);
 	trace->kernel = kernel;
