@@ -19,6 +19,14 @@ readonly BOX_KERNEL_SUITE=bookworm BOX_KERNEL_PACKAGE=linux-image-amd64
 # Modules that the initramfs loads, in this order, each after what it depends on. What a kernel has built in
 # (or has not at all) is left out.
 readonly GUEST_MODULES='virtio_pci virtio_mmio virtio_blk ext4 virtio_net virtio_rng af_packet'
+# Further modules of the guests, on a disk of their own, which lab/host attaches: a guest gets them by name
+# (modprobe), or its kernel by itself, as on an installed system. What a kernel has not as a module is left out.
+readonly GUEST_DISK_MODULES='
+overlay btrfs xfs squashfs isofs udf vfat nls_cp437 nls_ascii nls_iso8859-1 nls_utf8 erofs fuse 9p 9pnet_virtio autofs4
+loop brd nbd zram dm_mod dm_crypt dm_snapshot md_mod raid1 virtio_blk virtio_scsi sd_mod sr_mod ext4 crc32c_generic
+vsock vsock_loopback vmw_vsock_virtio_transport dummy veth bridge tun tls sctp af_key can can_raw vcan binfmt_misc
+unix_diag inet_diag tcp_diag udp_diag packet_diag
+'
 readonly BOX_MODULES='virtio_pci 9pnet_virtio 9p virtio_console kvm-amd overlay'
 
 # Where QEMU >= 10 comes from: release of this machine, the suites that apt has to see, the one to take it from.
@@ -54,8 +62,8 @@ recipe()
 		declare -f make_image image_files add_busybox
 		cat "$LAB_SOURCE/guest-init" "$LAB_SOURCE/guest-call" ;;
 	kernel-*)
-		grep "^${1#kernel-} " <<< "$GUEST_KERNELS"; echo "$GUEST_MODULES"
-		declare -f choose_kernel make_kernel make_initramfs add_modules add_busybox
+		grep "^${1#kernel-} " <<< "$GUEST_KERNELS"; echo "$GUEST_MODULES $GUEST_DISK_MODULES"
+		declare -f choose_kernel make_kernel make_initramfs add_modules add_busybox make_modules_disk
 		cat "$LAB_SOURCE/guest-initramfs" "$LAB_SOURCE/guest-init" "$LAB_SOURCE/guest-call" ;;
 	esac
 }
@@ -184,6 +192,7 @@ make_kernel()
 	install -m 755 "$LAB_SOURCE/guest-init" "$work/root/sbin/init"
 	install -m 755 "$LAB_SOURCE/guest-call" "$work/root/sbin/call"
 	make_initramfs "$work" "$GUEST_MODULES"
+	make_modules_disk "$work" "$GUEST_DISK_MODULES"
 }
 
 make_box()
@@ -245,6 +254,31 @@ add_modules()
 	done < "$work/modules"
 }
 
+# make_modules_disk WORK MODULES: those of the kernel in WORK/unpacked -> modules, a read-only file system to be
+# mounted on /lib/modules. They are not compressed: busybox knows only names that end in .ko.
+make_modules_disk()
+{
+	local work=$1 tree=$1/unpacked root=$1/modules-root version path
+
+	[[ -d $tree/lib/modules ]] || tree=$tree/usr
+	version=$(cat "$work/result/version")
+	for module in $2; do
+		modprobe -d "$tree" -S "$version" --show-depends "$module" 2>/dev/null || true
+	done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' > "$work/disk-modules"
+	while read -r path; do
+		module=${path#*/lib/modules/"$version"/}
+		module=$root/lib/modules/$version/${module%.[xz]*}
+		mkdir -p "${module%/*}"
+		unpacked "$path" > "$module"
+	done < "$work/disk-modules"
+	cp "$tree/lib/modules/$version"/modules.{builtin,order} "$root/lib/modules/$version"
+	cp "$tree/lib/modules/$version/modules.builtin.modinfo" "$root/lib/modules/$version" 2>/dev/null || true
+	depmod -b "$root" "$version"
+	rm -f "$root/lib/modules/$version"/*.bin
+	truncate -s 64M "$work/result/modules"
+	mke2fs -q -t ext4 -O ^has_journal -m 0 -E root_owner=0:0 -d "$root/lib/modules" "$work/result/modules"
+}
+
 # unpacked FILE: its content, decompressed where the name says so.
 unpacked()
 {
@@ -296,7 +330,7 @@ image_files()
 {
 	local root=$1
 
-	mkdir -p "$root"/{payload,classified,public,home/user}
+	mkdir -p "$root"/{payload,classified,public,home/user,lib/modules}
 	chmod 1777 "$root/tmp" "$root/var/tmp"
 	printf 'root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000:user:/home/user:/bin/sh\n' > "$root/etc/passwd"
 	printf 'root:x:0:\nuser:x:1000:\n' > "$root/etc/group"
