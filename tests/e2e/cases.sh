@@ -36,7 +36,7 @@ early-7.2          7.2                   1     case1                            
 beyond             6.1                   1     beyond
 bad-use            -                     -     -
 '
-readonly EVERYTHING='paper negatives names channels endings races counters breakpoints'
+readonly EVERYTHING='paper negatives names channels memory endings races counters breakpoints'
 readonly CLASSIFIED=('/classified/**' '/dev/shm/secret*' '/only-1/**')
 readonly SCRIPT_SECONDS=600
 # The console is for the scenarios: no word of the kernel's between their lines.
@@ -526,7 +526,7 @@ judge_beyond()
 	local known name
 
 	judge_played "$1" "$2" || return 0
-	known='mapped-early mapped-partner shared-memory bind-mounted'
+	known='bind-mounted'
 	for name in $known; do
 		grep -q "@ $name done" "$1/vm1.notes" || echo "$name was not played to its end"
 	done

@@ -19,6 +19,7 @@ static const struct group {
 	{ "paper", paper_scenarios },	  { "negatives", negative_scenarios },
 	{ "names", name_scenarios },	  { "channels", channel_scenarios },
 	{ "endings", ending_scenarios }, { "races", race_scenarios },
+	{ "memory", memory_scenarios },
 	{ "beyond", beyond_scenarios },	  { "machine", machine_scenarios },
 };
 enum { GROUPS = sizeof(groups) / sizeof(groups[0]) };
