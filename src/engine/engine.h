@@ -43,6 +43,7 @@ enum object_kind {
 	OBJECT_PROCESS,	 // a = thread-group id in the initial pid namespace, b = start time
 	OBJECT_SOCKET,	 // a = inode number, b = device of sockfs, c = enum socket_side
 	OBJECT_ENDPOINT, // data under way to an address: a, b = 128-bit keyed hash of the address
+	OBJECT_PLACE,	 // what a kernel keeps outside of files: a = number, b = in which set, c = sort
 };
 
 /** A socket is two objects, so that what was sent through it is not taken for what it received. */

@@ -57,6 +57,24 @@
 	F(R, signal_live, "signal_struct.live")                                                   \
 	F(R, signal_thread_head, "signal_struct.thread_head")                                     \
 	F(R, pid_tasks, "pid.tasks")                                                              \
+	F(O, task_thread_pid, "task_struct.thread_pid")                                           \
+	F(O, task_nsproxy, "task_struct.nsproxy")                                                 \
+	F(O, nsproxy_ipc_ns, "nsproxy.ipc_ns") /* CONFIG_IPC_NS */                                \
+	F(O, ipc_namespace_inum, "ipc_namespace.ns.inum")                                         \
+	F(O, pid_level, "pid.level")                                                              \
+	F(O, pid_numbers, "pid.numbers")                                                          \
+	F(O, upid_ns, "upid.ns")                                                                  \
+	F(O, mm_users, "mm_struct.mm_users")                                                      \
+	F(O, proc_inode_pid, "proc_inode.pid")                                                    \
+	F(O, proc_inode_inode, "proc_inode.vfs_inode")                                            \
+	F(O, tty_file_tty, "tty_file_private.tty")                                                \
+	F(O, tty_references, "tty_struct.kref")                                                   \
+	F(O, tty_driver, "tty_struct.driver")                                                     \
+	F(O, tty_index, "tty_struct.index")                                                       \
+	F(O, tty_link, "tty_struct.link")                                                         \
+	F(O, tty_driver_major, "tty_driver.major")                                                \
+	F(O, bpf_map_id, "bpf_map.id") /* CONFIG_BPF_SYSCALL */                                   \
+	F(O, bpf_map_references, "bpf_map.refcnt") /* likewise */                                 \
 	F(R, pid_namespace_idr_head, "pid_namespace.idr.idr_rt.xa_head")                          \
 	F(R, xa_node_shift, "xa_node.shift")                                                      \
 	F(R, xa_node_slots, "xa_node.slots")                                                      \

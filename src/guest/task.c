@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "guest/members.h"
+#include "guest/pid.h"
 
 enum {
 	PID_LIMIT = 4 * 1024 * 1024, // PID_MAX_LIMIT of include/linux/threads.h
@@ -129,8 +130,8 @@ static bool is_node(uint64_t entry)
 	return (entry & 3) == 2 && guest_is_kernel_pointer(entry);
 }
 
-static enum guest_result find_in_xarray(const struct guest_kernel *kernel, uint64_t head,
-					uint64_t index, uint64_t *entry)
+enum guest_result guest_find_in_xarray(const struct guest_kernel *kernel, uint64_t head,
+				       uint64_t index, uint64_t *entry)
 {
 	const struct profile_field *slots = &kernel->profile->fields[FIELD_xa_node_slots];
 	uint64_t slot_count = slots->size / sizeof(uint64_t);
@@ -173,7 +174,7 @@ enum guest_result guest_find_process(const struct guest_kernel *kernel, uint32_t
 	result = guest_read_field(kernel, guest_symbol(kernel, SYMBOL_init_pid_ns),
 				  FIELD_pid_namespace_idr_head, &head);
 	if (result == GUEST_OK)
-		result = find_in_xarray(kernel, head, tgid, &pid);
+		result = guest_find_in_xarray(kernel, head, tgid, &pid);
 	if (result == GUEST_OK)
 		result = guest_read_pointer(kernel,
 					    pid + guest_offset(kernel, FIELD_pid_tasks) +

@@ -101,13 +101,19 @@ void trace_finish_call(struct trace *trace, struct pending_call *call, bool move
 	give_back(trace, call);
 }
 
+static bool leads_into(const struct engine_flow *flow, const struct object_reference *process)
+{
+	return flow->to.id.kind == OBJECT_PROCESS && flow->to.id.a == process->id.a &&
+	       flow->to.id.b == process->id.b;
+}
+
 void trace_abandon_call(struct trace *trace, struct pending_call *call)
 {
 	// Whoever died inside a call may have written before; what it would have read is gone with
 	// it. Which of its flows lead into the process is told by their ends.
 	for (unsigned i = 0; i < call->flow_count; i++) {
 		struct engine_flow *flow = &call->flows[i];
-		engine_flow_end(trace->engine, flow, flow->to.id.kind != OBJECT_PROCESS);
+		engine_flow_end(trace->engine, flow, !leads_into(flow, &call->process));
 	}
 	unlink_call(trace, call);
 	give_back(trace, call);
@@ -134,8 +140,9 @@ static const struct syscall_row *row_of(const struct guest_registers *registers)
 {
 	uint32_t number = (uint32_t)registers->orig_ax & ~(uint32_t)X32_BIT;
 	if (number >= SYSCALL_ROWS || !syscall_rows[number].name)
-		return NULL;
-	return &syscall_rows[number];
+		return trace_is_harmless(number) ? NULL : &syscall_unknown;
+	const struct syscall_row *row = &syscall_rows[number];
+	return row->wanted && !row->wanted(registers) ? NULL : row;
 }
 
 static bool read_task(struct trace_event *event)
@@ -172,6 +179,7 @@ static void prepare_call(struct trace_event *event, struct pending_call *call,
 	// The flows and texts are filled as they are needed.
 	call->task = event->task.address;
 	call->row = row;
+	call->number = (uint32_t)registers->orig_ax;
 	call->process = trace_process_reference(&event->task);
 	call->arguments[0] = registers->di;
 	call->arguments[1] = registers->si;
@@ -306,7 +314,7 @@ void trace_syscall_exit(struct trace *trace, struct trace_cpu *cpu, uint64_t pt_
 	found = guest_task_read(event.kernel, task, &event.task);
 	int64_t result;
 	bool known = found == GUEST_OK && result_of(&event, &result);
-	bool moved = known ? result > 0 : true;
+	bool moved = known ? result > 0 || (result == 0 && call->row->zero_moves) : true;
 	if (!known)
 		trace_gap(trace, "unknown-result", "%s of pid %u: taken as success",
 			  call->row->name, call->tgid);

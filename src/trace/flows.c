@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -17,8 +18,11 @@ bool trace_add_flow(struct trace_event *event, const struct object_reference *fr
 		    const struct object_reference *to)
 {
 	struct pending_call *call = event->call;
-	if (call->flow_count == FLOWS_MAXIMUM)
+	if (call->flow_count == FLOWS_MAXIMUM) {
+		trace_gap(event->trace, "flow-limit", "%s of pid %u (%s) moves to too many places",
+			  call->row->name, event->task.tgid, event->task.comm);
 		return false;
+	}
 	struct engine_flow *flow = &call->flows[call->flow_count++];
 	flow->open = false;
 	flow->from = *from;
@@ -67,22 +71,43 @@ struct endpoint_key {
 	char name[GUEST_UNIX_NAME_MAXIMUM];
 };
 
+// Where a text is kept as long as the call is in progress.
+static struct endpoint *take_endpoint(struct trace_event *event)
+{
+	struct pending_call *call = event->call;
+	struct endpoint *endpoint = &call->endpoints[call->endpoint_count];
+	if (call->endpoint_count < ENDPOINTS_MAXIMUM - 1)
+		call->endpoint_count++;
+	return endpoint;
+}
+
+struct object_reference trace_place_reference(struct trace_event *event, enum place_sort sort,
+					      uint64_t number, uint64_t set, const char *format, ...)
+{
+	struct endpoint *endpoint = take_endpoint(event);
+	va_list arguments;
+	va_start(arguments, format);
+	vsnprintf(endpoint->address, sizeof(endpoint->address), format, arguments);
+	va_end(arguments);
+	return (struct object_reference){
+		.id = { .a = number, .b = set, .c = sort, .kind = OBJECT_PLACE },
+		.hint = { (uintptr_t)endpoint },
+	};
+}
+
 static struct object_reference endpoint_reference(struct trace_event *event,
 						  const struct endpoint_key *key,
 						  uint16_t family, uint16_t type,
 						  const char *address)
 {
 	struct trace *trace = event->trace;
-	struct pending_call *call = event->call;
 	XXH128_hash_t hash = XXH3_128bits_withSeed(key, sizeof(*key), trace->endpoint_key[0]);
 	struct object_reference reference = {
 		.id = { .a = hash.low64 ^ trace->endpoint_key[1],
 			.b = hash.high64,
 			.kind = OBJECT_ENDPOINT },
 	};
-	struct endpoint *endpoint = &call->endpoints[call->endpoint_count];
-	if (call->endpoint_count < ENDPOINTS_MAXIMUM - 1)
-		call->endpoint_count++;
+	struct endpoint *endpoint = take_endpoint(event);
 	endpoint->family = family;
 	endpoint->socket_type = type;
 	snprintf(endpoint->address, sizeof(endpoint->address), "%s", address);
@@ -351,7 +376,10 @@ bool trace_source(struct trace_event *event, const struct guest_file *file,
 		collect(event, &socket, source);
 		return true;
 	}
-	// What is written to a character device does not come back from it.
+	if (trace_terminal_source(event, file, source) ||
+	    trace_memory_of_process(event, file, source))
+		return true;
+	// What is written to another character device does not come back from it.
 	return !S_ISCHR(file->mode) && trace_file_reference(file, source);
 }
 
@@ -371,6 +399,10 @@ bool trace_flows_to_file(struct trace_event *event, const struct guest_file *fil
 	if (trace_file_is_socket(file))
 		return read_socket(event, file, &socket) &&
 		       give_socket(event, &socket, giver, name_address, name_length);
+	if (trace_flows_to_terminal(event, file, giver))
+		return true;
+	if (trace_memory_of_process(event, file, &reference))
+		return trace_add_flow(event, giver, &reference);
 	return trace_file_reference(file, &reference) && trace_add_flow(event, giver, &reference);
 }
 

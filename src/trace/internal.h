@@ -58,6 +58,7 @@ struct pending_call {
 	uint64_t ip;		  // the user's, behind SYSCALL
 	uint64_t task_start_time; // tells a reused task_struct
 	uint32_t pid, tgid;
+	uint32_t number; // of the system call
 	uint8_t flow_count, endpoint_count;
 	uint8_t age; // passes of trace_verify() that have seen it
 	struct engine_flow flows[FLOWS_MAXIMUM];
@@ -89,6 +90,8 @@ struct watched_object {
 	uint64_t path_hash; // of a file's path as it was described
 	uint8_t missed; // times in a row that it was not found
 	bool transient; // ends with its last holder (pipe, socket, unlinked file)
+	uint64_t holder; // struct file of an anonymous inode, struct bpf_map: it ends with that
+	uint64_t held;	 // what the holder is known by
 	struct guest_task leader; // of a process
 	char *description;	  // encoded WIRE_OBJECT frame, for trace_describe_all()
 	uint32_t description_size;
@@ -155,18 +158,26 @@ struct trace_event {
 /**
  * One system call. `begin` runs at the entry, without the lock, and fills flows of event->call; it
  * returns false if nothing is to be followed. `end` runs at the exit, before the flows are ended,
- * with `moved` saying whether they will be carried out; it may be NULL.
+ * with `moved` saying whether they will be carried out; it may be NULL. `wanted`, if there, has
+ * looked at the registers before anything else was read.
  */
 struct syscall_row {
 	const char *name;
+	bool (*wanted)(const struct guest_registers *registers);
 	bool (*begin)(struct trace_event *event);
 	void (*end)(struct trace_event *event, int64_t result);
 	int8_t argument[2]; // which arguments hold descriptors
 	int8_t extra;	    // meaning depends on `begin`
+	bool zero_moves;    // a result of 0 is a success that has moved something
 };
 
 enum { SYSCALL_ROWS = 512 };
 extern const struct syscall_row syscall_rows[SYSCALL_ROWS];
+
+/** harmless.c: whether a system call without a row is known to move nothing that is followed. */
+bool trace_is_harmless(uint32_t number);
+/** The row of all other calls: a gap, if a managed process gets something other than ENOSYS. */
+extern const struct syscall_row syscall_unknown;
 
 /** The name of a system call or other cause, static. */
 const char *trace_cause_name(uint32_t cause);
@@ -176,6 +187,15 @@ bool trace_lock(struct trace *trace);
 void trace_unlock(struct trace *trace);
 /** The same without a look at guest memory: for those who are outside of a section of a memory reader. */
 void trace_unlock_only(struct trace *trace);
+
+/** An argument that is a descriptor: syscall_row.argument[which]. */
+static inline int64_t trace_descriptor_argument(const struct trace_event *event, int which)
+{
+	return (int64_t)event->call->arguments[event->call->row->argument[which]];
+}
+
+/** Whether the process of the call holds anything, or is about to. Takes the lock. */
+bool trace_caller_is_managed(struct trace_event *event);
 
 /* calls.c. Locked. */
 /** Ends the call's flows and the call. */
@@ -192,6 +212,20 @@ struct object_reference trace_socket_reference(const struct guest_socket *socket
 bool trace_file_is_socket(const struct guest_file *file);
 /** A file of an anonymous inode: told apart by what hangs on the file, not by its inode. */
 bool trace_is_anonymous_inode(const struct object_id *id);
+
+/** What a kernel keeps outside of files: sorts of OBJECT_PLACE, shown as files. */
+enum place_sort {
+	PLACE_MESSAGES = 1, // System V message queue: a = its id, b = IPC namespace
+	PLACE_SEMAPHORES,   // likewise
+	PLACE_TERMINAL,	    // what can be read from a terminal: a = its address, b = its number
+	PLACE_ATTRIBUTES,   // extended attributes: a = inode number, b = device and generation
+	PLACE_KEY,	    // a = its serial number
+};
+
+/** A reference to a place; the text is for people, and kept in the call. */
+struct object_reference trace_place_reference(struct trace_event *event, enum place_sort sort,
+					      uint64_t number, uint64_t set, const char *format, ...)
+	__attribute__((format(printf, 5, 6)));
 /** The sink of the engine. */
 void trace_object_managed(void *context, uint32_t number, const struct object_reference *object);
 void trace_object_ended(void *context, uint32_t number, const struct object_id *object,
@@ -236,6 +270,35 @@ enum { NAMES_2, NAMES_AT_4, NAMES_1, NAMES_AT_2 };
 bool trace_begin_names(struct trace_event *event);
 void trace_end_names(struct trace_event *event, int64_t result);
 void trace_end_unlink(struct trace_event *event, int64_t result);
+
+/* places.c, others.c: rows' functions. */
+bool trace_begin_message_send(struct trace_event *event);
+bool trace_begin_message_receive(struct trace_event *event);
+void trace_end_message_control(struct trace_event *event, int64_t result);
+bool trace_wants_message_control(const struct guest_registers *registers);
+bool trace_begin_semaphore_change(struct trace_event *event);
+bool trace_begin_semaphore_control(struct trace_event *event);
+void trace_end_semaphore_control(struct trace_event *event, int64_t result);
+bool trace_begin_memory_read(struct trace_event *event);
+bool trace_begin_memory_write(struct trace_event *event);
+bool trace_begin_ptrace(struct trace_event *event);
+bool trace_wants_ptrace(const struct guest_registers *registers);
+bool trace_begin_signal_value(struct trace_event *event);
+bool trace_begin_signal_pidfd(struct trace_event *event);
+/** The process whose memory the file is (/proc/PID/mem). */
+bool trace_memory_of_process(struct trace_event *event, const struct guest_file *file,
+			     struct object_reference *process);
+
+/* terminals.c */
+/** What is read from a terminal. False: the file is no terminal, or nothing comes back from it. */
+bool trace_terminal_source(struct trace_event *event, const struct guest_file *file,
+			   struct object_reference *source);
+/** What is written to a pseudo-terminal. False: the file is none. */
+bool trace_flows_to_terminal(struct trace_event *event, const struct guest_file *file,
+			     const struct object_reference *giver);
+/** A pseudo-terminal has just been made by opening this. */
+void trace_new_terminal(struct trace_event *event, const struct guest_file *file);
+bool trace_terminal_ended(struct trace *trace, const struct object_id *id);
 
 /* flows.c: filling event->call->flows. */
 bool trace_add_flow(struct trace_event *event, const struct object_reference *from,

@@ -145,6 +145,22 @@ uint64_t trace_hash_path(const char *path)
 	return hash;
 }
 
+// The inode is all anonymous files', and never ends. A map of BPF may be held by many files, or by
+// none; everything else is one file's.
+static void watch_anonymous(struct trace *trace, const struct guest_file *file, const char *path,
+			    struct watched_object *watched)
+{
+	watched->inode = 0;
+	watched->transient = true;
+	if (strcmp(path, "anon_inode:bpf-map") != 0) {
+		watched->holder = file->address;
+		watched->held = file->private_data;
+	} else if (guest_read_field(trace->kernel, file->private_data, FIELD_bpf_map_id,
+				    &watched->held) == GUEST_OK) {
+		watched->holder = file->private_data;
+	}
+}
+
 static void describe_file(struct trace *trace, struct description *scratch,
 			  const struct object_reference *object, struct wire_object *wire,
 			  struct watched_object *watched)
@@ -179,7 +195,11 @@ static void describe_file(struct trace *trace, struct description *scratch,
 	watched->inode_number = file->inode_number;
 	watched->device = file->device;
 	watched->generation = file->generation;
-	watched->transient = file->links == 0 || strcmp(file->filesystem, "pipefs") == 0;
+	// A message queue's name holds its inode, as long as there is one.
+	watched->transient = file->links == 0 || strcmp(file->filesystem, "pipefs") == 0 ||
+			     strcmp(file->filesystem, "mqueue") == 0;
+	if (object->id.b == DEVICE_ANONYMOUS_INODE)
+		watch_anonymous(trace, file, scratch->path, watched);
 }
 
 static void describe_process(struct trace *trace, struct description *scratch,
@@ -249,6 +269,22 @@ static void describe_endpoint(const struct object_reference *object, struct wire
 	wire->family = endpoint->family;
 	wire->socket_type = endpoint->socket_type;
 	wire->address = endpoint->address;
+}
+
+static void describe_place(const struct object_reference *object, struct wire_object *wire,
+			   struct watched_object *watched)
+{
+	static const char *const sorts[] = {
+		[PLACE_MESSAGES] = "sysvmsg", [PLACE_SEMAPHORES] = "sysvsem",
+		[PLACE_TERMINAL] = "tty",     [PLACE_ATTRIBUTES] = "xattr",
+		[PLACE_KEY] = "keys",
+	};
+	const struct endpoint *endpoint = (const struct endpoint *)(uintptr_t)object->hint[0];
+	wire->kind = WIRE_FILE;
+	wire->path = endpoint->address;
+	wire->name = sorts[object->id.c];
+	wire->inode = object->id.c == PLACE_TERMINAL ? object->id.b : object->id.a;
+	watched->transient = object->id.c == PLACE_TERMINAL;
 }
 
 static uint32_t watched_bucket(const struct trace *trace, uint32_t number)
@@ -375,6 +411,9 @@ void trace_describe(struct trace *trace, uint32_t number, const struct object_re
 		break;
 	case OBJECT_SOCKET:
 		describe_socket(trace, &scratch, object, &message.object, watched);
+		break;
+	case OBJECT_PLACE:
+		describe_place(object, &message.object, watched);
 		break;
 	default:
 		describe_endpoint(object, &message.object);

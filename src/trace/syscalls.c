@@ -17,11 +17,6 @@ enum { USER32_CS = 0x23 }; // __USER32_CS, arch/x86/include/asm/segment.h
  * when the call has succeeded. A new channel is a row here, and a test.
  */
 
-static int64_t descriptor_argument(const struct trace_event *event, int which)
-{
-	return (int64_t)event->call->arguments[event->call->row->argument[which]];
-}
-
 static uint64_t argument(const struct trace_event *event, int index)
 {
 	return event->call->arguments[index];
@@ -32,21 +27,21 @@ static uint64_t argument(const struct trace_event *event, int index)
 static bool begin_read(struct trace_event *event)
 {
 	struct guest_file file;
-	return trace_read_descriptor(event, descriptor_argument(event, 0), &file) &&
+	return trace_read_descriptor(event, trace_descriptor_argument(event, 0), &file) &&
 	       trace_flows_from_file(event, &file, &event->call->process);
 }
 
 static bool begin_write(struct trace_event *event)
 {
 	struct guest_file file;
-	return trace_read_descriptor(event, descriptor_argument(event, 0), &file) &&
+	return trace_read_descriptor(event, trace_descriptor_argument(event, 0), &file) &&
 	       trace_flows_to_file(event, &file, &event->call->process, 0, 0);
 }
 
 static bool begin_sendto(struct trace_event *event)
 {
 	struct guest_file file;
-	return trace_read_descriptor(event, descriptor_argument(event, 0), &file) &&
+	return trace_read_descriptor(event, trace_descriptor_argument(event, 0), &file) &&
 	       trace_flows_to_file(event, &file, &event->call->process, argument(event, 4),
 				   (uint32_t)argument(event, 5));
 }
@@ -59,7 +54,7 @@ static bool begin_sendmsg(struct trace_event *event)
 		int32_t name_length;
 	} __attribute__((packed)) header = { 0, 0 };
 	struct guest_file file;
-	if (!trace_read_descriptor(event, descriptor_argument(event, 0), &file))
+	if (!trace_read_descriptor(event, trace_descriptor_argument(event, 0), &file))
 		return false;
 	enum guest_result result = guest_read_user(event->kernel, &event->task,
 						   argument(event, 1), &header, sizeof(header));
@@ -75,8 +70,8 @@ static bool begin_copy(struct trace_event *event)
 {
 	struct guest_file from, to;
 	struct object_reference source;
-	return trace_read_descriptor(event, descriptor_argument(event, 0), &from) &&
-	       trace_read_descriptor(event, descriptor_argument(event, 1), &to) &&
+	return trace_read_descriptor(event, trace_descriptor_argument(event, 0), &from) &&
+	       trace_read_descriptor(event, trace_descriptor_argument(event, 1), &to) &&
 	       trace_source(event, &from, &source) &&
 	       trace_flows_to_file(event, &to, &source, 0, 0);
 }
@@ -92,7 +87,7 @@ static bool begin_mmap(struct trace_event *event)
 	struct guest_file file;
 	if (argument(event, 3) & MAP_ANONYMOUS)
 		return (argument(event, 2) & PROT_WRITE) && is_shared(event);
-	if (!trace_read_descriptor(event, descriptor_argument(event, 0), &file))
+	if (!trace_read_descriptor(event, trace_descriptor_argument(event, 0), &file))
 		return false;
 	bool writes = (argument(event, 2) & PROT_WRITE) && is_shared(event);
 	bool followed = false;
@@ -151,7 +146,9 @@ static void end_open(struct trace_event *event, int64_t result)
 		guest_file_from_descriptor(event->kernel, &event->task, result, &address);
 	if (found == GUEST_OK)
 		found = guest_file_read(event->kernel, address, &file);
-	if (found == GUEST_OK)
+	if (found == GUEST_OK && S_ISCHR(file.mode))
+		trace_new_terminal(event, &file);
+	else if (found == GUEST_OK)
 		trace_classify(event->trace, event->cpu, &file, true);
 	else if (found != GUEST_NOT_FOUND) // another thread may have closed it already
 		trace_gap(event->trace, "unread-descriptor", "file just opened by pid %u (%s): %s",
@@ -265,7 +262,7 @@ static void end_execve(struct trace_event *event, int64_t result)
 static void end_connect(struct trace_event *event, int64_t result)
 {
 	if (result == 0 || result == -EINPROGRESS)
-		trace_new_connection(event, descriptor_argument(event, 0));
+		trace_new_connection(event, trace_descriptor_argument(event, 0));
 }
 
 static void end_accept(struct trace_event *event, int64_t result)
@@ -274,16 +271,32 @@ static void end_accept(struct trace_event *event, int64_t result)
 		trace_new_connection(event, result);
 }
 
+bool trace_caller_is_managed(struct trace_event *event)
+{
+	if (!trace_lock(event->trace))
+		return false;
+	label_set labels = engine_labels_in_flight(event->trace->engine, &event->call->process.id);
+	trace_unlock(event->trace);
+	return labels != 0;
+}
+
+static void end_unknown(struct trace_event *event, int64_t result)
+{
+	if (result != -ENOSYS)
+		trace_gap(event->trace, "unknown-syscall",
+			  "number %u, used by managed process %u (%s): nothing is known about it",
+			  event->call->number, event->task.tgid, event->task.comm);
+}
+
+const struct syscall_row syscall_unknown = {
+	"unknown", .begin = trace_caller_is_managed, .end = end_unknown,
+};
+
 // A way out of the process: matters if it holds something.
 static bool begin_unfollowed_way_out(struct trace_event *event)
 {
-	struct trace *trace = event->trace;
-	if (!trace_lock(trace))
-		return false;
-	label_set labels = engine_labels_in_flight(trace->engine, &event->call->process.id);
-	trace_unlock(trace);
-	if (labels)
-		trace_gap(trace, event->call->row->name,
+	if (trace_caller_is_managed(event))
+		trace_gap(event->trace, event->call->row->name,
 			  "used by managed process %u (%s): what it moves is not followed",
 			  event->task.tgid, event->task.comm);
 	return false;
@@ -359,16 +372,34 @@ const struct syscall_row syscall_rows[SYSCALL_ROWS] = {
 	[SYS_accept] = { "accept", .begin = begin_always, .end = end_accept },
 	[SYS_accept4] = { "accept4", .begin = begin_always, .end = end_accept },
 
+	[SYS_msgsnd] = { "msgsnd", .begin = trace_begin_message_send, .zero_moves = true },
+	[SYS_msgrcv] = { "msgrcv", .begin = trace_begin_message_receive, .zero_moves = true },
+	[SYS_msgctl] = { "msgctl", .wanted = trace_wants_message_control, .begin = begin_always,
+			 .end = trace_end_message_control },
+	[SYS_semop] = { "semop", .begin = trace_begin_semaphore_change, .zero_moves = true },
+	[SYS_semtimedop] = { "semtimedop", .begin = trace_begin_semaphore_change,
+			     .zero_moves = true },
+	[SYS_semctl] = { "semctl", .begin = trace_begin_semaphore_control,
+			 .end = trace_end_semaphore_control, .zero_moves = true },
+	[SYS_mq_timedsend] = { "mq_timedsend", WRITE(0), .zero_moves = true },
+	[SYS_mq_timedreceive] = { "mq_timedreceive", READ(0) },
+
+	[SYS_process_vm_readv] = { "process_vm_readv", .begin = trace_begin_memory_read },
+	[SYS_process_vm_writev] = { "process_vm_writev", .begin = trace_begin_memory_write },
+	[SYS_ptrace] = { "ptrace", .wanted = trace_wants_ptrace, .begin = trace_begin_ptrace,
+			 .zero_moves = true },
+	[SYS_rt_sigqueueinfo] = { "rt_sigqueueinfo", .begin = trace_begin_signal_value,
+				  .argument = { 0 }, .zero_moves = true },
+	[SYS_rt_tgsigqueueinfo] = { "rt_tgsigqueueinfo", .begin = trace_begin_signal_value,
+				    .argument = { 1 }, .zero_moves = true },
+	[SYS_pidfd_send_signal] = { "pidfd_send_signal", .begin = trace_begin_signal_pidfd,
+				    .zero_moves = true },
+
 	// Channels that are not followed yet: counted as gaps, docs/coverage.md.
 	[SYS_io_uring_setup] = { "io_uring_setup", NOT_FOLLOWED_IN },
 	[SYS_io_uring_enter] = { "io_uring_enter", NOT_FOLLOWED_IN },
 	[SYS_io_submit] = { "io_submit", NOT_FOLLOWED_IN },
-	[SYS_process_vm_readv] = { "process_vm_readv", NOT_FOLLOWED_IN },
-	[SYS_process_vm_writev] = { "process_vm_writev", NOT_FOLLOWED_OUT },
-	[SYS_ptrace] = { "ptrace", NOT_FOLLOWED_IN },
 	[SYS_vmsplice] = { "vmsplice", NOT_FOLLOWED_OUT },
-	[SYS_msgsnd] = { "msgsnd", NOT_FOLLOWED_OUT },
-	[SYS_mq_timedsend] = { "mq_timedsend", NOT_FOLLOWED_OUT },
 	[SYS_add_key] = { "add_key", NOT_FOLLOWED_OUT },
 	[SYS_bpf] = { "bpf", NOT_FOLLOWED_OUT },
 	[SYS_setxattr] = { "setxattr", NOT_FOLLOWED_OUT },

@@ -18,6 +18,20 @@ enum {
 	CALL_SETTLED = 2, // passes after which a call in progress is looked at
 };
 
+// The file of an anonymous inode, or a map of BPF.
+static bool is_released(struct trace *trace, const struct watched_object *watched)
+{
+	struct guest_file file;
+	uint64_t id, references;
+	if (watched->holder == watched->id.a)
+		return guest_read_field(trace->kernel, watched->holder, FIELD_bpf_map_id, &id) ||
+		       guest_read_field(trace->kernel, watched->holder, FIELD_bpf_map_references,
+					&references) ||
+		       id != watched->held || references == 0;
+	return guest_file_read(trace->kernel, watched->holder, &file) != GUEST_OK ||
+	       file.private_data != watched->held || file.references == 0;
+}
+
 // A look at a list that is being changed may miss what is there: only what is missed several times
 // in a row has gone.
 static bool is_ended(struct trace *trace, struct watched_object *watched)
@@ -31,6 +45,10 @@ static bool is_ended(struct trace *trace, struct watched_object *watched)
 		watched->missed = life == GUEST_LIFE_UNCLEAR ? watched->missed + 1 : 0;
 		return life == GUEST_LIFE_ENDED || watched->missed >= MISSED_MAXIMUM;
 	}
+	if (watched->id.kind == OBJECT_PLACE)
+		return trace_terminal_ended(trace, &watched->id);
+	if (watched->holder != 0)
+		return is_released(trace, watched);
 	if (watched->inode == 0)
 		return false;
 	enum guest_result result =
