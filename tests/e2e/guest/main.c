@@ -21,6 +21,7 @@ static const struct group {
 	{ "endings", ending_scenarios }, { "races", race_scenarios },
 	{ "memory", memory_scenarios },
 	{ "beyond", beyond_scenarios },	  { "machine", machine_scenarios },
+	{ "ipc", ipc_scenarios },
 };
 enum { GROUPS = sizeof(groups) / sizeof(groups[0]) };
 
