@@ -64,7 +64,6 @@
 	F(O, pid_level, "pid.level")                                                              \
 	F(O, pid_numbers, "pid.numbers")                                                          \
 	F(O, upid_ns, "upid.ns")                                                                  \
-	F(O, mm_users, "mm_struct.mm_users")                                                      \
 	F(O, proc_inode_pid, "proc_inode.pid")                                                    \
 	F(O, proc_inode_inode, "proc_inode.vfs_inode")                                            \
 	F(O, tty_file_tty, "tty_file_private.tty")                                                \
