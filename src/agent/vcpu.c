@@ -367,6 +367,17 @@ static void prepare_entry(struct agent_vcpu *vcpu)
 		vcpu->run->kvm_valid_regs |= KVM_SYNC_X86_REGS;
 }
 
+// A guest that ends without a word is taken for a fault of ours: say whose it was, and where.
+static void tell_shutdown(const struct agent_vcpu *vcpu)
+{
+	struct kvm_regs registers = { 0 };
+	real_ioctl(vcpu->fd, KVM_GET_REGS, &registers);
+	agent_say("VM %u: the guest has shut down by a triple fault on vCPU %u, at rip %#llx (%s, %llu debug exits)",
+		  vcpu->vm->number, vcpu->id, (unsigned long long)registers.rip,
+		  vcpu->setting.ours ? "traced" : "not traced",
+		  (unsigned long long)atomic_load_explicit(&vcpu->debug_exits, memory_order_relaxed));
+}
+
 int agent_run(struct agent_vcpu *vcpu)
 {
 	prepare_thread(vcpu);
@@ -377,6 +388,8 @@ int agent_run(struct agent_vcpu *vcpu)
 		int result = real_ioctl(vcpu->fd, KVM_RUN, 0);
 		int saved_errno = errno;
 		atomic_store(&vcpu->in_guest, false);
+		if (result == 0 && vcpu->run->exit_reason == KVM_EXIT_SHUTDOWN)
+			tell_shutdown(vcpu);
 
 		bool ours = result == 0 && vcpu->run->exit_reason == KVM_EXIT_DEBUG &&
 			    handle_debug_exit(vcpu);
