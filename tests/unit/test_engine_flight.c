@@ -24,6 +24,45 @@ static int teardown(void **state)
 
 static const char p1_marked[] = "managed P1 as 1\n1: none -> P1 0x1 by 0\n";
 
+struct seen {
+	struct recorder *recorder;
+	unsigned count, cause_sum;
+};
+
+static bool see(const struct engine_flow *flow, void *context)
+{
+	struct seen *seen = context;
+	seen->count++;
+	seen->cause_sum += flow->cause;
+	engine_transfer(seen->recorder->engine, &flow->from, &flow->to, flow->cause);
+	return seen->count < 3;
+}
+
+// Those from one object only, until the visitor has had enough; what it carries out does not disturb.
+static void flows_from_one_object(void **state)
+{
+	static struct engine_flow flows[5];
+	struct seen seen = { .recorder = *state };
+	mark(*state, "P1", 1, 0);
+	begin(*state, &flows[0], "P2", "F1", 100);
+	begin(*state, &flows[1], "P1", "F1", 1);
+	begin(*state, &flows[2], "P1", "F2", 2);
+	struct object_id id = flows[1].from.id;
+	engine_for_each_flow_from(seen.recorder->engine, &id, see, &seen);
+	assert_int_equal(seen.count, 2);
+	assert_int_equal(seen.cause_sum, 3);
+	assert_int_equal(labels(*state, "F1"), 1);
+	assert_int_equal(labels(*state, "F2"), 1);
+	begin(*state, &flows[3], "P1", "F3", 4);
+	begin(*state, &flows[4], "P1", "F4", 8);
+	seen = (struct seen){ .recorder = *state };
+	engine_for_each_flow_from(seen.recorder->engine, &id, see, &seen);
+	assert_int_equal(seen.count, 3);
+	end(*state, &flows[1], false);
+	engine_for_each_flow_from(seen.recorder->engine, &flows[4].to.id, see, &seen);
+	assert_int_equal(seen.count, 3);
+}
+
 // P1 is inside write() to the pipe F1 when P2's read() from it returns.
 static void reader_is_seen_before_the_writer(void **state)
 {
@@ -491,6 +530,7 @@ static void long_ring(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		rule(flows_from_one_object),
 		rule(reader_is_seen_before_the_writer),
 		rule(nothing_is_revoked),
 		rule(nobody_took_nothing_is_left),
