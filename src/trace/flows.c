@@ -376,7 +376,7 @@ bool trace_source(struct trace_event *event, const struct guest_file *file,
 		collect(event, &socket, source);
 		return true;
 	}
-	if (trace_terminal_source(event, file, source) || trace_kernel_log(event, file, source) ||
+	if (trace_terminal_source(event, file, source) ||
 	    trace_memory_of_process(event, file, source))
 		return true;
 	// What is written to another character device does not come back from it.
@@ -401,8 +401,7 @@ bool trace_flows_to_file(struct trace_event *event, const struct guest_file *fil
 		       give_socket(event, &socket, giver, name_address, name_length);
 	if (trace_flows_to_terminal(event, file, giver))
 		return true;
-	if (trace_memory_of_process(event, file, &reference) ||
-	    trace_kernel_log(event, file, &reference))
+	if (trace_memory_of_process(event, file, &reference))
 		return trace_add_flow(event, giver, &reference);
 	return trace_file_reference(file, &reference) && trace_add_flow(event, giver, &reference);
 }

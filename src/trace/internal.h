@@ -220,7 +220,6 @@ enum place_sort {
 	PLACE_TERMINAL,	    // what can be read from a terminal: a = its address, b = its number
 	PLACE_ATTRIBUTES,   // extended attributes: a = inode number, b = device and generation
 	PLACE_KEY,	    // a = its serial number
-	PLACE_KERNEL_LOG,   // one for all
 };
 
 /** A reference to a place; the text is for people, and kept in the call. */
@@ -289,12 +288,6 @@ bool trace_begin_signal_pidfd(struct trace_event *event);
 /** The process whose memory the file is (/proc/PID/mem). */
 bool trace_memory_of_process(struct trace_event *event, const struct guest_file *file,
 			     struct object_reference *process);
-
-/* kernel_log.c */
-/** The kernel's log, if the file is a way to it. */
-bool trace_kernel_log(struct trace_event *event, const struct guest_file *file,
-		      struct object_reference *log);
-bool trace_begin_syslog(struct trace_event *event);
 
 /* terminals.c */
 /** What is read from a terminal. False: the file is no terminal, or nothing comes back from it. */

@@ -384,7 +384,6 @@ const struct syscall_row syscall_rows[SYSCALL_ROWS] = {
 	[SYS_mq_timedsend] = { "mq_timedsend", WRITE(0), .zero_moves = true },
 	[SYS_mq_timedreceive] = { "mq_timedreceive", READ(0) },
 
-	[SYS_syslog] = { "syslog", .begin = trace_begin_syslog },
 	[SYS_process_vm_readv] = { "process_vm_readv", .begin = trace_begin_memory_read },
 	[SYS_process_vm_writev] = { "process_vm_writev", .begin = trace_begin_memory_write },
 	[SYS_ptrace] = { "ptrace", .wanted = trace_wants_ptrace, .begin = trace_begin_ptrace,

@@ -391,58 +391,6 @@ static void chain(void)
 	}
 }
 
-/* The kernel's log */
-
-static void act_log_writer(void)
-{
-	int log = open_or_fault("/dev/kmsg", O_WRONLY);
-	read_file(source);
-	need(write(log, "ink in the log", 14) == 14, "/dev/kmsg");
-	expect_self(LIVE);
-	stay();
-}
-
-static void act_log_reader(void)
-{
-	static char text[1 << 16];
-	need(syscall(SYS_syslog, 3, text, sizeof(text) - 1) > 0, "syslog");
-	if (!strstr(text, "ink in the log"))
-		fault("the log does not have it");
-	expect_self(LIVE);
-	stay();
-}
-
-static void act_device_reader(void)
-{
-	static char text[8192];
-	int log = open_or_fault("/dev/kmsg", O_RDONLY | O_NONBLOCK);
-	ssize_t size;
-	do {
-		size = read(log, text, sizeof(text) - 1); // one record
-		need(size > 0, "/dev/kmsg");
-		text[size] = '\0';
-	} while (!strstr(text, "ink in the log"));
-	expect_self(LIVE);
-	stay();
-}
-
-static void act_size_of_log(void)
-{
-	need(syscall(SYS_syslog, 10, NULL, 0) > 0, "syslog");
-	stay();
-}
-
-static void kernel_log(void)
-{
-	struct stat none = { 0 };
-	make_source();
-	play("log-writer", act_log_writer);
-	play("log-reader", act_log_reader);
-	play("dev-reader", act_device_reader);
-	play("log-size", act_size_of_log);
-	expect_file_as(&none, "/dev/kmsg", LIVE);
-}
-
 const struct scenario channel_scenarios[] = {
 	{ "pipe", pipes },
 	{ "fifo", fifo },
@@ -459,6 +407,5 @@ const struct scenario channel_scenarios[] = {
 	{ "forked-by-thread", forked_by_thread },
 	{ "memory-file", memory_file },
 	{ "chain", chain },
-	{ "kernel-log", kernel_log },
 	{ NULL, NULL },
 };
