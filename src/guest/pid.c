@@ -150,3 +150,12 @@ enum guest_result guest_ipc_namespace(const struct guest_kernel *kernel,
 		*number = (uint32_t)value;
 	return result;
 }
+
+bool guest_is_named(const struct guest_kernel *kernel, const struct guest_file *file,
+		    const char *name)
+{
+	struct guest_dentry dentry;
+	char text[GUEST_NAME_MAXIMUM + 1];
+	return guest_dentry_read(kernel, file->dentry, &dentry) == GUEST_OK &&
+	       guest_dentry_name(kernel, &dentry, text) == GUEST_OK && strcmp(text, name) == 0;
+}

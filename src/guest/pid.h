@@ -29,6 +29,10 @@ enum guest_result guest_process_of_memory_file(const struct guest_kernel *kernel
 					       const struct guest_file *file,
 					       struct guest_task *process);
 
+/** Whether the last component of the file's name is this. */
+bool guest_is_named(const struct guest_kernel *kernel, const struct guest_file *file,
+		    const char *name);
+
 /** The number of the task's IPC namespace; 0 if the kernel has none. */
 enum guest_result guest_ipc_namespace(const struct guest_kernel *kernel,
 				      const struct guest_task *task, uint32_t *number);

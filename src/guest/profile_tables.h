@@ -66,6 +66,9 @@
 	F(O, upid_ns, "upid.ns")                                                                  \
 	F(O, proc_inode_pid, "proc_inode.pid")                                                    \
 	F(O, proc_inode_inode, "proc_inode.vfs_inode")                                            \
+	F(O, userfaultfd_mm, "userfaultfd_ctx.mm")                                                \
+	F(O, netlink_destination, "netlink_sock.dst_portid")                                      \
+	F(O, netlink_group, "netlink_sock.dst_group")                                             \
 	F(O, tty_file_tty, "tty_file_private.tty")                                                \
 	F(O, tty_references, "tty_struct.kref")                                                   \
 	F(O, tty_driver, "tty_struct.driver")                                                     \

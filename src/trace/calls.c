@@ -64,6 +64,8 @@ static void insert_call(struct trace *trace, struct pending_call *call)
 	*(trace->newest ? &trace->newest->newer : &trace->oldest) = call;
 	trace->newest = call;
 	atomic_fetch_add_explicit(&trace->pending_count, 1, memory_order_release);
+	if (call->makes)
+		atomic_fetch_add_explicit(&trace->makers, 1, memory_order_release);
 	if (call->fork_parent) {
 		call->next_fork = trace->forks;
 		call->fork_link = &trace->forks;
@@ -82,6 +84,8 @@ static void unlink_call(struct trace *trace, struct pending_call *call)
 	if (*link)
 		*link = call->next;
 	atomic_fetch_sub_explicit(&trace->pending_count, 1, memory_order_release);
+	if (call->makes)
+		atomic_fetch_sub_explicit(&trace->makers, 1, memory_order_release);
 	*(call->newer ? &call->newer->older : &trace->newest) = call->older;
 	*(call->older ? &call->older->newer : &trace->oldest) = call->newer;
 	if (call->fork_parent) {
@@ -193,6 +197,8 @@ static void prepare_call(struct trace_event *event, struct pending_call *call,
 	call->tgid = event->task.tgid;
 	call->flow_count = call->endpoint_count = 0;
 	call->age = 0;
+	call->makes = MAKES_NOTHING;
+	call->sniffs = SNIFFS_NOTHING;
 	call->fork_parent = 0;
 	call->paths = NULL;
 	call->unlinked.inode = 0;
@@ -322,6 +328,8 @@ void trace_syscall_exit(struct trace *trace, struct trace_cpu *cpu, uint64_t pt_
 		call->row->end(&event, result);
 	if (!trace_lock(trace))
 		return;
+	if (moved && call->sniffs)
+		trace_sniff(trace, call);
 	if (*find_link(trace, task) == call)
 		trace_finish_call(trace, call, moved);
 	trace_unlock(trace);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <arpa/inet.h>
+#include <linux/netlink.h>
 #include <netinet/in.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,6 +8,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 
 #define XXH_INLINE_ALL
@@ -60,7 +62,9 @@ enum endpoint_class {
 	ENDPOINT_UNIX_SOCK,	  // a connected socket that nobody has accepted yet
 	ENDPOINT_UNIX_PATH,	  // device, inode
 	ENDPOINT_UNIX_ABSTRACT,	  // network namespace, name
-	ENDPOINT_OTHER,		  // family, type: the way out is known, not the way in
+	ENDPOINT_RAW,		  // protocol: to all raw sockets of it
+	ENDPOINT_PACKETS,	  // made by hand, to whatever socket they are for
+	ENDPOINT_OTHER,		  // family, protocol: whoever has a socket of these
 };
 
 struct endpoint_key {
@@ -105,6 +109,7 @@ static struct object_reference endpoint_reference(struct trace_event *event,
 	struct object_reference reference = {
 		.id = { .a = hash.low64 ^ trace->endpoint_key[1],
 			.b = hash.high64,
+			.c = key->class,
 			.kind = OBJECT_ENDPOINT },
 	};
 	struct endpoint *endpoint = take_endpoint(event);
@@ -186,6 +191,132 @@ static struct object_reference unix_endpoint(struct trace_event *event, uint32_t
 	return endpoint_reference(event, &key, AF_UNIX, type, text);
 }
 
+/*
+ * Raw and packet sockets see what passes, whoever it is for, and may send what looks as if it
+ * came from any socket. What only raw sockets understand (echo requests, most of all) goes to
+ * those of its protocol; anything else that is made by hand is taken to reach every internet
+ * socket of the VM.
+ */
+static bool is_echo(uint16_t protocol)
+{
+	return protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6 || protocol == IPPROTO_IGMP;
+}
+
+static bool is_raw(const struct guest_socket *socket)
+{
+	return is_inet(socket) && (socket->type == SOCK_RAW || is_echo(socket->protocol));
+}
+
+static struct object_reference class_endpoint(struct trace_event *event, uint32_t class,
+					      const struct guest_socket *socket, uint16_t family,
+					      uint16_t protocol, const char *name)
+{
+	struct endpoint_key key = { .class = class, .family = family, .protocol = protocol };
+	char text[64];
+	snprintf(text, sizeof(text), "%s:%u", name, protocol);
+	return endpoint_reference(event, &key, socket->family, socket->type, text);
+}
+
+static struct object_reference raw_endpoint(struct trace_event *event,
+					    const struct guest_socket *socket)
+{
+	return class_endpoint(event, ENDPOINT_RAW, socket, 0, socket->protocol, "raw");
+}
+
+static struct object_reference packets_endpoint(struct trace_event *event,
+						const struct guest_socket *socket)
+{
+	return class_endpoint(event, ENDPOINT_PACKETS, socket, 0, 0, "packets");
+}
+
+static struct object_reference other_endpoint(struct trace_event *event,
+					      const struct guest_socket *socket)
+{
+	return class_endpoint(event, ENDPOINT_OTHER, socket, socket->family, socket->protocol,
+			      "family");
+}
+
+static bool is_network_endpoint(const struct object_id *id)
+{
+	return id->kind == OBJECT_ENDPOINT &&
+	       (id->c == ENDPOINT_INET_STREAM || id->c == ENDPOINT_INET_DATAGRAM ||
+		id->c == ENDPOINT_RAW || id->c == ENDPOINT_PACKETS);
+}
+
+// Which ones they are is known when something has been received.
+static void take_packets(struct trace_event *event, const struct guest_socket *socket,
+			 const struct object_reference *receive, enum sniffing sniffs)
+{
+	event->call->sniffs = sniffs;
+	event->call->sniffer = *receive;
+	if (sniffs == SNIFFS_ALL && event->call->row == &syscall_rows[SYS_mmap])
+		trace_gap(event->trace, "packet-ring",
+			  "pid %u (%s) maps a socket: what it receives there is not followed",
+			  event->task.tgid, event->task.comm);
+}
+
+struct sniff {
+	struct object_reference endpoints[SNIFFED_AT_ONCE];
+	label_set labels; // of those
+	uint32_t count;
+	bool only_injected;
+};
+
+static bool visit_endpoint(const struct engine_object *object, void *context)
+{
+	struct sniff *sniff = context;
+	if (!is_network_endpoint(&object->id) || !(object->labels & ~sniff->labels) ||
+	    (sniff->only_injected && object->id.c != ENDPOINT_PACKETS))
+		return true;
+	sniff->labels |= object->labels;
+	sniff->endpoints[sniff->count++] = (struct object_reference){ .id = object->id };
+	return sniff->count < SNIFFED_AT_ONCE; // each has brought one more of 64 labels
+}
+
+static void take_from_senders(struct trace *trace, const struct pending_call *call,
+			      const struct sniff *sniff)
+{
+	for (struct pending_call *sender = trace->oldest; sender; sender = sender->newer)
+		for (unsigned i = 0; i < sender->flow_count; i++) {
+			const struct object_reference *to = &sender->flows[i].to;
+			if (sender->flows[i].open && is_network_endpoint(&to->id) &&
+			    (!sniff->only_injected || to->id.c == ENDPOINT_PACKETS))
+				engine_transfer(trace->engine, to, &call->sniffer,
+						(uint32_t)(call->row - syscall_rows));
+		}
+}
+
+void trace_sniff(struct trace *trace, const struct pending_call *call)
+{
+	struct sniff sniff = { .only_injected = call->sniffs == SNIFFS_INJECTED };
+	if (sniff.only_injected && !atomic_load(&trace->packets_sent))
+		return;
+	take_from_senders(trace, call, &sniff);
+	engine_for_each(trace->engine, OBJECT_ENDPOINT, visit_endpoint, &sniff);
+	for (uint32_t i = 0; i < sniff.count; i++)
+		engine_transfer(trace->engine, &sniff.endpoints[i], &call->sniffer,
+				(uint32_t)(call->row - syscall_rows));
+}
+
+// Netlink: between processes. What goes to the kernel itself is its configuration, and its answers
+// are not what another process has sent.
+static bool is_for_kernel(struct trace_event *event, const struct guest_socket *socket,
+			  const struct sockaddr_storage *name, bool named)
+{
+	uint64_t port = 0, group = 0;
+	if (socket->family != AF_NETLINK)
+		return false;
+	if (named) {
+		const struct sockaddr_nl *address = (const void *)name;
+		return address->nl_pid == 0 && address->nl_groups == 0;
+	}
+	return guest_read_field(event->kernel, socket->sock, FIELD_netlink_destination, &port) ==
+		       GUEST_OK &&
+	       guest_read_field(event->kernel, socket->sock, FIELD_netlink_group, &group) ==
+		       GUEST_OK &&
+	       port == 0 && group == 0;
+}
+
 static void take_unix(struct trace_event *event, const struct guest_socket *socket,
 		      const struct object_reference *receive)
 {
@@ -214,10 +345,22 @@ static void collect(struct trace_event *event, const struct guest_socket *socket
 	struct object_reference endpoint;
 	if (socket->family == AF_UNIX) {
 		take_unix(event, socket, receive);
-	} else if (is_inet(socket) && socket->type == SOCK_STREAM && socket->inet.remote_port) {
+	} else if (is_raw(socket)) {
+		endpoint = raw_endpoint(event, socket);
+		trace_add_flow(event, &endpoint, receive);
+		take_packets(event, socket, receive,
+			     is_echo(socket->protocol) ? SNIFFS_INJECTED : SNIFFS_ALL);
+	} else if (socket->family == AF_PACKET) {
+		take_packets(event, socket, receive, SNIFFS_ALL);
+	} else if (!is_inet(socket)) {
+		endpoint = other_endpoint(event, socket);
+		trace_add_flow(event, &endpoint, receive);
+	} else if (socket->type == SOCK_STREAM && socket->inet.remote_port) {
 		endpoint = stream_endpoint(event, socket, false);
 		trace_add_flow(event, &endpoint, receive);
-	} else if (is_inet(socket) && socket->inet.local_port) {
+		take_packets(event, socket, receive, SNIFFS_INJECTED);
+	} else if (socket->inet.local_port) {
+		take_packets(event, socket, receive, SNIFFS_INJECTED);
 		uint8_t local[16];
 		canonical_address(socket->family, socket->inet.local_address, local);
 		endpoint = datagram_endpoint(event, socket, local, socket->inet.local_port);
@@ -320,6 +463,21 @@ static bool give_datagram(struct trace_event *event, const struct guest_socket *
 	return trace_add_flow(event, send, &endpoint);
 }
 
+static void give_packets(struct trace_event *event, const struct guest_socket *socket,
+			 const struct object_reference *send)
+{
+	struct object_reference endpoint;
+	if (is_raw(socket)) {
+		endpoint = raw_endpoint(event, socket);
+		trace_add_flow(event, send, &endpoint);
+	}
+	if (is_raw(socket) && is_echo(socket->protocol))
+		return;
+	endpoint = packets_endpoint(event, socket);
+	trace_add_flow(event, send, &endpoint);
+	atomic_store(&event->trace->packets_sent, true);
+}
+
 static bool give_socket(struct trace_event *event, const struct guest_socket *socket,
 			const struct object_reference *giver, uint64_t name_address,
 			uint32_t name_length)
@@ -337,17 +495,15 @@ static bool give_socket(struct trace_event *event, const struct guest_socket *so
 			give_unix_named(event, socket, &send, &name, name_length);
 		else
 			give_unix_peer(event, socket, &send);
+	} else if (is_raw(socket) || socket->family == AF_PACKET) {
+		give_packets(event, socket, &send);
 	} else if (is_inet(socket) && socket->type == SOCK_STREAM) {
 		endpoint = stream_endpoint(event, socket, true);
 		trace_add_flow(event, &send, &endpoint);
 	} else if (is_inet(socket)) {
 		give_datagram(event, socket, &send, &name, named);
-	} else {
-		struct endpoint_key key = { .class = ENDPOINT_OTHER,
-					    .family = socket->family,
-					    .protocol = socket->protocol,
-					    .number = { socket->type } };
-		endpoint = endpoint_reference(event, &key, socket->family, socket->type, "");
+	} else if (!is_for_kernel(event, socket, &name, named)) {
+		endpoint = other_endpoint(event, socket);
 		trace_add_flow(event, &send, &endpoint);
 	}
 	return true;
@@ -376,7 +532,7 @@ bool trace_source(struct trace_event *event, const struct guest_file *file,
 		collect(event, &socket, source);
 		return true;
 	}
-	if (trace_terminal_source(event, file, source) ||
+	if (trace_log_of_file(event, file, source) || trace_terminal_source(event, file, source) ||
 	    trace_memory_of_process(event, file, source))
 		return true;
 	// What is written to another character device does not come back from it.
@@ -401,7 +557,8 @@ bool trace_flows_to_file(struct trace_event *event, const struct guest_file *fil
 		       give_socket(event, &socket, giver, name_address, name_length);
 	if (trace_flows_to_terminal(event, file, giver))
 		return true;
-	if (trace_memory_of_process(event, file, &reference))
+	if (trace_log_of_file(event, file, &reference) ||
+	    trace_memory_of_process(event, file, &reference))
 		return trace_add_flow(event, giver, &reference);
 	return trace_file_reference(file, &reference) && trace_add_flow(event, giver, &reference);
 }

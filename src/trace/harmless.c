@@ -101,7 +101,7 @@ static const uint16_t identity[] = {
 	SYS_personality, SYS_prctl, SYS_getrlimit, SYS_setrlimit, SYS_prlimit64, SYS_set_tid_address,
 	SYS_wait4, SYS_waitid, SYS_kill, SYS_tkill, SYS_tgkill, SYS_rt_sigaction, SYS_rt_sigprocmask,
 	SYS_rt_sigreturn, SYS_rt_sigpending, SYS_rt_sigtimedwait, SYS_rt_sigsuspend, SYS_sigaltstack,
-	SYS_vhangup, SYS_iopl, SYS_ioperm, SYS_seccomp, SYS_landlock_create_ruleset,
+	SYS_vhangup, SYS_reboot, SYS_acct, SYS_delete_module, SYS_userfaultfd, SYS_iopl, SYS_ioperm, SYS_seccomp, SYS_landlock_create_ruleset,
 	SYS_landlock_add_rule, SYS_landlock_restrict_self, NUMBER_LSM_GET_SELF_ATTR,
 	NUMBER_LSM_SET_SELF_ATTR, NUMBER_LSM_LIST_MODULES, NUMBER_URETPROBE, NUMBER_UPROBE,
 };

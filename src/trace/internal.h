@@ -19,6 +19,8 @@ enum {
 	MOVED_DIRECTORIES_MAXIMUM = 1024,
 	CHILDREN_MAXIMUM = 64,
 	GAINED_MAXIMUM = 4096,
+	SNIFFED_AT_ONCE = 64,
+	LENT_MAXIMUM = 64, // pairs of a process and a pipe that holds pages of it
 };
 
 enum {
@@ -61,6 +63,9 @@ struct pending_call {
 	uint32_t number; // of the system call
 	uint8_t flow_count, endpoint_count;
 	uint8_t age; // passes of trace_verify() that have seen it
+	uint8_t makes;	// enum maker
+	uint8_t sniffs; // enum sniffing, by the socket that is told by...
+	struct object_reference sniffer;
 	struct engine_flow flows[FLOWS_MAXIMUM];
 	struct endpoint endpoints[ENDPOINTS_MAXIMUM];
 
@@ -76,6 +81,19 @@ struct pending_call {
 		uint64_t inode;
 		uint32_t links;
 	} unlinked;
+};
+
+/** What a call makes that has no number before it has ended. */
+enum maker { MAKES_NOTHING, MAKES_KEY, MAKES_LINK, MAKES_ATTRIBUTE };
+
+/** What a receiver gets beside what is sent to it. */
+enum sniffing { SNIFFS_NOTHING, SNIFFS_INJECTED, SNIFFS_ALL };
+
+/** Pages of a process that are in a pipe. */
+struct lent_pages {
+	struct object_reference process, pipe;
+	uint64_t inode;
+	struct guest_file file;
 };
 
 /** A managed object whose end has to be looked for. */
@@ -119,6 +137,10 @@ struct trace {
 	_Atomic uint32_t pending_count;
 	struct pending_call *forks;
 	_Atomic uint32_t fork_count;
+	_Atomic uint32_t makers; // calls in progress that make something
+	_Atomic bool links_managed, attributes_managed, packets_sent;
+	struct lent_pages lent[LENT_MAXIMUM];
+	uint32_t lent_count;
 	struct call_paths *paths_pool, *paths_free;
 
 	struct watched_object *watched;
@@ -220,6 +242,7 @@ enum place_sort {
 	PLACE_TERMINAL,	    // what can be read from a terminal: a = its address, b = its number
 	PLACE_ATTRIBUTES,   // extended attributes: a = inode number, b = device and generation
 	PLACE_KEY,	    // a = its serial number
+	PLACE_LOG,	    // the kernel's
 };
 
 /** A reference to a place; the text is for people, and kept in the call. */
@@ -271,7 +294,57 @@ bool trace_begin_names(struct trace_event *event);
 void trace_end_names(struct trace_event *event, int64_t result);
 void trace_end_unlink(struct trace_event *event, int64_t result);
 
+/* makers.c */
+/** At the exit: information has moved. */
+void trace_transfer(struct trace_event *event, const struct object_reference *from,
+		    const struct object_reference *to);
+void trace_end_place(struct trace *trace, const struct object_reference *place);
+/** Whoever is making such a thing may have made this one. At the taker's exit. */
+void trace_take_from_makers(struct trace_event *event, enum maker makes,
+			    const struct object_reference *made);
+
+enum trace_direction { TRACE_NOTHING, TRACE_IN, TRACE_OUT, TRACE_ENDS, TRACE_UNCLEAR };
+
+/* keys.c */
+bool trace_begin_add_key(struct trace_event *event);
+void trace_end_add_key(struct trace_event *event, int64_t result);
+bool trace_wants_keyctl(const struct guest_registers *registers);
+bool trace_begin_keyctl(struct trace_event *event);
+void trace_end_keyctl(struct trace_event *event, int64_t result);
+bool trace_begin_bpf(struct trace_event *event);
+
+/* attributes.c: syscall_row.extra is one of these; argument[] of links: directory (-1), path. */
+enum { ATTRIBUTES_BY_PATH, ATTRIBUTES_OF_LINK, ATTRIBUTES_BY_DESCRIPTOR, ATTRIBUTES_AT };
+struct object_id trace_attributes_id(const struct object_id *file);
+bool trace_begin_symlink(struct trace_event *event);
+void trace_end_symlink(struct trace_event *event, int64_t result);
+void trace_end_readlink(struct trace_event *event, int64_t result);
+bool trace_begin_set_attribute(struct trace_event *event);
+void trace_end_set_attribute(struct trace_event *event, int64_t result);
+void trace_end_get_attribute(struct trace_event *event, int64_t result);
+
+/* ioctls.c, aio.c */
+bool trace_wants_ioctl(const struct guest_registers *registers);
+bool trace_begin_ioctl(struct trace_event *event);
+bool trace_begin_io_submit(struct trace_event *event);
+void trace_end_io_submit(struct trace_event *event, int64_t result);
+
+/* lent.c */
+bool trace_begin_vmsplice(struct trace_event *event);
+/** From pipe to pipe: pages go along. */
+void trace_pass_lent(struct trace_event *event, const struct guest_file *from,
+		     const struct guest_file *to);
+/** Whether there are pages of the process in a pipe. Locked. */
+bool trace_has_lent(const struct trace *trace, const struct object_id *process);
+/** The process has gained something. Locked. */
+void trace_spread_lent(struct trace *trace, const struct object_reference *process);
+
 /* places.c, others.c: rows' functions. */
+bool trace_wants_syslog(const struct guest_registers *registers);
+bool trace_begin_syslog(struct trace_event *event);
+/** The kernel's log, behind one of its files. */
+bool trace_log_of_file(struct trace_event *event, const struct guest_file *file,
+		       struct object_reference *log);
 bool trace_begin_message_send(struct trace_event *event);
 bool trace_begin_message_receive(struct trace_event *event);
 void trace_end_message_control(struct trace_event *event, int64_t result);
@@ -296,6 +369,9 @@ bool trace_terminal_source(struct trace_event *event, const struct guest_file *f
 /** What is written to a pseudo-terminal. False: the file is none. */
 bool trace_flows_to_terminal(struct trace_event *event, const struct guest_file *file,
 			     const struct object_reference *giver);
+/** What is put into a terminal's input as if it had been typed. */
+bool trace_flows_typed(struct trace_event *event, const struct guest_file *file,
+		       const struct object_reference *giver);
 /** A pseudo-terminal has just been made by opening this. */
 void trace_new_terminal(struct trace_event *event, const struct guest_file *file);
 bool trace_terminal_ended(struct trace *trace, const struct object_id *id);
@@ -313,6 +389,8 @@ bool trace_flows_from_file(struct trace_event *event, const struct guest_file *f
 bool trace_flows_to_file(struct trace_event *event, const struct guest_file *file,
 			 const struct object_reference *giver, uint64_t name_address,
 			 uint32_t name_length);
+/** At the exit of a call that has received something. Locked. */
+void trace_sniff(struct trace *trace, const struct pending_call *call);
 /** The descriptor is a connection that has just been made. */
 void trace_new_connection(struct trace_event *event, int64_t fd);
 

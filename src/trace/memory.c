@@ -153,6 +153,7 @@ static enum guest_result spread_process(struct spread *spread, const struct watc
 	note(spread, guest_for_each_mapping(kernel, &task, MAPPINGS_MAXIMUM, visit_own_mapping, spread));
 	if (guest_mm_is_shared(kernel, &task))
 		give_to_users_of(spread, task.mm);
+	trace_spread_lent(spread->trace, &spread->object);
 	return spread->worst;
 }
 
@@ -208,6 +209,7 @@ static bool is_seen_by_others(struct trace *trace, const struct object_reference
 	if (object->id.kind == OBJECT_PROCESS)
 		return guest_task_read(trace->kernel, object->hint[0], &task) != GUEST_OK ||
 		       guest_mm_is_shared(trace->kernel, &task) ||
+		       trace_has_lent(trace, &object->id) ||
 		       (task.mm && guest_for_each_mapping(trace->kernel, &task, MAPPINGS_MAXIMUM,
 							  find_shared, &found) != GUEST_OK) ||
 		       found;

@@ -146,6 +146,10 @@ static void end_unlinked(struct trace_event *event)
 		else
 			watched->transient = true;
 	}
+	// What is still open keeps its attributes until its number is used again: too much, not too little.
+	struct object_id attributes = trace_attributes_id(&unlinked->id);
+	if (!alive)
+		engine_object_end(trace->engine, &attributes);
 	trace_unlock(trace);
 }
 

@@ -277,7 +277,7 @@ static void describe_place(const struct object_reference *object, struct wire_ob
 	static const char *const sorts[] = {
 		[PLACE_MESSAGES] = "sysvmsg", [PLACE_SEMAPHORES] = "sysvsem",
 		[PLACE_TERMINAL] = "tty",     [PLACE_ATTRIBUTES] = "xattr",
-		[PLACE_KEY] = "keys",
+		[PLACE_KEY] = "keys",	     [PLACE_LOG] = "kmsg",
 	};
 	const struct endpoint *endpoint = (const struct endpoint *)(uintptr_t)object->hint[0];
 	wire->kind = WIRE_FILE;

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <string.h>
 #include <sys/ipc.h>
 #include <sys/msg.h>
 #include <sys/sem.h>
+#include <sys/stat.h>
 
 #include "guest/pid.h"
 #include "trace/internal.h"
@@ -35,14 +37,6 @@ static struct object_reference ipc_reference(struct trace_event *event, enum pla
 				     sort == PLACE_MESSAGES ? "msg:[%u]" : "sem:[%u]", id);
 }
 
-static void end_place(struct trace *trace, const struct object_reference *place)
-{
-	if (!trace_lock(trace))
-		return;
-	engine_object_end(trace->engine, &place->id);
-	trace_unlock(trace);
-}
-
 bool trace_begin_message_send(struct trace_event *event)
 {
 	struct object_reference queue = ipc_reference(event, PLACE_MESSAGES);
@@ -65,7 +59,7 @@ void trace_end_message_control(struct trace_event *event, int64_t result)
 {
 	struct object_reference queue = ipc_reference(event, PLACE_MESSAGES);
 	if (result == 0)
-		end_place(event->trace, &queue);
+		trace_end_place(event->trace, &queue);
 }
 
 bool trace_begin_semaphore_change(struct trace_event *event)
@@ -95,5 +89,36 @@ void trace_end_semaphore_control(struct trace_event *event, int64_t result)
 {
 	struct object_reference set = ipc_reference(event, PLACE_SEMAPHORES);
 	if (result == 0 && ((uint32_t)argument(event, 2) & ~IPC_64_BIT) == IPC_RMID)
-		end_place(event->trace, &set);
+		trace_end_place(event->trace, &set);
+}
+
+/* The kernel's log: /dev/kmsg, /proc/kmsg and syslog(2) are three ways to it. */
+
+static struct object_reference log_reference(struct trace_event *event)
+{
+	return trace_place_reference(event, PLACE_LOG, 0, 0, "log:[kernel]");
+}
+
+bool trace_wants_syslog(const struct guest_registers *registers)
+{
+	// SYSLOG_ACTION_READ, _READ_ALL, _READ_CLEAR of include/linux/syslog.h
+	return registers->di >= 2 && registers->di <= 4;
+}
+
+bool trace_begin_syslog(struct trace_event *event)
+{
+	struct object_reference log = log_reference(event);
+	return trace_add_flow(event, &log, &event->call->process);
+}
+
+bool trace_log_of_file(struct trace_event *event, const struct guest_file *file,
+		       struct object_reference *log)
+{
+	enum { KMSG_DEVICE = 1 << 20 | 11 }; // admin-guide/devices.txt
+	bool device = S_ISCHR(file->mode) && file->device_number == KMSG_DEVICE;
+	if (!device && (strcmp(file->filesystem, "proc") != 0 || !S_ISREG(file->mode) ||
+			!guest_is_named(event->kernel, file, "kmsg")))
+		return false;
+	*log = log_reference(event);
+	return true;
 }

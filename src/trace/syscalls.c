@@ -10,6 +10,9 @@
 
 #include "trace/internal.h"
 
+// From 6.13, newer than the C library that this is built with.
+enum { NUMBER_SETXATTRAT = 463, NUMBER_GETXATTRAT = 464, NUMBER_LISTXATTRAT = 465 };
+
 enum { USER32_CS = 0x23 }; // __USER32_CS, arch/x86/include/asm/segment.h
 
 /*
@@ -72,7 +75,7 @@ static bool begin_copy(struct trace_event *event)
 	struct object_reference source;
 	return trace_read_descriptor(event, trace_descriptor_argument(event, 0), &from) &&
 	       trace_read_descriptor(event, trace_descriptor_argument(event, 1), &to) &&
-	       trace_source(event, &from, &source) &&
+	       (trace_pass_lent(event, &from, &to), trace_source(event, &from, &source)) &&
 	       trace_flows_to_file(event, &to, &source, 0, 0);
 }
 
@@ -319,6 +322,10 @@ static bool begin_unfollowed_way_in(struct trace_event *event)
 #define UNLINK(kind)	     .begin = trace_begin_names, .end = trace_end_unlink, .extra = kind
 #define FORK(kind)	     .begin = begin_fork, .end = end_fork, .extra = kind
 #define EXECUTE		     .begin = begin_always, .end = end_execve
+#define SET_ATTRIBUTE(form)                                                                        \
+	.begin = trace_begin_set_attribute, .end = trace_end_set_attribute, .extra = form
+#define GET_ATTRIBUTE(form, size)                                                                  \
+	.begin = begin_always, .end = trace_end_get_attribute, .extra = form, .argument = { 0, size }
 #define NOT_FOLLOWED_OUT     .begin = begin_unfollowed_way_out
 #define NOT_FOLLOWED_IN	     .begin = begin_unfollowed_way_in
 
@@ -395,18 +402,46 @@ const struct syscall_row syscall_rows[SYSCALL_ROWS] = {
 	[SYS_pidfd_send_signal] = { "pidfd_send_signal", .begin = trace_begin_signal_pidfd,
 				    .zero_moves = true },
 
+	[SYS_io_submit] = { "io_submit", .begin = trace_begin_io_submit, .end = trace_end_io_submit },
+	[SYS_vmsplice] = { "vmsplice", .begin = trace_begin_vmsplice, .argument = { 0 } },
+	[SYS_ioctl] = { "ioctl", .wanted = trace_wants_ioctl, .begin = trace_begin_ioctl,
+			.zero_moves = true },
+
+	[SYS_add_key] = { "add_key", .begin = trace_begin_add_key, .end = trace_end_add_key },
+	[SYS_keyctl] = { "keyctl", .wanted = trace_wants_keyctl, .begin = trace_begin_keyctl,
+			 .end = trace_end_keyctl, .zero_moves = true },
+	[SYS_bpf] = { "bpf", .begin = trace_begin_bpf, .zero_moves = true },
+	[SYS_syslog] = { "syslog", .wanted = trace_wants_syslog, .begin = trace_begin_syslog },
+	[SYS_symlink] = { "symlink", .begin = trace_begin_symlink, .end = trace_end_symlink,
+			  .argument = { -1, 1 } },
+	[SYS_symlinkat] = { "symlinkat", .begin = trace_begin_symlink, .end = trace_end_symlink,
+			    .argument = { 1, 2 } },
+	[SYS_readlink] = { "readlink", .begin = begin_always, .end = trace_end_readlink,
+			   .argument = { -1, 0 } },
+	[SYS_readlinkat] = { "readlinkat", .begin = begin_always, .end = trace_end_readlink,
+			     .argument = { 0, 1 } },
+	[SYS_setxattr] = { "setxattr", SET_ATTRIBUTE(ATTRIBUTES_BY_PATH) },
+	[SYS_lsetxattr] = { "lsetxattr", SET_ATTRIBUTE(ATTRIBUTES_OF_LINK) },
+	[SYS_fsetxattr] = { "fsetxattr", SET_ATTRIBUTE(ATTRIBUTES_BY_DESCRIPTOR) },
+	[NUMBER_SETXATTRAT] = { "setxattrat", SET_ATTRIBUTE(ATTRIBUTES_AT) },
+	[SYS_getxattr] = { "getxattr", GET_ATTRIBUTE(ATTRIBUTES_BY_PATH, 3) },
+	[SYS_lgetxattr] = { "lgetxattr", GET_ATTRIBUTE(ATTRIBUTES_OF_LINK, 3) },
+	[SYS_fgetxattr] = { "fgetxattr", GET_ATTRIBUTE(ATTRIBUTES_BY_DESCRIPTOR, 3) },
+	[NUMBER_GETXATTRAT] = { "getxattrat", GET_ATTRIBUTE(ATTRIBUTES_AT, 0) },
+	[SYS_listxattr] = { "listxattr", GET_ATTRIBUTE(ATTRIBUTES_BY_PATH, 2) },
+	[SYS_llistxattr] = { "llistxattr", GET_ATTRIBUTE(ATTRIBUTES_OF_LINK, 2) },
+	[SYS_flistxattr] = { "flistxattr", GET_ATTRIBUTE(ATTRIBUTES_BY_DESCRIPTOR, 2) },
+	[NUMBER_LISTXATTRAT] = { "listxattrat", GET_ATTRIBUTE(ATTRIBUTES_AT, 0) },
+
 	// Channels that are not followed yet: counted as gaps, docs/coverage.md.
 	[SYS_io_uring_setup] = { "io_uring_setup", NOT_FOLLOWED_IN },
 	[SYS_io_uring_enter] = { "io_uring_enter", NOT_FOLLOWED_IN },
-	[SYS_io_submit] = { "io_submit", NOT_FOLLOWED_IN },
-	[SYS_vmsplice] = { "vmsplice", NOT_FOLLOWED_OUT },
-	[SYS_add_key] = { "add_key", NOT_FOLLOWED_OUT },
-	[SYS_bpf] = { "bpf", NOT_FOLLOWED_OUT },
-	[SYS_setxattr] = { "setxattr", NOT_FOLLOWED_OUT },
-	[SYS_fsetxattr] = { "fsetxattr", NOT_FOLLOWED_OUT },
-	[SYS_lsetxattr] = { "lsetxattr", NOT_FOLLOWED_OUT },
-	[SYS_symlink] = { "symlink", NOT_FOLLOWED_OUT },
-	[SYS_symlinkat] = { "symlinkat", NOT_FOLLOWED_OUT },
+	[SYS_request_key] = { "request_key", NOT_FOLLOWED_OUT }, // may start /sbin/request-key
+	[SYS_init_module] = { "init_module", NOT_FOLLOWED_OUT },
+	[SYS_finit_module] = { "finit_module", NOT_FOLLOWED_OUT },
+	[SYS_kexec_load] = { "kexec_load", NOT_FOLLOWED_OUT },
+	[SYS_kexec_file_load] = { "kexec_file_load", NOT_FOLLOWED_OUT },
+	[SYS_perf_event_open] = { "perf_event_open", NOT_FOLLOWED_IN }, // samples of memory
 	[SYS_exit] = { "exit", .begin = begin_nothing },
 	[SYS_exit_group] = { "exit_group", .begin = begin_nothing },
 };

@@ -39,6 +39,24 @@ bool trace_terminal_source(struct trace_event *event, const struct guest_file *f
 	return true;
 }
 
+bool trace_flows_typed(struct trace_event *event, const struct guest_file *file,
+		       const struct object_reference *giver)
+{
+	struct guest_terminal terminal;
+	if (!read_terminal(event, file, &terminal))
+		return false;
+	struct object_reference near =
+		end_reference(event, terminal.address, terminal.index, terminal.kind);
+	bool added = trace_add_flow(event, giver, &near);
+	if (terminal.kind == GUEST_TERMINAL_DEVICE)
+		return added;
+	struct object_reference echo = end_reference(event, terminal.other, terminal.index,
+						     terminal.kind == GUEST_TERMINAL_SLAVE ?
+							     GUEST_TERMINAL_MASTER :
+							     GUEST_TERMINAL_SLAVE);
+	return trace_add_flow(event, &near, &echo) && added;
+}
+
 bool trace_flows_to_terminal(struct trace_event *event, const struct guest_file *file,
 			     const struct object_reference *giver)
 {

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/aio_abi.h>
+#include <linux/bpf.h>
+#include <linux/keyctl.h>
 #include <mqueue.h>
 #include <sched.h>
 #include <signal.h>
@@ -19,6 +22,7 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -809,6 +813,483 @@ static void passed_descriptor(void)
 	play("only", act_receives_only);
 }
 
+/* Keys */
+
+enum { ALL_MAY = 0x3f3f3f3f };
+
+static int find_key(const char *name)
+{
+	long key = syscall(SYS_keyctl, KEYCTL_SEARCH, KEY_SPEC_USER_KEYRING, "user", name, 0);
+	need(key > 0, "KEYCTL_SEARCH");
+	return (int)key;
+}
+
+static int add_key(const char *name, const char *text)
+{
+	long key = syscall(SYS_add_key, "user", name, text, strlen(text), KEY_SPEC_USER_KEYRING);
+	need(key > 0, "add_key");
+	need(syscall(SYS_keyctl, KEYCTL_SETPERM, key, ALL_MAY) == 0, "KEYCTL_SETPERM");
+	return (int)key;
+}
+
+static void act_key_maker(void)
+{
+	add_key("innocent", "nothing");
+	add_key("updated", "nothing");
+	read_source();
+	int key = add_key("made", content);
+	char path[32];
+	snprintf(path, sizeof(path), "key:[%d]", key);
+	expect_place(path, (unsigned long)key, LIVE);
+	key = find_key("updated");
+	need(syscall(SYS_keyctl, KEYCTL_UPDATE, key, content, 4) == 0, "KEYCTL_UPDATE");
+	snprintf(path, sizeof(path), "key:[%d]", key);
+	expect_place(path, (unsigned long)key, LIVE);
+	expect_self(LIVE);
+	stay();
+}
+
+static void read_key(const char *name, char *text)
+{
+	need(syscall(SYS_keyctl, KEYCTL_READ, find_key(name), text, 16) > 0, "KEYCTL_READ");
+}
+
+static void act_key_reader(void)
+{
+	char text[16];
+	read_key("made", text);
+	need_ink(text);
+	expect_self(LIVE);
+	stay();
+}
+
+static void act_updated_reader(void)
+{
+	char text[16];
+	read_key("updated", text);
+	need_ink(text);
+	expect_self(LIVE);
+	stay();
+}
+
+static void act_innocent_key(void)
+{
+	char text[16];
+	read_key("innocent", text);
+	stay();
+}
+
+static void keys(void)
+{
+	make_source();
+	play("maker", act_key_maker);
+	play("reader", act_key_reader);
+	play("updated", act_updated_reader);
+	play("innocent", act_innocent_key);
+}
+
+/* What hangs on inodes: attributes, the text of symbolic links */
+
+static char files[2][200];
+
+static void act_attribute_setter(void)
+{
+	char path[220];
+	struct stat status;
+	need(setxattr(files[1], "trusted.ink", "nothing", 7, 0) == 0, "setxattr");
+	read_source();
+	need(setxattr(files[0], "trusted.ink", content, 4, 0) == 0, "setxattr");
+	stat(files[0], &status);
+	snprintf(path, sizeof(path), "xattr:%s", files[0]);
+	expect_place(path, (unsigned long)status.st_ino, LIVE);
+	expect_self(LIVE);
+	stay();
+}
+
+static void act_attribute_getter(void)
+{
+	char text[16];
+	need(getxattr(files[0], "trusted.ink", text, sizeof(text)) > 0, "getxattr");
+	need_ink(text);
+	expect_self(LIVE);
+	stay();
+}
+
+static void act_innocent_getter(void)
+{
+	char text[16];
+	int fd = open_or_fault(files[1], O_RDONLY);
+	need(fgetxattr(fd, "trusted.ink", text, sizeof(text)) > 0, "fgetxattr");
+	need(getxattr(files[0], "trusted.ink", NULL, 0) > 0, "getxattr");
+	read_file(files[0]);
+	stay();
+}
+
+static void attributes(void)
+{
+	make_source();
+	for (int i = 0; i < 2; i++) {
+		char name[16];
+		snprintf(name, sizeof(name), "file-%d", i);
+		snprintf(files[i], sizeof(files[i]), "%s", plain(name));
+		create(files[i]);
+	}
+	play("setter", act_attribute_setter);
+	play("getter", act_attribute_getter);
+	play("innocent", act_innocent_getter);
+}
+
+static void act_linker(void)
+{
+	struct stat status;
+	const char *path = plain("link"), *short_lived = plain("short");
+	need(symlink("nothing", plain("other")) == 0, "symlink");
+	read_source();
+	need(symlink(content, path) == 0, "symlink");
+	lstat(path, &status);
+	expect_file_as(&status, path, LIVE);
+	expect_edge("symlink", end_self(), end_status(&status));
+	need(symlinkat(content, AT_FDCWD, short_lived) == 0, "symlinkat");
+	lstat(short_lived, &status);
+	unlink(short_lived);
+	expect_file_as(&status, short_lived, ENDED);
+	expect_self(LIVE);
+	stay();
+}
+
+static void act_link_reader(void)
+{
+	char text[16];
+	need(readlink(plain("link"), text, sizeof(text)) > 0, "readlink");
+	need_ink(text);
+	expect_self(LIVE);
+	stay();
+}
+
+static void act_other_link(void)
+{
+	char text[16];
+	struct stat status;
+	need(readlink(plain("other"), text, sizeof(text)) > 0, "readlink");
+	need(lstat(plain("link"), &status) == 0 && open(plain("link"), O_RDONLY) < 0, "dangling");
+	stay();
+}
+
+static void link_texts(void)
+{
+	make_source();
+	play("linker", act_linker);
+	play("reader", act_link_reader);
+	play("other", act_other_link);
+}
+
+/* Maps of BPF */
+
+static int map_call(int command, int map, void *value)
+{
+	int key = 0;
+	union bpf_attr attributes = { .map_fd = (unsigned)map, .key = (uintptr_t)&key, .value = (uintptr_t)value };
+	return (int)syscall(SYS_bpf, command, &attributes, sizeof(attributes));
+}
+
+static void act_map_updater(void)
+{
+	char value[8] = "nothing";
+	need(map_call(BPF_MAP_UPDATE_ELEM, channel[1], value) == 0, "BPF_MAP_UPDATE_ELEM");
+	read_source();
+	need(map_call(BPF_MAP_UPDATE_ELEM, channel[0], content) == 0, "BPF_MAP_UPDATE_ELEM");
+	expect_self(LIVE);
+	stay();
+}
+
+static void act_map_looker(void)
+{
+	char value[8];
+	need(map_call(BPF_MAP_LOOKUP_ELEM, channel[0], value) == 0, "BPF_MAP_LOOKUP_ELEM");
+	need_ink(value);
+	expect_self(LIVE);
+	stay();
+}
+
+static void act_other_map(void)
+{
+	char value[8];
+	need(map_call(BPF_MAP_LOOKUP_ELEM, channel[1], value) == 0, "BPF_MAP_LOOKUP_ELEM");
+	stay();
+}
+
+static int create_map(void)
+{
+	union bpf_attr attributes = { .map_type = BPF_MAP_TYPE_ARRAY, .key_size = 4, .value_size = 8,
+				      .max_entries = 1 };
+	int map = (int)syscall(SYS_bpf, BPF_MAP_CREATE, &attributes, sizeof(attributes));
+	need(map >= 0, "BPF_MAP_CREATE");
+	return map;
+}
+
+static void act_short_map(void)
+{
+	read_source();
+	int map = create_map();
+	need(map_call(BPF_MAP_UPDATE_ELEM, map, content) == 0, "BPF_MAP_UPDATE_ELEM");
+	expect_file(map, ENDED);
+	expect_self(ENDED);
+}
+
+static void bpf_maps(void)
+{
+	make_source();
+	channel[0] = create_map();
+	channel[1] = create_map();
+	play("updater", act_map_updater);
+	play("looker", act_map_looker);
+	play("other", act_other_map);
+	play("short", act_short_map);
+	expect_file(channel[0], LIVE);
+}
+
+/* Many requests in one call */
+
+static void submit(struct iocb *first, struct iocb *second)
+{
+	aio_context_t context = 0;
+	struct iocb *requests[] = { first, second };
+	struct io_event results[2];
+	int count = second ? 2 : 1;
+	need(syscall(SYS_io_setup, 4, &context) == 0, "io_setup");
+	need(syscall(SYS_io_submit, context, (long)count, requests) == count, "io_submit");
+	need(syscall(SYS_io_getevents, context, (long)count, (long)count, results, NULL) == count, "io_getevents");
+	for (int i = 0; i < count; i++)
+		need(results[i].res > 0, "a request");
+}
+
+static struct iocb request(int opcode, int fd, char *buffer)
+{
+	return (struct iocb){ .aio_lio_opcode = (uint16_t)opcode, .aio_fildes = (uint32_t)fd,
+			      .aio_buf = (uintptr_t)buffer, .aio_nbytes = 4 };
+}
+
+static void act_requester(void)
+{
+	char text[16] = "";
+	int from = open_or_fault(source, O_RDONLY), to = open_or_fault(plain("copy"), O_RDWR | O_CREAT);
+	struct iocb in = request(IOCB_CMD_PREAD, from, text), out = request(IOCB_CMD_PWRITE, to, text);
+	submit(&in, &out);
+	need_ink(text);
+	expect_self(LIVE);
+	expect_file(to, LIVE);
+	expect_edge("io_submit", end_fd(from), end_self());
+	expect_edge("io_submit", end_self(), end_fd(to));
+	stay();
+}
+
+static void act_innocent_requester(void)
+{
+	char text[16] = "";
+	int from = write_file(plain("innocent")), to = open_or_fault(plain("other"), O_RDWR | O_CREAT);
+	struct iocb in = request(IOCB_CMD_PREAD, from, text), out = request(IOCB_CMD_PWRITE, to, text);
+	submit(&in, &out);
+	int unread_source = open_or_fault(source, O_RDONLY);
+	out = request(IOCB_CMD_FSYNC, unread_source, text);
+	stay();
+}
+
+static void requests(void)
+{
+	make_source();
+	play("requester", act_requester);
+	play("innocent", act_innocent_requester);
+}
+
+/* Pages that are in a pipe and in a process */
+
+static char lent_page[4096] __attribute__((aligned(4096)));
+
+static void act_lender(void)
+{
+	struct iovec vector = { lent_page, 16 };
+	strcpy(lent_page, "nothing");
+	need(vmsplice(channel[1], &vector, 1, 0) == 16, "vmsplice");
+	int fd = open_or_fault(source, O_RDONLY);
+	need(read(fd, lent_page, 16) > 0, "read");
+	expect_self(LIVE);
+	stay();
+}
+
+static void act_borrower(void)
+{
+	char text[16];
+	need(read(channel[0], text, sizeof(text)) == 16, "read");
+	need_ink(text);
+	expect_self(LIVE);
+	stay();
+}
+
+static void lent_pages(void)
+{
+	make_source();
+	need(pipe(channel) == 0, "pipe");
+	play("lender", act_lender);
+	play("borrower", act_borrower);
+	expect_file(channel[0], LIVE);
+}
+
+static void act_splices_in(void)
+{
+	struct iovec vector = { content, 4 };
+	read_source();
+	need(vmsplice(channel[1], &vector, 1, 0) == 4, "vmsplice");
+	expect_self(LIVE);
+	stay();
+}
+
+static void act_splices_out(void)
+{
+	struct iovec vector = { lent_page, 4 };
+	need(vmsplice(channel[0], &vector, 1, 0) == 4, "vmsplice");
+	need_ink(lent_page);
+	expect_self(LIVE);
+	stay();
+}
+
+static void act_innocent_pages(void)
+{
+	int other[2];
+	struct iovec vector = { lent_page, 4 };
+	need(pipe(other) == 0 && vmsplice(other[1], &vector, 1, 0) == 4, "vmsplice");
+	read_some(other[0]);
+	stay();
+}
+
+static void vmspliced(void)
+{
+	make_source();
+	need(pipe(channel) == 0, "pipe");
+	play("in", act_splices_in);
+	play("out", act_splices_out);
+	play("innocent", act_innocent_pages);
+	expect_file(channel[0], LIVE);
+}
+
+/* What is typed for somebody */
+
+static void act_typist(void)
+{
+	read_source();
+	for (int i = 0; i < 4; i++)
+		need(ioctl(slaves[0], TIOCSTI, content + i) == 0, "TIOCSTI");
+	expect_self(LIVE);
+	stay();
+}
+
+static void act_typed(void)
+{
+	expect_ink_from(slaves[0]);
+}
+
+static void typed(void)
+{
+	make_source();
+	open_terminals();
+	play("typist", act_typist);
+	play("typed", act_typed);
+	expect_terminal(false, 0, LIVE);
+	expect_terminal(true, 0, LIVE);
+}
+
+/* The kernel's log */
+
+static void act_logger(void)
+{
+	read_source();
+	int fd = open_or_fault("/dev/kmsg", O_WRONLY);
+	need(write(fd, content, 4) == 4, "write");
+	expect_place("log:[kernel]", 0, LIVE);
+	expect_self(LIVE);
+	stay();
+}
+
+static char *log_text(void)
+{
+	static char text[1 << 18];
+	enum { SYSLOG_READ_ALL = 3 };
+	need(syscall(SYS_syslog, SYSLOG_READ_ALL, text, sizeof(text) - 1) > 0, "syslog");
+	return text;
+}
+
+static void act_log_reader(void)
+{
+	if (!strstr(log_text(), "ink\n"))
+		fault("it is not in the log");
+	expect_self(LIVE);
+	stay();
+}
+
+static void act_early_log_reader(void)
+{
+	log_text();
+	stay();
+}
+
+static void kernel_log(void)
+{
+	make_source();
+	play("early", act_early_log_reader);
+	play("logger", act_logger);
+	play("reader", act_log_reader);
+}
+
+/* Files by other ways than their names */
+
+static void act_by_handle(void)
+{
+	struct {
+		struct file_handle handle;
+		unsigned char bytes[128];
+	} name = { .handle.handle_bytes = 128 };
+	int mount_id, folder = open_or_fault("/", O_RDONLY | O_DIRECTORY);
+	need(name_to_handle_at(AT_FDCWD, source, &name.handle, &mount_id, 0) == 0, "name_to_handle_at");
+	int fd = open_by_handle_at(folder, &name.handle, O_RDONLY);
+	need(fd >= 0, "open_by_handle_at");
+	read_some(fd);
+	expect_edge("read", end_fd(fd), end_self());
+	expect_self(LIVE);
+	stay();
+}
+
+static void by_handle(void)
+{
+	make_source();
+	play("handle", act_by_handle);
+}
+
+static void act_nameless(void)
+{
+	char path[64];
+	read_source();
+	plain("x"); // makes the folder
+	char folder[200];
+	snprintf(folder, sizeof(folder), "%s", plain(""));
+	int fd = open(folder, O_TMPFILE | O_RDWR, 0600);
+	need(fd >= 0, "O_TMPFILE");
+	write_some(fd);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	need(linkat(AT_FDCWD, path, AT_FDCWD, plain("named"), AT_SYMLINK_FOLLOW) == 0, "linkat");
+	close(fd);
+	expect_path(plain("named"), LIVE);
+	fd = open(folder, O_TMPFILE | O_RDWR, 0600);
+	write_some(fd);
+	expect_self(LIVE);
+	expect_file(fd, LIVE);
+	stay();
+}
+
+static void nameless(void)
+{
+	make_source();
+	play("nameless", act_nameless);
+}
+
 /* A call that nobody knows */
 
 static void act_unknown(void)
@@ -845,6 +1326,17 @@ const struct scenario ipc_scenarios[] = {
 	{ "signal-values", signal_values },
 	{ "taken-descriptor", taken_descriptor },
 	{ "passed-descriptor", passed_descriptor },
+	{ "keys", keys },
+	{ "attributes", attributes },
+	{ "link-texts", link_texts },
+	{ "bpf-maps", bpf_maps },
+	{ "requests", requests },
+	{ "lent-pages", lent_pages },
+	{ "vmspliced", vmspliced },
+	{ "typed", typed },
+	{ "kernel-log", kernel_log },
+	{ "by-handle", by_handle },
+	{ "nameless", nameless },
 	{ "unknown-call", unknown_call },
 	{ NULL, NULL },
 };
