@@ -34,10 +34,10 @@ fault              6.1,6.1               1     -
 early              5.10                  2     case1                                     --append rdinit=/payload/early
 early-7.2          7.2                   1     case1                                     --append rdinit=/payload/early
 beyond             6.1                   1     beyond
-ipc-5.10           5.10                  2     ipc
-ipc-6.1            6.1                   2     ipc
-ipc-6.12           6.12                  1     ipc
-ipc-7.2            7.2                   2     ipc
+ipc-5.10           5.10                  2     ipc,packets
+ipc-6.1            6.1                   2     ipc,packets
+ipc-6.12           6.12                  1     ipc,packets
+ipc-7.2            7.2                   2     ipc,packets
 bad-use            -                     -     -
 '
 readonly EVERYTHING='paper negatives names channels memory endings races counters breakpoints'

@@ -22,6 +22,7 @@ static const struct group {
 	{ "memory", memory_scenarios },
 	{ "beyond", beyond_scenarios },	  { "machine", machine_scenarios },
 	{ "ipc", ipc_scenarios },
+	{ "packets", packet_scenarios },
 };
 enum { GROUPS = sizeof(groups) / sizeof(groups[0]) };
 

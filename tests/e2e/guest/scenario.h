@@ -36,7 +36,8 @@ struct scenario {
 // A table a file, ended by a row without a name.
 extern const struct scenario paper_scenarios[], negative_scenarios[], name_scenarios[],
 	channel_scenarios[], ending_scenarios[], race_scenarios[], beyond_scenarios[],
-	machine_scenarios[], memory_scenarios[], ipc_scenarios[];
+	machine_scenarios[], memory_scenarios[], ipc_scenarios[],
+	packet_scenarios[];
 
 /** The name of the scenario that runs. */
 extern const char *scenario_name;

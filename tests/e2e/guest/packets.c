@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if_packet.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <net/ethernet.h>
+#include <netinet/in.h>
+#include <netinet/ip.h>
+#include <netinet/ip_icmp.h>
+#include <netinet/udp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "scenario.h"
+
+/*
+ * Sockets that see or make packets themselves, and those of other families. Each scenario may leave something under
+ * way for all such sockets of the VM, so their order counts: the one whose packets can go anywhere comes last.
+ */
+
+enum { PROTOCOL = 200, PORT = 4700 };
+
+static const char *source;
+static char content[64];
+static int sender, receiver;
+
+static void make_source(void)
+{
+	source = create(classified("source"));
+	expect_path(source, LIVE);
+}
+
+static void read_source(void)
+{
+	int fd = open_or_fault(source, O_RDONLY);
+	need(read(fd, content, sizeof(content)) > 0, "read");
+	close(fd);
+}
+
+// In a word of the scenarios: without what tells nothing.
+static void expect_other_socket(int fd, const char *family, const char *type, const char *address)
+{
+	struct stat status;
+	need(fstat(fd, &status) == 0, "fstat");
+	say("socket live %lu %s %s %s", (unsigned long)status.st_ino, family, type, address);
+}
+
+static int open_socket(int family, int type, int protocol)
+{
+	int fd = socket(family, type | SOCK_CLOEXEC, protocol);
+	need(fd >= 0, "socket");
+	return fd;
+}
+
+static struct sockaddr_in loopback(int port)
+{
+	return (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons((uint16_t)port),
+				     .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+}
+
+static void send_to(int fd, const void *data, size_t size, const void *address, socklen_t length)
+{
+	need(sendto(fd, data, size, 0, address, length) == (ssize_t)size, "sendto");
+}
+
+// Until something with the ink comes; a packet socket sees the rest as well.
+static void receive_ink(int fd)
+{
+	char packet[2048];
+	for (;;) {
+		ssize_t size = recv(fd, packet, sizeof(packet), 0);
+		need(size > 0, "recv");
+		if (memmem(packet, (size_t)size, "ink\n", 4))
+			return;
+	}
+}
+
+static void act_ink_receiver(void)
+{
+	receive_ink(receiver);
+	expect_self(LIVE);
+	stay();
+}
+
+static void act_any_receiver(void)
+{
+	char packet[2048];
+	need(recv(receiver, packet, sizeof(packet), 0) > 0, "recv");
+	stay();
+}
+
+/* Raw sockets */
+
+static void act_raw_sender(void)
+{
+	struct sockaddr_in address = loopback(0);
+	struct {
+		struct icmphdr header;
+		char text[4];
+	} echo = { .header = { .type = ICMP_ECHOREPLY } };
+	read_source();
+	memcpy(echo.text, content, 4);
+	send_to(sender, &echo, sizeof(echo), &address, sizeof(address));
+	expect_self(LIVE);
+	stay();
+}
+
+static void act_other_sender(void)
+{
+	struct sockaddr_in address = loopback(0);
+	send_to(sender, "nothing", 7, &address, sizeof(address));
+	stay();
+}
+
+static void raw(void)
+{
+	make_source();
+	// What two unmanaged processes send each other by another protocol first.
+	receiver = open_socket(AF_INET, SOCK_RAW, PROTOCOL);
+	sender = open_socket(AF_INET, SOCK_RAW, PROTOCOL);
+	play("other-sender", act_other_sender);
+	play("other-receiver", act_any_receiver);
+	receiver = open_socket(AF_INET, SOCK_RAW, IPPROTO_ICMP);
+	sender = open_socket(AF_INET, SOCK_RAW, IPPROTO_ICMP);
+	play("sender", act_raw_sender);
+	play("receiver", act_ink_receiver);
+	expect_other_socket(sender, "inet", "raw", "0.0.0.0:1");
+	expect_other_socket(receiver, "inet", "raw", "0.0.0.0:1");
+}
+
+/* Netlink, between processes and with the kernel */
+
+static struct sockaddr_nl netlink_address(int fd)
+{
+	struct sockaddr_nl address;
+	socklen_t length = sizeof(address);
+	need(getsockname(fd, (struct sockaddr *)&address, &length) == 0, "getsockname");
+	return address;
+}
+
+static void act_netlink_sender(void)
+{
+	struct sockaddr_nl address = netlink_address(receiver);
+	read_source();
+	send_to(sender, content, 4, &address, sizeof(address));
+	expect_self(LIVE);
+	stay();
+}
+
+static void netlink(void)
+{
+	struct sockaddr_nl any = { .nl_family = AF_NETLINK };
+	make_source();
+	receiver = open_socket(AF_NETLINK, SOCK_RAW, NETLINK_USERSOCK);
+	sender = open_socket(AF_NETLINK, SOCK_RAW, NETLINK_USERSOCK);
+	need(bind(receiver, (struct sockaddr *)&any, sizeof(any)) == 0, "bind");
+	play("sender", act_netlink_sender);
+	play("receiver", act_ink_receiver);
+	expect_other_socket(sender, "netlink", "raw", "-");
+	expect_other_socket(receiver, "netlink", "raw", "-");
+}
+
+static void ask_for_links(int fd)
+{
+	struct {
+		struct nlmsghdr header;
+		struct rtgenmsg message;
+	} request = { .header = { .nlmsg_len = sizeof(request), .nlmsg_type = RTM_GETLINK,
+				  .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP },
+		      .message = { .rtgen_family = AF_UNSPEC } };
+	struct sockaddr_nl kernel = { .nl_family = AF_NETLINK };
+	char answer[4096];
+	send_to(fd, &request, sizeof(request), &kernel, sizeof(kernel));
+	need(recv(fd, answer, sizeof(answer), 0) > 0, "recv");
+}
+
+static void act_managed_asks(void)
+{
+	read_source();
+	int fd = open_socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
+	ask_for_links(fd);
+	expect_self(LIVE);
+	expect_other_socket(fd, "netlink", "raw", "-");
+	stay();
+}
+
+static void act_asks(void)
+{
+	ask_for_links(open_socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE));
+	stay();
+}
+
+static void netlink_kernel(void)
+{
+	make_source();
+	play("managed", act_managed_asks);
+	play("innocent", act_asks);
+}
+
+/* A packet socket sees what others are sent */
+
+static int open_udp(void)
+{
+	struct sockaddr_in address = loopback(PORT);
+	int fd = open_socket(AF_INET, SOCK_DGRAM, 0), on = 1;
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	need(bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0, "bind");
+	return fd;
+}
+
+static void act_udp_sender(void)
+{
+	struct sockaddr_in address = loopback(PORT);
+	int fd = open_socket(AF_INET, SOCK_DGRAM, 0);
+	read_source();
+	send_to(fd, content, 4, &address, sizeof(address));
+	expect_socket(fd, LIVE);
+	expect_self(LIVE);
+	stay();
+}
+
+static int open_packet(void)
+{
+	int fd = open_socket(AF_PACKET, SOCK_DGRAM, htons(ETH_P_ALL));
+	struct sockaddr_ll address = { .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL), .sll_ifindex = 1 };
+	need(bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0, "bind");
+	return fd;
+}
+
+static void sniffed(void)
+{
+	make_source();
+	open_udp(); // somebody to send to, who does not look
+	receiver = open_packet();
+	play("sender", act_udp_sender);
+	play("sniffer", act_ink_receiver);
+	expect_other_socket(receiver, "packet", "dgram", "-");
+}
+
+// It waits inside the call when the packet is sent.
+static void sniffed_awaited(void)
+{
+	make_source();
+	open_udp();
+	receiver = open_packet();
+	pid_t sniffer = actor("sniffer", act_ink_receiver);
+	await_asleep(sniffer);
+	play("sender", act_udp_sender);
+	await(sniffer);
+	expect_other_socket(receiver, "packet", "dgram", "-");
+}
+
+/* Packets made by hand, that look as if a UDP socket had sent them */
+
+static uint16_t checksum(const void *data, size_t size)
+{
+	uint32_t sum = 0;
+	uint16_t word;
+	for (size_t i = 0; i < size; i += 2) {
+		memcpy(&word, (const char *)data + i, 2);
+		sum += word;
+	}
+	sum = (sum & 0xffff) + (sum >> 16);
+	return (uint16_t)~(sum + (sum >> 16));
+}
+
+static void act_injector(void)
+{
+	struct {
+		struct iphdr ip;
+		struct udphdr udp;
+		char text[4];
+	} __attribute__((packed)) packet = {
+		.ip = { .version = 4, .ihl = 5, .tot_len = htons(sizeof(packet)), .ttl = 64,
+			.protocol = IPPROTO_UDP, .saddr = htonl(INADDR_LOOPBACK), .daddr = htonl(INADDR_LOOPBACK) },
+		.udp = { .source = htons(PORT + 1), .dest = htons(PORT), .len = htons(12) },
+	};
+	struct sockaddr_ll address = { .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_IP),
+				       .sll_ifindex = 1, .sll_halen = 6 };
+	struct iphdr header = packet.ip;
+	packet.ip.check = checksum(&header, sizeof(header));
+	read_source();
+	memcpy(packet.text, content, 4);
+	send_to(sender, &packet, sizeof(packet), &address, sizeof(address));
+	expect_self(LIVE);
+	stay();
+}
+
+static void injected(void)
+{
+	make_source();
+	receiver = open_udp();
+	sender = open_socket(AF_PACKET, SOCK_DGRAM, 0);
+	pid_t waiting = actor("receiver", act_ink_receiver);
+	await_asleep(waiting);
+	play("injector", act_injector);
+	await(waiting);
+	expect_other_socket(sender, "packet", "dgram", "-");
+	expect_other_socket(receiver, "inet", "dgram", "127.0.0.1:4700");
+}
+
+const struct scenario packet_scenarios[] = {
+	{ "raw", raw },
+	{ "netlink", netlink },
+	{ "netlink-kernel", netlink_kernel },
+	{ "sniffed", sniffed },
+	{ "sniffed-awaited", sniffed_awaited },
+	{ "injected", injected },
+	{ NULL, NULL },
+};
