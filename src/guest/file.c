@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "guest/file.h"
 
+#include <string.h>
+#include <sys/stat.h>
+
 #include "guest/members.h"
+#include "guest/overlay.h"
 
 /* struct file -> inode -> super_block -> file_system_type (include/linux/fs.h). */
 
@@ -31,11 +35,13 @@ static const struct guest_member inode_members[] = {
 struct superblock {
 	uint32_t device;
 	uint64_t type;
+	uint64_t block_device;
 };
 
 static const struct guest_member superblock_members[] = {
 	GUEST_MEMBER(VALUE, super_block_s_dev, struct superblock, device),
 	GUEST_MEMBER(POINTER, super_block_s_type, struct superblock, type),
+	GUEST_MEMBER(POINTER, super_block_s_bdev, struct superblock, block_device),
 };
 
 /*
@@ -61,6 +67,7 @@ static enum guest_result read_filesystem(const struct guest_kernel *kernel, stru
 	if (result)
 		return result;
 	file->device = superblock.device;
+	file->block_device = superblock.block_device;
 	result = guest_follow_required(kernel, superblock.type, FIELD_file_system_type_name, &name);
 	if (result == GUEST_OK)
 		result = guest_read_kernel_string(kernel, name, file->filesystem,
@@ -68,13 +75,23 @@ static enum guest_result read_filesystem(const struct guest_kernel *kernel, stru
 	return result == GUEST_BOUND ? GUEST_OK : result;
 }
 
-// Of the inode whose address the file holds.
-static enum guest_result read_inode(const struct guest_kernel *kernel, struct guest_file *file)
+enum guest_result guest_inode_read_plain(const struct guest_kernel *kernel, uint64_t inode,
+					 struct guest_file *file)
 {
-	enum guest_result result = GUEST_READ_MEMBERS(kernel, file->inode, inode_members, file);
+	file->inode = inode;
+	enum guest_result result = GUEST_READ_MEMBERS(kernel, inode, inode_members, file);
 	if (result)
 		return result;
 	return file->superblock == 0 ? GUEST_BAD_DATA : read_filesystem(kernel, file);
+}
+
+// Of the inode whose address the file holds.
+static enum guest_result read_inode(const struct guest_kernel *kernel, struct guest_file *file)
+{
+	enum guest_result result = guest_inode_read_plain(kernel, file->inode, file);
+	if (result == GUEST_OK && S_ISREG(file->mode) && strcmp(file->filesystem, "overlay") == 0)
+		guest_overlay_resolve(kernel, file);
+	return result;
 }
 
 enum guest_result guest_inode_read_at(const struct guest_kernel *kernel, uint64_t inode,

@@ -4,6 +4,17 @@
 
 #include "guest/task.h"
 
+/** An inode of a layer of overlayfs. */
+struct guest_real_inode {
+	uint64_t address; // 0: none
+	uint64_t superblock;
+	uint64_t inode_number;
+	uint32_t device;
+	uint32_t generation;
+	uint32_t links;
+	uint64_t block_device;
+};
+
 /** An open file with its inode. */
 struct guest_file {
 	uint64_t address; // struct file
@@ -24,7 +35,17 @@ struct guest_file {
 	uint32_t uid, gid;
 	uint32_t device_number; // i_rdev of a device node
 	char filesystem[16];	// s_type->name, cut off
+	uint64_t block_device;	// s_bdev: struct block_device below the file system, 0: none
+	uint64_t viewer;	// fs_struct of the task that reached it, if the caller says so
+	struct guest_real_inode real;  // overlayfs: where the content is
+	struct guest_real_inode lower; // and where it was before it was copied up, if it was
 };
+
+/** A regular file of overlayfs whose layers cannot be read has no real inode. */
+static inline bool guest_file_is_overlay(const struct guest_file *file)
+{
+	return file->real.address != 0;
+}
 
 /** The file behind a descriptor of a task, of which the low 32 bits count, as in the kernel.
  *  GUEST_NOT_FOUND: no such descriptor is open. */
@@ -53,6 +74,29 @@ enum { GUEST_PATH_MAXIMUM = 4096, GUEST_PATH_DEPTH_MAXIMUM = GUEST_PATH_MAXIMUM 
  */
 enum guest_result guest_path(const struct guest_kernel *kernel, uint64_t dentry, uint64_t mount,
 			     char path[GUEST_PATH_MAXIMUM], bool *deleted);
+
+/** What a task takes for "/": fs_struct.root. */
+struct guest_root {
+	uint64_t dentry;
+	uint64_t mount; // struct vfsmount
+};
+
+enum guest_result guest_root_read(const struct guest_kernel *kernel, uint64_t fs,
+				  struct guest_root *root);
+
+/** As guest_path(). *inside: the dentry lies in the part of its file system that is mounted there, so
+ *  that the path leads to it. */
+enum guest_result guest_path_inside(const struct guest_kernel *kernel, uint64_t dentry,
+				    uint64_t mount, char path[GUEST_PATH_MAXIMUM], bool *deleted,
+				    bool *inside);
+
+/** Visits the mounts (struct vfsmount) of a file system in all mount namespaces, oldest first. */
+enum guest_result guest_for_each_mount(const struct guest_kernel *kernel, uint64_t superblock,
+				       uint32_t maximum,
+				       bool (*visit)(uint64_t mount, void *context), void *context);
+
+/** Whether a mount (struct vfsmount) is in the mount namespace that the kernel started with. */
+bool guest_mount_is_initial(const struct guest_kernel *kernel, uint64_t mount);
 
 /** Visits the dentries (hard links that the guest has cached) of an inode, at most `maximum`; those
  *  of names that are removed and still open too. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "guest/dentry.h"
+#include "guest/file.h"
 #include "guest/members.h"
 
 static const struct guest_member mount_members[] = {
@@ -51,4 +52,44 @@ enum guest_result guest_mount_on(const struct guest_kernel *kernel,
 			return GUEST_OK;
 		link = mount->next_child;
 	}
+}
+
+// Up to 6.16 a ring of list_heads; from 6.17 (the mounts themselves) pointers, the last one NULL.
+enum guest_result guest_for_each_mount(const struct guest_kernel *kernel, uint64_t superblock,
+				       uint32_t maximum,
+				       bool (*visit)(uint64_t mount, void *context), void *context)
+{
+	bool ring = !guest_has_field(kernel, FIELD_mount_next_for_sb);
+	if ((ring && !guest_has_field(kernel, FIELD_mount_instance)) ||
+	    !guest_has_field(kernel, FIELD_super_block_s_mounts))
+		return GUEST_BAD_DATA;
+	uint64_t offset =
+		guest_offset(kernel, ring ? FIELD_mount_instance : FIELD_mount_next_for_sb);
+	uint64_t head = superblock + guest_offset(kernel, FIELD_super_block_s_mounts), link;
+	enum guest_result result = guest_read_pointer(kernel, head, &link);
+	for (uint32_t visited = 0; result == GUEST_OK && link != head; visited++) {
+		uint64_t mount = ring ? link - offset : link;
+		if (visited == maximum)
+			return GUEST_BOUND;
+		if (!visit(guest_vfsmount_of_mount(kernel, mount), context))
+			return GUEST_OK;
+		result = guest_read_pointer(kernel, mount + offset, &link);
+	}
+	if (result == GUEST_NOT_FOUND)
+		return ring ? GUEST_BAD_DATA : GUEST_OK;
+	return result;
+}
+
+bool guest_mount_is_initial(const struct guest_kernel *kernel, uint64_t mount)
+{
+	uint64_t nsproxy, initial, namespace;
+	return guest_has_field(kernel, FIELD_task_nsproxy) &&
+	       guest_has_field(kernel, FIELD_nsproxy_mnt_ns) &&
+	       guest_has_field(kernel, FIELD_mount_mnt_ns) &&
+	       guest_follow(kernel, guest_symbol(kernel, SYMBOL_init_task), FIELD_task_nsproxy,
+			    &nsproxy) == GUEST_OK &&
+	       guest_follow(kernel, nsproxy, FIELD_nsproxy_mnt_ns, &initial) == GUEST_OK &&
+	       guest_follow(kernel, guest_mount_of_vfsmount(kernel, mount), FIELD_mount_mnt_ns,
+			    &namespace) == GUEST_OK &&
+	       namespace == initial;
 }

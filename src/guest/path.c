@@ -45,8 +45,9 @@ static enum guest_result prepend_name(const struct guest_kernel *kernel,
 
 static enum guest_result prepend_names(const struct guest_kernel *kernel,
 				       struct guest_dentry *dentry, struct guest_mount *mount,
-				       struct path_buffer *path)
+				       struct path_buffer *path, bool *inside)
 {
+	*inside = true;
 	for (int depth = 0; depth < GUEST_PATH_DEPTH_MAXIMUM; depth++) {
 		enum guest_result result;
 		uint64_t next = dentry->parent;
@@ -56,6 +57,7 @@ static enum guest_result prepend_names(const struct guest_kernel *kernel,
 			next = mount->mountpoint;
 			result = guest_mount_read(kernel, mount->parent, mount);
 		} else if (guest_dentry_is_root(dentry)) {
+			*inside = false;
 			return GUEST_OK;
 		} else {
 			result = prepend_name(kernel, dentry, path);
@@ -70,7 +72,7 @@ static enum guest_result prepend_names(const struct guest_kernel *kernel,
 
 static enum guest_result name_in_tree(const struct guest_kernel *kernel,
 				      struct guest_dentry *dentry, struct guest_mount *mount,
-				      char path[GUEST_PATH_MAXIMUM], bool *deleted)
+				      char path[GUEST_PATH_MAXIMUM], bool *deleted, bool *inside)
 {
 	static const char suffix[] = " (deleted)";
 	struct path_buffer buffer = {path, GUEST_PATH_MAXIMUM};
@@ -79,7 +81,7 @@ static enum guest_result name_in_tree(const struct guest_kernel *kernel,
 	if (*deleted)
 		prepend(&buffer, suffix, strlen(suffix));
 	size_t end = buffer.start;
-	enum guest_result result = prepend_names(kernel, dentry, mount, &buffer);
+	enum guest_result result = prepend_names(kernel, dentry, mount, &buffer, inside);
 	if (result)
 		return result;
 	if (buffer.start == end)
@@ -157,12 +159,14 @@ static enum guest_result has_dynamic_name(const struct guest_kernel *kernel,
 	return result == GUEST_NOT_FOUND ? GUEST_OK : result;
 }
 
-enum guest_result guest_path(const struct guest_kernel *kernel, uint64_t dentry_address,
-			     uint64_t mount_address, char path[GUEST_PATH_MAXIMUM], bool *deleted)
+enum guest_result guest_path_inside(const struct guest_kernel *kernel, uint64_t dentry_address,
+				    uint64_t mount_address, char path[GUEST_PATH_MAXIMUM],
+				    bool *deleted, bool *inside)
 {
 	struct guest_dentry dentry;
 	struct guest_mount mount = {0};
 	bool dynamic = false, unlinked = false;
+	*inside = true;
 
 	enum guest_result result = guest_dentry_read(kernel, dentry_address, &dentry);
 	if (result == GUEST_OK && mount_address != 0)
@@ -173,10 +177,29 @@ enum guest_result guest_path(const struct guest_kernel *kernel, uint64_t dentry_
 	if (result == GUEST_OK && dynamic)
 		result = dynamic_name(kernel, &dentry, mount_address, path, &unlinked);
 	else if (result == GUEST_OK)
-		result = name_in_tree(kernel, &dentry, &mount, path, &unlinked);
+		result = name_in_tree(kernel, &dentry, &mount, path, &unlinked, inside);
 	if (result)
 		path[0] = '\0';
 	if (deleted)
 		*deleted = unlinked;
 	return result;
+}
+
+enum guest_result guest_path(const struct guest_kernel *kernel, uint64_t dentry, uint64_t mount,
+			     char path[GUEST_PATH_MAXIMUM], bool *deleted)
+{
+	bool inside;
+	return guest_path_inside(kernel, dentry, mount, path, deleted, &inside);
+}
+
+static const struct guest_member root_members[] = {
+	GUEST_MEMBER(POINTER, fs_root_mnt, struct guest_root, mount),
+	GUEST_MEMBER(POINTER, fs_root_dentry, struct guest_root, dentry),
+};
+
+enum guest_result guest_root_read(const struct guest_kernel *kernel, uint64_t fs,
+				  struct guest_root *root)
+{
+	*root = (struct guest_root){ 0 };
+	return GUEST_READ_MEMBERS(kernel, fs, root_members, root);
 }

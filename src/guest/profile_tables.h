@@ -54,11 +54,13 @@
 	F(R, task_signal, "task_struct.signal")                                                   \
 	F(R, task_thread_node, "task_struct.thread_node")                                         \
 	F(R, task_pid_links, "task_struct.pid_links")                                             \
-	F(R, signal_live, "signal_struct.live")                                                   \
-	F(R, signal_thread_head, "signal_struct.thread_head")                                     \
-	F(R, pid_tasks, "pid.tasks")                                                              \
 	F(O, task_thread_pid, "task_struct.thread_pid")                                           \
 	F(O, task_nsproxy, "task_struct.nsproxy")                                                 \
+	F(O, nsproxy_mnt_ns, "nsproxy.mnt_ns")                                                    \
+	F(R, signal_live, "signal_struct.live")                                                   \
+	F(R, signal_thread_head, "signal_struct.thread_head")                                     \
+	F(O, signal_pids, "signal_struct.pids")                                                   \
+	F(R, pid_tasks, "pid.tasks")                                                              \
 	F(O, nsproxy_ipc_ns, "nsproxy.ipc_ns") /* CONFIG_IPC_NS */                                \
 	F(O, ipc_namespace_inum, "ipc_namespace.ns.inum")                                         \
 	F(O, pid_level, "pid.level")                                                              \
@@ -77,6 +79,8 @@
 	F(O, tty_driver_major, "tty_driver.major")                                                \
 	F(O, bpf_map_id, "bpf_map.id") /* CONFIG_BPF_SYSCALL */                                   \
 	F(O, bpf_map_references, "bpf_map.refcnt") /* likewise */                                 \
+	F(O, upid_nr, "upid.nr")                                                                  \
+	F(O, pid_namespace_inum, "pid_namespace.ns.inum")                                         \
 	F(R, pid_namespace_idr_head, "pid_namespace.idr.idr_rt.xa_head")                          \
 	F(R, xa_node_shift, "xa_node.shift")                                                      \
 	F(R, xa_node_slots, "xa_node.slots")                                                      \
@@ -136,6 +140,19 @@
 	F(O, page_mapping, "folio.mapping|page.mapping") /* folios from 5.16 */                   \
 	F(R, super_block_s_dev, "super_block.s_dev")                                              \
 	F(R, super_block_s_type, "super_block.s_type")                                            \
+	F(O, super_block_s_bdev, "super_block.s_bdev")                                            \
+	F(O, super_block_s_root, "super_block.s_root")                                            \
+	F(O, super_block_s_mounts, "super_block.s_mounts") /* a list_head to 6.16 */              \
+	F(O, bdev_bd_dev, "block_device.bd_dev")                                                  \
+	F(O, bdev_bd_disk, "block_device.bd_disk")                                                \
+	F(O, bdev_inode_bdev, "bdev_inode.bdev")                                                  \
+	F(O, bdev_inode_inode, "bdev_inode.vfs_inode")                                            \
+	F(O, gendisk_major, "gendisk.major")                                                      \
+	F(O, gendisk_first_minor, "gendisk.first_minor")                                          \
+	F(O, gendisk_disk_name, "gendisk.disk_name")                                              \
+	F(O, gendisk_private_data, "gendisk.private_data")                                        \
+	F(O, file_f_mapping, "file.f_mapping")                                                    \
+	F(O, mapping_host, "address_space.host")                                                  \
 	F(R, file_system_type_name, "file_system_type.name")                                      \
 	F(R, dentry_d_flags, "dentry.d_flags")                                                    \
 	F(R, dentry_d_hash_next, "dentry.d_hash.next")                                            \
@@ -160,6 +177,9 @@
 	F(R, mount_mountpoint, "mount.mnt_mountpoint")                                            \
 	F(R, mount_mounts, "mount.mnt_mounts.next")                                               \
 	F(R, mount_child, "mount.mnt_child.next")                                                 \
+	F(O, mount_next_for_sb, "mount.mnt_next_for_sb") /* from 6.17 */                          \
+	F(O, mount_instance, "mount.mnt_instance") /* before */                                   \
+	F(O, mount_mnt_ns, "mount.mnt_ns")                                                        \
 	F(O, ns_common_ops, "ns_common.ops")                                                      \
 	F(O, proc_ns_operations_name, "proc_ns_operations.name")                                  \
 	F(R, socket_alloc_socket, "socket_alloc.socket")                                          \

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "guest/disk.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+#include "guest/members.h"
+
+static const struct guest_member disk_members[] = {
+	GUEST_MEMBER(VALUE, gendisk_major, struct guest_disk, major),
+	GUEST_MEMBER(VALUE, gendisk_first_minor, struct guest_disk, first_minor),
+	GUEST_MEMBER(POINTER, gendisk_private_data, struct guest_disk, private_data),
+	GUEST_MEMBER(BYTES, gendisk_disk_name, struct guest_disk, name),
+};
+
+enum guest_result guest_disk_read(const struct guest_kernel *kernel, uint64_t block_device,
+				  struct guest_disk *disk)
+{
+	uint64_t gendisk;
+	*disk = (struct guest_disk){ 0 };
+	if (!guest_has_field(kernel, FIELD_bdev_bd_disk))
+		return GUEST_BAD_DATA;
+	enum guest_result result =
+		guest_follow_required(kernel, block_device, FIELD_bdev_bd_disk, &gendisk);
+	if (result == GUEST_OK)
+		result = GUEST_READ_MEMBERS(kernel, gendisk, disk_members, disk);
+	disk->name[sizeof(disk->name) - 1] = '\0';
+	return result;
+}
+
+// The pages of a block device belong to an inode of its own, next to its struct block_device.
+enum guest_result guest_block_device_of_file(const struct guest_kernel *kernel,
+					     const struct guest_file *file, uint64_t *block_device)
+{
+	uint64_t mapping, host;
+	if (!guest_has_field(kernel, FIELD_file_f_mapping) ||
+	    !guest_has_field(kernel, FIELD_mapping_host) ||
+	    !guest_has_field(kernel, FIELD_bdev_inode_inode))
+		return GUEST_BAD_DATA;
+	enum guest_result result =
+		guest_follow_required(kernel, file->address, FIELD_file_f_mapping, &mapping);
+	if (result == GUEST_OK)
+		result = guest_follow_required(kernel, mapping, FIELD_mapping_host, &host);
+	if (result == GUEST_OK)
+		*block_device = host - guest_offset(kernel, FIELD_bdev_inode_inode) +
+				guest_offset(kernel, FIELD_bdev_inode_bdev);
+	return result;
+}
+
+/*
+ * loop is a module, so the kernel's BTF does not have struct loop_device (drivers/block/loop.c). Its
+ * lo_backing_file is the only pointer in it to an open regular file, and a little behind it is
+ * lo_device, the device itself.
+ */
+enum {
+	LOOP_WORDS = 128,
+	LOOP_DEVICE_WITHIN = 3, // words
+};
+
+static bool is_loop_device(const struct guest_kernel *kernel, uint64_t pointer,
+			   const struct guest_disk *disk)
+{
+	struct guest_disk other;
+	return guest_is_kernel_pointer(pointer) && (pointer & 7) == 0 &&
+	       guest_disk_read(kernel, pointer, &other) == GUEST_OK &&
+	       other.major == disk->major && other.first_minor == disk->first_minor &&
+	       other.private_data == disk->private_data;
+}
+
+enum guest_result guest_loop_file(const struct guest_kernel *kernel, const struct guest_disk *disk,
+				  struct guest_file *file)
+{
+	uint64_t words[LOOP_WORDS + LOOP_DEVICE_WITHIN] = { 0 };
+	if (disk->private_data == 0)
+		return GUEST_NOT_FOUND;
+	enum guest_result result = guest_read_kernel(kernel, disk->private_data, words,
+						     LOOP_WORDS * sizeof(words[0]));
+	if (result)
+		return result;
+	for (int i = 0; i < LOOP_WORDS; i++) {
+		if (!guest_is_kernel_pointer(words[i]) || (words[i] & 7) != 0)
+			continue;
+		for (int behind = 1; behind <= LOOP_DEVICE_WITHIN; behind++)
+			if (is_loop_device(kernel, words[i + behind], disk) &&
+			    guest_file_read(kernel, words[i], file) == GUEST_OK &&
+			    S_ISREG(file->mode))
+				return GUEST_OK;
+	}
+	return GUEST_NOT_FOUND;
+}
