@@ -58,6 +58,7 @@ struct list_column {
 static const struct list_column file_columns[] = {
 	{{"VM", TABLE_LEFT, false}, "vm", NULL},
 	{{"PATH", TABLE_LEFT, true}, "path", NULL},
+	{{"HOST PATH", TABLE_LEFT, true}, "host_path", NULL},
 	{{"DEVICE", TABLE_RIGHT, false}, "device", NULL},
 	{{"INODE", TABLE_RIGHT, false}, "inode", NULL},
 	{{"FILESYSTEM", TABLE_LEFT, false}, "filesystem", NULL},
@@ -68,6 +69,7 @@ static const struct list_column file_columns[] = {
 static const struct list_column process_columns[] = {
 	{{"VM", TABLE_LEFT, false}, "vm", NULL},
 	{{"PID", TABLE_RIGHT, false}, "pid", NULL},
+	{{"INNER PID", TABLE_RIGHT, false}, "inner_pid", NULL},
 	{{"COMMAND", TABLE_LEFT, false}, "comm", NULL},
 	{{"PROGRAM", TABLE_LEFT, true}, "exe", NULL},
 	{{"UID", TABLE_RIGHT, false}, "uid", NULL},

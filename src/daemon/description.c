@@ -10,6 +10,7 @@ static const size_t text_offsets[] = {
 	offsetof(struct wire_object, name),
 	offsetof(struct wire_object, address),
 	offsetof(struct wire_object, peer),
+	offsetof(struct wire_object, host_path),
 };
 
 enum { TEXTS = sizeof(text_offsets) / sizeof(text_offsets[0]) };

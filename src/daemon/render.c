@@ -194,6 +194,8 @@ static void render_identity(struct json_object *object, const char *socket_type_
 	switch (fields->kind) {
 	case WIRE_FILE:
 		render_text(object, "path", fields->path);
+		if (*fields->host_path)
+			render_text(object, "host_path", fields->host_path);
 		render_device(object, fields);
 		render_number(object, "generation", fields->generation);
 		render_text_or_null(object, "filesystem", fields->name);
@@ -204,6 +206,10 @@ static void render_identity(struct json_object *object, const char *socket_type_
 		render_text(object, "comm", fields->name);
 		render_text_or_null(object, "exe", fields->path);
 		render_number(object, "uid", fields->uid);
+		if (fields->inner_pid) {
+			render_number(object, "inner_pid", fields->inner_pid);
+			render_number(object, "pid_namespace", fields->pid_namespace);
+		}
 		break;
 	case WIRE_SOCKET:
 	case WIRE_ENDPOINT:

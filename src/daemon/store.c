@@ -9,7 +9,7 @@
 
 const struct description description_unknown = {
 	.references = 1,
-	.fields = {.path = "", .name = "", .address = "", .peer = ""},
+	.fields = {.path = "", .name = "", .address = "", .peer = "", .host_path = ""},
 };
 
 // One number of the agent's. Objects of one group have several.

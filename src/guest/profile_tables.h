@@ -55,6 +55,8 @@
 	F(R, task_thread_node, "task_struct.thread_node")                                         \
 	F(R, task_pid_links, "task_struct.pid_links")                                             \
 	F(O, task_thread_pid, "task_struct.thread_pid")                                           \
+	F(O, task_real_cred, "task_struct.real_cred")                                             \
+	F(O, cred_uid, "cred.uid.val")                                                            \
 	F(O, task_nsproxy, "task_struct.nsproxy")                                                 \
 	F(O, nsproxy_mnt_ns, "nsproxy.mnt_ns")                                                    \
 	F(R, signal_live, "signal_struct.live")                                                   \

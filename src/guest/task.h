@@ -50,6 +50,23 @@ enum guest_result guest_process_alive(const struct guest_kernel *kernel,
 enum guest_result guest_task_exe(const struct guest_kernel *kernel, const struct guest_task *task,
 				 uint64_t *file);
 
+/** A process in the innermost pid namespace that it is in; level 0 is the initial one. */
+struct guest_inner_pid {
+	uint32_t level;
+	uint32_t pid;	    // tgid there
+	uint32_t namespace; // inode number of /proc/PID/ns/pid
+};
+
+/** The real user id, as the initial user namespace has it. */
+enum guest_result guest_task_uid(const struct guest_kernel *kernel, uint64_t task, uint32_t *uid);
+
+enum guest_result guest_inner_pid(const struct guest_kernel *kernel, const struct guest_task *task,
+				  struct guest_inner_pid *inner);
+
+/** The tgid in the process's pid namespace of that level; GUEST_NOT_FOUND: it is not that deep. */
+enum guest_result guest_pid_at_level(const struct guest_kernel *kernel,
+				     const struct guest_task *task, uint32_t level, uint32_t *pid);
+
 /** Visits the leader of every process (init_task's list), at most `maximum`, until false. */
 enum guest_result guest_for_each_process(const struct guest_kernel *kernel, uint32_t maximum,
 					 bool (*visit)(uint64_t task, void *context),

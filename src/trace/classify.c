@@ -99,21 +99,39 @@ void trace_forget_moved(struct trace *trace)
 
 struct alias_search {
 	struct trace *trace;
-	uint64_t mount;
+	const struct guest_file *file;
 	label_set labels;
-	uint64_t path_hash; // of the last name
 };
 
-// A hard link: the same file under another name, on the same mount as far as we can tell.
+static void visit_name(const char *path, void *context)
+{
+	struct alias_search *search = context;
+	search->labels |= trace_labels_of_path(search->trace, path);
+}
+
+// A hard link: the same file under another name.
 static bool visit_alias(uint64_t dentry, void *context)
 {
 	struct alias_search *search = context;
-	char path[GUEST_PATH_MAXIMUM];
-	if (guest_path(search->trace->kernel, dentry, search->mount, path, NULL) == GUEST_OK) {
-		search->labels |= trace_labels_of_path(search->trace, path);
-		search->path_hash = trace_hash_path(path);
-	}
+	trace_for_each_name(search->trace, search->file, dentry, visit_name, search);
 	return true;
+}
+
+// Of an overlay: a file that is classified where it lies is so wherever it is seen.
+static label_set labels_of_layer(struct trace *trace, const struct guest_real_inode *real)
+{
+	const struct guest_file file = { .superblock = real->superblock, .filesystem = "layer" };
+	struct alias_search search = { trace, &file, 0 };
+	if (real->address)
+		guest_for_each_alias(trace->kernel, real->address, ALIASES_MAXIMUM, visit_alias,
+				     &search);
+	return search.labels;
+}
+
+static uint64_t hash_of_name(struct trace *trace, const struct guest_file *file)
+{
+	char path[GUEST_PATH_MAXIMUM], host[GUEST_PATH_MAXIMUM];
+	return trace_paths(trace, file, path, host) ? trace_hash_path(path) : 0;
 }
 
 static bool was_checked(struct trace *trace, struct trace_cpu *cpu, const struct guest_file *file)
@@ -137,15 +155,16 @@ void trace_classify(struct trace *trace, struct trace_cpu *cpu, const struct gue
 	if (checked && !force)
 		return;
 
-	struct alias_search search = { trace, file->mount, 0, 0 };
+	struct alias_search search = { trace, file, 0 };
 	visit_alias(file->dentry, &search);
-	uint64_t path_hash = search.path_hash;
-	if (search.labels == 0 && file->links != 1)
+	if (file->links != 1)
 		guest_for_each_alias(trace->kernel, file->inode, ALIASES_MAXIMUM, visit_alias,
 				     &search);
+	search.labels |= labels_of_layer(trace, &file->real) | labels_of_layer(trace, &file->lower);
 	if (search.labels == 0)
 		return;
 	struct object_reference reference;
+	uint64_t path_hash = hash_of_name(trace, file);
 	if (!trace_file_reference(file, &reference) || !trace_lock(trace))
 		return;
 	// After a loaded snapshot the same inode may come again under another name.

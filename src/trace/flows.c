@@ -48,6 +48,7 @@ bool trace_read_descriptor(struct trace_event *event, int64_t fd, struct guest_f
 			  event->task.comm, guest_result_text(result));
 		return false;
 	}
+	file->viewer = event->task.fs;
 	trace_classify(event->trace, event->cpu, file, false);
 	return true;
 }
@@ -535,8 +536,19 @@ bool trace_source(struct trace_event *event, const struct guest_file *file,
 	if (trace_log_of_file(event, file, source) || trace_terminal_source(event, file, source) ||
 	    trace_memory_of_process(event, file, source))
 		return true;
+	if (S_ISBLK(file->mode))
+		return trace_disk_source(event, file, source);
 	// What is written to another character device does not come back from it.
-	return !S_ISCHR(file->mode) && trace_file_reference(file, source);
+	if (S_ISCHR(file->mode) || !trace_file_reference(file, source))
+		return false;
+	if (S_ISREG(file->mode)) {
+		if (file->lower.address) {
+			struct object_reference lower = trace_lower_reference(file);
+			trace_add_flow(event, &lower, source);
+		}
+		trace_disk_flows(event, file, source);
+	}
+	return true;
 }
 
 bool trace_flows_from_file(struct trace_event *event, const struct guest_file *file,
@@ -555,6 +567,8 @@ bool trace_flows_to_file(struct trace_event *event, const struct guest_file *fil
 	if (trace_file_is_socket(file))
 		return read_socket(event, file, &socket) &&
 		       give_socket(event, &socket, giver, name_address, name_length);
+	if (S_ISBLK(file->mode))
+		return trace_disk_sink(event, file, giver);
 	if (trace_flows_to_terminal(event, file, giver))
 		return true;
 	if (trace_log_of_file(event, file, &reference) ||

@@ -11,7 +11,7 @@
 enum {
 	PENDING_MAXIMUM = 65536,      // system calls in progress at one time
 	PENDING_BUCKETS = 16384,      // power of two
-	FLOWS_MAXIMUM = 4,	      // of one system call
+	FLOWS_MAXIMUM = 8,	      // of one system call
 	ENDPOINTS_MAXIMUM = 3,
 	PATHS_MAXIMUM = 64,	      // calls in progress that hold paths (rename, link, ...)
 	OTHER_CAUSE_FIRST = 4096, // causes that are no system call
@@ -21,6 +21,8 @@ enum {
 	GAINED_MAXIMUM = 4096,
 	SNIFFED_AT_ONCE = 64,
 	LENT_MAXIMUM = 64, // pairs of a process and a pipe that holds pages of it
+	MOUNTS_MAXIMUM = 1024, // of one file system, in all mount namespaces
+	DISKS_MAXIMUM = 64,
 };
 
 enum {
@@ -107,6 +109,7 @@ struct watched_object {
 	uint64_t inode_number;
 	uint64_t path_hash; // of a file's path as it was described
 	uint8_t missed; // times in a row that it was not found
+	uint32_t disk;	// index + 1 of what its file system lies on
 	bool transient; // ends with its last holder (pipe, socket, unlinked file)
 	uint64_t holder; // struct file of an anonymous inode, struct bpf_map: it ends with that
 	uint64_t held;	 // what the holder is known by
@@ -118,6 +121,17 @@ struct watched_object {
 /** An object that has gained labels, and how often its memory was looked at since. */
 struct gained {
 	uint32_t number, tries;
+};
+
+/** What files have brought to a disk: see disks.c. */
+struct disk {
+	uint32_t number;		 // major << 20 | first minor
+	bool stacked;			 // of other disks
+	bool written;			 // past its file system, by a managed process
+	struct object_reference backing; // of a loop device
+	label_set labels;
+	uint32_t from_count;
+	struct object_id from[64]; // each brought another label
 };
 
 struct trace {
@@ -157,6 +171,11 @@ struct trace {
 		char *now, *before;
 	} moved[MOVED_DIRECTORIES_MAXIMUM];
 	_Atomic uint32_t moved_count;
+
+	struct disk disks[DISKS_MAXIMUM];
+	uint32_t disk_count;
+	_Atomic uint32_t loop_count; // of them
+	_Atomic bool disk_written;   // one of them
 
 	atomic_flag gap_lock; // also taken inside `lock`, never the other way round
 	struct gap {
@@ -287,6 +306,44 @@ label_set trace_labels_of_path(const struct trace *trace, const char *path);
 void trace_directory_moved(struct trace *trace, const char *before, const char *now);
 
 void trace_forget_moved(struct trace *trace);
+
+/* views.c: the paths of a file. */
+typedef void (*trace_name_visitor)(const char *path, void *context);
+/** All paths of a dentry of the file: on its mount, below the viewer's root, on other mounts. */
+void trace_for_each_name(struct trace *trace, const struct guest_file *file, uint64_t dentry,
+			 trace_name_visitor visit, void *context);
+void trace_for_each_other_mount(struct trace *trace, const struct guest_file *file,
+				bool (*visit)(uint64_t mount, void *context), void *context);
+/** The path as the task with this fs_struct sees it; NULL if its root makes no difference, or the path is
+ *  not below that. */
+const char *trace_below_root(struct trace *trace, uint64_t fs, const char *path);
+/** As the file's viewer sees it and, if that differs, in the guest's first mount namespace. */
+bool trace_paths(struct trace *trace, const struct guest_file *file, char path[GUEST_PATH_MAXIMUM],
+		 char host[GUEST_PATH_MAXIMUM]);
+
+/* layers.c: overlayfs. */
+struct object_reference trace_lower_reference(const struct guest_file *file);
+/** If it was copied up, it holds what the lower file does. */
+void trace_copied_up(struct trace *trace, const struct guest_file *file, uint32_t cause);
+bool trace_begin_attributes(struct trace_event *event);
+void trace_end_attributes(struct trace_event *event, int64_t result);
+
+/* disks.c: block devices. */
+enum { TRACE_DEVICE_BLOCK = UINT32_MAX - 1 }; // object_id.b of a disk
+/** Notes which disk a file that is described lies on. Locked. */
+void trace_disk_of_file(struct trace *trace, struct watched_object *watched,
+			const struct guest_file *file);
+/** A file has gained labels. Locked. */
+void trace_disk_gains(struct trace *trace, const struct engine_edge *edge);
+/** A block device as what is read or written. */
+bool trace_disk_source(struct trace_event *event, const struct guest_file *file,
+		       struct object_reference *source);
+bool trace_disk_sink(struct trace_event *event, const struct guest_file *file,
+		     const struct object_reference *giver);
+/** What else may come out of a regular file: what is on, or in, the disk. */
+void trace_disk_flows(struct trace_event *event, const struct guest_file *file,
+		      const struct object_reference *reference);
+void trace_forget_disks(struct trace *trace);
 
 /* names.c: system calls that change names. syscall_row.extra is one of these. */
 enum { NAMES_2, NAMES_AT_4, NAMES_1, NAMES_AT_2 };

@@ -91,9 +91,15 @@ static void note_unlinked(struct trace_event *event, const struct name *name)
 	struct guest_file file;
 	struct object_reference reference;
 	if (find_name(event, name, &lookup, &file) && !S_ISDIR(file.mode) &&
-	    trace_file_reference(&file, &reference))
-		event->call->unlinked =
-			(struct unlinked_inode){ reference.id, file.inode, file.links };
+	    trace_file_reference(&file, &reference)) {
+		bool overlay = guest_file_is_overlay(&file);
+		// All subvolumes of a btrfs are one to us: the name may be of a snapshot.
+		if (strcmp(file.filesystem, "btrfs") != 0)
+			event->call->unlinked = (struct unlinked_inode){
+				reference.id, overlay ? file.real.address : file.inode,
+				overlay ? file.real.links : file.links
+			};
+	}
 }
 
 static struct name to_name(const struct trace_event *event)
@@ -159,18 +165,24 @@ void trace_end_unlink(struct trace_event *event, int64_t result)
 		end_unlinked(event);
 }
 
-// The path that a name had: its directory's path as it is now, and the last component.
-static bool full_path(struct trace_event *event, const struct name *name,
-		      char full[GUEST_PATH_MAXIMUM])
+// The path that a name had on a mount (0: the one where it was given): its directory's path as it is
+// now, and the last component.
+static bool path_on_mount(struct trace_event *event, const struct name *name, uint64_t mount,
+			  char full[GUEST_PATH_MAXIMUM])
 {
+	bool inside;
 	struct guest_lookup lookup;
 	if (guest_lookup_path(event->kernel, &event->task, name->directory, name->path, false,
 			      &lookup) != GUEST_OK)
 		return false;
+	if (mount == 0)
+		mount = lookup.mount;
 	if (lookup.name[0] == '\0') // linkat(fd, "", ...): the file itself
-		return lookup.dentry && guest_path(event->kernel, lookup.dentry, lookup.mount,
-						   full, NULL) == GUEST_OK;
-	if (guest_path(event->kernel, lookup.parent, lookup.mount, full, NULL) != GUEST_OK)
+		return lookup.dentry && guest_path_inside(event->kernel, lookup.dentry, mount, full,
+							  NULL, &inside) == GUEST_OK;
+	if (guest_path_inside(event->kernel, lookup.parent, mount, full, NULL, &inside) !=
+		    GUEST_OK ||
+	    !inside)
 		return false;
 	size_t length = strlen(full);
 	if (length == 1)
@@ -179,6 +191,55 @@ static bool full_path(struct trace_event *event, const struct name *name,
 		return false;
 	full[length] = '/';
 	strcpy(full + length + 1, lookup.name);
+	return true;
+}
+
+static bool full_path(struct trace_event *event, const struct name *name,
+		      char full[GUEST_PATH_MAXIMUM])
+{
+	return path_on_mount(event, name, 0, full);
+}
+
+struct renamed {
+	struct trace *trace;
+	const struct guest_file *file;
+	const struct name *before;
+	struct trace_event *event;
+	label_set labels;
+};
+
+// By one of the paths that lead there.
+static void follow_view(struct renamed *renamed, const char *old_path, const char *new_path)
+{
+	if (S_ISDIR(renamed->file->mode))
+		trace_directory_moved(renamed->trace, old_path, new_path);
+	else if (S_ISREG(renamed->file->mode))
+		renamed->labels |= trace_labels_of_path(renamed->trace, old_path) |
+				   trace_labels_of_path(renamed->trace, new_path);
+}
+
+static void follow_chroot(struct renamed *renamed, const char *old_path, const char *new_path)
+{
+	const char *old_seen = trace_below_root(renamed->trace, renamed->file->viewer, old_path);
+	const char *new_seen = trace_below_root(renamed->trace, renamed->file->viewer, new_path);
+	if (old_seen && new_seen)
+		follow_view(renamed, old_seen, new_seen);
+}
+
+// On another mount of the same file system, in this or another mount namespace.
+static bool follow_mount(uint64_t mount, void *context)
+{
+	struct renamed *renamed = context;
+	const struct guest_kernel *kernel = renamed->event->kernel;
+	char old_path[GUEST_PATH_MAXIMUM], new_path[GUEST_PATH_MAXIMUM];
+	bool inside;
+	if (guest_path_inside(kernel, renamed->file->dentry, mount, new_path, NULL, &inside) !=
+		    GUEST_OK ||
+	    !inside)
+		return true;
+	if (!path_on_mount(renamed->event, renamed->before, mount, old_path))
+		old_path[0] = '\0';
+	follow_view(renamed, old_path, new_path);
 	return true;
 }
 
@@ -199,18 +260,19 @@ static void follow_name(struct trace_event *event, const struct name *before,
 			  event->task.tgid, event->task.comm, now->path);
 		return;
 	}
+	file.viewer = event->task.fs;
 	if (!full_path(event, before, old_path))
 		old_path[0] = '\0';
-	if (S_ISDIR(file.mode)) {
-		trace_directory_moved(trace, old_path, new_path);
+	struct renamed renamed = { trace, &file, before, event, 0 };
+	follow_view(&renamed, old_path, new_path);
+	follow_chroot(&renamed, old_path, new_path);
+	trace_for_each_other_mount(trace, &file, follow_mount, &renamed);
+	if (S_ISDIR(file.mode))
 		return;
-	}
+	trace_copied_up(trace, &file, (uint32_t)(event->call->row - syscall_rows));
 	if (!trace_file_reference(&file, &reference))
 		return;
-	label_set labels = 0;
-	if (S_ISREG(file.mode))
-		labels = trace_labels_of_path(trace, old_path) |
-			 trace_labels_of_path(trace, new_path);
+	label_set labels = renamed.labels;
 	// Nobody need have it open: described from what was just read.
 	reference.hint[0] = 0;
 	reference.hint[1] = (uintptr_t)&file;

@@ -13,7 +13,7 @@
 // have the generation, together with a device that no superblock has).
 enum {
 	DEVICE_ANONYMOUS_INODE = UINT32_MAX,
-	DEVICE_BLOCK = UINT32_MAX - 1,
+	DEVICE_BLOCK = TRACE_DEVICE_BLOCK,
 };
 
 // Linux, Documentation/admin-guide/devices.txt: character devices that keep nothing.
@@ -77,10 +77,15 @@ bool trace_file_reference(const struct guest_file *file, struct object_reference
 		id.a = file->private_data;
 		id.b = DEVICE_ANONYMOUS_INODE;
 		id.c = 0;
+	} else if (guest_file_is_overlay(file)) {
+		id.a = file->real.inode_number;
+		id.b = file->real.device;
+		id.c = file->real.generation;
 	} else if (S_ISDIR(file->mode)) {
 		return false;
 	}
-	*reference = (struct object_reference){ .id = id, .hint = { file->address } };
+	*reference =
+		(struct object_reference){ .id = id, .hint = { file->address, file->viewer } };
 	return true;
 }
 
@@ -129,7 +134,7 @@ static void format_inet(int family, const uint8_t address[16], uint16_t port, ch
 }
 
 struct description {
-	char path[GUEST_PATH_MAXIMUM];
+	char path[GUEST_PATH_MAXIMUM], host_path[GUEST_PATH_MAXIMUM];
 	char address[256], peer[256];
 	struct guest_task task;
 	struct guest_file file;
@@ -177,27 +182,39 @@ static void describe_file(struct trace *trace, struct description *scratch,
 			  (unsigned long long)object->id.a);
 		return;
 	}
+	if (object->hint[0])
+		file->viewer = object->hint[1];
+	// A file of an overlay is the one in the layer, with the name that it has in the overlay.
+	const struct guest_real_inode inode =
+		guest_file_is_overlay(file) ?
+			file->real :
+			(struct guest_real_inode){ .address = file->inode,
+						   .inode_number = file->inode_number,
+						   .device = file->device,
+						   .generation = file->generation,
+						   .links = file->links };
 	wire->mode = file->mode;
-	wire->inode = file->inode_number;
-	wire->device = file->device;
+	wire->inode = inode.inode_number;
+	wire->device = inode.device;
 	wire->name = file->filesystem;
-	bool deleted = false;
-	if (guest_path(trace->kernel, file->dentry, file->mount, scratch->path, &deleted) ==
-	    GUEST_OK)
+	if (trace_paths(trace, file, scratch->path, scratch->host_path)) {
 		wire->path = scratch->path;
+		wire->host_path = scratch->host_path;
+	}
 	// Devices are ways out, not places: they appear in edges only.
 	if (S_ISCHR(file->mode)) {
 		wire->kind = WIRE_ENDPOINT;
 		wire->address = scratch->path;
 	}
 	watched->path_hash = trace_hash_path(scratch->path);
-	watched->inode = file->inode;
-	watched->inode_number = file->inode_number;
-	watched->device = file->device;
-	watched->generation = file->generation;
+	watched->inode = inode.address;
+	watched->inode_number = inode.inode_number;
+	watched->device = inode.device;
+	watched->generation = inode.generation;
 	// A message queue's name holds its inode, as long as there is one.
-	watched->transient = file->links == 0 || strcmp(file->filesystem, "pipefs") == 0 ||
+	watched->transient = inode.links == 0 || strcmp(file->filesystem, "pipefs") == 0 ||
 			     strcmp(file->filesystem, "mqueue") == 0;
+	trace_disk_of_file(trace, watched, file);
 	if (object->id.b == DEVICE_ANONYMOUS_INODE)
 		watch_anonymous(trace, file, scratch->path, watched);
 }
@@ -220,9 +237,17 @@ static void describe_process(struct trace *trace, struct description *scratch,
 	watched->transient = true;
 	if (guest_task_exe(trace->kernel, task, &exe) == GUEST_OK &&
 	    guest_file_read(trace->kernel, exe, &scratch->file) == GUEST_OK &&
-	    guest_path(trace->kernel, scratch->file.dentry, scratch->file.mount, scratch->path,
-		       NULL) == GUEST_OK)
+	    (scratch->file.viewer = task->fs,
+	     trace_paths(trace, &scratch->file, scratch->path, scratch->host_path))) {
 		wire->path = scratch->path;
+		wire->host_path = scratch->host_path;
+	}
+	guest_task_uid(trace->kernel, task->address, &wire->uid);
+	struct guest_inner_pid inner;
+	if (guest_inner_pid(trace->kernel, task, &inner) == GUEST_OK && inner.level != 0) {
+		wire->inner_pid = inner.pid;
+		wire->pid_namespace = inner.namespace;
+	}
 }
 
 static void describe_socket(struct trace *trace, struct description *scratch,
@@ -455,6 +480,7 @@ void trace_edge(void *context, const struct engine_edge *edge)
 		.cause = edge->assumed ? "assumed" : trace_cause_name(edge->cause),
 	};
 	trace->config.emit(trace->config.context, &message);
+	trace_disk_gains(trace, edge);
 	if (edge->to.kind == OBJECT_PROCESS || edge->to.kind == OBJECT_FILE)
 		trace_gained(trace, edge->to_number, 0);
 }

@@ -27,7 +27,9 @@ static void sweep_file(struct sweep *sweep, uint64_t address)
 	struct object_reference reference;
 	if (guest_file_read(trace->kernel, address, &file) != GUEST_OK || !S_ISREG(file.mode))
 		return; // closed meanwhile
+	file.viewer = sweep->task.fs;
 	trace_classify(trace, NULL, &file, true);
+	trace_copied_up(trace, &file, CAUSE_SWEEP);
 	if (!trace_file_reference(&file, &reference) || !trace_lock(trace))
 		return;
 	struct object_reference process = trace_process_reference(&sweep->task);

@@ -11,7 +11,12 @@
 #include "trace/internal.h"
 
 // From 6.13, newer than the C library that this is built with.
-enum { NUMBER_SETXATTRAT = 463, NUMBER_GETXATTRAT = 464, NUMBER_LISTXATTRAT = 465 };
+enum {
+	NUMBER_FCHMODAT2 = 452,
+	NUMBER_SETXATTRAT = 463,
+	NUMBER_GETXATTRAT = 464,
+	NUMBER_LISTXATTRAT = 465,
+};
 
 enum { USER32_CS = 0x23 }; // __USER32_CS, arch/x86/include/asm/segment.h
 
@@ -149,11 +154,13 @@ static void end_open(struct trace_event *event, int64_t result)
 		guest_file_from_descriptor(event->kernel, &event->task, result, &address);
 	if (found == GUEST_OK)
 		found = guest_file_read(event->kernel, address, &file);
-	if (found == GUEST_OK && S_ISCHR(file.mode))
+	if (found == GUEST_OK && S_ISCHR(file.mode)) {
 		trace_new_terminal(event, &file);
-	else if (found == GUEST_OK)
+	} else if (found == GUEST_OK) {
+		file.viewer = event->task.fs;
 		trace_classify(event->trace, event->cpu, &file, true);
-	else if (found != GUEST_NOT_FOUND) // another thread may have closed it already
+		trace_copied_up(event->trace, &file, (uint32_t)(event->call->row - syscall_rows));
+	} else if (found != GUEST_NOT_FOUND) // another thread may have closed it already
 		trace_gap(event->trace, "unread-descriptor", "file just opened by pid %u (%s): %s",
 			  event->task.tgid, event->task.comm, guest_result_text(found));
 }
@@ -188,6 +195,7 @@ static bool begin_fork(struct trace_event *event)
 struct child_search {
 	struct trace_event *event;
 	int64_t pid; // as the parent sees it
+	uint32_t level; // of the parent's pid namespace
 	struct guest_task exact, last;
 	bool has_exact, has_last;
 };
@@ -200,7 +208,10 @@ static bool visit_child(const struct guest_task *child, void *context)
 		return true;
 	search->last = *child;
 	search->has_last = true;
-	if (child->tgid == search->pid) {
+	uint32_t pid;
+	if (guest_pid_at_level(search->event->kernel, child, search->level, &pid) != GUEST_OK)
+		pid = child->tgid;
+	if (pid == search->pid) {
 		search->exact = *child;
 		search->has_exact = true;
 	}
@@ -213,13 +224,16 @@ static void end_fork(struct trace_event *event, int64_t result)
 	struct child_search search = { .event = event, .pid = result };
 	if (result <= 0)
 		return;
+	struct guest_inner_pid own;
+	if (guest_inner_pid(event->kernel, &event->task, &own) == GUEST_OK)
+		search.level = own.level;
 	enum guest_result found = guest_for_each_child(event->kernel, event->call->fork_parent,
 						       &event->call->fork_after, CHILDREN_MAXIMUM,
 						       visit_child, &search);
 	if (found != GUEST_OK)
 		trace_gap(trace, "unread-children", "children of pid %u (%s): %s", event->task.tgid,
 			  event->task.comm, guest_result_text(found));
-	// In a pid namespace the parent knows the child by another number: the first one then.
+	// If none has that number, the first one.
 	if (!search.has_exact && !search.has_last)
 		return; // has ended already
 	struct object_reference child =
@@ -244,10 +258,14 @@ static void end_execve(struct trace_event *event, int64_t result)
 			  "pid %u executes a 32-bit program: its system calls are not seen",
 			  event->task.tgid);
 	bool readable = guest_task_exe(event->kernel, &event->task, &address) == GUEST_OK &&
-			guest_file_read(event->kernel, address, &file) == GUEST_OK &&
-			trace_file_reference(&file, &exe);
-	if (readable)
+			guest_file_read(event->kernel, address, &file) == GUEST_OK;
+	if (readable) {
+		file.viewer = event->task.fs;
+		readable = trace_file_reference(&file, &exe);
 		trace_classify(trace, event->cpu, &file, false);
+	}
+	if (readable)
+		trace_copied_up(trace, &file, (uint32_t)(event->call->row - syscall_rows));
 	if (!trace_lock(trace))
 		return;
 	struct object_reference process = trace_process_reference(&event->task);
@@ -326,6 +344,8 @@ static bool begin_unfollowed_way_in(struct trace_event *event)
 	.begin = trace_begin_set_attribute, .end = trace_end_set_attribute, .extra = form
 #define GET_ATTRIBUTE(form, size)                                                                  \
 	.begin = begin_always, .end = trace_end_get_attribute, .extra = form, .argument = { 0, size }
+#define ATTRIBUTES(kind)     \
+	.begin = trace_begin_attributes, .end = trace_end_attributes, .extra = kind
 #define NOT_FOLLOWED_OUT     .begin = begin_unfollowed_way_out
 #define NOT_FOLLOWED_IN	     .begin = begin_unfollowed_way_in
 
@@ -367,6 +387,20 @@ const struct syscall_row syscall_rows[SYSCALL_ROWS] = {
 	[SYS_linkat] = { "linkat", NAMES(NAMES_AT_4) },
 	[SYS_unlink] = { "unlink", UNLINK(NAMES_1) },
 	[SYS_unlinkat] = { "unlinkat", UNLINK(NAMES_AT_2) },
+
+	[SYS_chmod] = { "chmod", ATTRIBUTES(0) },
+	[SYS_fchmod] = { "fchmod", ATTRIBUTES(2) },
+	[SYS_fchmodat] = { "fchmodat", ATTRIBUTES(1) },
+	[SYS_chown] = { "chown", ATTRIBUTES(0) },
+	[SYS_lchown] = { "lchown", ATTRIBUTES(0) },
+	[SYS_fchown] = { "fchown", ATTRIBUTES(2) },
+	[SYS_fchownat] = { "fchownat", ATTRIBUTES(1) },
+	[SYS_utime] = { "utime", ATTRIBUTES(0) },
+	[SYS_utimes] = { "utimes", ATTRIBUTES(0) },
+	[SYS_futimesat] = { "futimesat", ATTRIBUTES(1) },
+	[SYS_utimensat] = { "utimensat", ATTRIBUTES(1) },
+	[SYS_truncate] = { "truncate", ATTRIBUTES(0) },
+	[NUMBER_FCHMODAT2] = { "fchmodat2", ATTRIBUTES(1) },
 
 	[SYS_clone] = { "clone", FORK(0) },
 	[SYS_clone3] = { "clone3", FORK(1) },

@@ -102,6 +102,9 @@ static const struct field object_fields[] = {
 	STRING(object.address, WIRE_TEXT_MAXIMUM),
 	STRING(object.peer, WIRE_TEXT_MAXIMUM),
 	INTEGER(object.labels),
+	STRING(object.host_path, WIRE_PATH_MAXIMUM),
+	INTEGER(object.inner_pid),
+	INTEGER(object.pid_namespace),
 };
 
 static const struct field edge_fields[] = {

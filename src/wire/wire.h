@@ -132,6 +132,9 @@ struct wire_object {
 	const char *name;     // file: file system; process: comm; NAME_MAXIMUM
 	const char *address;  // UNIX: path or @abstract; INET: "address:port"; TEXT_MAXIMUM
 	const char *peer;     // likewise of the peer; TEXT_MAXIMUM
+	const char *host_path; // as `path`, in the guest's first mount namespace, if that differs; ""
+	uint32_t inner_pid;	// of a process in a pid namespace: its number there; 0: none
+	uint32_t pid_namespace; // inode number of that namespace
 	uint64_t labels;      // that it holds already; 0 if the edges tell. Never takes labels away
 };
 

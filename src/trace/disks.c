@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <string.h>
+#include <sys/stat.h>
+
+#include "guest/disk.h"
+#include "trace/internal.h"
+
+/*
+ * Block devices below file systems, and loop devices.
+ *
+ * Whoever reads a block device can find there whatever the files on it hold, or held: they may have
+ * been removed since. So for each disk it is kept which files brought which labels to it; nothing is
+ * done with that until somebody reads the disk. Then they flow to an object for the disk's content, and
+ * on to the reader. What is written to a block device is another object: whoever reads a file there
+ * takes from it.
+ *
+ * A partition is taken for its disk. A disk that is made of others (device mapper, md, ...) is taken to
+ * be made of all others. A loop device's content is the file that it shows, and a part of whatever
+ * disk that file is on.
+ */
+
+enum { DEVICE_MINOR_BITS = 20, DEVICE_MAJOR_SHIFT = DEVICE_MINOR_BITS };
+
+enum { DISK_WRITTEN = 0, DISK_CONTENT = 1 }; // object_id.c
+
+static bool is_leaf(const char *name)
+{
+	static const char *const leaves[] = { "vd",   "sd",  "hd",  "xvd",  "nvme", "sr",
+					      "fd",   "mmc", "ram", "zram", "loop", "pmem",
+					      "nbd",  "rbd", "mtd", "ubi" };
+	for (size_t i = 0; i < sizeof(leaves) / sizeof(leaves[0]); i++)
+		if (strncmp(name, leaves[i], strlen(leaves[i])) == 0)
+			return true;
+	return false;
+}
+
+static bool same_id(const struct object_id *one, const struct object_id *other)
+{
+	return one->a == other->a && one->b == other->b && one->c == other->c &&
+	       one->kind == other->kind;
+}
+
+// The record of a disk; made if need be. Locked. NULL: there are too many.
+static struct disk *find_disk(struct trace *trace, const struct guest_disk *found,
+			      const struct object_reference *backing)
+{
+	uint32_t number = found->major << DEVICE_MINOR_BITS | found->first_minor;
+	for (uint32_t i = 0; i < trace->disk_count; i++) {
+		struct disk *disk = &trace->disks[i];
+		if (disk->number == number && same_id(&disk->backing.id, &backing->id)) {
+			disk->backing = *backing;
+			return disk;
+		}
+	}
+	if (trace->disk_count == DISKS_MAXIMUM) {
+		trace_gap(trace, "disk-limit", "%s: what is on it is not followed", found->name);
+		return NULL;
+	}
+	struct disk *disk = &trace->disks[trace->disk_count++];
+	*disk = (struct disk){ .number = number,
+			       .stacked = !is_leaf(found->name) ||
+					  (found->major == GUEST_LOOP_MAJOR &&
+					   backing->id.kind == OBJECT_NONE),
+			       .backing = *backing };
+	if (backing->id.kind != OBJECT_NONE)
+		atomic_store_explicit(&trace->loop_count, trace->loop_count + 1,
+				      memory_order_release);
+	return disk;
+}
+
+// Reads what a block device belongs to, and for a loop device the file that it shows.
+static bool read_disk(struct trace *trace, uint64_t block_device, struct guest_disk *found,
+		      struct object_reference *backing, struct guest_file *backing_file)
+{
+	*backing = (struct object_reference){ .id = { .kind = OBJECT_NONE } };
+	enum guest_result result = guest_disk_read(trace->kernel, block_device, found);
+	if (result != GUEST_OK) {
+		trace_gap(trace, "unread-disk", "a block device: %s", guest_result_text(result));
+		return false;
+	}
+	if (found->major == GUEST_LOOP_MAJOR &&
+	    guest_loop_file(trace->kernel, found, backing_file) == GUEST_OK)
+		trace_file_reference(backing_file, backing);
+	return true;
+}
+
+static bool related(const struct disk *part, const struct disk *whole)
+{
+	bool part_is_file = part->backing.id.kind != OBJECT_NONE;
+	bool whole_is_file = whole->backing.id.kind != OBJECT_NONE;
+	return part == whole || part->stacked || whole->stacked || (part_is_file && !whole_is_file);
+}
+
+static struct object_reference disk_object(const struct disk *disk, uint32_t side,
+					   const struct guest_file *file)
+{
+	return (struct object_reference){
+		.id = { .a = disk->number, .b = TRACE_DEVICE_BLOCK, .c = side, .kind = OBJECT_FILE },
+		.hint = { file ? file->address : 0, file ? file->viewer : 0 },
+	};
+}
+
+void trace_disk_of_file(struct trace *trace, struct watched_object *watched,
+			const struct guest_file *file)
+{
+	uint64_t block_device = guest_file_is_overlay(file) ? file->real.block_device :
+							      file->block_device;
+	struct guest_disk found;
+	struct guest_file backing_file;
+	struct object_reference backing;
+	if (!S_ISREG(file->mode) || block_device == 0 ||
+	    !read_disk(trace, block_device, &found, &backing, &backing_file))
+		return;
+	struct disk *disk = find_disk(trace, &found, &backing);
+	watched->disk = disk ? (uint32_t)(disk - trace->disks) + 1 : 0;
+}
+
+void trace_disk_gains(struct trace *trace, const struct engine_edge *edge)
+{
+	if (edge->to.kind != OBJECT_FILE)
+		return;
+	if (edge->to.b == TRACE_DEVICE_BLOCK) {
+		for (uint32_t i = 0; edge->to.c == DISK_WRITTEN && i < trace->disk_count; i++)
+			if (trace->disks[i].number == edge->to.a)
+				trace->disks[i].written = true;
+		atomic_store_explicit(&trace->disk_written, true, memory_order_release);
+		return;
+	}
+	struct watched_object *watched = trace_watched(trace, edge->to_number);
+	if (!watched || watched->disk == 0)
+		return;
+	struct disk *disk = &trace->disks[watched->disk - 1];
+	label_set labels = edge->labels & ~disk->labels;
+	if (labels == 0)
+		return;
+	// Each brings a label that the disk did not have, so there are at most 64 a disk.
+	disk->from[disk->from_count++] = edge->to;
+	disk->labels |= labels;
+}
+
+// What the files on a disk have brought flows to its content. Locked.
+static void gather(struct trace *trace, const struct disk *whole,
+		   const struct object_reference *content, uint32_t cause)
+{
+	label_set wanted = 0;
+	for (uint32_t i = 0; i < trace->disk_count; i++) {
+		const struct disk *part = &trace->disks[i];
+		if (!related(part, whole))
+			continue;
+		wanted |= part->labels;
+		for (uint32_t j = 0; j < part->from_count; j++) {
+			struct object_reference from = { .id = part->from[j] };
+			engine_transfer(trace->engine, &from, content, cause);
+		}
+		if (part != whole && part->written) {
+			struct object_reference written = disk_object(part, DISK_WRITTEN, NULL);
+			engine_transfer(trace->engine, &written, content, cause);
+		}
+	}
+	// Some of the files may have ended: their blocks are still there.
+	label_set missing = wanted & ~engine_labels(trace->engine, &content->id);
+	if (missing)
+		engine_mark(trace->engine, content, missing, cause);
+}
+
+bool trace_disk_source(struct trace_event *event, const struct guest_file *file,
+		       struct object_reference *source)
+{
+	struct trace *trace = event->trace;
+	uint64_t block_device;
+	struct guest_disk found;
+	struct guest_file backing_file;
+	struct object_reference backing;
+	enum guest_result result = guest_block_device_of_file(trace->kernel, file, &block_device);
+	if (result != GUEST_OK) {
+		trace_gap(trace, "unread-disk", "block device %u:%u: %s",
+			  file->device_number >> DEVICE_MAJOR_SHIFT,
+			  file->device_number & ((1u << DEVICE_MINOR_BITS) - 1),
+			  guest_result_text(result));
+		return trace_file_reference(file, source);
+	}
+	if (!read_disk(trace, block_device, &found, &backing, &backing_file) || !trace_lock(trace))
+		return trace_file_reference(file, source);
+	struct disk *disk = find_disk(trace, &found, &backing);
+	if (disk) {
+		*source = disk_object(disk, DISK_CONTENT, file);
+		gather(trace, disk, source, (uint32_t)(event->call->row - syscall_rows));
+		struct object_reference written = disk_object(disk, DISK_WRITTEN, file);
+		trace_add_flow(event, &written, source);
+		if (backing.id.kind != OBJECT_NONE)
+			trace_add_flow(event, &backing, source);
+	}
+	trace_unlock(trace);
+	return disk || trace_file_reference(file, source);
+}
+
+bool trace_disk_sink(struct trace_event *event, const struct guest_file *file,
+		     const struct object_reference *giver)
+{
+	struct trace *trace = event->trace;
+	uint64_t block_device;
+	struct guest_disk found;
+	struct guest_file backing_file;
+	struct object_reference backing, written;
+	if (guest_block_device_of_file(trace->kernel, file, &block_device) != GUEST_OK ||
+	    !read_disk(trace, block_device, &found, &backing, &backing_file) || !trace_lock(trace))
+		return trace_file_reference(file, &written) && trace_add_flow(event, giver, &written);
+	struct disk *disk = find_disk(trace, &found, &backing);
+	trace_unlock(trace);
+	if (!disk)
+		return trace_file_reference(file, &written) && trace_add_flow(event, giver, &written);
+	written = disk_object(disk, DISK_WRITTEN, file);
+	if (backing.id.kind != OBJECT_NONE)
+		trace_add_flow(event, &written, &backing);
+	return trace_add_flow(event, giver, &written);
+}
+
+// A file system in an image file: what is in the image may be in each of its files. And what was
+// written to a disk past its file system.
+static void flows_from_below(struct trace_event *event, const struct object_reference *file,
+			     uint64_t block_device)
+{
+	struct trace *trace = event->trace;
+	struct guest_disk found;
+	struct guest_file backing_file;
+	struct object_reference backing;
+	if (!read_disk(trace, block_device, &found, &backing, &backing_file))
+		return;
+	if (backing.id.kind != OBJECT_NONE)
+		trace_add_flow(event, &backing, file);
+	if (!atomic_load_explicit(&trace->disk_written, memory_order_acquire) || !trace_lock(trace))
+		return;
+	struct disk *disk = find_disk(trace, &found, &backing);
+	for (uint32_t i = 0; disk && i < trace->disk_count; i++) {
+		struct disk *other = &trace->disks[i];
+		if (!other->written || !(related(other, disk) || related(disk, other)))
+			continue;
+		struct object_reference written = disk_object(other, DISK_WRITTEN, NULL);
+		engine_transfer(trace->engine, &written, file,
+				(uint32_t)(event->call->row - syscall_rows));
+	}
+	trace_unlock(trace);
+}
+
+// The file is the image of a file system: what is in the files there is in it.
+static void flows_from_image(struct trace_event *event, const struct object_reference *file)
+{
+	struct trace *trace = event->trace;
+	if (!trace_lock(trace))
+		return;
+	for (uint32_t i = 0; i < trace->disk_count; i++)
+		if (same_id(&trace->disks[i].backing.id, &file->id))
+			gather(trace, &trace->disks[i], file,
+			       (uint32_t)(event->call->row - syscall_rows));
+	trace_unlock(trace);
+}
+
+void trace_disk_flows(struct trace_event *event, const struct guest_file *file,
+		      const struct object_reference *reference)
+{
+	struct trace *trace = event->trace;
+	bool overlay = guest_file_is_overlay(file);
+	uint64_t block_device = overlay ? file->real.block_device : file->block_device;
+	uint32_t major = (overlay ? file->real.device : file->device) >> DEVICE_MAJOR_SHIFT;
+	// A file system with a number of its own (btrfs) does not tell by that what it lies on.
+	if (block_device && (major == GUEST_LOOP_MAJOR || major == 0 ||
+			     atomic_load_explicit(&trace->disk_written, memory_order_acquire)))
+		flows_from_below(event, reference, block_device);
+	if (atomic_load_explicit(&trace->loop_count, memory_order_acquire) != 0)
+		flows_from_image(event, reference);
+}
+
+void trace_forget_disks(struct trace *trace)
+{
+	trace->disk_count = 0;
+	trace->loop_count = 0;
+	trace->disk_written = false;
+}
