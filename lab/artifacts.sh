@@ -45,7 +45,7 @@ kernel_labels()
 
 artifact_names()
 {
-	printf '%s\n' qemu box image
+	printf '%s\n' qemu box image filesystems
 	kernel_labels | sed 's/^/kernel-/'
 }
 
@@ -61,6 +61,7 @@ recipe()
 	image)
 		declare -f make_image image_files add_busybox
 		cat "$LAB_SOURCE/guest-init" "$LAB_SOURCE/guest-call" ;;
+	filesystems) declare -f make_filesystems ;;
 	kernel-*)
 		grep "^${1#kernel-} " <<< "$GUEST_KERNELS"; echo "$GUEST_MODULES $GUEST_DISK_MODULES"
 		declare -f choose_kernel make_kernel make_initramfs add_modules add_busybox make_modules_disk
@@ -324,6 +325,18 @@ make_image()
 		(cd "$root" && find . -mindepth 1 -printf 'sif "%P" uid 0\nsif "%P" gid 0\n') |
 			debugfs -w -f - "$work/result/disk" > /dev/null 2>&1
 	fi
+}
+
+# Empty file systems that the guests have no programs to make. Sparse.
+make_filesystems()
+{
+	local result=$1/result
+
+	truncate -s 128M "$result/btrfs"
+	mkfs.btrfs -q "$result/btrfs"
+	truncate -s 320M "$result/xfs"
+	mkfs.xfs -q "$result/xfs"
+	fallocate -d "$result/xfs"
 }
 
 image_files()

@@ -2,7 +2,7 @@
 # The end-to-end cases. Sourced by tests/run (which judges them) and by tests/e2e/play (which plays them, where
 # KVM is).
 
-# NO-DISK: the guest's notes come over its console, slowly.
+# NO-DISK: the guest's notes come over its console, slowly. FILESYSTEMS: with disks that hold a btrfs and an XFS.
 #
 # name             kernels               cpus  scenarios or groups (guest/)              options of lab/host
 readonly CASES='
@@ -38,6 +38,14 @@ ipc-5.10           5.10                  2     ipc,packets
 ipc-6.1            6.1                   2     ipc,packets
 ipc-6.12           6.12                  1     ipc,packets
 ipc-7.2            7.2                   2     ipc,packets
+filesystems-5.10   5.10                  1     filesystems                               FILESYSTEMS
+filesystems-6.1    6.1                   2     filesystems                               FILESYSTEMS
+filesystems-6.12   6.12                  1     filesystems                               FILESYSTEMS
+filesystems-7.2    7.2                   2     filesystems                               FILESYSTEMS
+containers-5.10    5.10                  1     containers
+containers-6.1     6.1                   2     containers
+containers-6.12    6.12                  1     containers
+containers-7.2     7.2                   2     containers
 bad-use            -                     -     -
 '
 readonly EVERYTHING='paper negatives names channels memory endings races counters breakpoints'
@@ -63,6 +71,13 @@ case_row()
 	else
 		OPTIONS+=(--qemu-arg -drive --qemu-arg 'if=none,id=notes,format=raw,file={out}/vm{vm}.disk'
 			--qemu-arg -device --qemu-arg virtio-blk-pci,drive=notes)
+	fi
+	if [[ ${OPTIONS[0]:-} == FILESYSTEMS ]]; then
+		OPTIONS=("${OPTIONS[@]:1}")
+		for i in btrfs xfs; do
+			OPTIONS+=(--qemu-arg -drive --qemu-arg "if=none,id=$i,format=raw,snapshot=on,file=${NIJIMI_LAB_FILESYSTEMS:-}/$i"
+				--qemu-arg -device --qemu-arg "virtio-blk-pci,drive=$i,serial=$i")
+		done
 	fi
 	for i in "${!OPTIONS[@]}"; do
 		[[ ${OPTIONS[i]} != --append ]] || append+=" ${OPTIONS[i + 1]}"

@@ -23,6 +23,7 @@ static const struct group {
 	{ "beyond", beyond_scenarios },	  { "machine", machine_scenarios },
 	{ "ipc", ipc_scenarios },
 	{ "packets", packet_scenarios },
+	{ "filesystems", filesystem_scenarios }, { "containers", container_scenarios },
 };
 enum { GROUPS = sizeof(groups) / sizeof(groups[0]) };
 

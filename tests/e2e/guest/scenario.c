@@ -4,12 +4,14 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
@@ -56,7 +58,11 @@ static int open_disk(void)
 {
 	const char *boot = getenv("BOOT");
 	off_t place = ((boot ? atoi(boot) : 1) - 1) * (off_t)NOTES_OF_A_BOOT;
-	int fd = open(notes_disk, O_WRONLY | O_CLOEXEC);
+	int fd = open(notes_disk, O_WRONLY | O_CLOEXEC), read_only = 0;
+	if (fd >= 0 && (ioctl(fd, BLKROGET, &read_only) != 0 || read_only)) {
+		close(fd); // no disk for notes: this is the one with the modules
+		return -1;
+	}
 	if (fd >= 0)
 		lseek(fd, place + notes_before, SEEK_SET);
 	return fd;

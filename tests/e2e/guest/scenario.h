@@ -16,6 +16,8 @@
  *   @ SCENARIO socket live|ended INODE FAMILY TYPE ADDRESS
  *   @ SCENARIO edge SYSCALL FROM TO               ends: f<device>/<inode>, p<pid>, s<inode>, - (nothing)
  *   @ SCENARIO noedge SYSCALL FROM TO
+ *   @ SCENARIO view host PATH HOST-PATH           a managed file, and its path for the host of the container
+ *   @ SCENARIO view inner PID INNER-PID UID       a managed process of a container
  *   @ SCENARIO fault SENTENCE                     the scenario could not be played
  *   @ SCENARIO done
  *
@@ -37,7 +39,7 @@ struct scenario {
 extern const struct scenario paper_scenarios[], negative_scenarios[], name_scenarios[],
 	channel_scenarios[], ending_scenarios[], race_scenarios[], beyond_scenarios[],
 	machine_scenarios[], memory_scenarios[], ipc_scenarios[],
-	packet_scenarios[];
+	packet_scenarios[], filesystem_scenarios[], container_scenarios[];
 
 /** The name of the scenario that runs. */
 extern const char *scenario_name;
