@@ -29,6 +29,7 @@
 	S(O, dentry_hashtable, "dentry_hashtable")                                                \
 	S(O, d_hash_shift, "d_hash_shift")                                                        \
 	S(O, vmemmap_base, "vmemmap_base")                                                        \
+	S(O, core_pattern, "core_pattern")                                                        \
 	S(O, cpu_dr7, "cpu_dr7")
 
 /* F(need, identifier, "structure.member[.member]|older") */
@@ -62,6 +63,9 @@
 	F(R, signal_live, "signal_struct.live")                                                   \
 	F(R, signal_thread_head, "signal_struct.thread_head")                                     \
 	F(O, signal_pids, "signal_struct.pids")                                                   \
+	F(O, signal_group_exit_code, "signal_struct.group_exit_code")                             \
+	F(O, signal_core_state, "signal_struct.core_state") /* from 5.16 */                       \
+	F(O, mm_core_state, "mm_struct.core_state") /* to 5.15 */                                 \
 	F(R, pid_tasks, "pid.tasks")                                                              \
 	F(O, nsproxy_ipc_ns, "nsproxy.ipc_ns") /* CONFIG_IPC_NS */                                \
 	F(O, ipc_namespace_inum, "ipc_namespace.ns.inum")                                         \

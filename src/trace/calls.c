@@ -244,6 +244,8 @@ void trace_syscall_entry(struct trace *trace, struct trace_cpu *cpu, uint64_t pt
 		adopt_child(&event, &call->process);
 		trace_unlock(trace);
 	}
+	if (atomic_load_explicit(&trace->core_is_piped, memory_order_relaxed))
+		trace_feed_helper(&event);
 	bool followed = row->begin(&event);
 	if (!trace_lock(trace))
 		return;

@@ -29,7 +29,7 @@ static bool replace_prefix(const char *path, const char *prefix, const char *rep
 
 label_set trace_labels_of_path(const struct trace *trace, const char *path)
 {
-	label_set labels = match_globs(trace, path);
+	label_set labels = match_globs(trace, path) | trace_core_labels(trace, path);
 	uint32_t moved = atomic_load_explicit(&trace->moved_count, memory_order_acquire);
 	for (uint32_t i = 0; i < moved; i++) {
 		char before[GUEST_PATH_MAXIMUM];
@@ -101,11 +101,14 @@ struct alias_search {
 	struct trace *trace;
 	const struct guest_file *file;
 	label_set labels;
+	bool opened;
 };
 
 static void visit_name(const char *path, void *context)
 {
 	struct alias_search *search = context;
+	if (search->opened)
+		trace_look_for_cores(search->trace, path);
 	search->labels |= trace_labels_of_path(search->trace, path);
 }
 
@@ -121,7 +124,7 @@ static bool visit_alias(uint64_t dentry, void *context)
 static label_set labels_of_layer(struct trace *trace, const struct guest_real_inode *real)
 {
 	const struct guest_file file = { .superblock = real->superblock, .filesystem = "layer" };
-	struct alias_search search = { trace, &file, 0 };
+	struct alias_search search = { trace, &file, 0, false };
 	if (real->address)
 		guest_for_each_alias(trace->kernel, real->address, ALIASES_MAXIMUM, visit_alias,
 				     &search);
@@ -155,7 +158,7 @@ void trace_classify(struct trace *trace, struct trace_cpu *cpu, const struct gue
 	if (checked && !force)
 		return;
 
-	struct alias_search search = { trace, file, 0 };
+	struct alias_search search = { trace, file, 0, force };
 	visit_alias(file->dentry, &search);
 	if (file->links != 1)
 		guest_for_each_alias(trace->kernel, file->inode, ALIASES_MAXIMUM, visit_alias,

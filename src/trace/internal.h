@@ -20,6 +20,8 @@ enum {
 	CHILDREN_MAXIMUM = 64,
 	GAINED_MAXIMUM = 4096,
 	SNIFFED_AT_ONCE = 64,
+	CORES_MAXIMUM = 16, // patterns of names of core dumps
+	CORE_GLOB_MAXIMUM = 320,
 	LENT_MAXIMUM = 64, // pairs of a process and a pipe that holds pages of it
 	MOUNTS_MAXIMUM = 1024, // of one file system, in all mount namespaces
 	DISKS_MAXIMUM = 64,
@@ -30,6 +32,7 @@ enum {
 	CAUSE_SWEEP,
 	CAUSE_MAPPING, // through memory that both map
 	CAUSE_MEMORY,  // through an address space that both use
+	CAUSE_CORE_DUMP,
 };
 
 // The guest's registers at the boundary of a system call: struct pt_regs of x86-64, an ABI
@@ -154,6 +157,19 @@ struct trace {
 	_Atomic uint32_t makers; // calls in progress that make something
 	_Atomic bool links_managed, attributes_managed, packets_sent;
 	struct lent_pages lent[LENT_MAXIMUM];
+
+	char core_pattern[192]; // as it was read last
+	char core_globs[2][CORE_GLOB_MAXIMUM]; // what it can produce; the one in use
+	_Atomic uint32_t core_glob_used;
+	_Atomic bool core_is_piped;
+	struct core_name {
+		char glob[CORE_GLOB_MAXIMUM];
+		_Atomic label_set labels;
+	} cores[CORES_MAXIMUM];
+	_Atomic uint32_t core_count;
+	label_set core_pipe_labels; // of what was dumped into pipes not long ago
+	uint32_t core_pipe_passes;
+	uint64_t core_helper; // inode number of the pipe that was looked at last
 	uint32_t lent_count;
 	struct call_paths *paths_pool, *paths_free;
 
@@ -295,6 +311,21 @@ void trace_flow_begun(struct trace *trace, const struct engine_flow *flow);
 void trace_process_maps(struct trace_event *event);
 /** The mappings of the calling process in this range are accessible, as their protection says, since now. */
 void trace_settle_mappings(struct trace_event *event, uint64_t start, uint64_t length);
+
+/* cores.c */
+/** What the guest's pattern is now; in each pass of trace_verify(), with trace_age_cores(). */
+void trace_refresh_core_pattern(struct trace *trace);
+void trace_age_cores(struct trace *trace);
+/** Whether the kernel has dumped the process, or is about to. */
+bool trace_was_dumped(struct trace *trace, const struct watched_object *process);
+/** What the process holds is in a dump. Locked. */
+void trace_core_of(struct trace *trace, const struct object_id *process);
+/** A file is opened by this name: it may be the dump of a process whose end was not seen yet. */
+void trace_look_for_cores(struct trace *trace, const char *path);
+label_set trace_core_labels(const struct trace *trace, const char *path);
+/** A process calls the system that may be a helper with a dump as its input. */
+void trace_feed_helper(struct trace_event *event);
+void trace_forget_cores(struct trace *trace);
 
 /* classify.c: which files are classified, by their paths. */
 /** Compares the file's names with the globs (unless done before, or `force`) and marks it. */

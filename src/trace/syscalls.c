@@ -486,6 +486,8 @@ const char *trace_cause_name(uint32_t cause)
 		return "classified";
 	if (cause == CAUSE_SWEEP)
 		return "sweep";
+	if (cause == CAUSE_CORE_DUMP)
+		return "core-dump";
 	if (cause == CAUSE_MAPPING)
 		return "mapping";
 	if (cause == CAUSE_MEMORY)

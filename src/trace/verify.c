@@ -92,10 +92,11 @@ static bool verify_batch(struct trace *trace, uint32_t first)
 			batch[count++] = trace->watched[i];
 	trace_unlock(trace);
 
-	bool ended[BATCH], renamed[BATCH];
+	bool ended[BATCH], renamed[BATCH], dumped[BATCH];
 	for (uint32_t i = 0; i < count; i++) {
 		ended[i] = is_ended(trace, &batch[i]);
 		renamed[i] = !ended[i] && is_renamed(trace, &batch[i]);
+		dumped[i] = batch[i].id.kind == OBJECT_PROCESS && trace_was_dumped(trace, &batch[i]);
 	}
 	if (!trace_lock(trace))
 		return false;
@@ -109,6 +110,8 @@ static bool verify_batch(struct trace *trace, uint32_t first)
 							    .hint = { batch[i].leader.address } };
 			trace_describe(trace, batch[i].number, &process);
 		}
+		if (dumped[i])
+			trace_core_of(trace, &batch[i].id);
 		if (!ended[i])
 			continue;
 		if (batch[i].id.kind == OBJECT_PROCESS)
@@ -200,6 +203,8 @@ static void verify_calls(struct trace *trace)
 void trace_verify(struct trace *trace, struct memory_reader *reader)
 {
 	verify_calls(trace);
+	trace_refresh_core_pattern(trace);
+	trace_age_cores(trace);
 	trace_verify_memory(trace);
 	for (uint32_t first = 0; verify_batch(trace, first); first += BATCH) {
 		memory_leave(reader);
@@ -224,6 +229,7 @@ void trace_boot(struct trace *trace, const struct guest_kernel *kernel)
 	close_all_calls(trace);
 	trace_forget_watched(trace);
 	trace->lent_count = 0;
+	trace_forget_cores(trace);
 	trace_forget_disks(trace);
 	trace->gained_count = trace->again_count = 0;
 	trace->gained_overflow = false;

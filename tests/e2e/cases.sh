@@ -34,10 +34,10 @@ fault              6.1,6.1               1     -
 early              5.10                  2     case1                                     --append rdinit=/payload/early
 early-7.2          7.2                   1     case1                                     --append rdinit=/payload/early
 beyond             6.1                   1     beyond
-ipc-5.10           5.10                  2     ipc,packets
-ipc-6.1            6.1                   2     ipc,packets
-ipc-6.12           6.12                  1     ipc,packets
-ipc-7.2            7.2                   2     ipc,packets
+ipc-5.10           5.10                  2     ipc,packets,cores
+ipc-6.1            6.1                   2     ipc,packets,cores
+ipc-6.12           6.12                  1     ipc,packets,cores
+ipc-7.2            7.2                   2     ipc,packets,cores
 filesystems-5.10   5.10                  1     filesystems                               FILESYSTEMS
 filesystems-6.1    6.1                   2     filesystems                               FILESYSTEMS
 filesystems-6.12   6.12                  1     filesystems                               FILESYSTEMS

@@ -22,7 +22,7 @@ static const struct group {
 	{ "memory", memory_scenarios },
 	{ "beyond", beyond_scenarios },	  { "machine", machine_scenarios },
 	{ "ipc", ipc_scenarios },
-	{ "packets", packet_scenarios },
+	{ "packets", packet_scenarios },	  { "cores", core_scenarios },
 	{ "filesystems", filesystem_scenarios }, { "containers", container_scenarios },
 };
 enum { GROUPS = sizeof(groups) / sizeof(groups[0]) };
@@ -70,6 +70,8 @@ static int for_each_named(const char *name, int (*visit)(const struct scenario *
 int main(int argc, char **argv)
 {
 	int status = 0;
+	if (argc == 3 && strcmp(argv[1], "--dump") == 0)
+		return take_dump(argv[2]);
 	bool only_list = argc > 1 && strcmp(argv[1], "--list") == 0;
 	notes_begin();
 	scenario_name = "-";

@@ -39,7 +39,7 @@ struct scenario {
 extern const struct scenario paper_scenarios[], negative_scenarios[], name_scenarios[],
 	channel_scenarios[], ending_scenarios[], race_scenarios[], beyond_scenarios[],
 	machine_scenarios[], memory_scenarios[], ipc_scenarios[],
-	packet_scenarios[], filesystem_scenarios[], container_scenarios[];
+	packet_scenarios[], core_scenarios[], filesystem_scenarios[], container_scenarios[];
 
 /** The name of the scenario that runs. */
 extern const char *scenario_name;
@@ -91,6 +91,9 @@ const char *end_status(const struct stat *status);
 const char *end_path(const char *path);
 const char *end_pid(pid_t pid);
 const char *end_self(void);
+
+/** What the kernel starts for a dump (cores.c); returns an exit status. */
+int take_dump(const char *folder);
 
 /** By the first process: before all others are there, and when the scenarios have been played. */
 void notes_begin(void);
