@@ -97,7 +97,7 @@ label_set trace_core_labels(const struct trace *trace, const char *path)
 
 enum core_state { NOT_DUMPED, IS_DUMPED, IS_BEING_DUMPED };
 
-// What can no longer be read may have been dumped.
+// What can no longer be read may have been dumped, unless it has ended by itself.
 static enum core_state state_of(struct trace *trace, const struct watched_object *process)
 {
 	const struct guest_kernel *kernel = trace->kernel;
@@ -109,8 +109,9 @@ static enum core_state state_of(struct trace *trace, const struct watched_object
 	    task.tgid != process->leader.tgid ||
 	    task.leader_start_time != process->leader.leader_start_time ||
 	    guest_read_field(kernel, task.signal, FIELD_signal_group_exit_code, &code) != GUEST_OK)
-		return guest_process_life(kernel, &process->leader) == GUEST_LIFE_ENDED ?
-			       IS_DUMPED : NOT_DUMPED;
+		return !process->exits && guest_process_life(kernel, &process->leader) == GUEST_LIFE_ENDED
+			       ? IS_DUMPED
+			       : NOT_DUMPED;
 	if (guest_has_field(kernel, FIELD_signal_core_state))
 		guest_read_field(kernel, task.signal, FIELD_signal_core_state, &state);
 	else if (guest_has_field(kernel, FIELD_mm_core_state) && task.mm != 0)
@@ -181,6 +182,21 @@ void trace_age_cores(struct trace *trace)
 	if (trace->core_pipe_labels && ++trace->core_pipe_passes > PASSES_OF_A_MINUTE)
 		trace->core_pipe_labels = 0;
 	trace_unlock(trace);
+}
+
+bool trace_begin_exit(struct trace_event *event)
+{
+	struct trace *trace = event->trace;
+	struct engine_object object;
+	if (!trace_lock(trace))
+		return false;
+	if (engine_find(trace->engine, &event->call->process.id, &object)) {
+		struct watched_object *watched = trace_watched(trace, object.number);
+		if (watched)
+			watched->exits = true;
+	}
+	trace_unlock(trace);
+	return false;
 }
 
 static bool is_helper(struct trace_event *event)

@@ -114,6 +114,7 @@ struct watched_object {
 	uint8_t missed; // times in a row that it was not found
 	uint32_t disk;	// index + 1 of what its file system lies on
 	bool transient; // ends with its last holder (pipe, socket, unlinked file)
+	bool exits;	// a process that has called exit_group()
 	uint64_t holder; // struct file of an anonymous inode, struct bpf_map: it ends with that
 	uint64_t held;	 // what the holder is known by
 	struct guest_task leader; // of a process
@@ -312,7 +313,13 @@ void trace_process_maps(struct trace_event *event);
 /** The mappings of the calling process in this range are accessible, as their protection says, since now. */
 void trace_settle_mappings(struct trace_event *event, uint64_t start, uint64_t length);
 
+/* devices.c */
+/** At an open: a gap if it gives what cannot be followed. */
+void trace_note_device(struct trace_event *event, const struct guest_file *file);
+
 /* cores.c */
+/** The process ends by itself: there will be no dump. */
+bool trace_begin_exit(struct trace_event *event);
 /** What the guest's pattern is now; in each pass of trace_verify(), with trace_age_cores(). */
 void trace_refresh_core_pattern(struct trace *trace);
 void trace_age_cores(struct trace *trace);

@@ -154,6 +154,8 @@ static void end_open(struct trace_event *event, int64_t result)
 		guest_file_from_descriptor(event->kernel, &event->task, result, &address);
 	if (found == GUEST_OK)
 		found = guest_file_read(event->kernel, address, &file);
+	if (found == GUEST_OK)
+		trace_note_device(event, &file);
 	if (found == GUEST_OK && S_ISCHR(file.mode)) {
 		trace_new_terminal(event, &file);
 	} else if (found == GUEST_OK) {
@@ -477,7 +479,7 @@ const struct syscall_row syscall_rows[SYSCALL_ROWS] = {
 	[SYS_kexec_file_load] = { "kexec_file_load", NOT_FOLLOWED_OUT },
 	[SYS_perf_event_open] = { "perf_event_open", NOT_FOLLOWED_IN }, // samples of memory
 	[SYS_exit] = { "exit", .begin = begin_nothing },
-	[SYS_exit_group] = { "exit_group", .begin = begin_nothing },
+	[SYS_exit_group] = { "exit_group", .begin = trace_begin_exit },
 };
 
 const char *trace_cause_name(uint32_t cause)

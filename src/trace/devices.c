@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <string.h>
+#include <sys/stat.h>
+
+#include "guest/dentry.h"
+#include "trace/internal.h"
+
+/* Devices through which others' information can be had in ways that are not followed: whoever opens one is told. */
+
+// Linux, Documentation/admin-guide/devices.txt.
+enum { ANY_MINOR = -1, DEVICE_MINOR_BITS = 20 };
+
+static const struct device {
+	uint16_t major;
+	int16_t minor;
+	const char *what;
+} devices[] = {
+	{ 1, 1, "all memory" },		    // mem
+	{ 1, 4, "all ports" },		    // port
+	{ 7, ANY_MINOR, "what screens show" }, // vcs*
+	{ 10, 200, "packets" },		    // net/tun
+	{ 10, 223, "input of others" },	    // uinput
+	{ 10, 229, "files of others" },	    // fuse
+};
+enum { DEVICES = sizeof(devices) / sizeof(devices[0]) };
+
+static bool is_kernel_memory(const struct guest_kernel *kernel, const struct guest_file *file)
+{
+	struct guest_dentry dentry;
+	char name[GUEST_NAME_MAXIMUM + 1];
+	return S_ISREG(file->mode) && strcmp(file->filesystem, "proc") == 0 &&
+	       guest_dentry_read(kernel, file->dentry, &dentry) == GUEST_OK &&
+	       guest_dentry_name(kernel, &dentry, name) == GUEST_OK && strcmp(name, "kcore") == 0;
+}
+
+static const char *what_of(const struct trace_event *event, const struct guest_file *file)
+{
+	uint32_t major = file->device_number >> DEVICE_MINOR_BITS;
+	uint32_t minor = file->device_number & ((1u << DEVICE_MINOR_BITS) - 1);
+	if (!S_ISCHR(file->mode))
+		return is_kernel_memory(event->kernel, file) ? "all memory" : NULL;
+	for (int i = 0; i < DEVICES; i++)
+		if (devices[i].major == major &&
+		    (devices[i].minor == ANY_MINOR || (uint32_t)devices[i].minor == minor))
+			return devices[i].what;
+	return NULL;
+}
+
+void trace_note_device(struct trace_event *event, const struct guest_file *file)
+{
+	const char *what = what_of(event, file);
+	if (what)
+		trace_gap(event->trace, "unfollowed-device",
+			  "opened by pid %u (%s): through it %s can be had, which is not followed",
+			  event->task.tgid, event->task.comm, what);
+}
