@@ -327,7 +327,7 @@ make_image()
 	fi
 }
 
-# Empty file systems that the guests have no programs to make. Sparse.
+# Empty file systems, which the guests have no programs to make. Sparse.
 make_filesystems()
 {
 	local result=$1/result
@@ -337,6 +337,8 @@ make_filesystems()
 	truncate -s 320M "$result/xfs"
 	mkfs.xfs -q "$result/xfs"
 	fallocate -d "$result/xfs"
+	truncate -s 4M "$result/ext4"
+	mke2fs -q -t ext4 -O ^has_journal "$result/ext4"
 }
 
 image_files()

@@ -32,6 +32,8 @@ static const struct guest_member inode_members[] = {
 	GUEST_MEMBER(VALUE, inode_i_generation, struct guest_file, generation),
 };
 
+enum { FS_REQUIRES_DEV = 1 }; // file_system_type.fs_flags, include/linux/fs.h
+
 struct superblock {
 	uint32_t device;
 	uint64_t type;
@@ -68,6 +70,11 @@ static enum guest_result read_filesystem(const struct guest_kernel *kernel, stru
 		return result;
 	file->device = superblock.device;
 	file->block_device = superblock.block_device;
+	uint64_t flags = 0;
+	if (file->block_device == 0 && guest_has_field(kernel, FIELD_file_system_type_flags) &&
+	    superblock.type != 0)
+		guest_read_field(kernel, superblock.type, FIELD_file_system_type_flags, &flags);
+	file->on_unknown_disk = flags & FS_REQUIRES_DEV;
 	result = guest_follow_required(kernel, superblock.type, FIELD_file_system_type_name, &name);
 	if (result == GUEST_OK)
 		result = guest_read_kernel_string(kernel, name, file->filesystem,

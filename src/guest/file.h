@@ -13,6 +13,7 @@ struct guest_real_inode {
 	uint32_t generation;
 	uint32_t links;
 	uint64_t block_device;
+	bool on_unknown_disk;
 };
 
 /** An open file with its inode. */
@@ -36,6 +37,7 @@ struct guest_file {
 	uint32_t device_number; // i_rdev of a device node
 	char filesystem[16];	// s_type->name, cut off
 	uint64_t block_device;	// s_bdev: struct block_device below the file system, 0: none
+	bool on_unknown_disk;	// there is one, or several, but the file system keeps to itself which
 	uint64_t viewer;	// fs_struct of the task that reached it, if the caller says so
 	struct guest_real_inode real;  // overlayfs: where the content is
 	struct guest_real_inode lower; // and where it was before it was copied up, if it was

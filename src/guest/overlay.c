@@ -39,6 +39,7 @@ static bool read_real(const struct guest_kernel *kernel, uint64_t address,
 		.generation = inode->generation,
 		.links = inode->links,
 		.block_device = inode->block_device,
+		.on_unknown_disk = inode->on_unknown_disk,
 	};
 	return true;
 }

@@ -159,6 +159,7 @@
 	F(O, gendisk_private_data, "gendisk.private_data")                                        \
 	F(O, file_f_mapping, "file.f_mapping")                                                    \
 	F(O, mapping_host, "address_space.host")                                                  \
+	F(O, file_system_type_flags, "file_system_type.fs_flags")                                 \
 	F(R, file_system_type_name, "file_system_type.name")                                      \
 	F(R, dentry_d_flags, "dentry.d_flags")                                                    \
 	F(R, dentry_d_hash_next, "dentry.d_hash.next")                                            \

@@ -17,9 +17,13 @@
  * A partition is taken for its disk. A disk that is made of others (device mapper, md, ...) is taken to
  * be made of all others. A loop device's content is the file that it shows, and a part of whatever
  * disk that file is on.
+ *
+ * btrfs does not say which disks it lies on: they are taken to be all.
  */
 
-enum { DEVICE_MINOR_BITS = 20, DEVICE_MAJOR_SHIFT = DEVICE_MINOR_BITS };
+enum { DEVICE_MINOR_BITS = 20, DEVICE_MINOR_MASK = (1 << DEVICE_MINOR_BITS) - 1 };
+
+enum { DISK_UNKNOWN = UINT32_MAX }; // of a file system that does not say on which (btrfs)
 
 enum { DISK_WRITTEN = 0, DISK_CONTENT = 1 }; // object_id.c
 
@@ -40,11 +44,23 @@ static bool same_id(const struct object_id *one, const struct object_id *other)
 	       one->kind == other->kind;
 }
 
-// The record of a disk; made if need be. Locked. NULL: there are too many.
-static struct disk *find_disk(struct trace *trace, const struct guest_disk *found,
-			      const struct object_reference *backing)
+struct found_disk {
+	struct guest_disk disk;
+	struct object_reference backing; // of a loop device
+	struct guest_file backing_file;
+	uint32_t below; // the disk that the backing file lies on, or DISK_UNKNOWN
+};
+
+static uint32_t number_of(const struct guest_disk *disk)
 {
-	uint32_t number = found->major << DEVICE_MINOR_BITS | found->first_minor;
+	return disk->major << DEVICE_MINOR_BITS | disk->first_minor;
+}
+
+// The record of a disk; made if need be. Locked. NULL: there are too many.
+static struct disk *find_disk(struct trace *trace, const struct found_disk *found)
+{
+	const struct object_reference *backing = &found->backing;
+	uint32_t number = number_of(&found->disk);
 	for (uint32_t i = 0; i < trace->disk_count; i++) {
 		struct disk *disk = &trace->disks[i];
 		if (disk->number == number && same_id(&disk->backing.id, &backing->id)) {
@@ -53,15 +69,16 @@ static struct disk *find_disk(struct trace *trace, const struct guest_disk *foun
 		}
 	}
 	if (trace->disk_count == DISKS_MAXIMUM) {
-		trace_gap(trace, "disk-limit", "%s: what is on it is not followed", found->name);
+		trace_gap(trace, "disk-limit", "%s: what is on it is not followed", found->disk.name);
 		return NULL;
 	}
 	struct disk *disk = &trace->disks[trace->disk_count++];
+	bool is_loop = found->disk.major == GUEST_LOOP_MAJOR;
 	*disk = (struct disk){ .number = number,
-			       .stacked = !is_leaf(found->name) ||
-					  (found->major == GUEST_LOOP_MAJOR &&
-					   backing->id.kind == OBJECT_NONE),
-			       .backing = *backing };
+			       .stacked = !is_leaf(found->disk.name) ||
+					  (is_loop && backing->id.kind == OBJECT_NONE),
+			       .backing = *backing,
+			       .below = found->below };
 	if (backing->id.kind != OBJECT_NONE)
 		atomic_store_explicit(&trace->loop_count, trace->loop_count + 1,
 				      memory_order_release);
@@ -69,26 +86,36 @@ static struct disk *find_disk(struct trace *trace, const struct guest_disk *foun
 }
 
 // Reads what a block device belongs to, and for a loop device the file that it shows.
-static bool read_disk(struct trace *trace, uint64_t block_device, struct guest_disk *found,
-		      struct object_reference *backing, struct guest_file *backing_file)
+static bool read_disk(struct trace *trace, uint64_t block_device, struct found_disk *found)
 {
-	*backing = (struct object_reference){ .id = { .kind = OBJECT_NONE } };
-	enum guest_result result = guest_disk_read(trace->kernel, block_device, found);
+	struct guest_disk below;
+	found->backing = (struct object_reference){ .id = { .kind = OBJECT_NONE } };
+	found->below = 0;
+	enum guest_result result = guest_disk_read(trace->kernel, block_device, &found->disk);
 	if (result != GUEST_OK) {
 		trace_gap(trace, "unread-disk", "a block device: %s", guest_result_text(result));
 		return false;
 	}
-	if (found->major == GUEST_LOOP_MAJOR &&
-	    guest_loop_file(trace->kernel, found, backing_file) == GUEST_OK)
-		trace_file_reference(backing_file, backing);
+	if (found->disk.major != GUEST_LOOP_MAJOR ||
+	    guest_loop_file(trace->kernel, &found->disk, &found->backing_file) != GUEST_OK)
+		return true;
+	const struct guest_file *file = &found->backing_file;
+	trace_file_reference(file, &found->backing);
+	block_device = guest_file_is_overlay(file) ? file->real.block_device : file->block_device;
+	if (block_device && guest_disk_read(trace->kernel, block_device, &below) == GUEST_OK)
+		found->below = is_leaf(below.name) && below.major != GUEST_LOOP_MAJOR ?
+				       number_of(&below) :
+				       DISK_UNKNOWN;
+	else if (guest_file_is_overlay(file) ? file->real.on_unknown_disk : file->on_unknown_disk)
+		found->below = DISK_UNKNOWN;
 	return true;
 }
 
+// Whether what is on `part` is on `whole` as well.
 static bool related(const struct disk *part, const struct disk *whole)
 {
-	bool part_is_file = part->backing.id.kind != OBJECT_NONE;
-	bool whole_is_file = whole->backing.id.kind != OBJECT_NONE;
-	return part == whole || part->stacked || whole->stacked || (part_is_file && !whole_is_file);
+	return part == whole || part->stacked || whole->stacked || part->below == DISK_UNKNOWN ||
+	       (part->below != 0 && part->below == whole->number);
 }
 
 static struct object_reference disk_object(const struct disk *disk, uint32_t side,
@@ -105,13 +132,22 @@ void trace_disk_of_file(struct trace *trace, struct watched_object *watched,
 {
 	uint64_t block_device = guest_file_is_overlay(file) ? file->real.block_device :
 							      file->block_device;
-	struct guest_disk found;
-	struct guest_file backing_file;
-	struct object_reference backing;
-	if (!S_ISREG(file->mode) || block_device == 0 ||
-	    !read_disk(trace, block_device, &found, &backing, &backing_file))
+	struct found_disk found;
+	bool unknown = guest_file_is_overlay(file) ? file->real.on_unknown_disk :
+						     file->on_unknown_disk;
+	if (!S_ISREG(file->mode) || (block_device == 0 && !unknown))
 		return;
-	struct disk *disk = find_disk(trace, &found, &backing);
+	if (block_device == 0) {
+		found = (struct found_disk){
+			.disk = { .major = DISK_UNKNOWN >> DEVICE_MINOR_BITS,
+				  .first_minor = DISK_UNKNOWN & DEVICE_MINOR_MASK,
+				  .name = "unknown" },
+			.backing.id.kind = OBJECT_NONE,
+		};
+	} else if (!read_disk(trace, block_device, &found)) {
+		return;
+	}
+	struct disk *disk = find_disk(trace, &found);
 	watched->disk = disk ? (uint32_t)(disk - trace->disks) + 1 : 0;
 }
 
@@ -168,27 +204,25 @@ bool trace_disk_source(struct trace_event *event, const struct guest_file *file,
 {
 	struct trace *trace = event->trace;
 	uint64_t block_device;
-	struct guest_disk found;
-	struct guest_file backing_file;
-	struct object_reference backing;
+	struct found_disk found;
 	enum guest_result result = guest_block_device_of_file(trace->kernel, file, &block_device);
 	if (result != GUEST_OK) {
 		trace_gap(trace, "unread-disk", "block device %u:%u: %s",
-			  file->device_number >> DEVICE_MAJOR_SHIFT,
-			  file->device_number & ((1u << DEVICE_MINOR_BITS) - 1),
+			  file->device_number >> DEVICE_MINOR_BITS,
+			  file->device_number & DEVICE_MINOR_MASK,
 			  guest_result_text(result));
 		return trace_file_reference(file, source);
 	}
-	if (!read_disk(trace, block_device, &found, &backing, &backing_file) || !trace_lock(trace))
+	if (!read_disk(trace, block_device, &found) || !trace_lock(trace))
 		return trace_file_reference(file, source);
-	struct disk *disk = find_disk(trace, &found, &backing);
+	struct disk *disk = find_disk(trace, &found);
 	if (disk) {
 		*source = disk_object(disk, DISK_CONTENT, file);
 		gather(trace, disk, source, (uint32_t)(event->call->row - syscall_rows));
 		struct object_reference written = disk_object(disk, DISK_WRITTEN, file);
 		trace_add_flow(event, &written, source);
-		if (backing.id.kind != OBJECT_NONE)
-			trace_add_flow(event, &backing, source);
+		if (found.backing.id.kind != OBJECT_NONE)
+			trace_add_flow(event, &found.backing, source);
 	}
 	trace_unlock(trace);
 	return disk || trace_file_reference(file, source);
@@ -199,19 +233,18 @@ bool trace_disk_sink(struct trace_event *event, const struct guest_file *file,
 {
 	struct trace *trace = event->trace;
 	uint64_t block_device;
-	struct guest_disk found;
-	struct guest_file backing_file;
-	struct object_reference backing, written;
+	struct found_disk found;
+	struct object_reference written;
 	if (guest_block_device_of_file(trace->kernel, file, &block_device) != GUEST_OK ||
-	    !read_disk(trace, block_device, &found, &backing, &backing_file) || !trace_lock(trace))
+	    !read_disk(trace, block_device, &found) || !trace_lock(trace))
 		return trace_file_reference(file, &written) && trace_add_flow(event, giver, &written);
-	struct disk *disk = find_disk(trace, &found, &backing);
+	struct disk *disk = find_disk(trace, &found);
 	trace_unlock(trace);
 	if (!disk)
 		return trace_file_reference(file, &written) && trace_add_flow(event, giver, &written);
 	written = disk_object(disk, DISK_WRITTEN, file);
-	if (backing.id.kind != OBJECT_NONE)
-		trace_add_flow(event, &written, &backing);
+	if (found.backing.id.kind != OBJECT_NONE)
+		trace_add_flow(event, &written, &found.backing);
 	return trace_add_flow(event, giver, &written);
 }
 
@@ -221,16 +254,14 @@ static void flows_from_below(struct trace_event *event, const struct object_refe
 			     uint64_t block_device)
 {
 	struct trace *trace = event->trace;
-	struct guest_disk found;
-	struct guest_file backing_file;
-	struct object_reference backing;
-	if (!read_disk(trace, block_device, &found, &backing, &backing_file))
+	struct found_disk found;
+	if (!read_disk(trace, block_device, &found))
 		return;
-	if (backing.id.kind != OBJECT_NONE)
-		trace_add_flow(event, &backing, file);
+	if (found.backing.id.kind != OBJECT_NONE)
+		trace_add_flow(event, &found.backing, file);
 	if (!atomic_load_explicit(&trace->disk_written, memory_order_acquire) || !trace_lock(trace))
 		return;
-	struct disk *disk = find_disk(trace, &found, &backing);
+	struct disk *disk = find_disk(trace, &found);
 	for (uint32_t i = 0; disk && i < trace->disk_count; i++) {
 		struct disk *other = &trace->disks[i];
 		if (!other->written || !(related(other, disk) || related(disk, other)))
@@ -238,6 +269,20 @@ static void flows_from_below(struct trace_event *event, const struct object_refe
 		struct object_reference written = disk_object(other, DISK_WRITTEN, NULL);
 		engine_transfer(trace->engine, &written, file,
 				(uint32_t)(event->call->row - syscall_rows));
+	}
+	trace_unlock(trace);
+}
+
+static void flows_from_any(struct trace_event *event, const struct object_reference *file)
+{
+	struct trace *trace = event->trace;
+	if (!trace_lock(trace))
+		return;
+	for (uint32_t i = 0; i < trace->disk_count; i++) {
+		struct object_reference written = disk_object(&trace->disks[i], DISK_WRITTEN, NULL);
+		if (trace->disks[i].written)
+			engine_transfer(trace->engine, &written, file,
+					(uint32_t)(event->call->row - syscall_rows));
 	}
 	trace_unlock(trace);
 }
@@ -255,14 +300,37 @@ static void flows_from_image(struct trace_event *event, const struct object_refe
 	trace_unlock(trace);
 }
 
+// Another file is behind a loop device now: it is known before anything comes out of it.
+void trace_loop_changed(struct trace_event *event, const struct guest_file *file)
+{
+	struct trace *trace = event->trace;
+	uint64_t block_device;
+	struct found_disk found;
+	if (guest_block_device_of_file(trace->kernel, file, &block_device) != GUEST_OK ||
+	    !read_disk(trace, block_device, &found))
+		return;
+	if (found.backing.id.kind == OBJECT_NONE) {
+		trace_gap(trace, "unread-loop", "pid %u (%s): which file %s shows is not known",
+			  event->task.tgid, event->task.comm, found.disk.name);
+		return;
+	}
+	if (!trace_lock(trace))
+		return;
+	find_disk(trace, &found);
+	trace_unlock(trace);
+}
+
 void trace_disk_flows(struct trace_event *event, const struct guest_file *file,
 		      const struct object_reference *reference)
 {
 	struct trace *trace = event->trace;
 	bool overlay = guest_file_is_overlay(file);
 	uint64_t block_device = overlay ? file->real.block_device : file->block_device;
-	uint32_t major = (overlay ? file->real.device : file->device) >> DEVICE_MAJOR_SHIFT;
+	uint32_t major = (overlay ? file->real.device : file->device) >> DEVICE_MINOR_BITS;
 	// A file system with a number of its own (btrfs) does not tell by that what it lies on.
+	if ((overlay ? file->real.on_unknown_disk : file->on_unknown_disk) &&
+	    atomic_load_explicit(&trace->disk_written, memory_order_acquire))
+		flows_from_any(event, reference);
 	if (block_device && (major == GUEST_LOOP_MAJOR || major == 0 ||
 			     atomic_load_explicit(&trace->disk_written, memory_order_acquire)))
 		flows_from_below(event, reference, block_device);

@@ -132,7 +132,8 @@ struct disk {
 	uint32_t number;		 // major << 20 | first minor
 	bool stacked;			 // of other disks
 	bool written;			 // past its file system, by a managed process
-	struct object_reference backing; // of a loop device
+	struct object_reference backing; // of a loop device: the file that it shows
+	uint32_t below;			 // number of the disk that this file lies on
 	label_set labels;
 	uint32_t from_count;
 	struct object_id from[64]; // each brought another label
@@ -381,6 +382,8 @@ bool trace_disk_sink(struct trace_event *event, const struct guest_file *file,
 /** What else may come out of a regular file: what is on, or in, the disk. */
 void trace_disk_flows(struct trace_event *event, const struct guest_file *file,
 		      const struct object_reference *reference);
+/** A loop device (its open node) shows another file. */
+void trace_loop_changed(struct trace_event *event, const struct guest_file *file);
 void trace_forget_disks(struct trace *trace);
 
 /* names.c: system calls that change names. syscall_row.extra is one of these. */
@@ -421,6 +424,7 @@ void trace_end_get_attribute(struct trace_event *event, int64_t result);
 /* ioctls.c, aio.c */
 bool trace_wants_ioctl(const struct guest_registers *registers);
 bool trace_begin_ioctl(struct trace_event *event);
+void trace_end_ioctl(struct trace_event *event, int64_t result);
 bool trace_begin_io_submit(struct trace_event *event);
 void trace_end_io_submit(struct trace_event *event, int64_t result);
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <linux/fs.h>
+#include <linux/loop.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 
 #include "trace/internal.h"
 
@@ -101,16 +103,33 @@ static bool begin_fault_copy(struct trace_event *event)
 	return false;
 }
 
+static bool begin_loop(struct trace_event *event)
+{
+	return true;
+}
+
+static void end_loop(struct trace_event *event, int64_t result)
+{
+	struct guest_file file;
+	if (result == 0 && trace_read_descriptor(event, (int64_t)argument(event, 0), &file) &&
+	    S_ISBLK(file.mode))
+		trace_loop_changed(event, &file);
+}
+
 static const struct ioctl_row {
 	uint32_t command;
 	bool (*begin)(struct trace_event *event);
+	void (*end)(struct trace_event *event, int64_t result);
 } rows[] = {
-	{ FICLONE, begin_clone },
-	{ FICLONERANGE, begin_clone_range },
-	{ FIDEDUPERANGE, begin_deduplicate },
-	{ _IOWR('f', 15, char[40]), begin_exchange },
-	{ TIOCSTI, begin_type },
-	{ _IOWR(0xAA, 3, char[40]), begin_fault_copy }, // UFFDIO_COPY
+	{ FICLONE, begin_clone, NULL },
+	{ FICLONERANGE, begin_clone_range, NULL },
+	{ FIDEDUPERANGE, begin_deduplicate, NULL },
+	{ _IOWR('f', 15, char[40]), begin_exchange, NULL },
+	{ TIOCSTI, begin_type, NULL },
+	{ _IOWR(0xAA, 3, char[40]), begin_fault_copy, NULL }, // UFFDIO_COPY
+	{ LOOP_SET_FD, begin_loop, end_loop },
+	{ LOOP_CONFIGURE, begin_loop, end_loop },
+	{ LOOP_CHANGE_FD, begin_loop, end_loop },
 };
 enum { ROWS = sizeof(rows) / sizeof(rows[0]) };
 
@@ -130,4 +149,11 @@ bool trace_wants_ioctl(const struct guest_registers *registers)
 bool trace_begin_ioctl(struct trace_event *event)
 {
 	return find_row(argument(event, 1))->begin(event);
+}
+
+void trace_end_ioctl(struct trace_event *event, int64_t result)
+{
+	const struct ioctl_row *row = find_row(argument(event, 1));
+	if (row->end)
+		row->end(event, result);
 }

@@ -441,7 +441,7 @@ const struct syscall_row syscall_rows[SYSCALL_ROWS] = {
 	[SYS_io_submit] = { "io_submit", .begin = trace_begin_io_submit, .end = trace_end_io_submit },
 	[SYS_vmsplice] = { "vmsplice", .begin = trace_begin_vmsplice, .argument = { 0 } },
 	[SYS_ioctl] = { "ioctl", .wanted = trace_wants_ioctl, .begin = trace_begin_ioctl,
-			.zero_moves = true },
+			.end = trace_end_ioctl, .zero_moves = true },
 
 	[SYS_add_key] = { "add_key", .begin = trace_begin_add_key, .end = trace_end_add_key },
 	[SYS_keyctl] = { "keyctl", .wanted = trace_wants_keyctl, .begin = trace_begin_keyctl,

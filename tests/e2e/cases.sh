@@ -33,7 +33,6 @@ daemon-killed      6.1,6.12              1     -
 fault              6.1,6.1               1     -
 early              5.10                  2     case1                                     --append rdinit=/payload/early
 early-7.2          7.2                   1     case1                                     --append rdinit=/payload/early
-beyond             6.1                   1     beyond
 ipc-5.10           5.10                  2     ipc,packets,cores
 ipc-6.1            6.1                   2     ipc,packets,cores
 ipc-6.12           6.12                  1     ipc,packets,cores
@@ -538,22 +537,26 @@ host_early_7_2()
 	host_early "$@"
 }
 
-# ---- beyond: what is not followed yet is known, and nothing else is wrong with it
+# ---- filesystems: one more is an image file
 
-judge_beyond()
+payload_filesystems_5_10()
 {
-	local known name
+	cp "$NIJIMI_LAB_FILESYSTEMS/ext4" "$1/ext4"
+}
 
-	judge_played "$1" "$2" || return 0
-	known='bind-mounted'
-	for name in $known; do
-		grep -q "@ $name done" "$1/vm1.notes" || echo "$name was not played to its end"
-	done
-	judge_vm "$1" 1 6.1 beyond > "$1/beyond"
-	for name in $known; do
-		grep -q ": $name: not traced" "$1/beyond" || echo "$name is followed now: it belongs into another group"
-	done
-	grep -vE ": ($(tr ' ' '|' <<< "$known")): not traced" "$1/beyond" || true
+payload_filesystems_6_1()
+{
+	payload_filesystems_5_10 "$1"
+}
+
+payload_filesystems_6_12()
+{
+	payload_filesystems_5_10 "$1"
+}
+
+payload_filesystems_7_2()
+{
+	payload_filesystems_5_10 "$1"
 }
 
 # ---- bad-use: one clear line, and a failure

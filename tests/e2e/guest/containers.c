@@ -232,9 +232,8 @@ static int act_user(void *unused)
 {
 	prctl(PR_SET_NAME, reader);
 	outer_pid = pid_outside();
-	while (getuid() != 0) // until the ids are mapped
+	while (setresuid(0, 0, 0) != 0) // until the ids are mapped
 		pause_milliseconds(10);
-	need(setresuid(0, 0, 0) == 0, "setresuid");
 	prctl(PR_SET_NAME, reader);
 	read_file(inside);
 	say("process ended %d %s", outer_pid, reader);

@@ -20,7 +20,7 @@ static const struct group {
 	{ "names", name_scenarios },	  { "channels", channel_scenarios },
 	{ "endings", ending_scenarios }, { "races", race_scenarios },
 	{ "memory", memory_scenarios },
-	{ "beyond", beyond_scenarios },	  { "machine", machine_scenarios },
+	{ "machine", machine_scenarios },
 	{ "ipc", ipc_scenarios },
 	{ "packets", packet_scenarios },	  { "cores", core_scenarios },
 	{ "filesystems", filesystem_scenarios }, { "containers", container_scenarios },

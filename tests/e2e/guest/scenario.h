@@ -37,7 +37,7 @@ struct scenario {
 
 // A table a file, ended by a row without a name.
 extern const struct scenario paper_scenarios[], negative_scenarios[], name_scenarios[],
-	channel_scenarios[], ending_scenarios[], race_scenarios[], beyond_scenarios[],
+	channel_scenarios[], ending_scenarios[], race_scenarios[],
 	machine_scenarios[], memory_scenarios[], ipc_scenarios[],
 	packet_scenarios[], core_scenarios[], filesystem_scenarios[], container_scenarios[];
 
