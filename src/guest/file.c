@@ -32,7 +32,10 @@ static const struct guest_member inode_members[] = {
 	GUEST_MEMBER(VALUE, inode_i_generation, struct guest_file, generation),
 };
 
-enum { FS_REQUIRES_DEV = 1 }; // file_system_type.fs_flags, include/linux/fs.h
+enum {
+	FS_REQUIRES_DEV = 1, // file_system_type.fs_flags, include/linux/fs.h
+	MINOR_BITS = 20,     // include/linux/kdev_t.h
+};
 
 struct superblock {
 	uint32_t device;
@@ -70,9 +73,10 @@ static enum guest_result read_filesystem(const struct guest_kernel *kernel, stru
 		return result;
 	file->device = superblock.device;
 	file->block_device = superblock.block_device;
+	// A device number of its own, and yet on disks.
 	uint64_t flags = 0;
-	if (file->block_device == 0 && guest_has_field(kernel, FIELD_file_system_type_flags) &&
-	    superblock.type != 0)
+	if (S_ISREG(file->mode) && file->device >> MINOR_BITS == 0 && superblock.type != 0 &&
+	    guest_has_field(kernel, FIELD_file_system_type_flags))
 		guest_read_field(kernel, superblock.type, FIELD_file_system_type_flags, &flags);
 	file->on_unknown_disk = flags & FS_REQUIRES_DEV;
 	result = guest_follow_required(kernel, superblock.type, FIELD_file_system_type_name, &name);

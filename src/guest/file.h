@@ -37,7 +37,7 @@ struct guest_file {
 	uint32_t device_number; // i_rdev of a device node
 	char filesystem[16];	// s_type->name, cut off
 	uint64_t block_device;	// s_bdev: struct block_device below the file system, 0: none
-	bool on_unknown_disk;	// there is one, or several, but the file system keeps to itself which
+	bool on_unknown_disk;	// the file system lies on disks that it does not tell of (btrfs)
 	uint64_t viewer;	// fs_struct of the task that reached it, if the caller says so
 	struct guest_real_inode real;  // overlayfs: where the content is
 	struct guest_real_inode lower; // and where it was before it was copied up, if it was
@@ -96,6 +96,9 @@ enum guest_result guest_path_inside(const struct guest_kernel *kernel, uint64_t 
 enum guest_result guest_for_each_mount(const struct guest_kernel *kernel, uint64_t superblock,
 				       uint32_t maximum,
 				       bool (*visit)(uint64_t mount, void *context), void *context);
+
+/** Whether a mount (struct vfsmount) is in a mount namespace, and not only the kernel's own. */
+bool guest_mount_is_reachable(const struct guest_kernel *kernel, uint64_t mount);
 
 /** Whether a mount (struct vfsmount) is in the mount namespace that the kernel started with. */
 bool guest_mount_is_initial(const struct guest_kernel *kernel, uint64_t mount);

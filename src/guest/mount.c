@@ -80,6 +80,18 @@ enum guest_result guest_for_each_mount(const struct guest_kernel *kernel, uint64
 	return result;
 }
 
+// MNT_NS_INTERNAL is an error number.
+bool guest_mount_is_reachable(const struct guest_kernel *kernel, uint64_t mount)
+{
+	enum { ERRORS = 4095 }; // MAX_ERRNO
+	uint64_t namespace;
+	if (!guest_has_field(kernel, FIELD_mount_mnt_ns))
+		return true;
+	return guest_follow(kernel, guest_mount_of_vfsmount(kernel, mount), FIELD_mount_mnt_ns,
+			    &namespace) == GUEST_OK &&
+	       namespace < (uint64_t)-ERRORS;
+}
+
 bool guest_mount_is_initial(const struct guest_kernel *kernel, uint64_t mount)
 {
 	uint64_t nsproxy, initial, namespace;

@@ -137,7 +137,7 @@ void trace_disk_of_file(struct trace *trace, struct watched_object *watched,
 						     file->on_unknown_disk;
 	if (!S_ISREG(file->mode) || (block_device == 0 && !unknown))
 		return;
-	if (block_device == 0) {
+	if (unknown) {
 		found = (struct found_disk){
 			.disk = { .major = DISK_UNKNOWN >> DEVICE_MINOR_BITS,
 				  .first_minor = DISK_UNKNOWN & DEVICE_MINOR_MASK,
@@ -273,16 +273,20 @@ static void flows_from_below(struct trace_event *event, const struct object_refe
 	trace_unlock(trace);
 }
 
+// The same of a file system that does not say where it lies.
 static void flows_from_any(struct trace_event *event, const struct object_reference *file)
 {
 	struct trace *trace = event->trace;
 	if (!trace_lock(trace))
 		return;
+	uint32_t cause = (uint32_t)(event->call->row - syscall_rows);
 	for (uint32_t i = 0; i < trace->disk_count; i++) {
-		struct object_reference written = disk_object(&trace->disks[i], DISK_WRITTEN, NULL);
-		if (trace->disks[i].written)
-			engine_transfer(trace->engine, &written, file,
-					(uint32_t)(event->call->row - syscall_rows));
+		const struct disk *disk = &trace->disks[i];
+		struct object_reference written = disk_object(disk, DISK_WRITTEN, NULL);
+		if (disk->written)
+			engine_transfer(trace->engine, &written, file, cause);
+		if (disk->backing.id.kind != OBJECT_NONE && !same_id(&disk->backing.id, &file->id))
+			engine_transfer(trace->engine, &disk->backing, file, cause);
 	}
 	trace_unlock(trace);
 }
@@ -327,14 +331,14 @@ void trace_disk_flows(struct trace_event *event, const struct guest_file *file,
 	bool overlay = guest_file_is_overlay(file);
 	uint64_t block_device = overlay ? file->real.block_device : file->block_device;
 	uint32_t major = (overlay ? file->real.device : file->device) >> DEVICE_MINOR_BITS;
-	// A file system with a number of its own (btrfs) does not tell by that what it lies on.
-	if ((overlay ? file->real.on_unknown_disk : file->on_unknown_disk) &&
-	    atomic_load_explicit(&trace->disk_written, memory_order_acquire))
+	bool unknown = overlay ? file->real.on_unknown_disk : file->on_unknown_disk;
+	bool written = atomic_load_explicit(&trace->disk_written, memory_order_acquire);
+	bool loops = atomic_load_explicit(&trace->loop_count, memory_order_acquire) != 0;
+	if (unknown && (written || loops))
 		flows_from_any(event, reference);
-	if (block_device && (major == GUEST_LOOP_MAJOR || major == 0 ||
-			     atomic_load_explicit(&trace->disk_written, memory_order_acquire)))
+	else if (block_device && (major == GUEST_LOOP_MAJOR || written))
 		flows_from_below(event, reference, block_device);
-	if (atomic_load_explicit(&trace->loop_count, memory_order_acquire) != 0)
+	if (loops)
 		flows_from_image(event, reference);
 }
 

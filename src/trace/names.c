@@ -94,7 +94,7 @@ static void note_unlinked(struct trace_event *event, const struct name *name)
 	    trace_file_reference(&file, &reference)) {
 		bool overlay = guest_file_is_overlay(&file);
 		// All subvolumes of a btrfs are one to us: the name may be of a snapshot.
-		if (strcmp(file.filesystem, "btrfs") != 0)
+		if (!(overlay ? file.real.on_unknown_disk : file.on_unknown_disk))
 			event->call->unlinked = (struct unlinked_inode){
 				reference.id, overlay ? file.real.address : file.inode,
 				overlay ? file.real.links : file.links

@@ -192,7 +192,8 @@ static void describe_file(struct trace *trace, struct description *scratch,
 						   .inode_number = file->inode_number,
 						   .device = file->device,
 						   .generation = file->generation,
-						   .links = file->links };
+						   .links = file->links,
+						   .on_unknown_disk = file->on_unknown_disk };
 	wire->mode = file->mode;
 	wire->inode = inode.inode_number;
 	wire->device = inode.device;
@@ -212,7 +213,7 @@ static void describe_file(struct trace *trace, struct description *scratch,
 	watched->device = inode.device;
 	watched->generation = inode.generation;
 	// A message queue's name holds its inode, as long as there is one.
-	watched->transient = inode.links == 0 || strcmp(file->filesystem, "pipefs") == 0 ||
+	watched->transient = (inode.links == 0 && !inode.on_unknown_disk) || strcmp(file->filesystem, "pipefs") == 0 ||
 			     strcmp(file->filesystem, "mqueue") == 0;
 	trace_disk_of_file(trace, watched, file);
 	if (object->id.b == DEVICE_ANONYMOUS_INODE)

@@ -35,7 +35,9 @@ struct mount_search {
 static bool visit_other(uint64_t mount, void *context)
 {
 	struct mount_search *search = context;
-	return mount == search->except || search->visit(mount, search->context);
+	// The layers of an overlay, for one, are mounts that nobody can walk through.
+	return mount == search->except || !guest_mount_is_reachable(search->trace->kernel, mount) ||
+	       search->visit(mount, search->context);
 }
 
 void trace_for_each_other_mount(struct trace *trace, const struct guest_file *file,
