@@ -37,6 +37,13 @@ trixie    trixie,trixie-updates,trixie-security                           trixie
 forky     forky                                                          forky
 '
 
+# A guest's root of a whole Debian: the release, and what is installed beside its essential packages.
+readonly DEBIAN_SUITE=bookworm
+readonly DEBIAN_PACKAGES='
+attr bubblewrap btrfs-progs busybox-static bzip2 curl e2fsprogs git mount nginx-light openssh-client openssh-server perl
+procps python3 rsync socat sqlite3 systemd unzip util-linux vim-tiny xfsprogs xz-utils zip zstd
+'
+
 # kernel_labels: one a line.
 kernel_labels()
 {
@@ -47,6 +54,13 @@ artifact_names()
 {
 	printf '%s\n' qemu box image filesystems
 	kernel_labels | sed 's/^/kernel-/'
+}
+
+# artifact_names_all: also those that are made only when they are asked for.
+artifact_names_all()
+{
+	artifact_names
+	echo debian
 }
 
 # recipe NAME: everything that decides what the artifact becomes, except the packages' versions.
@@ -62,6 +76,10 @@ recipe()
 		declare -f make_image image_files add_busybox
 		cat "$LAB_SOURCE/guest-init" "$LAB_SOURCE/guest-call" ;;
 	filesystems) declare -f make_filesystems ;;
+	debian)
+		echo "$DEBIAN_SUITE $DEBIAN_PACKAGES"
+		declare -f make_debian debian_options
+		cat "$LAB_SOURCE/guest-init" "$LAB_SOURCE/guest-call" "$LAB_SOURCE/debian-hook" ;;
 	kernel-*)
 		grep "^${1#kernel-} " <<< "$GUEST_KERNELS"; echo "$GUEST_MODULES $GUEST_DISK_MODULES"
 		declare -f choose_kernel make_kernel make_initramfs add_modules add_busybox make_modules_disk
@@ -88,7 +106,7 @@ artifacts_export()
 {
 	local name variable path
 
-	for name in $(artifact_names); do
+	for name in $(artifact_names_all); do
 		variable=NIJIMI_LAB_${name//[^a-z0-9]/_}
 		path=$(artifact_path "$name")
 		export "${variable^^}=$path"
@@ -354,4 +372,35 @@ image_files()
 	printf 'Plans for the new engine. Not for outsiders.\n' > "$root/classified/secret"
 	printf 'Customer list. Not for outsiders.\n' > "$root/classified/customers"
 	printf 'The canteen opens at noon.\n' > "$root/public/notice"
+}
+
+# A whole Debian, on a disk like that of make_image.
+make_debian()
+{
+	local work=$1 options=()
+
+	((EUID == 0)) || die "$EXIT_SETUP" "a whole Debian is made by root only: sudo lab/artifacts debian"
+	view_prepare "debian-$DEBIAN_SUITE" "$DEBIAN_SUITE"
+	mapfile -t options < <(debian_options "$work")
+	say "installing Debian $DEBIAN_SUITE with $(wc -w <<< "$DEBIAN_PACKAGES") packages; this takes a minute or two"
+	DISK=$work/result/disk LAB_SOURCE=$LAB_SOURCE mmdebstrap "${options[@]}" "$DEBIAN_SUITE" /dev/null \
+		"$APT_CACHE/debian-$DEBIAN_SUITE/sources.list" > "$work/log" 2>&1 || {
+		tail -n 15 "$work/log" >&2
+		die "$EXIT_SETUP" "mmdebstrap failed"
+	}
+}
+
+# debian_options WORK: mmdebstrap's, one a line. The mirror is reached as by the lab's own apt.
+debian_options()
+{
+	local excluded
+
+	grep '^Acquire::' "$APT_CACHE/debian-$DEBIAN_SUITE/apt.conf" > "$1/apt.conf"
+	printf '%s\n' --mode=root --variant=essential --format=null "--aptopt=$1/apt.conf"
+	# shellcheck disable=SC2086 # a list of packages
+	printf -- '--include=%s\n' $DEBIAN_PACKAGES
+	for excluded in man doc info locale i18n zoneinfo; do
+		printf -- '--dpkgopt=path-exclude=/usr/share/%s/*\n' "$excluded"
+	done
+	printf -- '--customize-hook=%s/debian-hook "$1" "$DISK"\n' "$LAB_SOURCE"
 }

@@ -1,0 +1,456 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "random.h"
+
+enum { MOST = SECRET_RECORDS * RECORD, ENOUGH_THREADS = 8 };
+
+static struct actor {
+	unsigned index;
+	uint64_t seed;
+	pid_t director;
+	_Atomic bool holds;
+	char secret[RECORD];
+} me;
+
+void make_secret(uint64_t seed, char record[RECORD])
+{
+	memset(record, '.', RECORD);
+	int length = snprintf(record, RECORD, "secret-%016llx", (unsigned long long)seed * 0x9E3779B97F4A7C15ull);
+	record[length] = '.';
+	record[RECORD - 1] = '\n';
+}
+
+static bool has_secret(const char *bytes, size_t size)
+{
+	return memmem(bytes, size, me.secret, RECORD - 1) != NULL;
+}
+
+static void fill(char record[RECORD], bool secret)
+{
+	memset(record, 'x', RECORD);
+	if (secret)
+		memcpy(record, me.secret, RECORD);
+}
+
+static int open_place(const struct place *place, bool writes, int flags)
+{
+	switch (place->kind) {
+	case FILE_PLACE:
+		return open(place->path, (writes ? O_RDWR : O_RDONLY) | O_CLOEXEC | flags, 0644);
+	case NAMELESS_PLACE:
+		return dup(FD_NAMELESS + place->index);
+	case PIPE_PLACE:
+		return dup(FD_PIPE + 2 * place->index + writes);
+	default:
+		return dup(FD_SOCKET + 2 * place->index + place->end);
+	}
+}
+
+static bool seeks(const struct place *place)
+{
+	return place->kind == FILE_PLACE || place->kind == NAMELESS_PLACE;
+}
+
+/* Reading: how many bytes came into the buffer */
+
+static ssize_t read_mapped(int fd, char *buffer)
+{
+	struct stat status;
+	if (fstat(fd, &status) != 0 || status.st_size == 0)
+		return -1;
+	size_t size = status.st_size < MOST ? (size_t)status.st_size : MOST;
+	char *memory = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (memory == MAP_FAILED)
+		return -1;
+	memcpy(buffer, memory, size);
+	munmap(memory, size);
+	return (ssize_t)size;
+}
+
+static ssize_t read_seekable(int fd, unsigned variant, char *buffer)
+{
+	struct iovec parts[2] = { { buffer, RECORD + 3 }, { buffer + RECORD + 3, MOST - RECORD - 3 } };
+	switch (variant % 6) {
+	case 0:
+		return pread(fd, buffer, MOST, 0);
+	case 1:
+		return preadv(fd, parts, 2, 0);
+	case 2:
+		return preadv2(fd, parts, 2, 0, 0);
+	case 3:
+		return read_mapped(fd, buffer);
+	case 4:
+		lseek(fd, 0, SEEK_SET);
+		return readv(fd, parts, 2);
+	default:
+		lseek(fd, 0, SEEK_SET);
+		return read(fd, buffer, MOST);
+	}
+}
+
+static ssize_t receive(int fd, unsigned variant, char *buffer)
+{
+	struct iovec part = { buffer, MOST };
+	struct mmsghdr header = { .msg_hdr = { .msg_iov = &part, .msg_iovlen = 1 } };
+	switch (variant % 4) {
+	case 0:
+		return recv(fd, buffer, MOST, MSG_DONTWAIT);
+	case 1:
+		return recvmsg(fd, &header.msg_hdr, MSG_DONTWAIT);
+	case 2:
+		return recvmmsg(fd, &header, 1, MSG_DONTWAIT, NULL) == 1 ? (ssize_t)header.msg_len : -1;
+	default:
+		return read(fd, buffer, MOST);
+	}
+}
+
+static ssize_t take(const struct place *place, int fd, unsigned variant, char *buffer)
+{
+	if (seeks(place))
+		return read_seekable(fd, variant, buffer);
+	if (place->kind == SOCKET_PLACE)
+		return receive(fd, variant, buffer);
+	struct iovec part = { buffer, MOST };
+	return variant & 1 ? readv(fd, &part, 1) : read(fd, buffer, MOST);
+}
+
+/* Writing one record */
+
+static ssize_t write_mapped(int fd, const char *record)
+{
+	if (ftruncate(fd, MOST) != 0)
+		return -1;
+	char *memory = mmap(NULL, MOST, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (memory == MAP_FAILED)
+		return -1;
+	memcpy(memory + RECORD, record, RECORD);
+	munmap(memory, MOST);
+	return RECORD;
+}
+
+static ssize_t write_seekable(int fd, unsigned variant, bool threaded, char *record)
+{
+	struct iovec parts[2] = { { record, 7 }, { record + 7, RECORD - 7 } };
+	off_t at = (off_t)(variant / 8 % 4) * RECORD;
+	switch (variant % (threaded ? 5 : 6)) {
+	case 0:
+		return pwrite(fd, record, RECORD, at);
+	case 1:
+		return pwritev(fd, parts, 2, at);
+	case 2:
+		return pwritev2(fd, parts, 2, at, 0);
+	case 3:
+		lseek(fd, 0, SEEK_END);
+		return write(fd, record, RECORD);
+	case 4:
+		lseek(fd, at, SEEK_SET);
+		return writev(fd, parts, 2);
+	default:
+		return write_mapped(fd, record);
+	}
+}
+
+static ssize_t give(const struct place *place, int fd, unsigned variant, bool threaded, char *record)
+{
+	struct iovec part = { record, RECORD };
+	struct mmsghdr header = { .msg_hdr = { .msg_iov = &part, .msg_iovlen = 1 } };
+	if (seeks(place))
+		return write_seekable(fd, variant, threaded, record);
+	if (place->kind != SOCKET_PLACE)
+		return variant & 1 ? writev(fd, &part, 1) : write(fd, record, RECORD);
+	switch (variant % 4) {
+	case 0:
+		return send(fd, record, RECORD, MSG_DONTWAIT);
+	case 1:
+		return sendmsg(fd, &header.msg_hdr, MSG_DONTWAIT);
+	case 2:
+		return sendmmsg(fd, &header, 1, MSG_DONTWAIT) == 1 ? RECORD : -1;
+	default:
+		return write(fd, record, RECORD);
+	}
+}
+
+/* The operations: what they answer */
+
+static uint64_t play_read(const struct order *order)
+{
+	char buffer[MOST];
+	int fd = open_place(&order->from, false, 0);
+	ssize_t size = fd < 0 ? -1 : take(&order->from, fd, order->variant, buffer);
+	close(fd);
+	if (size <= 0)
+		return 0;
+	if (!has_secret(buffer, (size_t)size))
+		return MOVED;
+	me.holds = true;
+	return MOVED | FOUND;
+}
+
+static uint64_t play_write(const struct order *order, int flags)
+{
+	char record[RECORD];
+	fill(record, me.holds);
+	int fd = open_place(&order->to, true, flags);
+	ssize_t size = fd < 0 ? -1 : give(&order->to, fd, order->variant, order->threaded, record);
+	close(fd);
+	return size > 0 ? MOVED : 0;
+}
+
+static uint64_t play_move(const struct order *order)
+{
+	int from = open_place(&order->from, false, 0), to = open_place(&order->to, true, 0);
+	ssize_t size = -1;
+	loff_t start = 0, at = (loff_t)(order->variant / 8 % 4) * RECORD;
+	if (from < 0 || to < 0)
+		size = -1;
+	else if (order->from.kind == PIPE_PLACE && order->to.kind == PIPE_PLACE)
+		size = order->variant & 1 ? tee(from, to, MOST, SPLICE_F_NONBLOCK) :
+					    splice(from, NULL, to, NULL, MOST, SPLICE_F_NONBLOCK);
+	else if (order->from.kind == PIPE_PLACE)
+		size = splice(from, NULL, to, seeks(&order->to) ? &at : NULL, MOST, SPLICE_F_NONBLOCK);
+	else if (order->to.kind == PIPE_PLACE)
+		size = splice(from, &start, to, NULL, MOST, SPLICE_F_NONBLOCK);
+	else if (order->variant & 1 && seeks(&order->to))
+		size = copy_file_range(from, &start, to, &at, MOST, 0);
+	else
+		size = sendfile(to, from, &start, MOST);
+	close(from);
+	close(to);
+	return size > 0 ? MOVED : 0;
+}
+
+static uint64_t play_spawn(const struct order *order)
+{
+	char texts[6][PATH];
+	char *arguments[] = { "copier", texts[0], texts[1], texts[2], texts[3], texts[4], texts[5], NULL };
+	extern char **environ;
+	pid_t pid;
+	int status;
+	snprintf(texts[0], PATH, "%llu", (unsigned long long)me.seed);
+	snprintf(texts[1], PATH, "copy");
+	snprintf(texts[2], PATH, "%u,%u,%u", order->from.kind, order->from.index, order->from.end);
+	memcpy(texts[3], order->from.kind == FILE_PLACE ? order->from.path : "-", PATH);
+	snprintf(texts[4], PATH, "%u,%u,%u", order->to.kind, order->to.index, order->to.end);
+	memcpy(texts[5], order->to.kind == FILE_PLACE ? order->to.path : "-", PATH);
+	if (posix_spawn(&pid, "/proc/self/exe", NULL, NULL, arguments, environ) != 0)
+		return 0;
+	if (waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
+		return (uint64_t)pid << ANSWER_PID | MOVED;
+	return (uint64_t)pid << ANSWER_PID | MOVED | (WEXITSTATUS(status) & FOUND);
+}
+
+int copy_once(uint64_t seed, const struct place *from, const struct place *to)
+{
+	char buffer[MOST], record[RECORD];
+	make_secret(seed, me.secret);
+	int fd = open_place(from, false, 0);
+	ssize_t size = fd < 0 ? -1 : take(from, fd, 0, buffer);
+	close(fd);
+	bool found = size > 0 && has_secret(buffer, (size_t)size);
+	fill(record, found);
+	fd = open_place(to, true, 0);
+	if (fd >= 0)
+		give(to, fd, 3, false, record);
+	close(fd);
+	return found ? FOUND : 0;
+}
+
+static uint64_t play_pass(const struct order *order)
+{
+	char byte = 'p';
+	struct iovec part = { &byte, 1 };
+	union {
+		char space[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr header;
+	} control = { .space = { 0 } };
+	struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.space,
+				  .msg_controllen = sizeof(control.space) };
+	int fd = open_place(&order->from, false, 0);
+	if (fd < 0)
+		return 0;
+	control.header.cmsg_level = SOL_SOCKET;
+	control.header.cmsg_type = SCM_RIGHTS;
+	control.header.cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
+	ssize_t size = sendmsg(FD_PASSING, &message, MSG_DONTWAIT);
+	close(fd);
+	return size > 0 ? MOVED : 0;
+}
+
+static uint64_t play_receive(const struct order *order)
+{
+	char byte, buffer[MOST];
+	struct iovec part = { &byte, 1 };
+	union {
+		char space[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr header;
+	} control = { .space = { 0 } };
+	struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.space,
+				  .msg_controllen = sizeof(control.space) };
+	int fd;
+	if (recvmsg(FD_PASSING + 1, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) <= 0)
+		return 0;
+	if (message.msg_controllen < sizeof(control.header))
+		return MOVED;
+	memcpy(&fd, CMSG_DATA(&control.header), sizeof(fd));
+	ssize_t size = read_seekable(fd, order->variant, buffer);
+	close(fd);
+	if (size <= 0 || !has_secret(buffer, (size_t)size))
+		return MOVED;
+	me.holds = true;
+	return MOVED | FOUND;
+}
+
+static uint64_t play_name(const struct order *order)
+{
+	int result;
+	if (order->operation == UNLINK)
+		result = unlink(order->from.path);
+	else if (order->operation == LINK)
+		result = link(order->from.path, order->to.path) == 0 ? unlink(order->from.path) : -1;
+	else
+		result = rename(order->from.path, order->to.path);
+	return result == 0 ? MOVED : 0;
+}
+
+static pid_t fork_somehow(unsigned variant)
+{
+	struct clone_args arguments = { .exit_signal = SIGCHLD };
+	switch (variant % 3) {
+	case 0:
+		return (pid_t)syscall(SYS_clone3, &arguments, sizeof(arguments));
+	case 1:
+		return (pid_t)syscall(SYS_fork);
+	default:
+		return fork();
+	}
+}
+
+static void answer(uint16_t serial, uint64_t what)
+{
+	union sigval value = { .sival_ptr = (void *)(uintptr_t)((uint64_t)serial << ANSWER_SERIAL | what) };
+	sigqueue(me.director, SIGRTMIN, value);
+}
+
+static void play_fork(const struct order *order)
+{
+	pid_t pid = fork_somehow(order->variant);
+	if (pid == 0)
+		act(order->child, me.seed, me.director, me.holds);
+	answer(order->serial, pid > 0 ? (uint64_t)pid << ANSWER_PID | MOVED : 0);
+}
+
+static void play_execute(const struct order *order)
+{
+	char texts[4][PATH];
+	snprintf(texts[0], PATH, "%llu", (unsigned long long)me.seed);
+	snprintf(texts[1], PATH, "%u", me.index);
+	snprintf(texts[2], PATH, "%d", me.director);
+	snprintf(texts[3], PATH, "%u", order->serial);
+	execl("/proc/self/exe", "random", texts[0], "act", texts[1], texts[2], texts[3], NULL);
+	answer(order->serial, 0);
+}
+
+static uint64_t play(const struct order *order)
+{
+	switch (order->operation) {
+	case READ:
+		return play_read(order);
+	case WRITE:
+		return play_write(order, 0);
+	case CREATE:
+		return play_write(order, O_CREAT | O_EXCL);
+	case MOVE:
+		return play_move(order);
+	case SPAWN:
+		return play_spawn(order);
+	case PASS:
+		return play_pass(order);
+	case RECEIVE:
+		return play_receive(order);
+	default:
+		return play_name(order);
+	}
+}
+
+static void *play_in_thread(void *argument)
+{
+	struct order order = *(struct order *)argument;
+	((struct order *)argument)->serial = 0; // taken over
+	answer(order.serial, play(&order));
+	return NULL;
+}
+
+static bool start_thread(const struct order *order)
+{
+	static struct order orders[ENOUGH_THREADS];
+	static unsigned next;
+	struct order *slot = &orders[next++ % ENOUGH_THREADS];
+	pthread_attr_t attributes;
+	pthread_t thread;
+	*slot = *order;
+	pthread_attr_init(&attributes);
+	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+	return pthread_create(&thread, &attributes, play_in_thread, slot) == 0;
+}
+
+void act(unsigned index, uint64_t seed, pid_t director, bool holds)
+{
+	char name[16];
+	struct order order;
+	me.index = index;
+	me.seed = seed;
+	me.director = director;
+	me.holds = holds;
+	make_secret(seed, me.secret);
+	snprintf(name, sizeof(name), "actor-%u", index);
+	prctl(PR_SET_NAME, name);
+	while (read(FD_ORDERS + (int)index, &order, sizeof(order)) == sizeof(order)) {
+		if (order.operation == EXIT) {
+			answer(order.serial, MOVED);
+			_exit(0);
+		}
+		if (order.operation == FORK)
+			play_fork(&order);
+		else if (order.operation == EXECUTE)
+			play_execute(&order);
+		else if (!order.threaded || !start_thread(&order))
+			answer(order.serial, play(&order));
+	}
+	_exit(0);
+}
+
+bool holds_secret(uint64_t seed, int fd, bool seekable)
+{
+	static char buffer[1 << 20];
+	size_t used = 0;
+	make_secret(seed, me.secret);
+	if (seekable)
+		lseek(fd, 0, SEEK_SET);
+	for (;;) {
+		ssize_t size = read(fd, buffer + used, sizeof(buffer) - used);
+		if (size <= 0)
+			return has_secret(buffer, used);
+		used += (size_t)size;
+	}
+}
