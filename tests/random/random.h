@@ -81,6 +81,8 @@ void make_secret(uint64_t seed, char record[RECORD]);
 
 /** An actor; does not return. `holds`: it has seen the secret already. */
 void act(unsigned index, uint64_t seed, pid_t director, bool holds) __attribute__((noreturn));
+/** The same, when it has executed its program anew: first answers that. */
+void go_on_acting(unsigned index, uint64_t seed, pid_t director, uint16_t serial) __attribute__((noreturn));
 /** Another program that copies once. Returns the exit status: 0, or FOUND. */
 int copy_once(uint64_t seed, const struct place *from, const struct place *to);
 /** Whether there is any secret in what the descriptor has, from its beginning. */
