@@ -45,6 +45,8 @@ containers-5.10    5.10                  1     containers
 containers-6.1     6.1                   2     containers
 containers-6.12    6.12                  1     containers
 containers-7.2     7.2                   2     containers
+random             6.1,7.2               2     -
+random-old         5.10,6.12             2     -
 bad-use            -                     -     -
 '
 readonly EVERYTHING='paper negatives names channels memory endings races counters breakpoints'
@@ -557,6 +559,45 @@ payload_filesystems_6_12()
 payload_filesystems_7_2()
 {
 	payload_filesystems_5_10 "$1"
+}
+
+# ---- random, random-old: random programs of flows, see tests/random. The seed is another one every time; what is found names it.
+
+payload_random()
+{
+	gcc -static -O1 -g -D_GNU_SOURCE -pthread -o "$1/random" "$E2E"/../random/*.c
+}
+
+payload_random_old()
+{
+	payload_random "$1"
+}
+
+guest_random()
+{
+	echo "exec /payload/random \$(($(date +%s) % 1000000 * 1000 + VM * 500)) 20 20"
+}
+
+guest_random_old()
+{
+	guest_random
+}
+
+judge_random()
+{
+	local vm=0 kernel
+
+	judge_played "$1" "$2" || return 0
+	for kernel in $KERNELS; do
+		((vm += 1))
+		{ "$E2E/../random/compare" "$1/vm$vm.notes" "$1/vm$vm.json" 2> "$1/compared-$vm" || true; } |
+			sed "s|^|vm$vm ($kernel): seed |"
+	done
+}
+
+judge_random_old()
+{
+	judge_random "$@"
 }
 
 # ---- bad-use: one clear line, and a failure

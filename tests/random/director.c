@@ -373,6 +373,21 @@ static bool choose_order(struct sent *sent)
 
 /* Doing it */
 
+static void note_unanswered(void)
+{
+	for (unsigned i = 0; i < director.sent; i++) {
+		const struct sent *sent = &director.batch[i];
+		if (sent->answered)
+			continue;
+		char text[128];
+		snprintf(text, sizeof(text), "actor-%u (pid %d) has not done: operation %u, variant %u%s",
+			 sent->actor, director.actors[sent->actor].pid, sent->order.operation,
+			 sent->order.variant, sent->order.threaded ? ", in a thread" : "");
+		note("@ %llu fault %s\n", (unsigned long long)director.seed, text);
+		puts(text);
+	}
+}
+
 static void send_batch(void)
 {
 	for (unsigned i = 0; i < director.sent; i++) {
@@ -394,6 +409,7 @@ static void collect_answers(void)
 		if (sigtimedwait(&set, &answer, &patience) < 0) {
 			if (errno == EINTR)
 				continue;
+			note_unanswered();
 			fail("an actor does not answer");
 			return;
 		}

@@ -12,9 +12,12 @@
 /*
  * random SEED SECONDS ROUNDS     plays programs of that many rounds, from SEED on, until the time is up (at least one);
  *                                notes what must and may be managed on the second disk
+ * random SEED swaps ROUNDS       descriptors that change their meaning while they are used
  * random SEED act ...            an actor that has executed its program anew
  * copier SEED copy ...           a program that copies once
  */
+
+static const char notes_disk[] = "/dev/vdb";
 
 enum { NOTES = 8 << 20 };
 static char notes[NOTES];
@@ -32,7 +35,7 @@ void note(const char *format, ...)
 
 static bool write_notes(void)
 {
-	int fd = open("/dev/vdb", O_WRONLY | O_CLOEXEC);
+	int fd = open(notes_disk, O_WRONLY | O_CLOEXEC);
 	size_t done = 0;
 	while (fd >= 0 && done < used) {
 		ssize_t size = write(fd, notes + done, used - done);
@@ -60,13 +63,23 @@ static int play_copier(uint64_t seed, char **argv)
 	return copy_once(seed, &from, &to);
 }
 
+// Half of what the disk has room for: a program's notes are far less than the other half.
+static size_t room(void)
+{
+	int fd = open(notes_disk, O_RDONLY | O_CLOEXEC);
+	off_t size = fd < 0 ? 0 : lseek(fd, 0, SEEK_END);
+	close(fd);
+	return size > 0 && size < NOTES ? (size_t)size / 2 : NOTES / 2;
+}
+
 static int play_programs(uint64_t seed, int seconds, unsigned rounds)
 {
 	time_t end = time(NULL) + seconds;
+	size_t most = room();
 	bool good = true;
 	do
 		good = direct(seed++, rounds);
-	while (good && time(NULL) < end && used < sizeof(notes) / 2);
+	while (good && time(NULL) < end && used < most);
 	note("@ %llu end\n", (unsigned long long)seed);
 	return write_notes() && good ? 0 : 1;
 }
@@ -76,11 +89,15 @@ int main(int argc, char **argv)
 	uint64_t seed = argc > 1 ? strtoull(argv[1], NULL, 10) : 0;
 	if (argc == 7 && strcmp(argv[2], "copy") == 0)
 		return play_copier(seed, argv);
-	if (argc == 6 && strcmp(argv[2], "act") == 0) {
-		go_on_acting((unsigned)atoi(argv[3]), seed, atoi(argv[4]), (uint16_t)atoi(argv[5]));
-	} else if (argc == 4) {
-		return play_programs(seed, atoi(argv[2]), (unsigned)atoi(argv[3]));
+	if (argc == 4 && strcmp(argv[2], "swaps") == 0) {
+		play_swaps(seed, (unsigned)atoi(argv[3]));
+		note("@ %llu end\n", (unsigned long long)seed + 1);
+		return write_notes() ? 0 : 1;
 	}
+	if (argc == 6 && strcmp(argv[2], "act") == 0)
+		go_on_acting((unsigned)atoi(argv[3]), seed, atoi(argv[4]), (uint16_t)atoi(argv[5]));
+	if (argc == 4)
+		return play_programs(seed, atoi(argv[2]), (unsigned)atoi(argv[3]));
 	fprintf(stderr, "usage: random SEED SECONDS ROUNDS\n");
 	return 2;
 }

@@ -90,6 +90,8 @@ bool holds_secret(uint64_t seed, int fd, bool seekable);
 
 /** Plays one program. Returns whether it could be played to its end. */
 bool direct(uint64_t seed, unsigned rounds);
+/** Copies made while descriptors change their meaning. */
+void play_swaps(uint64_t seed, unsigned rounds);
 /** The director's notes, gathered for all programs. */
 void note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
