@@ -55,8 +55,10 @@ struct agent_vm {
 	pthread_mutex_t lock; // adding vCPUs, setting slots
 
 	// What the vCPUs are to have in force. They compare `generation` before every entry.
+	pthread_mutex_t sites_lock; // for those who write
 	uint64_t sites[HOOK_SITES_MAXIMUM];
 	_Atomic uint32_t generation;
+	_Atomic bool rings_armed; // sites[HOOK_RING_REQUEST] is set
 
 	// From the vCPUs to the guard.
 	pthread_mutex_t anchor_lock;
@@ -79,8 +81,8 @@ struct agent_vm {
 	struct vm_uuid uuid;
 	uint64_t uuid_nanoseconds, profile_nanoseconds;
 	char reason[WIRE_TEXT_MAXIMUM];
-	bool announced, give_way_reported, starved_reported;
-	_Atomic bool gave_way, guest_starved;
+	bool announced, give_way_reported, starved_reported, site_reported;
+	_Atomic bool gave_way, guest_starved, site_starved;
 };
 
 struct agent_vcpu {
@@ -148,6 +150,9 @@ void agent_kick(struct agent_vcpu *vcpu);
 void agent_kicked(void);
 
 /* guard.c */
+/** A ring of io_uring is there, or is being made: its requests are seen from now on. Takes some
+ *  milliseconds at most, and only once a boot. Any thread, but a vCPU's own not while in the guest. */
+void agent_arm_rings(struct agent_vm *vm);
 void *agent_guard(void *unused);
 void agent_wake_guard(void);
 void agent_vm_report(struct agent_vm *vm);

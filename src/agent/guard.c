@@ -18,11 +18,13 @@ enum {
 	TICK_MILLISECONDS = 50,
 	KICK_AFTER_NANOSECONDS = 100000000, // a guest that has not left by itself for so long
 	APPLY_TIMEOUT_MILLISECONDS = 10000,
+	RING_TIMEOUT_TENTHS = 100, // of a millisecond: a vCPU waits
 	ATTEMPTS = 8,
 	VERIFY_TO_BE_SURE = 4, // passes: see is_ended() in src/trace/verify.c
 };
 
 static const struct timespec millisecond = { .tv_nsec = 1000000 };
+static const struct timespec tenth = { .tv_nsec = 100000 };
 
 void agent_wake_guard(void)
 {
@@ -99,12 +101,20 @@ static bool all_applied(struct agent_vm *vm, uint32_t generation)
 	return true;
 }
 
-// Sets the breakpoints of all vCPUs; returns when none runs without.
-static bool apply_everywhere(struct agent_vm *vm, uint64_t entry, uint64_t exit)
+static uint32_t set_sites(struct agent_vm *vm, const uint64_t sites[HOOK_SITES_MAXIMUM])
 {
-	vm->sites[HOOK_SYSCALL_ENTRY] = entry;
-	vm->sites[HOOK_SYSCALL_EXIT] = exit;
+	pthread_mutex_lock(&vm->sites_lock);
+	memcpy(vm->sites, sites, sizeof(vm->sites));
+	atomic_store(&vm->rings_armed, sites[HOOK_RING_REQUEST] != 0);
 	uint32_t generation = atomic_fetch_add(&vm->generation, 1) + 1;
+	pthread_mutex_unlock(&vm->sites_lock);
+	return generation;
+}
+
+// Sets the breakpoints of all vCPUs; returns when none runs without.
+static bool apply_everywhere(struct agent_vm *vm, const uint64_t sites[HOOK_SITES_MAXIMUM])
+{
+	uint32_t generation = set_sites(vm, sites);
 	for (int waited = 0; waited < APPLY_TIMEOUT_MILLISECONDS; waited++) {
 		if (waited % 10 == 0)
 			kick_all(vm);
@@ -113,6 +123,36 @@ static bool apply_everywhere(struct agent_vm *vm, uint64_t entry, uint64_t exit)
 		nanosleep(&millisecond, NULL);
 	}
 	return all_applied(vm, generation);
+}
+
+static const uint64_t no_sites[HOOK_SITES_MAXIMUM];
+
+void agent_arm_rings(struct agent_vm *vm)
+{
+	if (vm->kernel.sites.ring_request == 0) {
+		if (!atomic_exchange(&vm->rings_armed, true))
+			trace_gap(vm->trace, "io_uring",
+				  "this kernel's requests cannot be seen");
+		return;
+	}
+	pthread_mutex_lock(&vm->sites_lock);
+	bool first = vm->sites[HOOK_SYSCALL_ENTRY] != 0 && vm->sites[HOOK_RING_REQUEST] == 0;
+	uint32_t generation = atomic_load(&vm->generation);
+	if (first) {
+		vm->sites[HOOK_RING_REQUEST] = vm->kernel.sites.ring_request;
+		generation = atomic_fetch_add(&vm->generation, 1) + 1;
+		atomic_store(&vm->rings_armed, true);
+	}
+	pthread_mutex_unlock(&vm->sites_lock);
+	if (!first)
+		return;
+	kick_all(vm);
+	for (int waited = 0; waited < RING_TIMEOUT_TENTHS && !all_applied(vm, generation); waited++)
+		nanosleep(&tenth, NULL);
+	if (!all_applied(vm, generation))
+		trace_gap(vm->trace, "io_uring",
+			  "a virtual CPU was late: requests in the first moments of the first ring "
+			  "may not have been seen");
 }
 
 // Runs `work` so that a fault in it is reported and not fatal.
@@ -203,10 +243,13 @@ static void arm(struct agent_vm *vm)
 	vm->boot++;
 	guarded(vm, identify);
 	trace_boot(vm->trace, &vm->kernel);
-	const struct kernel_profile *profile = vm->kernel.profile;
-	if (!apply_everywhere(vm, vm->kernel.text + profile->syscall_entry,
-			      vm->kernel.text + profile->syscall_exit)) {
-		apply_everywhere(vm, 0, 0);
+	const uint64_t sites[HOOK_SITES_MAXIMUM] = {
+		[HOOK_SYSCALL_ENTRY] = vm->kernel.sites.entry,
+		[HOOK_SYSCALL_EXIT] = vm->kernel.sites.exit,
+		[HOOK_COMPAT_ENTRY] = vm->kernel.sites.compat_entry,
+	};
+	if (!apply_everywhere(vm, sites)) {
+		apply_everywhere(vm, no_sites);
 		drop_kernel(vm);
 		set_state(vm, AGENT_UNTRACED, "a vCPU did not leave the guest to be armed");
 		return;
@@ -214,13 +257,15 @@ static void arm(struct agent_vm *vm)
 	if (vm->failed)
 		return;
 	guarded(vm, sweep);
+	if (trace_has_rings(vm->trace))
+		agent_arm_rings(vm);
 	set_state(vm, AGENT_ARMED, "");
 }
 
 static void forget_kernel(struct agent_vm *vm)
 {
 	bool was_armed = vm->state == AGENT_ARMED;
-	apply_everywhere(vm, 0, 0);
+	apply_everywhere(vm, no_sites);
 	trace_boot(vm->trace, NULL);
 	drop_kernel(vm);
 	atomic_store(&vm->anchor_ready, false);
@@ -238,7 +283,7 @@ static void forget_kernel(struct agent_vm *vm)
 static void give_up(struct agent_vm *vm)
 {
 	trace_abandon(vm->trace);
-	apply_everywhere(vm, 0, 0);
+	apply_everywhere(vm, no_sites);
 	agent_say("VM %u: %s", vm->number, vm->failure);
 	struct wire_message message = { .type = WIRE_GAP };
 	message.gap = (struct wire_gap){
@@ -259,7 +304,14 @@ static void report_registers(struct agent_vm *vm)
 	if (atomic_load(&vm->guest_starved) && !vm->starved_reported) {
 		vm->starved_reported = true;
 		trace_gap(vm->trace, "guest-breakpoints",
-			  "the guest set more than two hardware breakpoints: some do not fire");
+			  "the guest set more hardware breakpoints than there are registers left: some "
+			  "do not fire");
+	}
+	if (atomic_load(&vm->site_starved) && !vm->site_reported) {
+		vm->site_reported = true;
+		trace_gap(vm->trace, "debugger",
+			  "the VMM's own debugger needs a debug register: 32-bit system calls or requests "
+			  "of io_uring are not seen while it has it");
 	}
 }
 
@@ -295,6 +347,8 @@ static void tend(struct agent_vm *vm, int verifications)
 	case AGENT_ARMED:
 		if (atomic_exchange(&vm->sweep_wanted, false))
 			guarded(vm, sweep);
+		if (trace_has_rings(vm->trace) && !atomic_load(&vm->rings_armed))
+			agent_arm_rings(vm);
 		for (int i = 0; i < verifications; i++)
 			guarded(vm, verify);
 		report_registers(vm);

@@ -68,9 +68,10 @@ static int set_debug(struct agent_vcpu *vcpu)
 		return -1;
 	vcpu->setting = setting;
 	struct agent_vm *vm = vcpu->vm;
-	bool wanted = vcpu->request.sites[0] || vcpu->request.sites[1];
-	if (wanted && !setting.ours)
+	if (vcpu->request.sites[HOOK_SYSCALL_ENTRY] && !setting.ours)
 		atomic_store(&vm->gave_way, true);
+	if (setting.site_starved)
+		atomic_store(&vm->site_starved, true);
 	if (setting.guest_starved)
 		atomic_store(&vm->guest_starved, true);
 	return 0;
@@ -97,6 +98,8 @@ int agent_set_guest_debug(struct agent_vcpu *vcpu, const struct kvm_guest_debug 
 	vcpu->setting = setting;
 	if (!setting.ours)
 		atomic_store(&vcpu->vm->gave_way, true);
+	if (setting.site_starved)
+		atomic_store(&vcpu->vm->site_starved, true);
 	return 0;
 }
 
@@ -177,7 +180,7 @@ static void apply_sites(struct agent_vcpu *vcpu, uint32_t generation)
 		snprintf(vm->failure, sizeof(vm->failure),
 			 "KVM_SET_GUEST_DEBUG on vCPU %u failed: %s", vcpu->id, strerror(errno));
 		atomic_store(&vm->failed, true);
-		vcpu->request.sites[0] = vcpu->request.sites[1] = 0;
+		memset(vcpu->request.sites, 0, sizeof(vcpu->request.sites));
 		agent_wake_guard();
 	}
 	if (!wanted)
@@ -216,6 +219,23 @@ static void drill(struct agent_vcpu *vcpu)
 		raise_fault();
 }
 
+static void trace_site(struct agent_vcpu *vcpu, const struct hook_debug_exit *owner)
+{
+	const struct kvm_regs *registers = &vcpu->run->s.regs.regs;
+	struct agent_vm *vm = vcpu->vm;
+	const struct guest_sites *sites = &vm->kernel.sites;
+	if (owner->site[HOOK_SYSCALL_ENTRY])
+		trace_syscall_entry(vm->trace, &vcpu->cpu,
+				    sites->entry_in_rdi ? registers->rdi : registers->rsp);
+	else if (owner->site[HOOK_SYSCALL_EXIT])
+		trace_syscall_exit(vm->trace, &vcpu->cpu,
+				   sites->exit_in_rdi ? registers->rdi : registers->rsp);
+	else if (owner->site[HOOK_COMPAT_ENTRY])
+		trace_compat_entry(vm->trace, &vcpu->cpu, registers->rdi);
+	else
+		trace_ring_request(vm->trace, &vcpu->cpu, registers->rdi);
+}
+
 // All our own work at one of our exits. A fault in it ends the tracing, not the VM.
 static void handle_sites(struct agent_vcpu *vcpu, const struct hook_debug_exit *owner)
 {
@@ -226,19 +246,26 @@ static void handle_sites(struct agent_vcpu *vcpu, const struct hook_debug_exit *
 	memory_enter(&vcpu->reader);
 	if (sigsetjmp(recovery.environment, 0) == 0) {
 		fault_recovery = &recovery;
-		uint64_t pt_regs = vcpu->run->s.regs.regs.rsp;
-		if (find_per_cpu_area(vcpu)) {
-			if (owner->site[HOOK_SYSCALL_ENTRY])
-				trace_syscall_entry(vm->trace, &vcpu->cpu, pt_regs);
-			else
-				trace_syscall_exit(vm->trace, &vcpu->cpu, pt_regs);
-		}
+		if (find_per_cpu_area(vcpu))
+			trace_site(vcpu, owner);
 		drill(vcpu);
 		fault_recovery = NULL;
 	} else {
 		agent_fault(vm, &recovery);
 	}
 	memory_leave(&vcpu->reader);
+	// Before the ring that is being made can be used.
+	if (trace_has_rings(vm->trace) &&
+	    !atomic_load_explicit(&vm->rings_armed, memory_order_relaxed))
+		agent_arm_rings(vm);
+}
+
+static bool is_ours(const struct hook_debug_exit *owner)
+{
+	for (int site = 0; site < HOOK_SITES_MAXIMUM; site++)
+		if (owner->site[site])
+			return true;
+	return false;
 }
 
 // RFLAGS.RF lets the instruction under the breakpoint run once (Intel SDM vol. 3B, 18.3.1.1).
@@ -330,7 +357,7 @@ static bool handle_debug_exit(struct agent_vcpu *vcpu)
 	if (finish_step(vcpu))
 		return true;
 	hook_debug_classify(&vcpu->request, &vcpu->setting, arch, &owner);
-	if (owner.site[HOOK_SYSCALL_ENTRY] || owner.site[HOOK_SYSCALL_EXIT]) {
+	if (is_ours(&owner)) {
 		handle_sites(vcpu, &owner);
 		if (!owner.vmm)
 			resume_past_breakpoint(vcpu);

@@ -325,6 +325,7 @@ static bool read_boot(struct guest_kernel *kernel, struct error *error)
 			(unsigned long long)kernel->direct_map,
 			result == GUEST_OK ? "another page is there" : guest_result_text(result));
 	kernel->direct_map_size = measure_direct_map(kernel);
+	guest_find_sites(kernel, &kernel->sites);
 	return true;
 }
 

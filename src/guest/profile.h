@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "guest/address_space.h"
 #include "guest/profile_tables.h"
+#include "guest/sites.h"
 
 /**
  * The kernel profile: where a guest's Linux kernel keeps what we read. It is obtained from guest
@@ -73,6 +74,7 @@ struct guest_kernel {
 	uint64_t image_size;		  // bytes from _text to the end of the kernel's image
 	uint64_t direct_map;		  // page_offset_base: address of GPA 0 in the direct map
 	uint64_t direct_map_size;	  // bytes of direct map that RAM can fill
+	struct guest_sites sites;
 };
 
 /**

@@ -30,7 +30,15 @@
 	S(O, d_hash_shift, "d_hash_shift")                                                        \
 	S(O, vmemmap_base, "vmemmap_base")                                                        \
 	S(O, core_pattern, "core_pattern")                                                        \
-	S(O, cpu_dr7, "cpu_dr7")
+	S(O, cpu_dr7, "cpu_dr7")                                                                  \
+	S(O, ia32_sys_call, "ia32_sys_call") /* from 6.9, 1e3ad78334a6, and in stable kernels */  \
+	S(O, do_int80, "do_int80_emulation|do_int80_syscall_32") /* from 6.7, be5341eb0d43 */     \
+	S(O, do_fast_syscall_32, "do_fast_syscall_32")                                            \
+	S(O, do_fast_syscall_32_inner, "__do_fast_syscall_32")                                    \
+	S(O, syscall_enter_from_user_mode, "syscall_enter_from_user_mode") /* to 6.8 */           \
+	S(O, syscall_exit_to_user_mode, "syscall_exit_to_user_mode")                              \
+	S(O, io_issue_sqe, "io_issue_sqe")                                                        \
+	S(O, io_issue_sqe_inner, "__io_issue_sqe") /* from 6.15 */
 
 /* F(need, identifier, "structure.member[.member]|older") */
 #define PROFILE_FIELD_TABLE(F)                                                                    \
@@ -49,6 +57,45 @@
 	F(R, task_real_parent, "task_struct.real_parent")                                         \
 	F(R, task_start_boottime, /* renamed in 5.5 */                                            \
 	  "task_struct.start_boottime|task_struct.real_start_time")                               \
+	F(O, task_status, "task_struct.thread_info.status") /* TS_COMPAT */                       \
+	F(O, task_worker, "task_struct.worker_private|task_struct.pf_io_worker") /* io-wq */     \
+	F(O, task_io_uring, "task_struct.io_uring")                                               \
+	F(O, io_worker_cur_work, "io_worker.cur_work")                                            \
+	F(O, io_kiocb_file, "io_kiocb.file")                                                      \
+	F(O, io_kiocb_opcode, "io_kiocb.opcode")                                                  \
+	F(O, io_kiocb_flags, "io_kiocb.flags")                                                    \
+	F(O, io_kiocb_fd, "io_kiocb.cqe.fd") /* from 5.19 */                                      \
+	F(O, io_kiocb_ctx, "io_kiocb.ctx")                                                        \
+	F(O, io_kiocb_task, "io_kiocb.task") /* to 6.12 */                                        \
+	F(O, io_kiocb_tctx, "io_kiocb.tctx") /* from 6.13, f03baece0805 */                        \
+	F(O, io_kiocb_async_data, "io_kiocb.async_data")                                          \
+	F(O, io_uring_task_task, "io_uring_task.task") /* from 6.8 */                             \
+	F(O, ring_file_nodes, "io_ring_ctx.file_table.data.nodes") /* from 6.13 */                \
+	F(O, ring_file_count, "io_ring_ctx.file_table.data.nr") /* likewise */                    \
+	F(O, ring_file_table, "io_ring_ctx.file_table.files") /* to 6.12 */                       \
+	F(O, ring_user_files, "io_ring_ctx.nr_user_files") /* likewise */                         \
+	F(O, io_rsrc_node_file, "io_rsrc_node.file_ptr") /* from 6.13 */                          \
+	F(O, ring_mm_account, "io_ring_ctx.mm_account")                                           \
+	F(O, ring_compat, "io_ring_ctx.compat")                                                   \
+	F(O, io_splice_fd_in, "io_splice.splice_fd_in")                                           \
+	F(O, io_splice_flags, "io_splice.flags")                                                  \
+	F(O, io_rename_old_dfd, "io_rename.old_dfd")                                              \
+	F(O, io_rename_new_dfd, "io_rename.new_dfd")                                              \
+	F(O, io_rename_flags, "io_rename.flags")                                                  \
+	F(O, io_rename_oldpath, "io_rename.oldpath")                                              \
+	F(O, io_rename_newpath, "io_rename.newpath")                                              \
+	F(O, io_link_old_dfd, "io_link.old_dfd")                                                  \
+	F(O, io_link_new_dfd, "io_link.new_dfd")                                                  \
+	F(O, io_link_oldpath, "io_link.oldpath")                                                  \
+	F(O, io_link_newpath, "io_link.newpath")                                                  \
+	F(O, io_unlink_dfd, "io_unlink.dfd")                                                      \
+	F(O, io_unlink_filename, "io_unlink.filename")                                            \
+	F(O, filename_name, "filename.name")                                                      \
+	F(O, io_sr_msg_umsg, "io_sr_msg.umsg")                                                    \
+	F(O, io_sr_msg_addr, "io_sr_msg.addr")                                                    \
+	F(O, io_sr_msg_addr_len, "io_sr_msg.addr_len")                                            \
+	F(O, io_async_msg_name, "io_async_msghdr.msg.msg_name")                                   \
+	F(O, io_async_msg_namelen, "io_async_msghdr.msg.msg_namelen")                             \
 	F(R, task_comm, "task_struct.comm")                                                       \
 	F(R, task_fs, "task_struct.fs")                                                           \
 	F(R, task_files, "task_struct.files")                                                     \

@@ -41,12 +41,12 @@ static unsigned vmm_registers(const struct kvm_guest_debug *vmm)
 	return used;
 }
 
-static int sites_wanted(const struct hook_debug_request *request)
+static int sites_needed(const struct hook_debug_request *request)
 {
-	int wanted = 0;
-	for (int i = 0; i < HOOK_SITES_MAXIMUM; i++)
-		wanted += request->sites[i] != 0;
-	return wanted;
+	int needed = 0;
+	for (int i = 0; i < HOOK_SITES_NEEDED; i++)
+		needed += request->sites[i] != 0;
+	return needed;
 }
 
 static int highest_free(unsigned used)
@@ -65,6 +65,10 @@ static unsigned deal_sites(const struct hook_debug_request *request,
 		if (request->sites[site] == 0)
 			continue;
 		int index = highest_free(used);
+		if (index < 0) {
+			setting->site_starved = true;
+			continue;
+		}
 		used |= 1u << index;
 		setting->site_register[site] = (int8_t)index;
 		control->arch.debugreg[index] = request->sites[site];
@@ -101,8 +105,8 @@ void hook_debug_plan(const struct hook_debug_request *request, struct hook_debug
 	setting->control.control &= ~one_shot_flags;
 
 	unsigned used = vmm_registers(&request->vmm);
-	int wanted = sites_wanted(request);
-	if (wanted == 0 || wanted > HOOK_REGISTERS - __builtin_popcount(used))
+	int needed = sites_needed(request);
+	if (needed == 0 || needed > HOOK_REGISTERS - __builtin_popcount(used))
 		return;
 
 	struct kvm_guest_debug *control = &setting->control;
@@ -124,14 +128,14 @@ void hook_debug_classify(const struct hook_debug_request *request,
 		result->vmm = true;
 		return;
 	}
-	unsigned claimed = 0;
+	bool claimed = false;
 	for (int site = 0; site < HOOK_SITES_MAXIMUM; site++) {
 		int index = setting->site_register[site];
 		if (index < 0)
 			continue;
-		claimed |= 1u << index;
 		// By address, not by DR6: its bits for a breakpoint that is not enabled are undefined.
 		result->site[site] = exit->pc == request->sites[site] && !(exit->dr6 & DR6_SINGLE_STEP);
+		claimed |= result->site[site];
 		// A step of the VMM's debugger that lands on a site reports the step; the
 		// breakpoint itself comes at the next entry.
 	}
@@ -139,7 +143,6 @@ void hook_debug_classify(const struct hook_debug_request *request,
 		int index = setting->guest_register[i];
 		if (index < 0)
 			continue;
-		claimed |= 1u << index;
 		if (exit->dr6 & 1u << index)
 			result->guest_dr6 |= 1u << i;
 	}
@@ -149,6 +152,6 @@ void hook_debug_classify(const struct hook_debug_request *request,
 	if ((exit->dr6 & vmm) || (stepping && (exit->dr6 & DR6_SINGLE_STEP)))
 		result->vmm = true;
 	// What nobody claims is the VMM's: it asked for guest debugging, or will know better.
-	if (!result->vmm && !result->guest_dr6 && !result->site[0] && !result->site[1])
+	if (!result->vmm && !result->guest_dr6 && !claimed)
 		result->vmm = true;
 }

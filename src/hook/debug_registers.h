@@ -14,13 +14,16 @@
  * debugger (its gdbstub), and the guest, whose own breakpoints KVM switches off while the host uses
  * any. They are dealt out in this order: what the VMM asks for is always granted, in the registers
  * that it names; we take the highest free ones for our sites; what is then left is lent to the
- * guest's own breakpoints. If the VMM leaves fewer than our sites need, we give way completely.
+ * guest's own breakpoints. If the VMM leaves fewer than the first two sites need, we give way
+ * completely; the others are done without, one by one from the last.
  */
-enum { HOOK_SITES_MAXIMUM = 2, HOOK_REGISTERS = 4 };
+enum { HOOK_SITES_MAXIMUM = 4, HOOK_REGISTERS = 4, HOOK_SITES_NEEDED = 2 };
 
 enum hook_site {
 	HOOK_SYSCALL_ENTRY = 0,
 	HOOK_SYSCALL_EXIT = 1,
+	HOOK_COMPAT_ENTRY = 2, // of 32-bit system calls
+	HOOK_RING_REQUEST = 3, // of io_uring
 };
 
 /** The breakpoints that the guest set for itself, as KVM_GET_DEBUGREGS has them. */
@@ -31,7 +34,7 @@ struct hook_guest_registers {
 
 /** What is to be in force. */
 struct hook_debug_request {
-	uint64_t sites[HOOK_SITES_MAXIMUM]; // addresses; both 0: we want nothing
+	uint64_t sites[HOOK_SITES_MAXIMUM]; // addresses, 0: none; all 0: we want nothing
 	struct kvm_guest_debug vmm;	    // the VMM's own last request, as it made it
 	struct hook_guest_registers guest;  // dr7 0: none
 };
@@ -41,7 +44,8 @@ struct hook_debug_setting {
 	struct kvm_guest_debug control; // for KVM_SET_GUEST_DEBUG
 	int8_t site_register[HOOK_SITES_MAXIMUM]; // -1: this site is not set
 	int8_t guest_register[HOOK_REGISTERS];	  // guest breakpoint -> register, -1: cannot fire
-	bool ours;				  // our sites are in force
+	bool ours;				  // our sites are in force, the first two at least
+	bool site_starved;			  // another of our sites is not
 	bool guest_starved; // a breakpoint of the guest's own cannot fire
 };
 

@@ -21,10 +21,10 @@ static uint64_t argument(const struct trace_event *event, int index)
 
 static bool read_iocb(struct trace_event *event, uint32_t index, struct iocb *iocb)
 {
-	uint64_t address;
-	return guest_read_user(event->kernel, &event->task,
-			       argument(event, 2) + index * sizeof(address), &address,
-			       sizeof(address)) == GUEST_OK &&
+	uint64_t address = 0;
+	size_t size = event->call->compat ? sizeof(uint32_t) : sizeof(address);
+	return guest_read_user(event->kernel, &event->task, argument(event, 2) + index * size,
+			       &address, size) == GUEST_OK &&
 	       guest_read_user(event->kernel, &event->task, address, iocb, sizeof(*iocb)) ==
 		       GUEST_OK;
 }

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/syscall.h>
 
+#include "trace/compat.h"
 #include "trace/internal.h"
 
 /*
@@ -54,6 +55,11 @@ static struct pending_call **find_link(struct trace *trace, uint64_t task)
 	return link;
 }
 
+struct pending_call *trace_find_call(struct trace *trace, uint64_t key)
+{
+	return *find_link(trace, key);
+}
+
 static void insert_call(struct trace *trace, struct pending_call *call)
 {
 	struct pending_call **bucket = &trace->buckets[bucket_of(call->task)];
@@ -66,6 +72,10 @@ static void insert_call(struct trace *trace, struct pending_call *call)
 	atomic_fetch_add_explicit(&trace->pending_count, 1, memory_order_release);
 	if (call->makes)
 		atomic_fetch_add_explicit(&trace->makers, 1, memory_order_release);
+	if (call->loose)
+		atomic_fetch_add_explicit(&trace->loose_count, 1, memory_order_release);
+	if (call->changes_names)
+		atomic_fetch_add_explicit(&trace->renaming_count, 1, memory_order_release);
 	if (call->fork_parent) {
 		call->next_fork = trace->forks;
 		call->fork_link = &trace->forks;
@@ -86,6 +96,10 @@ static void unlink_call(struct trace *trace, struct pending_call *call)
 	atomic_fetch_sub_explicit(&trace->pending_count, 1, memory_order_release);
 	if (call->makes)
 		atomic_fetch_sub_explicit(&trace->makers, 1, memory_order_release);
+	if (call->loose)
+		atomic_fetch_sub_explicit(&trace->loose_count, 1, memory_order_release);
+	if (call->changes_names)
+		atomic_fetch_sub_explicit(&trace->renaming_count, 1, memory_order_release);
 	*(call->newer ? &call->newer->older : &trace->newest) = call->older;
 	*(call->older ? &call->older->newer : &trace->oldest) = call->newer;
 	if (call->fork_parent) {
@@ -113,6 +127,10 @@ static bool leads_into(const struct engine_flow *flow, const struct object_refer
 
 void trace_abandon_call(struct trace *trace, struct pending_call *call)
 {
+	if (call->loose) { // may be over long since
+		trace_finish_call(trace, call, true);
+		return;
+	}
 	// Whoever died inside a call may have written before; what it would have read is gone with
 	// it. Which of its flows lead into the process is told by their ends.
 	for (unsigned i = 0; i < call->flow_count; i++) {
@@ -130,6 +148,7 @@ static bool read_event(struct trace *trace, struct trace_cpu *cpu, uint64_t pt_r
 	event->cpu = cpu;
 	event->kernel = trace->kernel;
 	event->call = NULL;
+	event->request = NULL;
 	enum guest_result result = guest_read_kernel(event->kernel, pt_regs, &event->registers,
 						     sizeof(event->registers));
 	if (result == GUEST_OK)
@@ -149,7 +168,7 @@ static const struct syscall_row *row_of(const struct guest_registers *registers)
 	return row->wanted && !row->wanted(registers) ? NULL : row;
 }
 
-static bool read_task(struct trace_event *event)
+bool trace_read_task(struct trace_event *event)
 {
 	uint64_t address;
 	enum guest_result result =
@@ -177,30 +196,38 @@ static void adopt_child(struct trace_event *event, const struct object_reference
 }
 
 static void prepare_call(struct trace_event *event, struct pending_call *call,
-			 const struct syscall_row *row)
+			 const struct trace_begun *begun)
 {
-	const struct guest_registers *registers = &event->registers;
 	// The flows and texts are filled as they are needed.
-	call->task = event->task.address;
-	call->row = row;
-	call->number = (uint32_t)registers->orig_ax;
+	call->task = begun->key;
+	call->row = begun->row;
+	call->cause = begun->cause;
+	call->number = (uint32_t)event->registers.orig_ax;
+	call->loose = begun->loose;
+	call->compat = begun->compat;
 	call->process = trace_process_reference(&event->task);
+	const struct guest_registers *registers = &event->registers;
 	call->arguments[0] = registers->di;
 	call->arguments[1] = registers->si;
 	call->arguments[2] = registers->dx;
 	call->arguments[3] = registers->r10;
 	call->arguments[4] = registers->r8;
 	call->arguments[5] = registers->r9;
-	call->ip = registers->ip;
-	call->task_start_time = event->task.start_time;
-	call->pid = event->task.pid;
-	call->tgid = event->task.tgid;
+	call->ip = event->registers.ip;
+	const struct guest_task *thread = begun->thread ? begun->thread : &event->task;
+	call->thread = thread->address;
+	call->subject = event->task.address;
+	call->task_start_time = thread->start_time;
+	call->pid = thread->pid;
+	call->tgid = thread->tgid;
 	call->flow_count = call->endpoint_count = 0;
 	call->age = 0;
 	call->makes = MAKES_NOTHING;
 	call->sniffs = SNIFFS_NOTHING;
 	call->fork_parent = 0;
 	call->paths = NULL;
+	call->changes_names = false;
+	call->renamed = call->applied = 0;
 	call->unlinked.inode = 0;
 	event->call = call;
 }
@@ -224,51 +251,119 @@ static void count(_Atomic uint64_t *counter)
 			      memory_order_relaxed);
 }
 
-void trace_syscall_entry(struct trace *trace, struct trace_cpu *cpu, uint64_t pt_regs)
+static void begin_flows(struct trace *trace, struct pending_call *call)
 {
-	struct trace_event event;
-	count(&cpu->counters.entries);
-	if (!read_event(trace, cpu, pt_regs, &event))
-		return;
-	const struct syscall_row *row = row_of(&event.registers);
-	if (!row || !read_task(&event))
-		return;
-	count(&cpu->counters.followed);
-	struct pending_call *call = spare_call(trace, cpu);
+	insert_call(trace, call);
+	for (unsigned i = 0; i < call->flow_count; i++) {
+		struct engine_flow *flow = &call->flows[i];
+		const struct object_reference from = flow->from, to = flow->to;
+		engine_flow_begin(trace->engine, flow, &from, &to, call->cause);
+	}
+	for (unsigned i = 0; i < call->flow_count; i++)
+		trace_flow_begun(trace, &call->flows[i]);
+}
+
+bool trace_begin_call(struct trace_event *event, const struct trace_begun *begun)
+{
+	struct trace *trace = event->trace;
+	struct pending_call *call = spare_call(trace, event->cpu);
 	if (!call)
-		return;
-	prepare_call(&event, call, row);
+		return false;
+	prepare_call(event, call, begun);
 
 	if (atomic_load_explicit(&trace->fork_count, memory_order_acquire) != 0 &&
 	    trace_lock(trace)) {
-		adopt_child(&event, &call->process);
+		adopt_child(event, &call->process);
 		trace_unlock(trace);
 	}
 	if (atomic_load_explicit(&trace->core_is_piped, memory_order_relaxed))
-		trace_feed_helper(&event);
-	bool followed = row->begin(&event);
+		trace_feed_helper(event);
+	bool followed = begun->row->begin(event);
 	if (!trace_lock(trace))
-		return;
-	struct pending_call *stale = *find_link(trace, call->task);
+		return false;
+	struct pending_call *stale = trace_find_call(trace, call->task);
 	if (stale)
 		trace_abandon_call(trace, stale); // its exit never came
 	if (followed) {
-		cpu->spare = NULL;
-		insert_call(trace, call);
-		for (unsigned i = 0; i < call->flow_count; i++) {
-			struct engine_flow *flow = &call->flows[i];
-			const struct object_reference from = flow->from, to = flow->to;
-			engine_flow_begin(trace->engine, flow, &from, &to,
-					  (uint32_t)(row - syscall_rows));
-		}
-		for (unsigned i = 0; i < call->flow_count; i++)
-			trace_flow_begun(trace, &call->flows[i]);
+		event->cpu->spare = NULL;
+		begin_flows(trace, call);
 	} else if (call->paths) {
 		call->paths->next = trace->paths_free;
 		trace->paths_free = call->paths;
 		call->paths = NULL;
 	}
 	trace_unlock(trace);
+	return followed;
+}
+
+// What another thread's loose call has changed by now, and what this thread has left loose.
+static bool settle_loose(struct trace_event *event)
+{
+	struct trace *trace = event->trace;
+	uint64_t task;
+	trace_settle_names(trace);
+	if (atomic_load_explicit(&trace->loose_count, memory_order_acquire) == 0)
+		return true;
+	enum guest_result result = guest_current_task(event->kernel, event->cpu->gs_base, &task);
+	if (result != GUEST_OK) {
+		trace_gap(trace, "unread-task", "the current task: %s", guest_result_text(result));
+		return false;
+	}
+	trace_end_loose(event, task);
+	return true;
+}
+
+// The registers are those of a 64-bit call.
+static void enter(struct trace_event *event, bool compat)
+{
+	uint32_t number = (uint32_t)event->registers.orig_ax & ~(uint32_t)X32_BIT;
+	struct trace_begun begun = {
+		.row = row_of(&event->registers),
+		.cause = number,
+		.compat = compat,
+		.loose = compat && !event->kernel->sites.exit_in_rdi,
+	};
+	if (!begun.row || (!compat && !trace_read_task(event)))
+		return;
+	count(&event->cpu->counters.followed);
+	begun.key = event->task.address;
+	trace_begin_call(event, &begun);
+}
+
+static void enter_compat(struct trace_event *event)
+{
+	if (trace_compat_is_followed((uint32_t)event->registers.orig_ax) && trace_read_task(event) &&
+	    trace_translate_compat(event))
+		enter(event, true);
+}
+
+// Before 5.12 `int 0x80` comes the same way as 64-bit calls.
+static bool is_compat(const struct trace_event *event)
+{
+	uint64_t task;
+	return event->kernel->sites.entry_in_rdi &&
+	       guest_current_task(event->kernel, event->cpu->gs_base, &task) == GUEST_OK &&
+	       trace_is_compat(event->kernel, task);
+}
+
+void trace_syscall_entry(struct trace *trace, struct trace_cpu *cpu, uint64_t pt_regs)
+{
+	struct trace_event event;
+	count(&cpu->counters.entries);
+	if (!read_event(trace, cpu, pt_regs, &event) || !settle_loose(&event))
+		return;
+	if (is_compat(&event))
+		enter_compat(&event);
+	else
+		enter(&event, false);
+}
+
+void trace_compat_entry(struct trace *trace, struct trace_cpu *cpu, uint64_t pt_regs)
+{
+	struct trace_event event;
+	count(&cpu->counters.entries);
+	if (read_event(trace, cpu, pt_regs, &event) && settle_loose(&event))
+		enter_compat(&event);
 }
 
 // What the call returned. A signal may have put its own registers there: then the result lies in
@@ -281,8 +376,8 @@ static bool result_of(struct trace_event *event, int64_t *result)
 		      call->row == &syscall_rows[SYS_execveat];
 
 	*result = (int64_t)registers->ax;
-	if (registers->ip == call->ip || execve)
-		return true;
+	if (event->kernel->sites.exit_in_rdi || registers->ip == call->ip || execve)
+		return true; // in the first case signals are looked at later
 	if (registers->ip == call->ip - SYSCALL_INSTRUCTION_LENGTH) {
 		*result = -EINTR;
 		return true;
@@ -310,6 +405,8 @@ void trace_syscall_exit(struct trace *trace, struct trace_cpu *cpu, uint64_t pt_
 		trace_gap(trace, "unread-task", "the current task: %s", guest_result_text(found));
 		return;
 	}
+	if (atomic_load_explicit(&trace->loose_count, memory_order_acquire) != 0)
+		trace_end_loose(&event, task);
 	if (!trace_lock(trace))
 		return;
 	struct pending_call *call = *find_link(trace, task);

@@ -377,8 +377,11 @@ static bool read_name(struct trace_event *event, uint64_t address, uint32_t leng
 		return false;
 	if (length > sizeof(*name))
 		length = sizeof(*name);
+	// io_uring has fetched it into the kernel long before.
 	enum guest_result result =
-		guest_read_user(event->kernel, &event->task, address, name, length);
+		event->request && guest_is_kernel_pointer(address)
+			? guest_read_kernel(event->kernel, address, name, length)
+			: guest_read_user(event->kernel, &event->task, address, name, length);
 	if (result == GUEST_OK)
 		return true;
 	trace_gap(event->trace, "unread-address", "destination of a datagram of pid %u (%s): %s",

@@ -61,7 +61,6 @@ static const uint16_t descriptors[] = {
 	SYS_memfd_secret, SYS_pidfd_open, SYS_pidfd_getfd, SYS_mq_open, SYS_mq_unlink,
 	SYS_mq_getsetattr, SYS_mq_notify, SYS_msgget, SYS_semget, SYS_shmget, SYS_shmctl,
 	SYS_io_setup, SYS_io_destroy, SYS_io_getevents, SYS_io_pgetevents, SYS_io_cancel,
-	SYS_io_uring_register,
 };
 
 // The caller's own memory. Mappings are followed where they are made.

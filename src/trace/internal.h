@@ -4,6 +4,8 @@
 
 #include "guest/file.h"
 #include "guest/liveness.h"
+#include "guest/members.h"
+#include "guest/ring.h"
 #include "guest/socket.h"
 #include "guest/task.h"
 #include "trace/trace.h"
@@ -33,6 +35,7 @@ enum {
 	CAUSE_MAPPING, // through memory that both map
 	CAUSE_MEMORY,  // through an address space that both use
 	CAUSE_CORE_DUMP,
+	CAUSE_RING = OTHER_CAUSE_FIRST + 256, // and the opcode of a request of io_uring
 };
 
 // The guest's registers at the boundary of a system call: struct pt_regs of x86-64, an ABI
@@ -54,15 +57,27 @@ struct call_paths {
 	struct call_paths *next;
 };
 
-/** A system call between its entry and its exit. */
+/**
+ * A system call between its entry and its exit, or a request of io_uring while it is carried out.
+ *
+ * A *loose* one is not seen to end, nor how: it is over at the next event of its thread (a 32-bit
+ * call where the exits of these are not seen, a request), or when its place in the kernel's memory
+ * is used anew (a request that goes on by itself). Until then its flows are open, and carried out
+ * again and again; it is taken to have succeeded. See loose.c.
+ */
 struct pending_call {
-	uint64_t task; // the key
+	uint64_t task; // the key: of the thread, or as loose.c makes it
 	struct pending_call *next;		// in its bucket, or the free list
 	struct pending_call *newer, *older;	// all in progress, by age
 	const struct syscall_row *row;
+	uint32_t cause;
+	bool loose;
+	bool compat; // arguments in memory are as 32-bit programs have them
 	struct object_reference process;
 	uint64_t arguments[6];
 	uint64_t ip;		  // the user's, behind SYSCALL
+	uint64_t thread;	  // its task_struct: ends the call when it ends
+	uint64_t subject;	  // task_struct of whose call it is; the same, but for io_uring
 	uint64_t task_start_time; // tells a reused task_struct
 	uint32_t pid, tgid;
 	uint32_t number; // of the system call
@@ -80,6 +95,8 @@ struct pending_call {
 	struct guest_newest fork_after;
 
 	// rename, link, unlink
+	bool changes_names; // a loose one of which it is not known whether names are changed yet
+	uint64_t renamed, applied; // inodes: of the old name, and found under the new one last
 	struct call_paths *paths;
 	struct unlinked_inode {
 		struct object_id id;
@@ -173,6 +190,9 @@ struct trace {
 	uint32_t core_pipe_passes;
 	uint64_t core_helper; // inode number of the pipe that was looked at last
 	uint32_t lent_count;
+	_Atomic uint32_t loose_count;
+	_Atomic uint32_t renaming_count; // of those that change names
+	_Atomic bool has_rings;
 	struct call_paths *paths_pool, *paths_free;
 
 	struct watched_object *watched;
@@ -212,6 +232,8 @@ struct trace_event {
 	struct guest_task task;
 	struct guest_registers registers;
 	struct pending_call *call;
+	const struct guest_ring_request *request; // of io_uring: else NULL; `task` is who submitted it,
+	const struct guest_task *thread;	  // and this who carries it out
 };
 
 /**
@@ -228,6 +250,16 @@ struct syscall_row {
 	int8_t argument[2]; // which arguments hold descriptors
 	int8_t extra;	    // meaning depends on `begin`
 	bool zero_moves;    // a result of 0 is a success that has moved something
+	int8_t assume;	    // what `end` is given if the result is not seen
+};
+
+// syscall_row.assume. Who is given a result that is not the real one must bear that the call has
+// failed, or is not over yet, and that it is called again.
+enum {
+	ASSUME_GAP,	// `end` is left out, and that is counted
+	ASSUME_NOTHING, // `end` is left out: what it does is done elsewhere, or makes things exact only
+	ASSUME_ZERO,
+	ASSUME_POSITIVE, // a number that no process has
 };
 
 enum { SYSCALL_ROWS = 512 };
@@ -256,7 +288,33 @@ static inline int64_t trace_descriptor_argument(const struct trace_event *event,
 /** Whether the process of the call holds anything, or is about to. Takes the lock. */
 bool trace_caller_is_managed(struct trace_event *event);
 
+/* calls.c */
+/** Fills event->task with the thread that runs; a gap if it cannot be read. */
+bool trace_read_task(struct trace_event *event);
+/** Begins the call of event->task: takes one for event->call, runs the row's `begin`, opens the
+ *  flows. False: nothing is to be followed. */
+struct trace_begun {
+	const struct syscall_row *row;
+	const struct guest_task *thread; // NULL: event->task
+	uint64_t key;
+	uint32_t cause;
+	bool loose, compat;
+};
+bool trace_begin_call(struct trace_event *event, const struct trace_begun *begun);
+
+/* loose.c */
+enum { LOOSE_REQUEST_OF_THREAD = 1, LOOSE_REQUEST = 2 }; // added to the address in a key
+/** The thread that runs has come to another event: what it has loose is over. event->task is not set. */
+void trace_end_loose(struct trace_event *event, uint64_t task);
+/** Ends the one with this key, if there is one. */
+void trace_end_loose_one(struct trace_event *event, uint64_t key);
+/** Names may have been changed by a loose call by now: to be seen before anybody uses them. */
+void trace_settle_names(struct trace *trace);
+/** Carries out what is loose, as it is now. */
+void trace_carry_loose(struct trace *trace);
+
 /* calls.c. Locked. */
+struct pending_call *trace_find_call(struct trace *trace, uint64_t key);
 /** Ends the call's flows and the call. */
 void trace_finish_call(struct trace *trace, struct pending_call *call, bool moved);
 /** The same for a call whose exit will never come: its thread died inside. */
@@ -391,6 +449,17 @@ enum { NAMES_2, NAMES_AT_4, NAMES_1, NAMES_AT_2 };
 bool trace_begin_names(struct trace_event *event);
 void trace_end_names(struct trace_event *event, int64_t result);
 void trace_end_unlink(struct trace_event *event, int64_t result);
+/** The inode that is known by the new name of event->call now; 0: none, or the old one is there still. */
+uint64_t trace_name_arrived(struct trace_event *event);
+
+/** The parts of trace_begin_names(): takes event->call->paths, to be filled; does the rest. */
+bool trace_take_paths(struct trace_event *event);
+void trace_begin_paths(struct trace_event *event);
+
+/* uring.c */
+bool trace_begin_ring(struct trace_event *event);
+bool trace_begin_ring_register(struct trace_event *event);
+const char *trace_ring_cause_name(uint32_t cause);
 
 /* makers.c */
 /** At the exit: information has moved. */

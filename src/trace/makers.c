@@ -5,7 +5,7 @@
 
 static uint32_t cause_of(const struct pending_call *call)
 {
-	return (uint32_t)(call->row - syscall_rows);
+	return call->cause;
 }
 
 void trace_transfer(struct trace_event *event, const struct object_reference *from,

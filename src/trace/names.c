@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/io_uring.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -41,8 +42,9 @@ static int64_t directory_argument(const struct trace_event *event, int8_t index)
 
 static bool exchanges(const struct trace_event *event)
 {
-	return event->call->row == &syscall_rows[SYS_renameat2] &&
-	       (argument(event, 4) & RENAME_EXCHANGE);
+	bool has_flags = event->call->row == &syscall_rows[SYS_renameat2] ||
+			 event->call->cause == CAUSE_RING + IORING_OP_RENAMEAT;
+	return has_flags && (argument(event, 4) & RENAME_EXCHANGE);
 }
 
 static void read_path(struct trace_event *event, int8_t index, char *path)
@@ -59,7 +61,7 @@ static void read_path(struct trace_event *event, int8_t index, char *path)
 		  event->task.tgid, event->task.comm, guest_result_text(result));
 }
 
-static bool take_paths(struct trace_event *event)
+bool trace_take_paths(struct trace_event *event)
 {
 	struct trace *trace = event->trace;
 	if (!trace_lock(trace))
@@ -119,14 +121,40 @@ static struct name from_name(const struct trace_event *event)
 bool trace_begin_names(struct trace_event *event)
 {
 	const struct name_arguments *names = &name_arguments[event->call->row->extra];
-	if (!take_paths(event))
+	if (!trace_take_paths(event))
 		return true;
 	read_path(event, names->from, event->call->paths->from);
 	read_path(event, names->to, event->call->paths->to);
+	trace_begin_paths(event);
+	return true;
+}
+
+void trace_begin_paths(struct trace_event *event)
+{
 	struct name to = to_name(event);
 	if (!exchanges(event))
 		note_unlinked(event, &to);
-	return true;
+	if (event->call->loose && event->call->row->end == trace_end_names) {
+		struct guest_lookup lookup;
+		struct guest_file file;
+		struct name from = from_name(event);
+		event->call->changes_names = true;
+		if (find_name(event, &from, &lookup, &file))
+			event->call->renamed = file.inode;
+	}
+}
+
+uint64_t trace_name_arrived(struct trace_event *event)
+{
+	struct name from = from_name(event), to = to_name(event);
+	struct guest_lookup lookup;
+	struct guest_file here, there;
+	if (!find_name(event, &to, &lookup, &here))
+		return 0;
+	if (!exchanges(event) && find_name(event, &from, &lookup, &there) &&
+	    there.inode != here.inode)
+		return 0;
+	return here.inode;
 }
 
 // If that was its last name, the inode ends with its last holder: at once, or later (watched).
@@ -288,6 +316,8 @@ static void follow_name(struct trace_event *event, const struct name *before,
 void trace_end_names(struct trace_event *event, int64_t result)
 {
 	if (result != 0)
+		return;
+	if (event->call->loose && event->call->paths && !trace_name_arrived(event))
 		return;
 	atomic_fetch_add_explicit(&event->trace->namespace_epoch, 1, memory_order_release);
 	if (!event->call->paths)

@@ -65,6 +65,10 @@ static bool sweep_thread(uint64_t address, void *context)
 {
 	struct sweep *sweep = context;
 	struct guest_task leader = sweep->task;
+	uint64_t rings;
+	if (guest_read_field(sweep->trace->kernel, address, FIELD_task_io_uring, &rings) == GUEST_OK &&
+	    rings != 0)
+		atomic_store_explicit(&sweep->trace->has_rings, true, memory_order_relaxed);
 	if (guest_task_read(sweep->trace->kernel, address, &sweep->task) == GUEST_OK &&
 	    sweep->task.files != sweep->leader_files && sweep->task.files != 0)
 		note(sweep,

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+#include "trace/compat.h"
 #include "trace/internal.h"
 
 // From 6.13, newer than the C library that this is built with.
@@ -17,8 +18,6 @@ enum {
 	NUMBER_GETXATTRAT = 464,
 	NUMBER_LISTXATTRAT = 465,
 };
-
-enum { USER32_CS = 0x23 }; // __USER32_CS, arch/x86/include/asm/segment.h
 
 /*
  * What each system call moves. `begin` says where data may go, `end` does what can only be done
@@ -64,8 +63,19 @@ static bool begin_sendmsg(struct trace_event *event)
 	struct guest_file file;
 	if (!trace_read_descriptor(event, trace_descriptor_argument(event, 0), &file))
 		return false;
-	enum guest_result result = guest_read_user(event->kernel, &event->task,
-						   argument(event, 1), &header, sizeof(header));
+	struct {
+		uint32_t name;
+		int32_t name_length;
+	} narrow = { 0, 0 };
+	bool compat = event->call->compat;
+	enum guest_result result =
+		guest_read_user(event->kernel, &event->task, argument(event, 1),
+				compat ? (void *)&narrow : (void *)&header,
+				compat ? sizeof(narrow) : sizeof(header));
+	if (compat) {
+		header.name = narrow.name;
+		header.name_length = narrow.name_length;
+	}
 	if (result != GUEST_OK)
 		trace_gap(event->trace, "unread-message", "message header of pid %u (%s): %s",
 			  event->task.tgid, event->task.comm, guest_result_text(result));
@@ -127,7 +137,10 @@ static void end_mprotect(struct trace_event *event, int64_t result)
 
 static void end_shmat(struct trace_event *event, int64_t result)
 {
-	if (result > 0)
+	// 32-bit programs find the address in their memory, if it is ipc() that they call.
+	if (event->call->compat && result >= 0)
+		trace_settle_mappings(event, 0, UINT32_MAX);
+	else if (result > 0)
 		trace_settle_mappings(event, (uint64_t)result, 1);
 }
 
@@ -255,7 +268,7 @@ static void end_execve(struct trace_event *event, int64_t result)
 	uint64_t address;
 	if (result != 0)
 		return;
-	if (event->registers.cs == USER32_CS)
+	if (trace_is_compat_program(&event->registers) && event->kernel->sites.compat_entry == 0)
 		trace_gap(trace, "32-bit-program",
 			  "pid %u executes a 32-bit program: its system calls are not seen",
 			  event->task.tgid);
@@ -313,6 +326,7 @@ static void end_unknown(struct trace_event *event, int64_t result)
 
 const struct syscall_row syscall_unknown = {
 	"unknown", .begin = trace_caller_is_managed, .end = end_unknown,
+	.assume = ASSUME_ZERO,
 };
 
 // A way out of the process: matters if it holds something.
@@ -337,17 +351,21 @@ static bool begin_unfollowed_way_in(struct trace_event *event)
 #define READ(descriptor)     .begin = begin_read, .argument = { descriptor }
 #define WRITE(descriptor)    .begin = begin_write, .argument = { descriptor }
 #define COPY(from, to)	     .begin = begin_copy, .argument = { from, to }
-#define OPEN		     .begin = begin_always, .end = end_open
-#define NAMES(kind)	     .begin = trace_begin_names, .end = trace_end_names, .extra = kind
-#define UNLINK(kind)	     .begin = trace_begin_names, .end = trace_end_unlink, .extra = kind
-#define FORK(kind)	     .begin = begin_fork, .end = end_fork, .extra = kind
-#define EXECUTE		     .begin = begin_always, .end = end_execve
+#define OPEN		     .begin = begin_always, .end = end_open, .assume = ASSUME_NOTHING
+#define NAMES(kind)	     .begin = trace_begin_names, .end = trace_end_names, .extra = kind, \
+			     .assume = ASSUME_ZERO
+#define UNLINK(kind)	     .begin = trace_begin_names, .end = trace_end_unlink, .extra = kind, \
+			     .assume = ASSUME_ZERO
+#define FORK(kind)	     .begin = begin_fork, .end = end_fork, .extra = kind, .assume = ASSUME_POSITIVE
+#define EXECUTE		     .begin = begin_always, .end = end_execve, .assume = ASSUME_ZERO
 #define SET_ATTRIBUTE(form)                                                                        \
-	.begin = trace_begin_set_attribute, .end = trace_end_set_attribute, .extra = form
+	.begin = trace_begin_set_attribute, .end = trace_end_set_attribute, .extra = form, \
+	.assume = ASSUME_ZERO
 #define GET_ATTRIBUTE(form, size)                                                                  \
-	.begin = begin_always, .end = trace_end_get_attribute, .extra = form, .argument = { 0, size }
+	.begin = begin_always, .end = trace_end_get_attribute, .extra = form, .argument = { 0, size }, \
+	.assume = ASSUME_POSITIVE
 #define ATTRIBUTES(kind)     \
-	.begin = trace_begin_attributes, .end = trace_end_attributes, .extra = kind
+	.begin = trace_begin_attributes, .end = trace_end_attributes, .extra = kind, .assume = ASSUME_ZERO
 #define NOT_FOLLOWED_OUT     .begin = begin_unfollowed_way_out
 #define NOT_FOLLOWED_IN	     .begin = begin_unfollowed_way_in
 
@@ -372,10 +390,13 @@ const struct syscall_row syscall_rows[SYSCALL_ROWS] = {
 	[SYS_splice] = { "splice", COPY(0, 2) },
 	[SYS_tee] = { "tee", COPY(0, 1) },
 	[SYS_copy_file_range] = { "copy_file_range", COPY(0, 2) },
-	[SYS_mmap] = { "mmap", .begin = begin_mmap, .end = end_mmap, .argument = { 4 } },
-	[SYS_mprotect] = { "mprotect", .begin = begin_mprotect, .end = end_mprotect },
-	[SYS_pkey_mprotect] = { "pkey_mprotect", .begin = begin_mprotect, .end = end_mprotect },
-	[SYS_shmat] = { "shmat", .begin = begin_always, .end = end_shmat },
+	[SYS_mmap] = { "mmap", .begin = begin_mmap, .end = end_mmap, .argument = { 4 },
+		       .assume = ASSUME_POSITIVE },
+	[SYS_mprotect] = { "mprotect", .begin = begin_mprotect, .end = end_mprotect,
+			   .assume = ASSUME_ZERO },
+	[SYS_pkey_mprotect] = { "pkey_mprotect", .begin = begin_mprotect, .end = end_mprotect,
+				.assume = ASSUME_ZERO },
+	[SYS_shmat] = { "shmat", .begin = begin_always, .end = end_shmat, .assume = ASSUME_ZERO },
 
 	[SYS_open] = { "open", OPEN },
 	[SYS_creat] = { "creat", OPEN },
@@ -411,18 +432,21 @@ const struct syscall_row syscall_rows[SYSCALL_ROWS] = {
 	[SYS_execve] = { "execve", EXECUTE },
 	[SYS_execveat] = { "execveat", EXECUTE },
 
-	[SYS_connect] = { "connect", .begin = begin_always, .end = end_connect, .argument = { 0 } },
-	[SYS_accept] = { "accept", .begin = begin_always, .end = end_accept },
-	[SYS_accept4] = { "accept4", .begin = begin_always, .end = end_accept },
+	[SYS_connect] = { "connect", .begin = begin_always, .end = end_connect, .argument = { 0 },
+			  .assume = ASSUME_NOTHING },
+	[SYS_accept] = { "accept", .begin = begin_always, .end = end_accept,
+			 .assume = ASSUME_NOTHING },
+	[SYS_accept4] = { "accept4", .begin = begin_always, .end = end_accept,
+			  .assume = ASSUME_NOTHING },
 
 	[SYS_msgsnd] = { "msgsnd", .begin = trace_begin_message_send, .zero_moves = true },
 	[SYS_msgrcv] = { "msgrcv", .begin = trace_begin_message_receive, .zero_moves = true },
-	[SYS_msgctl] = { "msgctl", .wanted = trace_wants_message_control, .begin = begin_always,
+	[SYS_msgctl] = { "msgctl", .assume = ASSUME_NOTHING, .wanted = trace_wants_message_control, .begin = begin_always,
 			 .end = trace_end_message_control },
 	[SYS_semop] = { "semop", .begin = trace_begin_semaphore_change, .zero_moves = true },
 	[SYS_semtimedop] = { "semtimedop", .begin = trace_begin_semaphore_change,
 			     .zero_moves = true },
-	[SYS_semctl] = { "semctl", .begin = trace_begin_semaphore_control,
+	[SYS_semctl] = { "semctl", .assume = ASSUME_NOTHING, .begin = trace_begin_semaphore_control,
 			 .end = trace_end_semaphore_control, .zero_moves = true },
 	[SYS_mq_timedsend] = { "mq_timedsend", WRITE(0), .zero_moves = true },
 	[SYS_mq_timedreceive] = { "mq_timedreceive", READ(0) },
@@ -438,23 +462,25 @@ const struct syscall_row syscall_rows[SYSCALL_ROWS] = {
 	[SYS_pidfd_send_signal] = { "pidfd_send_signal", .begin = trace_begin_signal_pidfd,
 				    .zero_moves = true },
 
-	[SYS_io_submit] = { "io_submit", .begin = trace_begin_io_submit, .end = trace_end_io_submit },
+	[SYS_io_submit] = { "io_submit", .begin = trace_begin_io_submit, .end = trace_end_io_submit,
+			    .assume = ASSUME_POSITIVE },
 	[SYS_vmsplice] = { "vmsplice", .begin = trace_begin_vmsplice, .argument = { 0 } },
 	[SYS_ioctl] = { "ioctl", .wanted = trace_wants_ioctl, .begin = trace_begin_ioctl,
-			.end = trace_end_ioctl, .zero_moves = true },
+			.end = trace_end_ioctl, .zero_moves = true, .assume = ASSUME_ZERO },
 
 	[SYS_add_key] = { "add_key", .begin = trace_begin_add_key, .end = trace_end_add_key },
 	[SYS_keyctl] = { "keyctl", .wanted = trace_wants_keyctl, .begin = trace_begin_keyctl,
-			 .end = trace_end_keyctl, .zero_moves = true },
+			 .end = trace_end_keyctl, .zero_moves = true,
+			 .assume = ASSUME_POSITIVE },
 	[SYS_bpf] = { "bpf", .begin = trace_begin_bpf, .zero_moves = true },
 	[SYS_syslog] = { "syslog", .wanted = trace_wants_syslog, .begin = trace_begin_syslog },
-	[SYS_symlink] = { "symlink", .begin = trace_begin_symlink, .end = trace_end_symlink,
+	[SYS_symlink] = { "symlink", .begin = trace_begin_symlink, .end = trace_end_symlink, .assume = ASSUME_ZERO,
 			  .argument = { -1, 1 } },
-	[SYS_symlinkat] = { "symlinkat", .begin = trace_begin_symlink, .end = trace_end_symlink,
+	[SYS_symlinkat] = { "symlinkat", .begin = trace_begin_symlink, .end = trace_end_symlink, .assume = ASSUME_ZERO,
 			    .argument = { 1, 2 } },
-	[SYS_readlink] = { "readlink", .begin = begin_always, .end = trace_end_readlink,
+	[SYS_readlink] = { "readlink", .begin = begin_always, .end = trace_end_readlink, .assume = ASSUME_POSITIVE,
 			   .argument = { -1, 0 } },
-	[SYS_readlinkat] = { "readlinkat", .begin = begin_always, .end = trace_end_readlink,
+	[SYS_readlinkat] = { "readlinkat", .begin = begin_always, .end = trace_end_readlink, .assume = ASSUME_POSITIVE,
 			     .argument = { 0, 1 } },
 	[SYS_setxattr] = { "setxattr", SET_ATTRIBUTE(ATTRIBUTES_BY_PATH) },
 	[SYS_lsetxattr] = { "lsetxattr", SET_ATTRIBUTE(ATTRIBUTES_OF_LINK) },
@@ -469,9 +495,11 @@ const struct syscall_row syscall_rows[SYSCALL_ROWS] = {
 	[SYS_flistxattr] = { "flistxattr", GET_ATTRIBUTE(ATTRIBUTES_BY_DESCRIPTOR, 2) },
 	[NUMBER_LISTXATTRAT] = { "listxattrat", GET_ATTRIBUTE(ATTRIBUTES_AT, 0) },
 
+	[SYS_io_uring_setup] = { "io_uring_setup", .begin = trace_begin_ring },
+	[SYS_io_uring_enter] = { "io_uring_enter", .begin = trace_begin_ring },
+	[SYS_io_uring_register] = { "io_uring_register", .begin = trace_begin_ring_register },
+
 	// Channels that are not followed yet: counted as gaps, docs/coverage.md.
-	[SYS_io_uring_setup] = { "io_uring_setup", NOT_FOLLOWED_IN },
-	[SYS_io_uring_enter] = { "io_uring_enter", NOT_FOLLOWED_IN },
 	[SYS_request_key] = { "request_key", NOT_FOLLOWED_OUT }, // may start /sbin/request-key
 	[SYS_init_module] = { "init_module", NOT_FOLLOWED_OUT },
 	[SYS_finit_module] = { "finit_module", NOT_FOLLOWED_OUT },
@@ -494,6 +522,8 @@ const char *trace_cause_name(uint32_t cause)
 		return "mapping";
 	if (cause == CAUSE_MEMORY)
 		return "memory";
+	if (cause >= CAUSE_RING)
+		return trace_ring_cause_name(cause);
 	if (cause < SYSCALL_ROWS && syscall_rows[cause].name)
 		return syscall_rows[cause].name;
 	return "unknown";

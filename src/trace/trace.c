@@ -83,6 +83,11 @@ void trace_abandon(struct trace *trace)
 	atomic_store_explicit(&trace->abandoned, true, memory_order_seq_cst);
 }
 
+bool trace_has_rings(const struct trace *trace)
+{
+	return atomic_load_explicit(&trace->has_rings, memory_order_relaxed);
+}
+
 static uint64_t realtime(void)
 {
 	struct timespec time;

@@ -15,7 +15,7 @@
  * Turns the system calls of one VM into flows between its objects, and what the engine makes of
  * them into messages. The table of system calls is in syscalls.c.
  *
- * Threads: trace_syscall_entry() and trace_syscall_exit() run in the vCPU threads, between the
+ * Threads: trace_syscall_entry() and trace_syscall_exit() and those beside them run in the vCPU threads, between the
  * vCPU's exit and its re-entry; they allocate nothing in the common case, never block (a short
  * spin lock serialises the engine) and do no I/O. The others run in the agent's own thread. All of
  * them read guest memory and are called inside a section of the calling thread's memory reader.
@@ -72,6 +72,13 @@ void trace_boot(struct trace *trace, const struct guest_kernel *kernel);
 /** The vCPU stands at E or X, and pt_regs is at this guest address. */
 void trace_syscall_entry(struct trace *trace, struct trace_cpu *cpu, uint64_t pt_regs);
 void trace_syscall_exit(struct trace *trace, struct trace_cpu *cpu, uint64_t pt_regs);
+/** The same for a 32-bit call that begins; it ends like others, or not at all (guest_sites). */
+void trace_compat_entry(struct trace *trace, struct trace_cpu *cpu, uint64_t pt_regs);
+/** A request of io_uring is about to be carried out: struct io_kiocb. */
+void trace_ring_request(struct trace *trace, struct trace_cpu *cpu, uint64_t request);
+
+/** Whether there is, or is about to be, a ring of io_uring in the guest. Since the last boot. */
+bool trace_has_rings(const struct trace *trace);
 
 /** Marks what holds classified files open or mapped now, as the tracing begins. Takes long; `reader`
  *  is left and entered again between processes. */

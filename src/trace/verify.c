@@ -127,7 +127,7 @@ static bool thread_is_gone(struct trace *trace, const struct pending_call *call)
 	// A thread that executes a program may take over the leader's number and start time.
 	if (call->row == &syscall_rows[SYS_execve] || call->row == &syscall_rows[SYS_execveat])
 		return false;
-	return !guest_is_same_thread(trace->kernel, call->task, call->pid, call->task_start_time);
+	return !guest_is_same_thread(trace->kernel, call->thread, call->pid, call->task_start_time);
 }
 
 struct orphan_search {
@@ -202,6 +202,7 @@ static void verify_calls(struct trace *trace)
 
 void trace_verify(struct trace *trace, struct memory_reader *reader)
 {
+	trace_carry_loose(trace);
 	verify_calls(trace);
 	trace_refresh_core_pattern(trace);
 	trace_age_cores(trace);
@@ -235,6 +236,7 @@ void trace_boot(struct trace *trace, const struct guest_kernel *kernel)
 	trace->gained_overflow = false;
 	trace_forget_moved(trace); // paths are looked at by a new kernel's vCPUs only
 	atomic_fetch_add(&trace->namespace_epoch, 1);
+	atomic_store(&trace->has_rings, false);
 	trace->kernel = kernel;
 	trace_unlock(trace);
 }

@@ -47,9 +47,20 @@ containers-6.12    6.12                  1     containers
 containers-7.2     7.2                   2     containers
 random             6.1,7.2               2     -
 random-old         5.10,6.12             2     -
+ring-5.10          5.10                  2     ring
+ring-6.1           6.1                   2     ring
+ring-6.12          6.12                  2     ring
+ring-7.2           7.2                   2     ring
+compat-5.10        5.10                  1     compat,compat-32,EXACT
+compat-6.1         6.1                   2     compat,compat-32,EXACT
+compat-6.12        6.12                  1     compat,compat-32,EXACT
+compat-7.2         7.2                   2     compat,compat-32,SUCCEED
 bad-use            -                     -     -
 '
 readonly EVERYTHING='paper negatives names channels memory endings races counters breakpoints'
+# What 32-bit programs play: where the end of their calls is seen, and where it is not (docs/coverage.md).
+readonly COMPAT_EXACT='paper negatives names channels memory endings races'
+readonly COMPAT_SUCCEED='paper names channels memory endings'
 readonly CLASSIFIED=('/classified/**' '/dev/shm/secret*' '/only-1/**')
 readonly SCRIPT_SECONDS=600
 # The console is for the scenarios: no word of the kernel's between their lines.
@@ -65,6 +76,8 @@ case_row()
 	[[ $SCENARIOS != EVERYTHING ]] || SCENARIOS=$EVERYTHING
 	[[ $SCENARIOS != - ]] || SCENARIOS=''
 	SCENARIOS=${SCENARIOS//,/ }
+	SCENARIOS=${SCENARIOS/EXACT/$COMPAT_EXACT}
+	SCENARIOS=${SCENARIOS/SUCCEED/$COMPAT_SUCCEED}
 	KERNELS=${KERNELS//,/ }
 	read -ra OPTIONS <<< "${OPTIONS:-}"
 	if [[ ${OPTIONS[0]:-} == NO-DISK ]]; then
@@ -537,6 +550,29 @@ host_early()
 host_early_7_2()
 {
 	host_early "$@"
+}
+
+# ---- compat: 32-bit programs
+
+guest_compat_5_10()
+{
+	echo "/payload/scenario32 ${SCENARIOS#compat } || exit 1"
+	echo 'exec /payload/scenario compat'
+}
+
+guest_compat_6_1()
+{
+	guest_compat_5_10
+}
+
+guest_compat_6_12()
+{
+	guest_compat_5_10
+}
+
+guest_compat_7_2()
+{
+	guest_compat_5_10
 }
 
 # ---- filesystems: one more is an image file

@@ -33,7 +33,7 @@ static ssize_t read_by(int form, int fd, char *buffer)
 	struct iovec vector = { buffer, SIZE };
 	switch (form) {
 	case 0: return syscall(SYS_read, fd, buffer, SIZE);
-	case 1: return syscall(SYS_pread64, fd, buffer, SIZE, 0);
+	case 1: return syscall(SYS_pread64, fd, buffer, SIZE, 0, 0);
 	case 2: return syscall(SYS_readv, fd, &vector, 1);
 	case 3: return syscall(SYS_preadv, fd, &vector, 1, 0, 0);
 	default: return syscall(SYS_preadv2, fd, &vector, 1, 0, 0, 0);
@@ -45,7 +45,7 @@ static ssize_t write_by(int form, int fd, char *buffer, size_t size)
 	struct iovec vector = { buffer, size };
 	switch (form) {
 	case 0: return syscall(SYS_write, fd, buffer, size);
-	case 1: return syscall(SYS_pwrite64, fd, buffer, size, 0);
+	case 1: return syscall(SYS_pwrite64, fd, buffer, size, 0, 0);
 	case 2: return syscall(SYS_writev, fd, &vector, 1);
 	case 3: return syscall(SYS_pwritev, fd, &vector, 1, 0, 0);
 	default: return syscall(SYS_pwritev2, fd, &vector, 1, 0, 0, 0);
