@@ -270,6 +270,8 @@ bool trace_begin_call(struct trace_event *event, const struct trace_begun *begun
 	if (!call)
 		return false;
 	prepare_call(event, call, begun);
+	if (begun->loose && begun->row->assume == ASSUME_NOTHING)
+		atomic_store_explicit(&trace->opens_unseen, true, memory_order_relaxed);
 
 	if (atomic_load_explicit(&trace->fork_count, memory_order_acquire) != 0 &&
 	    trace_lock(trace)) {

@@ -32,6 +32,18 @@ bool trace_add_flow(struct trace_event *event, const struct object_reference *fr
 	return true;
 }
 
+void trace_use_file(struct trace_event *event, struct guest_file *file)
+{
+	file->viewer = event->task.fs;
+	trace_classify(event->trace, event->cpu, file, false);
+	if (!atomic_load_explicit(&event->trace->opens_unseen, memory_order_relaxed))
+		return;
+	// What is done where files are opened, for those of which that was not seen.
+	trace_note_device(event, file);
+	if (!S_ISCHR(file->mode))
+		trace_copied_up(event->trace, file, event->call->cause);
+}
+
 bool trace_read_descriptor(struct trace_event *event, int64_t fd, struct guest_file *file)
 {
 	uint64_t address;
@@ -48,8 +60,7 @@ bool trace_read_descriptor(struct trace_event *event, int64_t fd, struct guest_f
 			  event->task.comm, guest_result_text(result));
 		return false;
 	}
-	file->viewer = event->task.fs;
-	trace_classify(event->trace, event->cpu, file, false);
+	trace_use_file(event, file);
 	return true;
 }
 

@@ -193,6 +193,7 @@ struct trace {
 	_Atomic uint32_t loose_count;
 	_Atomic uint32_t renaming_count; // of those that change names
 	_Atomic bool has_rings;
+	_Atomic bool opens_unseen; // files were opened without that the end of it was seen
 	struct call_paths *paths_pool, *paths_free;
 
 	struct watched_object *watched;
@@ -547,6 +548,8 @@ bool trace_terminal_ended(struct trace *trace, const struct object_id *id);
 /* flows.c: filling event->call->flows. */
 bool trace_add_flow(struct trace_event *event, const struct object_reference *from,
 		    const struct object_reference *to);
+/** The file is about to be used: classifies it. */
+void trace_use_file(struct trace_event *event, struct guest_file *file);
 /** A descriptor of the current task, classified on the way. */
 bool trace_read_descriptor(struct trace_event *event, int64_t fd, struct guest_file *file);
 /** What comes out of a file; for a socket, collects first what is under way to it. False: nothing. */

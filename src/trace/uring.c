@@ -15,6 +15,7 @@
  */
 
 enum { RING_ROWS = 128, REGISTER_SEND_MESSAGE = 31 };
+enum { OPENS = 1 }; // row->extra of a row without `begin`
 
 // The submitter is event->task; the one that carries it out is event->thread.
 static bool take_file(struct trace_event *event, enum guest_result result, uint64_t address,
@@ -30,7 +31,7 @@ static bool take_file(struct trace_event *event, enum guest_result result, uint6
 			  event->task.comm, guest_result_text(result));
 		return false;
 	}
-	trace_classify(event->trace, event->cpu, file, false);
+	trace_use_file(event, file);
 	if (file->f_flags & O_DIRECT) {
 		event->call->task = event->request->address | LOOSE_REQUEST;
 		event->call->thread = event->task.address;
@@ -191,7 +192,7 @@ static const struct syscall_row ring_rows[RING_ROWS] = {
 	[15] = { "io_uring:link_timeout", MOVES_NOTHING },
 	[16] = { "io_uring:connect", MOVES_NOTHING },
 	[17] = { "io_uring:fallocate", MOVES_NOTHING },
-	[18] = { "io_uring:openat", MOVES_NOTHING },
+	[18] = { "io_uring:openat", MOVES_NOTHING, .extra = OPENS },
 	[19] = { "io_uring:close", MOVES_NOTHING },
 	[20] = { "io_uring:files_update", MOVES_NOTHING },
 	[21] = { "io_uring:statx", MOVES_NOTHING },
@@ -201,7 +202,7 @@ static const struct syscall_row ring_rows[RING_ROWS] = {
 	[25] = { "io_uring:madvise", MOVES_NOTHING },
 	[26] = { "io_uring:send", SENDS(SEND) },
 	[27] = { "io_uring:recv", READ },
-	[28] = { "io_uring:openat2", MOVES_NOTHING },
+	[28] = { "io_uring:openat2", MOVES_NOTHING, .extra = OPENS },
 	[29] = { "io_uring:epoll_ctl", MOVES_NOTHING },
 	[30] = { "io_uring:splice", SPLICE },
 	[31] = { "io_uring:provide_buffers", MOVES_NOTHING },
@@ -296,6 +297,8 @@ void trace_ring_request(struct trace *trace, struct trace_cpu *cpu, uint64_t add
 		.cause = CAUSE_RING + request.opcode,
 		.loose = true,
 	};
+	if (!begun.row->begin && begun.row->extra == OPENS)
+		atomic_store_explicit(&trace->opens_unseen, true, memory_order_relaxed);
 	if (begun.row->begin)
 		trace_begin_call(&event, &begun);
 }
