@@ -12,10 +12,16 @@
 /* Who gets which debug register, and whose an exit is. */
 
 static const uint64_t entry = 0xffffffff81a00040, leave = 0xffffffff81a00045;
+static const uint64_t compat = 0xffffffff81005600, ring = 0xffffffff8157e7d0;
 
 static struct hook_debug_request ours(void)
 {
 	return (struct hook_debug_request){ .sites = { entry, leave } };
+}
+
+static struct hook_debug_request all_ours(void)
+{
+	return (struct hook_debug_request){ .sites = { entry, leave, compat, ring } };
 }
 
 static void add_vmm_breakpoint(struct hook_debug_request *request, int index, uint64_t address)
@@ -109,6 +115,62 @@ static void test_guest_gets_what_is_left(void **state)
 	assert_true(setting.ours);
 }
 
+static void test_all_sites(void **state)
+{
+	struct hook_debug_request request = all_ours();
+	struct hook_debug_setting setting;
+	hook_debug_plan(&request, &setting);
+	assert_true(setting.ours);
+	assert_false(setting.site_starved || setting.guest_starved);
+	for (int i = 0; i < HOOK_SITES_MAXIMUM; i++)
+		assert_int_equal(setting.control.arch.debugreg[3 - i], request.sites[i]);
+	assert_int_equal(setting.control.arch.debugreg[7] & 0xFFFF00FF, 0xAA);
+	// Nothing is left for the guest.
+	request.guest.db[0] = 0x400000;
+	request.guest.dr7 = 0x1;
+	hook_debug_plan(&request, &setting);
+	assert_true(setting.ours && setting.guest_starved);
+	assert_int_equal(setting.guest_register[0], -1);
+}
+
+// A site that is not wanted takes no register.
+static void test_three_sites(void **state)
+{
+	struct hook_debug_request request = all_ours();
+	struct hook_debug_setting setting;
+	request.sites[HOOK_RING_REQUEST] = 0;
+	request.guest.db[0] = 0x400000;
+	request.guest.dr7 = 0x1;
+	hook_debug_plan(&request, &setting);
+	assert_false(setting.site_starved || setting.guest_starved);
+	assert_int_equal(setting.site_register[HOOK_RING_REQUEST], -1);
+	assert_int_equal(setting.guest_register[0], 0);
+	request.guest.db[1] = 0x500000;
+	request.guest.dr7 = 0x5;
+	hook_debug_plan(&request, &setting);
+	assert_true(setting.guest_starved);
+}
+
+// The VMM's debugger takes registers from the last sites first; the two of system calls go together.
+static void test_sites_give_way_one_by_one(void **state)
+{
+	struct hook_debug_request request = all_ours();
+	struct hook_debug_setting setting;
+	add_vmm_breakpoint(&request, 0, 0x1000);
+	hook_debug_plan(&request, &setting);
+	assert_true(setting.ours && setting.site_starved);
+	assert_int_equal(setting.site_register[HOOK_COMPAT_ENTRY], 1);
+	assert_int_equal(setting.site_register[HOOK_RING_REQUEST], -1);
+	add_vmm_breakpoint(&request, 1, 0x2000);
+	hook_debug_plan(&request, &setting);
+	assert_true(setting.ours && setting.site_starved);
+	assert_int_equal(setting.site_register[HOOK_COMPAT_ENTRY], -1);
+	assert_int_equal(setting.site_register[HOOK_SYSCALL_EXIT], 2);
+	add_vmm_breakpoint(&request, 2, 0x3000);
+	hook_debug_plan(&request, &setting);
+	assert_false(setting.ours);
+}
+
 static struct hook_debug_exit classify(const struct hook_debug_request *request, uint64_t pc,
 				       uint64_t dr6, uint32_t exception)
 {
@@ -129,6 +191,11 @@ static void test_whose_exit(void **state)
 	exit = classify(&request, leave, 0xFFFF0FF4, 1);
 	assert_true(exit.site[HOOK_SYSCALL_EXIT]);
 	assert_false(exit.site[HOOK_SYSCALL_ENTRY] || exit.vmm);
+	struct hook_debug_request all = all_ours();
+	exit = classify(&all, compat, 0xFFFF0FF2, 1);
+	assert_true(exit.site[HOOK_COMPAT_ENTRY] && !exit.vmm && !exit.site[HOOK_RING_REQUEST]);
+	exit = classify(&all, ring, 0xFFFF0FF1, 1);
+	assert_true(exit.site[HOOK_RING_REQUEST] && !exit.vmm);
 	// int3 of the VMM's debugger, even at our address.
 	exit = classify(&request, entry, 0, 3);
 	assert_true(exit.vmm);
@@ -167,6 +234,9 @@ int main(void)
 		cmocka_unit_test(test_we_give_way),
 		cmocka_unit_test(test_injection_is_not_repeated),
 		cmocka_unit_test(test_guest_gets_what_is_left),
+		cmocka_unit_test(test_all_sites),
+		cmocka_unit_test(test_three_sites),
+		cmocka_unit_test(test_sites_give_way_one_by_one),
 		cmocka_unit_test(test_whose_exit),
 		cmocka_unit_test(test_guest_exit),
 	};
