@@ -277,7 +277,7 @@ static void act_injector(void)
 		char text[4];
 	} __attribute__((packed)) packet = {
 		.ip = { .version = 4, .ihl = 5, .tot_len = htons(sizeof(packet)), .ttl = 64,
-			.protocol = IPPROTO_UDP, .saddr = htonl(INADDR_LOOPBACK), .daddr = htonl(INADDR_LOOPBACK) },
+			.protocol = IPPROTO_UDP, .saddr = htonl(0x0a010203), .daddr = htonl(INADDR_LOOPBACK) },
 		.udp = { .source = htons(PORT + 1), .dest = htons(PORT), .len = htons(12) },
 	};
 	struct sockaddr_ll address = { .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_IP),
@@ -294,6 +294,10 @@ static void act_injector(void)
 static void injected(void)
 {
 	make_source();
+	// Or what comes from elsewhere for such an address is thrown away.
+	int setting = open_or_fault("/proc/sys/net/ipv4/conf/lo/route_localnet", O_WRONLY);
+	need(write(setting, "1", 1) == 1, "route_localnet");
+	close(setting);
 	receiver = open_udp();
 	sender = open_socket(AF_PACKET, SOCK_DGRAM, 0);
 	pid_t waiting = actor("receiver", act_ink_receiver);
