@@ -56,9 +56,8 @@ void trace_refresh_core_pattern(struct trace *trace)
 	uint64_t address = guest_symbol(trace->kernel, SYMBOL_core_pattern);
 	if (address == 0 ||
 	    guest_read_kernel(trace->kernel, address, pattern, PATTERN_MAXIMUM) != GUEST_OK ||
-	    strcmp(pattern, trace->core_pattern) == 0)
+	    strcmp(pattern, trace->core_pattern) == 0 || !trace_lock(trace))
 		return;
-	pattern[strcspn(pattern, "\n")] = '\0';
 	strcpy(trace->core_pattern, pattern);
 	atomic_store(&trace->core_is_piped, pattern[0] == '|');
 	// Others may be comparing with the one before.
@@ -67,6 +66,7 @@ void trace_refresh_core_pattern(struct trace *trace)
 	if (pattern[0] != '\0' && pattern[0] != '|' && pattern[0] != '@')
 		make_glob(pattern, trace->core_globs[next]);
 	atomic_store(&trace->core_glob_used, next);
+	trace_unlock(trace);
 }
 
 // With kernel.core_uses_pid the process's number is added.
@@ -165,6 +165,7 @@ void trace_core_of(struct trace *trace, const struct object_id *process)
 
 void trace_look_for_cores(struct trace *trace, const char *path)
 {
+	trace_refresh_core_pattern(trace);
 	const char *glob = trace->core_globs[atomic_load(&trace->core_glob_used)];
 	if (!matches(glob, path) || !trace_lock(trace))
 		return;

@@ -380,7 +380,8 @@ void trace_note_device(struct trace_event *event, const struct guest_file *file)
 /* cores.c */
 /** The process ends by itself: there will be no dump. */
 bool trace_begin_exit(struct trace_event *event);
-/** What the guest's pattern is now; in each pass of trace_verify(), with trace_age_cores(). */
+/** What the guest's pattern is now: at each open, and in each pass of trace_verify(), with trace_age_cores(). Takes the
+ *  lock if it is another. */
 void trace_refresh_core_pattern(struct trace *trace);
 void trace_age_cores(struct trace *trace);
 /** Whether the kernel has dumped the process, or is about to. */
