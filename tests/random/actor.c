@@ -22,7 +22,7 @@
 
 #include "random.h"
 
-enum { MOST = SECRET_RECORDS * RECORD, ENOUGH_THREADS = 8 };
+enum { MOST = SECRET_RECORDS * RECORD };
 
 static struct actor {
 	unsigned index;
@@ -192,7 +192,7 @@ static ssize_t give(const struct place *place, int fd, unsigned variant, bool th
 
 /* The operations: what they answer */
 
-static uint64_t play_read(const struct order *order)
+static unsigned play_read(const struct order *order)
 {
 	char buffer[MOST];
 	int fd = open_place(&order->from, false, 0);
@@ -206,7 +206,7 @@ static uint64_t play_read(const struct order *order)
 	return MOVED | FOUND;
 }
 
-static uint64_t play_write(const struct order *order, int flags)
+static unsigned play_write(const struct order *order, int flags)
 {
 	char record[RECORD];
 	fill(record, me.holds);
@@ -216,7 +216,7 @@ static uint64_t play_write(const struct order *order, int flags)
 	return size > 0 ? MOVED : 0;
 }
 
-static uint64_t play_move(const struct order *order)
+static unsigned play_move(const struct order *order)
 {
 	int from = open_place(&order->from, false, 0), to = open_place(&order->to, true, 0);
 	ssize_t size = -1;
@@ -239,10 +239,11 @@ static uint64_t play_move(const struct order *order)
 	return size > 0 ? MOVED : 0;
 }
 
-static uint64_t play_spawn(const struct order *order)
+static unsigned play_spawn(const struct order *order)
 {
-	char texts[6][PATH];
-	char *arguments[] = { "copier", texts[0], texts[1], texts[2], texts[3], texts[4], texts[5], NULL };
+	char texts[8][PATH];
+	char *arguments[] = { "copier", texts[0], texts[1], texts[2], texts[3], texts[4], texts[5], texts[6], texts[7],
+			      NULL };
 	extern char **environ;
 	pid_t pid;
 	int status;
@@ -252,11 +253,13 @@ static uint64_t play_spawn(const struct order *order)
 	memcpy(texts[3], order->from.kind == FILE_PLACE ? order->from.path : "-", PATH);
 	snprintf(texts[4], PATH, "%u,%u,%u", order->to.kind, order->to.index, order->to.end);
 	memcpy(texts[5], order->to.kind == FILE_PLACE ? order->to.path : "-", PATH);
+	snprintf(texts[6], PATH, "%d", me.director);
+	snprintf(texts[7], PATH, "%u", order->slot);
 	if (posix_spawn(&pid, "/proc/self/exe", NULL, NULL, arguments, environ) != 0)
 		return 0;
 	if (waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
-		return (uint64_t)pid << ANSWER_PID | MOVED;
-	return (uint64_t)pid << ANSWER_PID | MOVED | (WEXITSTATUS(status) & FOUND);
+		return MOVED;
+	return MOVED | (WEXITSTATUS(status) & FOUND);
 }
 
 int copy_once(uint64_t seed, const struct place *from, const struct place *to)
@@ -275,7 +278,7 @@ int copy_once(uint64_t seed, const struct place *from, const struct place *to)
 	return found ? FOUND : 0;
 }
 
-static uint64_t play_pass(const struct order *order)
+static unsigned play_pass(const struct order *order)
 {
 	char byte = 'p';
 	struct iovec part = { &byte, 1 };
@@ -297,7 +300,7 @@ static uint64_t play_pass(const struct order *order)
 	return size > 0 ? MOVED : 0;
 }
 
-static uint64_t play_receive(const struct order *order)
+static unsigned play_receive(const struct order *order)
 {
 	char byte, buffer[MOST];
 	struct iovec part = { &byte, 1 };
@@ -321,7 +324,7 @@ static uint64_t play_receive(const struct order *order)
 	return MOVED | FOUND;
 }
 
-static uint64_t play_name(const struct order *order)
+static unsigned play_name(const struct order *order)
 {
 	int result;
 	if (order->operation == UNLINK)
@@ -346,18 +349,24 @@ static pid_t fork_somehow(unsigned variant)
 	}
 }
 
-static void answer(uint16_t serial, uint64_t what)
+static void answer(const struct order *order, unsigned what)
 {
-	union sigval value = { .sival_ptr = (void *)(uintptr_t)((uint64_t)serial << ANSWER_SERIAL | what) };
-	sigqueue(me.director, SIGRTMIN, value);
+	kill(me.director, SIGRTMIN + 4 * order->slot + (int)what);
+}
+
+void say_new(pid_t director, unsigned slot)
+{
+	kill(director, SIGRTMIN + NEW + (int)slot);
 }
 
 static void play_fork(const struct order *order)
 {
 	pid_t pid = fork_somehow(order->variant);
-	if (pid == 0)
+	if (pid == 0) {
+		say_new(me.director, order->slot);
 		act(order->child, me.seed, me.director, me.holds);
-	answer(order->serial, pid > 0 ? (uint64_t)pid << ANSWER_PID | MOVED : 0);
+	}
+	answer(order, pid > 0 ? MOVED : 0);
 }
 
 static void play_execute(const struct order *order)
@@ -366,12 +375,12 @@ static void play_execute(const struct order *order)
 	snprintf(texts[0], PATH, "%llu", (unsigned long long)me.seed);
 	snprintf(texts[1], PATH, "%u", me.index);
 	snprintf(texts[2], PATH, "%d", me.director);
-	snprintf(texts[3], PATH, "%u", order->serial);
+	snprintf(texts[3], PATH, "%u", order->slot);
 	execl("/proc/self/exe", "random", texts[0], "act", texts[1], texts[2], texts[3], NULL);
-	answer(order->serial, 0);
+	answer(order, 0);
 }
 
-static uint64_t play(const struct order *order)
+static unsigned play(const struct order *order)
 {
 	switch (order->operation) {
 	case READ:
@@ -395,17 +404,16 @@ static uint64_t play(const struct order *order)
 
 static void *play_in_thread(void *argument)
 {
-	struct order order = *(struct order *)argument;
-	((struct order *)argument)->serial = 0; // taken over
-	answer(order.serial, play(&order));
+	const struct order *order = argument;
+	answer(order, play(order));
 	return NULL;
 }
 
 static bool start_thread(const struct order *order)
 {
-	static struct order orders[ENOUGH_THREADS];
-	static unsigned next;
-	struct order *slot = &orders[next++ % ENOUGH_THREADS];
+	// A batch is over before the next one uses its slots.
+	static struct order orders[BATCH];
+	struct order *slot = &orders[order->slot];
 	pthread_attr_t attributes;
 	pthread_t thread;
 	*slot = *order;
@@ -427,7 +435,7 @@ void act(unsigned index, uint64_t seed, pid_t director, bool holds)
 	prctl(PR_SET_NAME, name);
 	while (read(FD_ORDERS + (int)index, &order, sizeof(order)) == sizeof(order)) {
 		if (order.operation == EXIT) {
-			answer(order.serial, MOVED);
+			answer(&order, MOVED);
 			_exit(0);
 		}
 		if (order.operation == FORK)
@@ -435,15 +443,16 @@ void act(unsigned index, uint64_t seed, pid_t director, bool holds)
 		else if (order.operation == EXECUTE)
 			play_execute(&order);
 		else if (!order.threaded || !start_thread(&order))
-			answer(order.serial, play(&order));
+			answer(&order, play(&order));
 	}
 	_exit(0);
 }
 
-void go_on_acting(unsigned index, uint64_t seed, pid_t director, uint16_t serial)
+void go_on_acting(unsigned index, uint64_t seed, pid_t director, unsigned slot)
 {
+	struct order order = { .slot = (uint8_t)slot };
 	me.director = director;
-	answer(serial, MOVED);
+	answer(&order, MOVED);
 	act(index, seed, director, false);
 }
 

@@ -30,7 +30,6 @@ enum node {
 };
 
 enum {
-	BATCH = 6,
 	NODES = COPIER_NODE + BATCH,
 	EDGES = 64 + FILES,
 	ANSWER_SECONDS = 20,
@@ -39,13 +38,13 @@ enum {
 struct sent {
 	struct order order;
 	unsigned actor;
-	uint64_t answer;
+	unsigned answer;
 	bool answered;
+	pid_t child; // an actor or a copier
 };
 
 static struct director {
 	uint64_t seed, random;
-	uint16_t serial;
 	bool failed;
 	struct actor_state {
 		bool alive, must;
@@ -367,26 +366,11 @@ static bool choose_order(struct sent *sent)
 	if (is_alone(order->operation) && batch_uses_actor(sent->actor))
 		return false;
 	order->threaded = order->operation < FORK && choose(2);
-	order->serial = ++director.serial;
+	order->slot = (uint8_t)director.sent;
 	return choose_places(order);
 }
 
 /* Doing it */
-
-static void note_unanswered(void)
-{
-	for (unsigned i = 0; i < director.sent; i++) {
-		const struct sent *sent = &director.batch[i];
-		if (sent->answered)
-			continue;
-		char text[128];
-		snprintf(text, sizeof(text), "actor-%u (pid %d) has not done: operation %u, variant %u%s",
-			 sent->actor, director.actors[sent->actor].pid, sent->order.operation,
-			 sent->order.variant, sent->order.threaded ? ", in a thread" : "");
-		note("@ %llu fault %s\n", (unsigned long long)director.seed, text);
-		puts(text);
-	}
-}
 
 static void send_batch(void)
 {
@@ -398,30 +382,90 @@ static void send_batch(void)
 	}
 }
 
-static void collect_answers(void)
+static void answers_set(sigset_t *set)
+{
+	sigemptyset(set);
+	for (int i = 0; i < ANSWERS; i++)
+		sigaddset(set, SIGRTMIN + i);
+}
+
+// The next answer, and who gives it; below 0: nobody does.
+static int await_answer(pid_t *from)
 {
 	struct timespec patience = { .tv_sec = ANSWER_SECONDS };
 	siginfo_t answer;
 	sigset_t set;
-	sigemptyset(&set);
-	sigaddset(&set, SIGRTMIN);
-	for (unsigned left = director.sent; left > 0;) {
-		if (sigtimedwait(&set, &answer, &patience) < 0) {
-			if (errno == EINTR)
-				continue;
+	int signal;
+	answers_set(&set);
+	do
+		signal = sigtimedwait(&set, &answer, &patience);
+	while (signal < 0 && errno == EINTR);
+	*from = signal < 0 ? 0 : answer.si_pid;
+	return signal < 0 ? -1 : signal - SIGRTMIN;
+}
+
+static bool is_complete(const struct sent *sent)
+{
+	bool makes = sent->order.operation == FORK || sent->order.operation == SPAWN;
+	return sent->answered && (!makes || !(sent->answer & MOVED) || sent->child > 0);
+}
+
+// On the console, for whoever looks for the reason.
+static void print_process(pid_t pid)
+{
+	static const char *const what[] = { "stat", "wchan", "syscall", "stack" };
+	char path[64], text[1024];
+	for (int i = 0; i < 4; i++) {
+		snprintf(path, sizeof(path), "/proc/%d/%s", pid, what[i]);
+		int fd = open(path, O_RDONLY | O_CLOEXEC);
+		ssize_t size = fd < 0 ? 0 : read(fd, text, sizeof(text));
+		close(fd);
+		printf("%s: %.*s\n", path, size > 0 ? (int)size : 0, text);
+	}
+}
+
+static void note_unanswered(void)
+{
+	for (unsigned i = 0; i < director.sent; i++) {
+		const struct sent *sent = &director.batch[i];
+		if (is_complete(sent))
+			continue;
+		char text[128];
+		snprintf(text, sizeof(text), "actor-%u (pid %d) has not done: operation %u, variant %u, %u/%u to %u/%u%s",
+			 sent->actor, director.actors[sent->actor].pid, sent->order.operation,
+			 sent->order.variant, sent->order.from.kind, sent->order.from.index,
+			 sent->order.to.kind, sent->order.to.index,
+			 sent->order.threaded ? ", in a thread" : "");
+		note("@ %llu fault %s\n", (unsigned long long)director.seed, text);
+		puts(text);
+		print_process(director.actors[sent->actor].pid);
+	}
+}
+
+static bool all_answered(void)
+{
+	for (unsigned i = 0; i < director.sent; i++)
+		if (!is_complete(&director.batch[i]))
+			return false;
+	return true;
+}
+
+static void collect_answers(void)
+{
+	while (!all_answered()) {
+		pid_t from;
+		int answer = await_answer(&from);
+		if (answer < 0) {
 			note_unanswered();
 			fail("an actor does not answer");
 			return;
 		}
-		uint64_t value = (uint64_t)(uintptr_t)answer.si_value.sival_ptr;
-		for (unsigned i = 0; i < director.sent; i++) {
-			struct sent *sent = &director.batch[i];
-			if (sent->answered || sent->order.serial != (uint16_t)(value >> ANSWER_SERIAL))
-				continue;
-			sent->answer = value;
-			sent->answered = true;
-			left--;
+		if (answer >= NEW) {
+			director.batch[answer - NEW].child = from;
+			continue;
 		}
+		director.batch[answer / 4].answer = (unsigned)answer % 4;
+		director.batch[answer / 4].answered = true;
 	}
 }
 
@@ -447,11 +491,6 @@ static unsigned node_of(const struct place *place, bool writing)
 	default:
 		return SOCKET_NODE + 2u * place->index + (writing ? place->end : !place->end);
 	}
-}
-
-static pid_t pid_in(uint64_t answer)
-{
-	return (pid_t)((answer & 0xFFFFFFFF) >> ANSWER_PID);
 }
 
 static void add_edges(unsigned index)
@@ -549,8 +588,8 @@ static void end_actor(unsigned index)
 
 static void note_copier(const struct sent *sent, unsigned index)
 {
-	if (pid_in(sent->answer) > 0)
-		note_process(pid_in(sent->answer), sent->answer & FOUND, director.may[COPIER_NODE + index],
+	if (sent->child > 0)
+		note_process(sent->child, sent->answer & FOUND, director.may[COPIER_NODE + index],
 			     "copier");
 }
 
@@ -618,7 +657,7 @@ static void play_batch(void)
 		const struct sent *sent = &director.batch[i];
 		if (sent->order.operation == FORK && (sent->answer & MOVED))
 			director.actors[sent->order.child] = (struct actor_state){
-				.alive = true, .must = held[sent->actor], .pid = pid_in(sent->answer)
+				.alive = true, .must = held[sent->actor], .pid = sent->child
 			};
 	}
 	for (unsigned i = 0; i < director.sent; i++)
@@ -640,34 +679,30 @@ static void end_actors(void)
 // Another process looks what is in the files: this one has to stay clean.
 static void look_into_files(void)
 {
-	pid_t self = getpid(), pid = fork();
+	pid_t self = getpid(), pid = fork(), from;
+	uint64_t found = 0;
 	if (pid == 0) {
-		uint64_t found = 0;
-		for (unsigned i = 0; i < FILES; i++) {
+		for (int i = 0; i < FILES; i++) {
 			int fd = director.files[i].there ? open(director.files[i].path, O_RDONLY | O_CLOEXEC) : -1;
 			if (fd >= 0 && holds_secret(director.seed, fd, true))
-				found |= 1u << i;
+				kill(self, SIGRTMIN + i);
 			close(fd);
 		}
-		for (unsigned i = 0; i < NAMELESS; i++)
-			if (holds_secret(director.seed, FD_NAMELESS + (int)i, true))
-				found |= 1u << (FILES + i);
-		sigqueue(self, SIGRTMIN, (union sigval){ .sival_ptr = (void *)(uintptr_t)found });
+		for (int i = 0; i < NAMELESS; i++)
+			if (holds_secret(director.seed, FD_NAMELESS + i, true))
+				kill(self, SIGRTMIN + FILES + i);
+		kill(self, SIGRTMIN + NEW);
 		_exit(0);
 	}
-	struct timespec patience = { .tv_sec = ANSWER_SECONDS };
-	siginfo_t answer;
-	sigset_t set;
-	sigemptyset(&set);
-	sigaddset(&set, SIGRTMIN);
 	note_process(pid, false, true, "looks");
-	do {
-		if (sigtimedwait(&set, &answer, &patience) < 0) {
+	for (int answer; (answer = await_answer(&from)) != NEW || from != pid;) {
+		if (answer < 0) {
 			fail("nobody looks into the files");
 			return;
 		}
-	} while (answer.si_pid != pid);
-	uint64_t found = (uint64_t)(uintptr_t)answer.si_value.sival_ptr;
+		if (from == pid)
+			found |= 1u << answer;
+	}
 	for (unsigned i = 0; i < FILES; i++)
 		if (director.files[i].there)
 			note_inode("file", &director.files[i].status,
@@ -709,8 +744,7 @@ bool direct(uint64_t seed, unsigned rounds)
 	director.seed = seed;
 	director.random = seed * 0x9E3779B97F4A7C15ull | 1;
 	signal(SIGCHLD, SIG_DFL);
-	sigemptyset(&set);
-	sigaddset(&set, SIGRTMIN);
+	answers_set(&set);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	for (int i = 0; i < 3; i++)
 		folder(tops[i], path);

@@ -60,6 +60,7 @@ static int play_copier(uint64_t seed, char **argv)
 	struct place from, to;
 	read_place(argv[3], argv[4], &from);
 	read_place(argv[5], argv[6], &to);
+	say_new(atoi(argv[7]), (unsigned)atoi(argv[8]));
 	return copy_once(seed, &from, &to);
 }
 
@@ -87,7 +88,7 @@ static int play_programs(uint64_t seed, int seconds, unsigned rounds)
 int main(int argc, char **argv)
 {
 	uint64_t seed = argc > 1 ? strtoull(argv[1], NULL, 10) : 0;
-	if (argc == 7 && strcmp(argv[2], "copy") == 0)
+	if (argc == 9 && strcmp(argv[2], "copy") == 0)
 		return play_copier(seed, argv);
 	if (argc == 4 && strcmp(argv[2], "swaps") == 0) {
 		play_swaps(seed, (unsigned)atoi(argv[3]));
@@ -95,7 +96,7 @@ int main(int argc, char **argv)
 		return write_notes() ? 0 : 1;
 	}
 	if (argc == 6 && strcmp(argv[2], "act") == 0)
-		go_on_acting((unsigned)atoi(argv[3]), seed, atoi(argv[4]), (uint16_t)atoi(argv[5]));
+		go_on_acting((unsigned)atoi(argv[3]), seed, atoi(argv[4]), (unsigned)atoi(argv[5]));
 	if (argc == 4)
 		return play_programs(seed, atoi(argv[2]), (unsigned)atoi(argv[3]));
 	fprintf(stderr, "usage: random SEED SECONDS ROUNDS\n");

@@ -16,7 +16,7 @@
  *   may    where labels can have got by the rules of docs/coverage.md, in whatever order that happened
  *
  * What the trace says has to lie between them. Orders go through a pipe for each actor; an actor answers with a
- * queued signal: neither makes the director hold anything.
+ * signal that has nothing but its number and its sender: neither makes the director hold anything.
  */
 
 enum {
@@ -69,20 +69,22 @@ struct order {
 	uint8_t variant; // which system call does it
 	bool threaded;
 	uint8_t child;
-	uint16_t serial;
+	uint8_t slot; // in its batch
 	struct place from, to;
 };
 
-// An answer: serial, and pid of a child, above these.
-enum { MOVED = 1, FOUND = 2, ANSWER_PID = 2, ANSWER_SERIAL = 32 };
+// An answer is the signal SIGRTMIN + 4 * slot + these; a process that is new says SIGRTMIN + NEW + slot.
+enum { MOVED = 1, FOUND = 2, BATCH = 6, NEW = 4 * BATCH, ANSWERS = NEW + BATCH };
 
 /** What secret looks like, in this program. */
 void make_secret(uint64_t seed, char record[RECORD]);
 
 /** An actor; does not return. `holds`: it has seen the secret already. */
 void act(unsigned index, uint64_t seed, pid_t director, bool holds) __attribute__((noreturn));
+/** Says that this process is new. */
+void say_new(pid_t director, unsigned slot);
 /** The same, when it has executed its program anew: first answers that. */
-void go_on_acting(unsigned index, uint64_t seed, pid_t director, uint16_t serial) __attribute__((noreturn));
+void go_on_acting(unsigned index, uint64_t seed, pid_t director, unsigned slot) __attribute__((noreturn));
 /** Another program that copies once. Returns the exit status: 0, or FOUND. */
 int copy_once(uint64_t seed, const struct place *from, const struct place *to);
 /** Whether there is any secret in what the descriptor has, from its beginning. */
