@@ -53,7 +53,7 @@ usage_die()
 # print_usage FILE: the comment block at the top of FILE is its help.
 print_usage()
 {
-	sed -n '2,/^[^#]/{s/^# \{0,1\}//p;}' "$1"
+	sed -n '2,/^$/{s/^# \{0,1\}//p;}' "$1"
 }
 
 is_number()

@@ -597,7 +597,8 @@ payload_filesystems_7_2()
 	payload_filesystems_5_10 "$1"
 }
 
-# ---- random, random-old: random programs of flows, see tests/random. The seed is another one every time; what is found names it.
+# ---- random, random-old: random programs of flows, see tests/random. The same ones every time, unless SEED says otherwise;
+# `./run bench random` plays new ones.
 
 payload_random()
 {
@@ -611,7 +612,7 @@ payload_random_old()
 
 guest_random()
 {
-	echo "exec /payload/random \$(($(date +%s) % 1000000 * 1000 + VM * 500)) 20 20"
+	echo "exec /payload/random \$((${SEED:-1000} + VM * 500)) 20 20"
 }
 
 guest_random_old()
