@@ -11,6 +11,7 @@
 
 enum {
 	NUMBERS = 424, // from here on all architectures count alike
+	COMPAT_READ = 3,
 	COMPAT_MMAP = 90,
 	COMPAT_SOCKETCALL = 102,
 	COMPAT_IPC = 117,
@@ -212,7 +213,8 @@ static int number_of(uint32_t number)
 {
 	if (number >= NUMBERS)
 		return (int)number;
-	return same[number] || number == 0 ? same[number] : -1;
+	// read() is 0 on x86-64
+	return same[number] || number == COMPAT_READ ? same[number] : -1;
 }
 
 bool trace_compat_is_followed(uint32_t number)

@@ -134,7 +134,7 @@ void replay_deinit(struct replay *replay)
 }
 
 // struct pt_regs as quadwords.
-enum { PT_R10 = 7, PT_R9 = 8, PT_R8 = 9, PT_AX = 10, PT_DX = 12, PT_SI = 13, PT_DI = 14,
+enum { PT_BP = 4, PT_BX = 5, PT_CX = 11, PT_R10 = 7, PT_R9 = 8, PT_R8 = 9, PT_AX = 10, PT_DX = 12, PT_SI = 13, PT_DI = 14,
        PT_ORIG_AX = 15, PT_IP = 16, PT_CS = 17, PT_SIZE = 21 };
 
 static void show(struct replay *replay, int cpu, const struct guest_task *task,
@@ -173,6 +173,51 @@ void replay_leave(struct replay *replay, int cpu, const struct guest_task *task,
 	show(replay, cpu, task, registers);
 	trace_syscall_exit(replay->trace, &replay->cpus[cpu],
 			    replay->slots[cpu].registers);
+}
+
+void replay_enter_compat(struct replay *replay, int cpu, const struct guest_task *task, int number,
+			 const uint32_t arguments[6])
+{
+	// As user space leaves them: what is above 32 bits means nothing.
+	const uint64_t above = 0xdead00000000;
+	uint64_t registers[PT_SIZE] = { [PT_BX] = above | arguments[0],
+					[PT_CX] = above | arguments[1],
+					[PT_DX] = above | arguments[2],
+					[PT_SI] = above | arguments[3],
+					[PT_DI] = above | arguments[4],
+					[PT_BP] = above | arguments[5],
+					[PT_ORIG_AX] = (uint64_t)number,
+					[PT_AX] = (uint64_t)-38,
+					[PT_IP] = 0x8049000,
+					[PT_CS] = 0x23 };
+	show(replay, cpu, task, registers);
+	trace_compat_entry(replay->trace, &replay->cpus[cpu], replay->slots[cpu].registers);
+}
+
+// In the page where the registers are shown: the request, then what it refers to.
+enum { REQUEST = 2560, RING_CONTEXT = 1024, RING_TASK = 3584 };
+
+static void put(struct replay *replay, uint64_t gpa, enum profile_field_id field, uint64_t value)
+{
+	const struct profile_field *place = &replay->kernel->profile->fields[field];
+	if (place->present)
+		memcpy(replay->recording->ram + gpa + place->offset, &value, place->size);
+}
+
+void replay_request(struct replay *replay, int cpu, const struct guest_task *task, int opcode,
+		    uint64_t file)
+{
+	uint64_t page = replay->slots[cpu].registers_gpa, map = replay->kernel->direct_map;
+	static const uint64_t nothing[PT_SIZE];
+	memset(replay->recording->ram + page, 0, 4096);
+	show(replay, cpu, task, nothing);
+	put(replay, page + REQUEST, FIELD_io_kiocb_file, file);
+	put(replay, page + REQUEST, FIELD_io_kiocb_opcode, (uint64_t)opcode);
+	put(replay, page + REQUEST, FIELD_io_kiocb_ctx, map + page + RING_CONTEXT);
+	put(replay, page + REQUEST, FIELD_io_kiocb_task, task->address);
+	put(replay, page + REQUEST, FIELD_io_kiocb_tctx, map + page + RING_TASK);
+	put(replay, page + RING_TASK, FIELD_io_uring_task_task, task->address);
+	trace_ring_request(replay->trace, &replay->cpus[cpu], map + page + REQUEST);
 }
 
 void replay_poke(struct replay *replay, uint64_t address, const void *bytes, size_t length)

@@ -53,6 +53,13 @@ void replay_enter(struct replay *replay, int cpu, const struct guest_task *task,
 void replay_leave(struct replay *replay, int cpu, const struct guest_task *task, int number,
 		  int64_t result);
 
+/** A 32-bit call, where it is seen to begin. */
+void replay_enter_compat(struct replay *replay, int cpu, const struct guest_task *task, int number,
+			 const uint32_t arguments[6]);
+/** A request of io_uring is carried out by the task that made it, with this struct file. */
+void replay_request(struct replay *replay, int cpu, const struct guest_task *task, int opcode,
+		    uint64_t file);
+
 /** Writes to the recorded memory, at an address of the kernel. */
 void replay_poke(struct replay *replay, uint64_t address, const void *bytes, size_t length);
 
