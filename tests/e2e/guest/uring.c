@@ -376,6 +376,7 @@ static void act_sender(void)
 	need_some(request(IORING_OP_SENDMSG, pair[0], &message, 1, 0), "sendmsg");
 	expect_self(LIVE);
 	expect_socket(pair[0], LIVE);
+	expect_file(ring.fd, LIVE); // memory that the kernel reads, mapped by one who holds the secret
 	stay();
 }
 
@@ -418,6 +419,7 @@ static void act_datagram_sender(void)
 	need_some(request(IORING_OP_SENDMSG, fd, &message, 1, 0), "sendmsg");
 	expect_self(LIVE);
 	expect_socket(fd, LIVE);
+	expect_file(ring.fd, LIVE);
 	stay();
 }
 
