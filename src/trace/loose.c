@@ -1,7 +1,4 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include <errno.h>
-#include <string.h>
-
 #include "trace/internal.h"
 
 /*
@@ -10,7 +7,10 @@
  * they lead), are carried out some times a second, and at that event. It is taken to have succeeded.
  */
 
-enum { BATCH = 64, RENAMING_MAXIMUM = 8 };
+enum {
+	BATCH = 8,
+	ENDS_MAXIMUM = 512, // looked at in one pass: what is left has its turn when its thread goes on
+};
 
 // What `end` would do with the result.
 static void assume_end(struct trace_event *event)
@@ -64,22 +64,22 @@ struct renaming {
 	struct call_paths paths;
 };
 
-static uint32_t copy_renaming(struct trace *trace, struct renaming *renaming)
+// The newest but `skip` of them: a copy, since its thread may end it at any time.
+static bool copy_renaming(struct trace *trace, uint32_t skip, struct renaming *renaming)
 {
-	uint32_t count = 0;
+	struct pending_call *call;
 	if (!trace_lock(trace))
-		return 0;
-	for (struct pending_call *call = trace->newest; call && count < RENAMING_MAXIMUM;
-	     call = call->older) {
-		if (!call->changes_names || !call->paths)
-			continue;
-		renaming[count].call = *call;
-		renaming[count].paths = *call->paths;
-		renaming[count].call.paths = &renaming[count].paths;
-		count++;
+		return false;
+	for (call = trace->newest; call; call = call->older)
+		if (call->changes_names && call->paths && skip-- == 0)
+			break;
+	if (call) {
+		renaming->call = *call;
+		renaming->paths = *call->paths;
+		renaming->call.paths = &renaming->paths;
 	}
 	trace_unlock(trace);
-	return count;
+	return call != NULL;
 }
 
 static void note_applied(struct trace *trace, const struct pending_call *copy, uint64_t inode)
@@ -97,27 +97,25 @@ static void note_applied(struct trace *trace, const struct pending_call *copy, u
 	trace_unlock(trace);
 }
 
-static void try_names(struct trace *trace)
+static void try_names(struct trace *trace, struct pending_call *call)
 {
-	static _Thread_local struct renaming renaming[RENAMING_MAXIMUM];
-	uint32_t count = copy_renaming(trace, renaming);
-	for (uint32_t i = 0; i < count; i++) {
-		struct pending_call *call = &renaming[i].call;
-		struct trace_event event = { .trace = trace, .kernel = trace->kernel, .call = call };
-		if (guest_task_read(event.kernel, call->subject, &event.task) != GUEST_OK)
-			continue;
-		uint64_t inode = trace_name_arrived(&event);
-		if (inode == 0 || inode == call->applied)
-			continue;
-		call->row->end(&event, 0);
-		note_applied(trace, call, inode);
-	}
+	struct trace_event event = { .trace = trace, .kernel = trace->kernel, .call = call };
+	if (guest_task_read(event.kernel, call->subject, &event.task) != GUEST_OK)
+		return;
+	uint64_t inode = trace_name_arrived(&event);
+	if (inode == 0 || inode == call->applied)
+		return;
+	call->row->end(&event, 0);
+	note_applied(trace, call, inode);
 }
 
 void trace_settle_names(struct trace *trace)
 {
-	if (atomic_load_explicit(&trace->renaming_count, memory_order_acquire) != 0)
-		try_names(trace);
+	struct renaming renaming;
+	if (atomic_load_explicit(&trace->renaming_count, memory_order_acquire) == 0)
+		return;
+	for (uint32_t i = 0; i < PATHS_MAXIMUM && copy_renaming(trace, i, &renaming); i++)
+		try_names(trace, &renaming.call);
 }
 
 /*
@@ -144,35 +142,54 @@ static void carry_flows(struct trace *trace, const struct pending_call *call)
 					call->cause);
 }
 
-void trace_carry_loose(struct trace *trace)
+static void carry_all_flows(struct trace *trace)
 {
-	static _Thread_local struct pending_call batch[BATCH];
-	uint32_t count = 0;
-	trace_settle_names(trace);
-	if (atomic_load_explicit(&trace->loose_count, memory_order_acquire) == 0 ||
-	    !trace_lock(trace))
-		return;
 	struct pending_call *newer;
+	if (!trace_lock(trace))
+		return;
 	for (struct pending_call *call = trace->oldest; call; call = newer) {
 		newer = call->newer;
-		if (!call->loose)
-			continue;
-		if (is_idle_worker(trace, call)) {
+		if (call->loose && is_idle_worker(trace, call))
 			trace_finish_call(trace, call, true);
-			continue;
-		}
-		carry_flows(trace, call);
-		bool wanted = call->row->assume == ASSUME_POSITIVE ||
-			      (call->row->assume == ASSUME_ZERO && !call->paths);
-		if (wanted && count < BATCH)
-			batch[count++] = *call;
+		else if (call->loose)
+			carry_flows(trace, call);
 	}
 	trace_unlock(trace);
+}
 
-	for (uint32_t i = 0; i < count; i++) {
-		struct trace_event event = { .trace = trace,
-					     .kernel = trace->kernel,
-					     .call = &batch[i] };
-		assume_end(&event);
+// Those behind the first `skip` whose `end` can be run now.
+static uint32_t copy_loose(struct trace *trace, uint32_t skip, struct pending_call batch[BATCH])
+{
+	uint32_t count = 0;
+	if (!trace_lock(trace))
+		return 0;
+	for (struct pending_call *call = trace->oldest; call && count < BATCH; call = call->newer)
+		if (call->loose && !call->paths &&
+		    (call->row->assume == ASSUME_POSITIVE || call->row->assume == ASSUME_ZERO)) {
+			if (skip > 0)
+				skip--;
+			else
+				batch[count++] = *call;
+		}
+	trace_unlock(trace);
+	return count;
+}
+
+void trace_carry_loose(struct trace *trace)
+{
+	struct pending_call batch[BATCH];
+	trace_settle_names(trace);
+	if (atomic_load_explicit(&trace->loose_count, memory_order_acquire) == 0)
+		return;
+	carry_all_flows(trace);
+	uint32_t count = BATCH;
+	for (uint32_t first = 0; count == BATCH && first < ENDS_MAXIMUM; first += BATCH) {
+		count = copy_loose(trace, first, batch);
+		for (uint32_t i = 0; i < count; i++) {
+			struct trace_event event = { .trace = trace,
+						     .kernel = trace->kernel,
+						     .call = &batch[i] };
+			assume_end(&event);
+		}
 	}
 }
