@@ -40,17 +40,6 @@ static bool follow(struct trace_event *event, const struct iocb *iocb)
 		       trace_flows_to_file(event, &file, &event->call->process, 0, 0);
 }
 
-// Carries out the flows from `keep` on, and takes them out of the call.
-static void carry_out(struct trace_event *event, uint8_t keep)
-{
-	struct pending_call *call = event->call;
-	for (unsigned i = keep; i < call->flow_count; i++) {
-		const struct object_reference from = call->flows[i].from, to = call->flows[i].to;
-		trace_transfer(event, &from, &to);
-	}
-	call->flow_count = keep;
-}
-
 static bool follow_all(struct trace_event *event, bool at_exit)
 {
 	uint64_t count = argument(event, 1);
@@ -67,7 +56,7 @@ static bool follow_all(struct trace_event *event, bool at_exit)
 		uint8_t keep = event->call->flow_count;
 		followed = follow(event, &iocb) || followed;
 		if (at_exit || keep > FLOWS_KEPT)
-			carry_out(event, keep);
+			trace_carry_out(event, keep);
 	}
 	return followed;
 }

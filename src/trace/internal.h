@@ -467,6 +467,8 @@ const char *trace_ring_cause_name(uint32_t cause);
 /** At the exit: information has moved. */
 void trace_transfer(struct trace_event *event, const struct object_reference *from,
 		    const struct object_reference *to);
+/** Carries out the call's flows from `keep` on at once, and takes them out of it. */
+void trace_carry_out(struct trace_event *event, uint8_t keep);
 void trace_end_place(struct trace *trace, const struct object_reference *place);
 /** Whoever is making such a thing may have made this one. At the taker's exit. */
 void trace_take_from_makers(struct trace_event *event, enum maker makes,
@@ -492,7 +494,10 @@ bool trace_begin_set_attribute(struct trace_event *event);
 void trace_end_set_attribute(struct trace_event *event, int64_t result);
 void trace_end_get_attribute(struct trace_event *event, int64_t result);
 
-/* ioctls.c, aio.c */
+/* ioctls.c, aio.c, messages.c */
+bool trace_begin_sendmsg(struct trace_event *event);
+bool trace_begin_sendmmsg(struct trace_event *event);
+void trace_end_sendmmsg(struct trace_event *event, int64_t result);
 bool trace_wants_ioctl(const struct guest_registers *registers);
 bool trace_begin_ioctl(struct trace_event *event);
 void trace_end_ioctl(struct trace_event *event, int64_t result);

@@ -116,6 +116,15 @@ static void end_loop(struct trace_event *event, int64_t result)
 		trace_loop_changed(event, &file);
 }
 
+// Arguments of another process's system calls, and their results.
+static bool begin_supervise(struct trace_event *event)
+{
+	trace_gap(event->trace, "seccomp-notification",
+		  "pid %u (%s) supervises system calls of others: what it learns is not followed",
+		  event->task.tgid, event->task.comm);
+	return false;
+}
+
 static const struct ioctl_row {
 	uint32_t command;
 	bool (*begin)(struct trace_event *event);
@@ -127,6 +136,7 @@ static const struct ioctl_row {
 	{ _IOWR('f', 15, char[40]), begin_exchange, NULL },
 	{ TIOCSTI, begin_type, NULL },
 	{ _IOWR(0xAA, 3, char[40]), begin_fault_copy, NULL }, // UFFDIO_COPY
+	{ _IOWR('!', 0, char[80]), begin_supervise, NULL }, // SECCOMP_IOCTL_NOTIF_RECV
 	{ LOOP_SET_FD, begin_loop, end_loop },
 	{ LOOP_CONFIGURE, begin_loop, end_loop },
 	{ LOOP_CHANGE_FD, begin_loop, end_loop },

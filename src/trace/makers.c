@@ -36,3 +36,13 @@ void trace_take_from_makers(struct trace_event *event, enum maker makes,
 			engine_transfer(trace->engine, &call->process, made, cause_of(call));
 	trace_unlock(trace);
 }
+
+void trace_carry_out(struct trace_event *event, uint8_t keep)
+{
+	struct pending_call *call = event->call;
+	for (unsigned i = keep; i < call->flow_count; i++) {
+		const struct object_reference from = call->flows[i].from, to = call->flows[i].to;
+		trace_transfer(event, &from, &to);
+	}
+	call->flow_count = keep;
+}

@@ -53,36 +53,6 @@ static bool begin_sendto(struct trace_event *event)
 				   (uint32_t)argument(event, 5));
 }
 
-// struct user_msghdr begins with the name; struct mmsghdr begins with a user_msghdr.
-static bool begin_sendmsg(struct trace_event *event)
-{
-	struct {
-		uint64_t name;
-		int32_t name_length;
-	} __attribute__((packed)) header = { 0, 0 };
-	struct guest_file file;
-	if (!trace_read_descriptor(event, trace_descriptor_argument(event, 0), &file))
-		return false;
-	struct {
-		uint32_t name;
-		int32_t name_length;
-	} narrow = { 0, 0 };
-	bool compat = event->call->compat;
-	enum guest_result result =
-		guest_read_user(event->kernel, &event->task, argument(event, 1),
-				compat ? (void *)&narrow : (void *)&header,
-				compat ? sizeof(narrow) : sizeof(header));
-	if (compat) {
-		header.name = narrow.name;
-		header.name_length = narrow.name_length;
-	}
-	if (result != GUEST_OK)
-		trace_gap(event->trace, "unread-message", "message header of pid %u (%s): %s",
-			  event->task.tgid, event->task.comm, guest_result_text(result));
-	return trace_flows_to_file(event, &file, &event->call->process, header.name,
-				   header.name_length > 0 ? (uint32_t)header.name_length : 0);
-}
-
 // From one descriptor to another, inside the kernel: sendfile, splice, tee, copy_file_range.
 static bool begin_copy(struct trace_event *event)
 {
@@ -384,8 +354,9 @@ const struct syscall_row syscall_rows[SYSCALL_ROWS] = {
 	[SYS_pwritev] = { "pwritev", WRITE(0) },
 	[SYS_pwritev2] = { "pwritev2", WRITE(0) },
 	[SYS_sendto] = { "sendto", .begin = begin_sendto, .argument = { 0 } },
-	[SYS_sendmsg] = { "sendmsg", .begin = begin_sendmsg, .argument = { 0 } },
-	[SYS_sendmmsg] = { "sendmmsg", .begin = begin_sendmsg, .argument = { 0 } },
+	[SYS_sendmsg] = { "sendmsg", .begin = trace_begin_sendmsg, .argument = { 0 } },
+	[SYS_sendmmsg] = { "sendmmsg", .begin = trace_begin_sendmmsg, .end = trace_end_sendmmsg,
+			   .argument = { 0 } },
 	[SYS_sendfile] = { "sendfile", COPY(1, 0) },
 	[SYS_splice] = { "splice", COPY(0, 2) },
 	[SYS_tee] = { "tee", COPY(0, 1) },
