@@ -149,6 +149,9 @@ void trace_disk_of_file(struct trace *trace, struct watched_object *watched,
 	}
 	struct disk *disk = find_disk(trace, &found);
 	watched->disk = disk ? (uint32_t)(disk - trace->disks) + 1 : 0;
+	if (disk && !unknown)
+		disk->superblock = guest_file_is_overlay(file) ? file->real.superblock :
+								 file->superblock;
 }
 
 void trace_disk_gains(struct trace *trace, const struct engine_edge *edge)
@@ -273,7 +276,23 @@ static void flows_from_below(struct trace_event *event, const struct object_refe
 	trace_unlock(trace);
 }
 
-// The same of a file system that does not say where it lies.
+// Whether a file system that says so lies on the disk now: no other one can then.
+static bool is_taken(const struct trace *trace, const struct disk *disk)
+{
+	uint64_t root, block_device;
+	struct guest_disk found;
+	return disk->superblock != 0 && guest_has_field(trace->kernel, FIELD_super_block_s_root) &&
+	       guest_read_field(trace->kernel, disk->superblock, FIELD_super_block_s_root, &root) ==
+		       GUEST_OK &&
+	       root != 0 && // NULL as soon as it is unmounted
+	       guest_read_field(trace->kernel, disk->superblock, FIELD_super_block_s_bdev,
+				&block_device) == GUEST_OK &&
+	       block_device != 0 &&
+	       guest_disk_read(trace->kernel, block_device, &found) == GUEST_OK &&
+	       number_of(&found) == disk->number;
+}
+
+// The same of a file system that does not say where it lies: any disk that is not another one's.
 static void flows_from_any(struct trace_event *event, const struct object_reference *file)
 {
 	struct trace *trace = event->trace;
@@ -282,6 +301,8 @@ static void flows_from_any(struct trace_event *event, const struct object_refere
 	uint32_t cause = (uint32_t)(event->call->row - syscall_rows);
 	for (uint32_t i = 0; i < trace->disk_count; i++) {
 		const struct disk *disk = &trace->disks[i];
+		if (is_taken(trace, disk))
+			continue;
 		struct object_reference written = disk_object(disk, DISK_WRITTEN, NULL);
 		if (disk->written)
 			engine_transfer(trace->engine, &written, file, cause);

@@ -151,6 +151,7 @@ struct disk {
 	bool written;			 // past its file system, by a managed process
 	struct object_reference backing; // of a loop device: the file that it shows
 	uint32_t below;			 // number of the disk that this file lies on
+	uint64_t superblock;		 // of a file system on it that says so, 0: none is known
 	label_set labels;
 	uint32_t from_count;
 	struct object_id from[64]; // each brought another label

@@ -191,9 +191,8 @@ static int act_family(void *unused)
 	pid_t child = fork();
 	need(child >= 0, "fork");
 	if (child == 0) {
-		prctl(PR_SET_NAME, "child");
 		pid_t outside = pid_outside();
-		say("process ended %d child", outside);
+		say("process ended %d %s", outside, reader);
 		say("view inner %d %d 0", outside, getpid());
 		_exit(0);
 	}
