@@ -2,11 +2,13 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -708,11 +710,18 @@ static void look_into_files(void)
 			note_inode("file", &director.files[i].status,
 				   director.files[i].must || (found >> i & 1), director.may[FILE_NODE + i],
 				   director.files[i].path);
-	for (unsigned i = 0; i < NAMELESS; i++) {
+	for (int i = 0; i < NAMELESS; i++) {
 		struct stat status;
-		fstat(FD_NAMELESS + (int)i, &status);
-		note_inode("held", &status, found >> (FILES + i) & 1, director.may[NAMELESS_NODE + i],
-			   i ? "unlinked" : "memfd");
+		fstat(FD_NAMELESS + i, &status);
+		bool must = found >> (FILES + i) & 1, may = director.may[NAMELESS_NODE + i];
+		int generation;
+		// Where numbers are used again.
+		if (ioctl(FD_NAMELESS + i, FS_IOC_GETVERSION, &generation) == 0)
+			note("@ %llu %s exact %u:%u/%lu/%u unlinked\n", (unsigned long long)director.seed,
+			     verdict(must, may), major(status.st_dev), minor(status.st_dev),
+			     (unsigned long)status.st_ino, (unsigned)generation);
+		else
+			note_inode("held", &status, must, may, "memfd");
 	}
 }
 
