@@ -45,8 +45,8 @@ containers-5.10    5.10                  1     containers
 containers-6.1     6.1                   2     containers
 containers-6.12    6.12                  1     containers
 containers-7.2     7.2                   2     containers
-random             6.1,7.2               2     -
-random-old         5.10,6.12             2     -
+random             5.10,7.2              2     -
+random-1           6.1,6.12              1     -
 ring-5.10          5.10                  2     ring
 ring-6.1           6.1                   2     ring
 ring-6.12          6.12                  2     ring
@@ -597,7 +597,7 @@ payload_filesystems_7_2()
 	payload_filesystems_5_10 "$1"
 }
 
-# ---- random, random-old: random programs of flows, see tests/random. The same ones every time, unless SEED says otherwise;
+# ---- random, random-1: random programs of flows, see tests/random. The same ones every time, unless SEED says otherwise;
 # `./run bench random` plays new ones.
 
 payload_random()
@@ -605,7 +605,7 @@ payload_random()
 	gcc -static -O1 -g -D_GNU_SOURCE -pthread -o "$1/random" "$E2E"/../random/*.c
 }
 
-payload_random_old()
+payload_random_1()
 {
 	payload_random "$1"
 }
@@ -615,7 +615,7 @@ guest_random()
 	echo "exec /payload/random \$((${SEED:-1000} + VM * 500)) 20 20"
 }
 
-guest_random_old()
+guest_random_1()
 {
 	guest_random
 }
@@ -632,7 +632,7 @@ judge_random()
 	done
 }
 
-judge_random_old()
+judge_random_1()
 {
 	judge_random "$@"
 }

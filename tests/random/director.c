@@ -730,7 +730,9 @@ static void note_channels(void)
 	struct stat status;
 	for (int i = 0; i < PIPES; i++) {
 		fstat(FD_PIPE + 2 * i, &status);
-		note_inode("held", &status, false, director.may[PIPE_NODE + i], "pipe");
+		// The last one has a name, and its inode's number may be an older file's.
+		note_inode(i == PIPES - 1 ? "file" : "held", &status, false, director.may[PIPE_NODE + i],
+			   "pipe");
 	}
 	for (int i = 0; i < 2 * (SOCKETS + PASSING); i++) {
 		int pair = i / 2;
