@@ -84,6 +84,7 @@ struct pending_call {
 	uint8_t flow_count, endpoint_count;
 	uint8_t age; // passes of trace_verify() that have seen it
 	uint8_t makes;	// enum maker
+	bool unnamed;	// it gives its socket an address: described anew then
 	uint8_t sniffs; // enum sniffing, by the socket that is told by...
 	struct object_reference sniffer;
 	struct engine_flow flows[FLOWS_MAXIMUM];
