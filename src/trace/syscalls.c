@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/perf_event.h>
 #include <linux/sched.h>
 #include <sched.h>
 #include <string.h>
@@ -318,6 +319,22 @@ static bool begin_unfollowed_way_in(struct trace_event *event)
 	return false;
 }
 
+// Counters, and breakpoints, tell no content. Samples may hold registers, stack or what a tracepoint shows.
+static bool begin_perf_event(struct trace_event *event)
+{
+	struct {
+		uint32_t type, size;
+		uint64_t config, sample_period, sample_type; // include/uapi/linux/perf_event.h
+	} attributes = { 0 };
+	const uint64_t contents = PERF_SAMPLE_RAW | PERF_SAMPLE_REGS_USER | PERF_SAMPLE_STACK_USER |
+				  PERF_SAMPLE_REGS_INTR | PERF_SAMPLE_AUX;
+	if (guest_read_user(event->kernel, &event->task, argument(event, 0), &attributes,
+			    sizeof(attributes)) == GUEST_OK &&
+	    !(attributes.sample_type & contents))
+		return false;
+	return begin_unfollowed_way_in(event);
+}
+
 #define READ(descriptor)     .begin = begin_read, .argument = { descriptor }
 #define WRITE(descriptor)    .begin = begin_write, .argument = { descriptor }
 #define COPY(from, to)	     .begin = begin_copy, .argument = { from, to }
@@ -476,7 +493,7 @@ const struct syscall_row syscall_rows[SYSCALL_ROWS] = {
 	[SYS_finit_module] = { "finit_module", NOT_FOLLOWED_OUT },
 	[SYS_kexec_load] = { "kexec_load", NOT_FOLLOWED_OUT },
 	[SYS_kexec_file_load] = { "kexec_file_load", NOT_FOLLOWED_OUT },
-	[SYS_perf_event_open] = { "perf_event_open", NOT_FOLLOWED_IN }, // samples of memory
+	[SYS_perf_event_open] = { "perf_event_open", .begin = begin_perf_event },
 	[SYS_exit] = { "exit", .begin = begin_nothing },
 	[SYS_exit_group] = { "exit_group", .begin = trace_begin_exit },
 };
