@@ -181,18 +181,29 @@ bool trace_read_task(struct trace_event *event)
 	return false;
 }
 
+static bool may_have_made(const struct pending_call *fork, const struct guest_task *child)
+{
+	return fork->fork_parent == child->real_parent && fork->tgid != child->tgid &&
+	       guest_is_newer(&fork->fork_after, child->group_leader, child->tgid,
+			      child->leader_start_time);
+}
+
+const struct pending_call *trace_fork_of(const struct trace *trace, const struct guest_task *child)
+{
+	const struct pending_call *fork = trace->forks;
+	while (fork && !may_have_made(fork, child))
+		fork = fork->next_fork;
+	return fork;
+}
+
 // A child may run before its parent's exit from fork is seen: it is told by its parent and by when
 // it started. Locked.
 static void adopt_child(struct trace_event *event, const struct object_reference *process)
 {
-	for (struct pending_call *fork = event->trace->forks; fork; fork = fork->next_fork) {
-		if (fork->fork_parent != event->task.real_parent || fork->tgid == event->task.tgid ||
-		    !guest_is_newer(&fork->fork_after, event->task.group_leader, event->task.tgid,
-				    event->task.leader_start_time))
-			continue;
-		engine_transfer(event->trace->engine, &fork->process, process,
-				(uint32_t)(fork->row - syscall_rows));
-	}
+	for (struct pending_call *fork = event->trace->forks; fork; fork = fork->next_fork)
+		if (may_have_made(fork, &event->task))
+			engine_transfer(event->trace->engine, &fork->process, process,
+					(uint32_t)(fork->row - syscall_rows));
 }
 
 static void prepare_call(struct trace_event *event, struct pending_call *call,

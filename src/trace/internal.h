@@ -318,6 +318,8 @@ void trace_carry_loose(struct trace *trace);
 
 /* calls.c. Locked. */
 struct pending_call *trace_find_call(struct trace *trace, uint64_t key);
+/** A fork in progress that may be making this process; NULL: none. */
+const struct pending_call *trace_fork_of(const struct trace *trace, const struct guest_task *child);
 /** Ends the call's flows and the call. */
 void trace_finish_call(struct trace *trace, struct pending_call *call, bool moved);
 /** The same for a call whose exit will never come: its thread died inside. */

@@ -67,13 +67,20 @@ struct owner_search {
 	struct spread *spread;
 };
 
+// A child that is being made, and shares its parent's memory, has it from the fork.
+static uint32_t cause_of_sharing(const struct trace *trace, const struct guest_task *task)
+{
+	const struct pending_call *fork = trace_fork_of(trace, task);
+	return fork ? fork->cause : CAUSE_MEMORY;
+}
+
 static bool visit_user_of_memory(uint64_t address, void *context)
 {
 	struct owner_search *search = context;
 	struct guest_task task;
 	if (guest_task_read(search->kernel, address, &task) == GUEST_OK && task.mm == search->mm &&
 	    !(task.flags & PF_KTHREAD))
-		give_to_process(search->spread, &task, CAUSE_MEMORY);
+		give_to_process(search->spread, &task, cause_of_sharing(search->spread->trace, &task));
 	return true;
 }
 
