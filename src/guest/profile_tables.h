@@ -163,6 +163,7 @@
 	F(O, maple_arange_pivot, "maple_arange_64.pivot")                                         \
 	F(O, maple_arange_slot, "maple_arange_64.slot")                                           \
 	F(O, maple_node_slot, "maple_node.slot")                                                  \
+	F(O, files_count, "files_struct.count.counter")                                           \
 	F(R, files_fdt, "files_struct.fdt")                                                       \
 	F(R, fdtable_max_fds, "fdtable.max_fds")                                                  \
 	F(R, fdtable_fd, "fdtable.fd")                                                            \

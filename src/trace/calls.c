@@ -70,6 +70,8 @@ static void insert_call(struct trace *trace, struct pending_call *call)
 	*(trace->newest ? &trace->newest->newer : &trace->oldest) = call;
 	trace->newest = call;
 	atomic_fetch_add_explicit(&trace->pending_count, 1, memory_order_release);
+	if (call->installs)
+		atomic_fetch_add_explicit(&trace->installers, 1, memory_order_release);
 	if (call->makes)
 		atomic_fetch_add_explicit(&trace->makers, 1, memory_order_release);
 	if (call->loose)
@@ -94,6 +96,8 @@ static void unlink_call(struct trace *trace, struct pending_call *call)
 	if (*link)
 		*link = call->next;
 	atomic_fetch_sub_explicit(&trace->pending_count, 1, memory_order_release);
+	if (call->installs)
+		atomic_fetch_sub_explicit(&trace->installers, 1, memory_order_release);
 	if (call->makes)
 		atomic_fetch_sub_explicit(&trace->makers, 1, memory_order_release);
 	if (call->loose)
@@ -148,6 +152,8 @@ static bool read_event(struct trace *trace, struct trace_cpu *cpu, uint64_t pt_r
 	event->cpu = cpu;
 	event->kernel = trace->kernel;
 	event->call = NULL;
+	event->beginning = false;
+	event->instead_file = 0;
 	event->request = NULL;
 	enum guest_result result = guest_read_kernel(event->kernel, pt_regs, &event->registers,
 						     sizeof(event->registers));
@@ -237,6 +243,9 @@ static void prepare_call(struct trace_event *event, struct pending_call *call,
 	call->unnamed = false;
 	call->sniffs = SNIFFS_NOTHING;
 	call->fork_parent = 0;
+	call->shared_files = 0;
+	call->descriptor_count = 0;
+	call->installs = call->only_watched = false;
 	call->paths = NULL;
 	call->changes_names = false;
 	call->renamed = call->applied = 0;
@@ -292,7 +301,11 @@ bool trace_begin_call(struct trace_event *event, const struct trace_begun *begun
 	}
 	if (atomic_load_explicit(&trace->core_is_piped, memory_order_relaxed))
 		trace_feed_helper(event);
+	event->beginning = !event->request; // a ring's request has its file already
 	bool followed = begun->row->begin(event);
+	event->beginning = false;
+	if (!followed && call->shared_files && !call->paths)
+		followed = call->only_watched = true;
 	if (!trace_lock(trace))
 		return false;
 	struct pending_call *stale = trace_find_call(trace, call->task);
@@ -307,6 +320,8 @@ bool trace_begin_call(struct trace_event *event, const struct trace_begun *begun
 		call->paths = NULL;
 	}
 	trace_unlock(trace);
+	if (followed && call->shared_files)
+		trace_descriptors_begun(event, call);
 	return followed;
 }
 
@@ -431,14 +446,18 @@ void trace_syscall_exit(struct trace *trace, struct trace_cpu *cpu, uint64_t pt_
 	// Only this task's own exit, or its death, finishes the call: it stays ours meanwhile.
 	event.call = call;
 	found = guest_task_read(event.kernel, task, &event.task);
-	int64_t result;
+	int64_t result = 0;
 	bool known = found == GUEST_OK && result_of(&event, &result);
 	bool moved = known ? result > 0 || (result == 0 && call->row->zero_moves) : true;
 	if (!known)
 		trace_gap(trace, "unknown-result", "%s of pid %u: taken as success",
 			  call->row->name, call->tgid);
-	if (call->row->end && known)
+	if (moved && call->shared_files && !call->installs)
+		trace_look_again(&event, call, true);
+	if (call->row->end && known && !call->only_watched)
 		call->row->end(&event, result);
+	if (call->row->makes_descriptor && known && result >= 0)
+		trace_descriptor_made(&event, result);
 	if (!trace_lock(trace))
 		return;
 	if (moved && call->sniffs)

@@ -37,7 +37,7 @@ static const uint16_t metadata[] = {
 	SYS_stat, SYS_fstat, SYS_lstat, SYS_newfstatat, SYS_statx, SYS_statfs, SYS_fstatfs, SYS_ustat,
 	SYS_access, SYS_faccessat, SYS_faccessat2, SYS_lseek, SYS_getdents, SYS_getdents64, SYS_getcwd,
 	SYS_chdir, SYS_fchdir, SYS_chroot, SYS_mkdir, SYS_mkdirat, SYS_rmdir, SYS_mknod, SYS_mknodat,
-	SYS_umask, SYS_ftruncate, SYS_fallocate, SYS_flock, SYS_fcntl, SYS_name_to_handle_at, SYS_removexattr,
+	SYS_umask, SYS_ftruncate, SYS_fallocate, SYS_flock, SYS_name_to_handle_at, SYS_removexattr,
 	SYS_lremovexattr, SYS_fremovexattr, NUMBER_REMOVEXATTRAT, NUMBER_FILE_GETATTR,
 	NUMBER_FILE_SETATTR, SYS_uname, SYS_sethostname, SYS_setdomainname, SYS_sysinfo, SYS_sysfs,
 	SYS_inotify_init, SYS_inotify_init1, SYS_inotify_add_watch, SYS_inotify_rm_watch,
@@ -52,7 +52,7 @@ static const uint16_t storage[] = {
 
 // Descriptors are made, passed or waited for. What is read from them is followed.
 static const uint16_t descriptors[] = {
-	SYS_close, SYS_close_range, SYS_dup, SYS_dup2, SYS_dup3, SYS_pipe, SYS_pipe2, SYS_socket,
+	SYS_close, SYS_close_range, SYS_pipe, SYS_pipe2, SYS_socket,
 	SYS_socketpair, SYS_bind, SYS_listen, SYS_shutdown, SYS_getsockname, SYS_getpeername,
 	SYS_setsockopt, SYS_getsockopt, SYS_poll, SYS_ppoll, SYS_select, SYS_pselect6, SYS_epoll_create,
 	SYS_epoll_create1, SYS_epoll_ctl, SYS_epoll_wait, SYS_epoll_pwait, SYS_epoll_pwait2,

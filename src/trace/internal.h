@@ -21,6 +21,7 @@ enum {
 	MOVED_DIRECTORIES_MAXIMUM = 1024,
 	CHILDREN_MAXIMUM = 64,
 	GAINED_MAXIMUM = 4096,
+	USED_DESCRIPTORS = 2, // that one call is given
 	SNIFFED_AT_ONCE = 64,
 	CORES_MAXIMUM = 16, // patterns of names of core dumps
 	CORE_GLOB_MAXIMUM = 320,
@@ -57,6 +58,12 @@ struct call_paths {
 	struct call_paths *next;
 };
 
+/** A descriptor that a call was given, and what was under the number at its entry; 0: nothing. */
+struct used_descriptor {
+	uint64_t file;
+	int32_t number;
+};
+
 /**
  * A system call between its entry and its exit, or a request of io_uring while it is carried out.
  *
@@ -89,6 +96,13 @@ struct pending_call {
 	struct object_reference sniffer;
 	struct engine_flow flows[FLOWS_MAXIMUM];
 	struct endpoint endpoints[ENDPOINTS_MAXIMUM];
+
+	// Where several threads share a table of descriptors (descriptors.c)
+	uint64_t shared_files; // the files_struct; 0: it is not shared
+	struct used_descriptor descriptors[USED_DESCRIPTORS];
+	uint8_t descriptor_count;
+	bool installs;	   // puts a file under a number: descriptors[0]
+	bool only_watched; // nothing was under its number: it may come
 
 	// fork: children of this task that started later are this call's
 	struct pending_call *next_fork, **fork_link;
@@ -175,6 +189,7 @@ struct trace {
 	_Atomic uint32_t pending_count;
 	struct pending_call *forks;
 	_Atomic uint32_t fork_count;
+	_Atomic uint32_t installers; // calls in progress that put a file under a number
 	_Atomic uint32_t makers; // calls in progress that make something
 	_Atomic bool links_managed, attributes_managed, packets_sent;
 	struct lent_pages lent[LENT_MAXIMUM];
@@ -235,6 +250,9 @@ struct trace_event {
 	struct guest_task task;
 	struct guest_registers registers;
 	struct pending_call *call;
+	bool beginning;		// at the entry of the call
+	int32_t instead_number; // the descriptor that is taken to mean
+	uint64_t instead_file;	// this; 0: none
 	const struct guest_ring_request *request; // of io_uring: else NULL; `task` is who submitted it,
 	const struct guest_task *thread;	  // and this who carries it out
 };
@@ -252,6 +270,7 @@ struct syscall_row {
 	void (*end)(struct trace_event *event, int64_t result);
 	int8_t argument[2]; // which arguments hold descriptors
 	int8_t extra;	    // meaning depends on `begin`
+	bool makes_descriptor; // the result is a new descriptor
 	bool zero_moves;    // a result of 0 is a success that has moved something
 	int8_t assume;	    // what `end` is given if the result is not seen
 };
@@ -466,6 +485,19 @@ void trace_begin_paths(struct trace_event *event);
 bool trace_begin_ring(struct trace_event *event);
 bool trace_begin_ring_register(struct trace_event *event);
 const char *trace_ring_cause_name(uint32_t cause);
+
+/* descriptors.c: descriptors that change their meaning. */
+/** At the entry: the call is given this descriptor. */
+void trace_note_descriptor(struct trace_event *event, int32_t number, uint64_t file);
+/** The call is in progress since now. */
+void trace_descriptors_begun(struct trace_event *event, const struct pending_call *call);
+/** Its descriptors may mean something else by now. */
+void trace_look_again(struct trace_event *event, const struct pending_call *call, bool has_moved);
+/** At the exit of a call that has got a new descriptor. */
+void trace_descriptor_made(struct trace_event *event, int64_t number);
+bool trace_begin_dup_onto(struct trace_event *event);
+bool trace_begin_dup(struct trace_event *event);
+bool trace_wants_dup(const struct guest_registers *registers);
 
 /* makers.c */
 /** At the exit: information has moved. */

@@ -16,7 +16,7 @@ enum {
 static void assume_end(struct trace_event *event)
 {
 	const struct syscall_row *row = event->call->row;
-	if (!row->end || row->assume == ASSUME_NOTHING)
+	if (!row->end || row->assume == ASSUME_NOTHING || event->call->only_watched)
 		return;
 	if (row->assume == ASSUME_GAP) {
 		trace_gap(event->trace, "unseen-result", "%s of pid %u: its result is not seen",

@@ -338,7 +338,8 @@ static bool begin_perf_event(struct trace_event *event)
 #define READ(descriptor)     .begin = begin_read, .argument = { descriptor }
 #define WRITE(descriptor)    .begin = begin_write, .argument = { descriptor }
 #define COPY(from, to)	     .begin = begin_copy, .argument = { from, to }
-#define OPEN		     .begin = begin_always, .end = end_open, .assume = ASSUME_NOTHING
+#define OPEN		     .begin = begin_always, .end = end_open, .assume = ASSUME_NOTHING, \
+			     .makes_descriptor = true
 #define NAMES(kind)	     .begin = trace_begin_names, .end = trace_end_names, .extra = kind, \
 			     .assume = ASSUME_ZERO
 #define UNLINK(kind)	     .begin = trace_begin_names, .end = trace_end_unlink, .extra = kind, \
@@ -391,6 +392,11 @@ const struct syscall_row syscall_rows[SYSCALL_ROWS] = {
 	[SYS_openat] = { "openat", OPEN },
 	[SYS_openat2] = { "openat2", OPEN },
 	[SYS_open_by_handle_at] = { "open_by_handle_at", OPEN },
+	[SYS_dup] = { "dup", .begin = trace_begin_dup, .makes_descriptor = true },
+	[SYS_fcntl] = { "fcntl", .wanted = trace_wants_dup, .begin = trace_begin_dup,
+			.makes_descriptor = true },
+	[SYS_dup2] = { "dup2", .begin = trace_begin_dup_onto },
+	[SYS_dup3] = { "dup3", .begin = trace_begin_dup_onto },
 	[SYS_rename] = { "rename", NAMES(NAMES_2) },
 	[SYS_renameat] = { "renameat", NAMES(NAMES_AT_4) },
 	[SYS_renameat2] = { "renameat2", NAMES(NAMES_AT_4) },
@@ -422,9 +428,9 @@ const struct syscall_row syscall_rows[SYSCALL_ROWS] = {
 
 	[SYS_connect] = { "connect", .begin = begin_always, .end = end_connect, .argument = { 0 },
 			  .assume = ASSUME_NOTHING },
-	[SYS_accept] = { "accept", .begin = begin_always, .end = end_accept,
+	[SYS_accept] = { "accept", .begin = begin_always, .end = end_accept, .makes_descriptor = true,
 			 .assume = ASSUME_NOTHING },
-	[SYS_accept4] = { "accept4", .begin = begin_always, .end = end_accept,
+	[SYS_accept4] = { "accept4", .begin = begin_always, .end = end_accept, .makes_descriptor = true,
 			  .assume = ASSUME_NOTHING },
 
 	[SYS_msgsnd] = { "msgsnd", .begin = trace_begin_message_send, .zero_moves = true },

@@ -347,6 +347,65 @@ static void test_flow_into_shared_memory(void **state)
 	expect_no_gaps();
 }
 
+// Two threads with one table of descriptors: one reads, the other puts another file under the number. Whichever
+// comes first, and whatever is there at the exit, both files are taken to have been read.
+static void test_descriptor_is_changed(void **state)
+{
+	struct guest_task holder = frozen_task("holder"), other = frozen_task("inet");
+	uint64_t table = holder.files + frozen.kernel.profile->fields[FIELD_files_count].offset;
+	change(field_of(other.address, FIELD_task_files), holder.files);
+	call(&holder, SYS_lseek, HOLDER_SECRET, 0);
+	for (int swapped_first = 0; swapped_first < 2; swapped_first++) {
+		if (swapped_first) {
+			replay_deinit(&replay);
+			begin_mapped(NULL);
+		}
+		for (int shared = 0; shared < 2; shared++) {
+			uint32_t holders = shared ? 2 : 1;
+			replay_poke(&replay, table, &holders, sizeof(holders));
+			if (swapped_first)
+				enter(&other, SYS_dup2, HOLDER_SECRET, HOLDER_PUBLIC_MEMORY_FILE);
+			enter(&holder, SYS_read, HOLDER_PUBLIC_MEMORY_FILE, 0);
+			if (!swapped_first)
+				enter(&other, SYS_dup2, HOLDER_SECRET, HOLDER_PUBLIC_MEMORY_FILE);
+			leave(&other, SYS_dup2, HOLDER_PUBLIC_MEMORY_FILE);
+			leave(&holder, SYS_read, 10);
+			if (!shared)
+				assert_int_equal(replay.edge_count, 0);
+		}
+		expect_story("operator -classified-> /data/classified/secret; "
+			     "/data/classified/secret -read-> holder");
+	}
+	uint32_t one = 1;
+	replay_poke(&replay, table, &one, sizeof(one));
+	expect_no_gaps();
+}
+
+// Nothing is there at the entry, and what is opened meanwhile has gone again at the exit.
+static void test_descriptor_comes_meanwhile(void **state)
+{
+	struct guest_task holder = frozen_task("holder"), other = frozen_task("inet");
+	uint64_t table = holder.files + frozen.kernel.profile->fields[FIELD_files_count].offset;
+	uint64_t descriptors, secret_file, nothing = 0, descriptor_table;
+	uint32_t holders = 2, one = 1;
+	const int number = HOLDER_PUBLIC_MEMORY_FILE;
+	assert_read(guest_read_field(&frozen.kernel, holder.files, FIELD_files_fdt, &descriptor_table));
+	assert_read(guest_read_field(&frozen.kernel, descriptor_table, FIELD_fdtable_fd, &descriptors));
+	assert_read(guest_file_from_descriptor(&frozen.kernel, &holder, HOLDER_SECRET, &secret_file));
+	change(field_of(other.address, FIELD_task_files), holder.files);
+	replay_poke(&replay, table, &holders, sizeof(holders));
+	change(descriptors + (uint64_t)number * 8, nothing);
+	enter(&holder, SYS_read, number, 0);
+	enter(&other, SYS_openat, 0, 0);
+	replay_poke(&replay, descriptors + (uint64_t)number * 8, &secret_file, sizeof(secret_file));
+	leave(&other, SYS_openat, number);
+	replay_poke(&replay, descriptors + (uint64_t)number * 8, &nothing, sizeof(nothing));
+	leave(&holder, SYS_read, 10);
+	replay_poke(&replay, table, &one, sizeof(one));
+	assert_true(has_edge("/data/classified/secret", "read", "holder"));
+	assert_int_equal(replay.gap_count, 1); // what it read may have been another file still
+}
+
 static void test_unix_stream(void **state)
 {
 	struct guest_task holder = frozen_task("holder"), task = frozen_task("unix");
@@ -467,6 +526,8 @@ int main(void)
 		TEST(test_child_of_the_same_time),
 		cmocka_unit_test_setup_teardown(test_mapped, begin_mapped, finish),
 		TEST(test_flow_into_shared_memory),
+		TEST(test_descriptor_is_changed),
+		TEST(test_descriptor_comes_meanwhile),
 		TEST(test_unix_stream),
 		TEST(test_inet_stream_both_families),
 		TEST(test_datagrams),
