@@ -10,6 +10,7 @@ enum {
 	THREADS_MAXIMUM = 1u << 16,
 	DESCRIPTORS_MAXIMUM = 1u << 20,
 	MAPPINGS_MAXIMUM = 1u << 17,
+	FMODE_READ = 1, // include/linux/fs.h
 };
 
 struct sweep {
@@ -30,7 +31,9 @@ static void sweep_file(struct sweep *sweep, uint64_t address)
 	file.viewer = sweep->task.fs;
 	trace_classify(trace, NULL, &file, true);
 	trace_copied_up(trace, &file, CAUSE_SWEEP);
-	if (!trace_file_reference(&file, &reference) || !trace_lock(trace))
+	// Who can only write has read nothing.
+	if (!(file.f_mode & FMODE_READ) || !trace_file_reference(&file, &reference) ||
+	    !trace_lock(trace))
 		return;
 	struct object_reference process = trace_process_reference(&sweep->task);
 	engine_transfer(trace->engine, &reference, &process, CAUSE_SWEEP);

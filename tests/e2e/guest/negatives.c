@@ -43,13 +43,6 @@ static void act_innocent(void)
 	stay();
 }
 
-static void set_last_pid(pid_t pid)
-{
-	int fd = open_or_fault("/proc/sys/kernel/ns_last_pid", O_WRONLY);
-	need(dprintf(fd, "%d", pid) > 0, "ns_last_pid");
-	close(fd);
-}
-
 static void reused_pid(void)
 {
 	create(plain("a"));

@@ -191,6 +191,13 @@ pid_t actor(const char *comm, void (*act)(void))
 	_exit(0);
 }
 
+void set_last_pid(pid_t pid)
+{
+	int fd = open_or_fault("/proc/sys/kernel/ns_last_pid", O_WRONLY);
+	need(dprintf(fd, "%d", pid) > 0, "ns_last_pid");
+	close(fd);
+}
+
 void stay(void)
 {
 	for (;;)

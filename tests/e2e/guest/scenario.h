@@ -65,6 +65,8 @@ int write_file(const char *path);
 pid_t actor(const char *comm, void (*act)(void));
 /** To be called by an actor that stays: stops here for good. */
 void stay(void);
+/** The next process gets the number behind this one, if that is free. */
+void set_last_pid(pid_t pid);
 /** Until the actor has ended, or stays. One that failed, or was killed, is a fault. */
 void await(pid_t pid);
 void await_killed(pid_t pid);
