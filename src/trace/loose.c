@@ -38,6 +38,9 @@ void trace_end_loose_one(struct trace_event *event, uint64_t key)
 	if (!loose)
 		return;
 	event->call = call;
+	if (call->shared_files && !call->installs &&
+	    guest_task_read(event->kernel, call->subject, &event->task) == GUEST_OK)
+		trace_look_again(event, call, true);
 	assume_end(event);
 	event->call = NULL;
 	if (!trace_lock(trace))

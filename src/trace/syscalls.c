@@ -374,7 +374,7 @@ const struct syscall_row syscall_rows[SYSCALL_ROWS] = {
 	[SYS_sendto] = { "sendto", .begin = begin_sendto, .argument = { 0 } },
 	[SYS_sendmsg] = { "sendmsg", .begin = trace_begin_sendmsg, .argument = { 0 } },
 	[SYS_sendmmsg] = { "sendmmsg", .begin = trace_begin_sendmmsg, .end = trace_end_sendmmsg,
-			   .argument = { 0 } },
+			   .argument = { 0 }, .assume = ASSUME_POSITIVE },
 	[SYS_sendfile] = { "sendfile", COPY(1, 0) },
 	[SYS_splice] = { "splice", COPY(0, 2) },
 	[SYS_tee] = { "tee", COPY(0, 1) },
