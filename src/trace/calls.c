@@ -359,10 +359,27 @@ static void enter(struct trace_event *event, bool compat)
 	trace_begin_call(event, &begun);
 }
 
-static void enter_compat(struct trace_event *event)
+// At the start of __do_fast_syscall_32() EBP, the sixth argument, is still where the vDSO has put it: on
+// the user's stack.
+static void fetch_sixth_argument(struct trace_event *event)
 {
-	if (trace_compat_is_followed((uint32_t)event->registers.orig_ax) && trace_read_task(event) &&
-	    trace_translate_compat(event))
+	uint32_t value;
+	enum guest_result result = guest_read_user(event->kernel, &event->task,
+						   (uint32_t)event->registers.sp, &value, sizeof(value));
+	if (result == GUEST_OK)
+		event->registers.bp = value;
+	else
+		trace_gap(event->trace, "unread-registers", "EBP of pid %u (%s): %s",
+			  event->task.tgid, event->task.comm, guest_result_text(result));
+}
+
+static void enter_compat(struct trace_event *event, bool sixth_on_stack)
+{
+	if (!trace_compat_is_followed((uint32_t)event->registers.orig_ax) || !trace_read_task(event))
+		return;
+	if (sixth_on_stack)
+		fetch_sixth_argument(event);
+	if (trace_translate_compat(event))
 		enter(event, true);
 }
 
@@ -382,7 +399,7 @@ void trace_syscall_entry(struct trace *trace, struct trace_cpu *cpu, uint64_t pt
 	if (!read_event(trace, cpu, pt_regs, &event) || !settle_loose(&event))
 		return;
 	if (is_compat(&event))
-		enter_compat(&event);
+		enter_compat(&event, false);
 	else
 		enter(&event, false);
 }
@@ -392,7 +409,7 @@ void trace_compat_entry(struct trace *trace, struct trace_cpu *cpu, uint64_t pt_
 	struct trace_event event;
 	count(&cpu->counters.entries);
 	if (read_event(trace, cpu, pt_regs, &event) && settle_loose(&event))
-		enter_compat(&event);
+		enter_compat(&event, event.kernel->sites.entry_in_rdi);
 }
 
 // What the call returned. A signal may have put its own registers there: then the result lies in
