@@ -12,6 +12,7 @@
  */
 
 enum {
+	I386_SENDTO = 369, // arch/x86/entry/syscalls/syscall_32.tbl
 	SYSCALL_INSTRUCTION_LENGTH = 2, // 0f 05, int 0x80 and sysenter alike
 	X32_BIT = 0x40000000,
 	CAUSE_NONE = 0,
@@ -360,7 +361,7 @@ static void enter(struct trace_event *event, bool compat)
 }
 
 // At the start of __do_fast_syscall_32() EBP, the sixth argument, is still where the vDSO has put it: on
-// the user's stack.
+// the user's stack. Of all calls only sendto() has one that says where something goes.
 static void fetch_sixth_argument(struct trace_event *event)
 {
 	uint32_t value;
@@ -377,7 +378,7 @@ static void enter_compat(struct trace_event *event, bool sixth_on_stack)
 {
 	if (!trace_compat_is_followed((uint32_t)event->registers.orig_ax) || !trace_read_task(event))
 		return;
-	if (sixth_on_stack)
+	if (sixth_on_stack && (uint32_t)event->registers.orig_ax == I386_SENDTO)
 		fetch_sixth_argument(event);
 	if (trace_translate_compat(event))
 		enter(event, true);
