@@ -16,6 +16,9 @@ struct guest_real_inode {
 	bool on_unknown_disk;
 };
 
+/** Device numbers as the kernel has them: the major above these bits, the minor in them (include/linux/kdev_t.h). */
+enum { GUEST_MINOR_BITS = 20, GUEST_MINOR_MASK = (1 << GUEST_MINOR_BITS) - 1 };
+
 /** An open file with its inode. */
 struct guest_file {
 	uint64_t address; // struct file

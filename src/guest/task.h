@@ -4,6 +4,8 @@
 
 #include "guest/profile.h"
 
+enum { GUEST_PF_KTHREAD = 0x00200000 }; // of guest_task.flags, include/linux/sched.h
+
 /** A guest thread, as include/linux/sched.h has it. All addresses are the guest's; 0: none. */
 struct guest_task {
 	uint64_t address;      // its task_struct

@@ -15,12 +15,11 @@ enum {
 	MAJOR_SLAVE = 136,  // to 143
 	MAJORS = 8,
 	MAJOR_HYPERVISOR = 229, // hvc
-	DEVICE_MINOR_BITS = 20,
 };
 
 static bool may_be_terminal(const struct guest_file *file)
 {
-	uint32_t major = file->device_number >> DEVICE_MINOR_BITS;
+	uint32_t major = file->device_number >> GUEST_MINOR_BITS;
 	return S_ISCHR(file->mode) &&
 	       ((major >= MAJOR_BSD_MASTER && major <= MAJOR_ALTERNATE) ||
 		(major >= MAJOR_MASTER && major < MAJOR_SLAVE + MAJORS) ||

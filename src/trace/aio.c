@@ -14,16 +14,11 @@ enum {
 	FLOWS_KEPT = 1, // in the call: a request needs up to three more
 };
 
-static uint64_t argument(const struct trace_event *event, int index)
-{
-	return event->call->arguments[index];
-}
-
 static bool read_iocb(struct trace_event *event, uint32_t index, struct iocb *iocb)
 {
 	uint64_t address = 0;
 	size_t size = event->call->compat ? sizeof(uint32_t) : sizeof(address);
-	return guest_read_user(event->kernel, &event->task, argument(event, 2) + index * size,
+	return guest_read_user(event->kernel, &event->task, trace_argument(event, 2) + index * size,
 			       &address, size) == GUEST_OK &&
 	       guest_read_user(event->kernel, &event->task, address, iocb, sizeof(*iocb)) ==
 		       GUEST_OK;
@@ -42,7 +37,7 @@ static bool follow(struct trace_event *event, const struct iocb *iocb)
 
 static bool follow_all(struct trace_event *event, bool at_exit)
 {
-	uint64_t count = argument(event, 1);
+	uint64_t count = trace_argument(event, 1);
 	bool followed = false;
 	if ((int64_t)count > IOCBS_MAXIMUM) {
 		trace_gap(event->trace, "aio-limit", "%lld requests at once by pid %u (%s)",

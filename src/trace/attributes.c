@@ -10,11 +10,6 @@
  * not reading the file.
  */
 
-static uint64_t argument(const struct trace_event *event, int index)
-{
-	return event->call->arguments[index];
-}
-
 struct object_id trace_attributes_id(const struct object_id *file)
 {
 	return (struct object_id){ .a = file->a,
@@ -55,9 +50,9 @@ bool trace_begin_symlink(struct trace_event *event)
 static bool find_link(struct trace_event *event, int path, struct guest_file *link)
 {
 	int64_t directory = path > 0 && event->call->row->argument[0] >= 0 ?
-				    (int32_t)argument(event, event->call->row->argument[0]) :
+				    (int32_t)trace_argument(event, event->call->row->argument[0]) :
 				    AT_FDCWD;
-	return find_inode(event, directory, argument(event, path), false, link);
+	return find_inode(event, directory, trace_argument(event, path), false, link);
 }
 
 static bool link_reference(struct guest_file *link, struct object_reference *reference)
@@ -128,14 +123,14 @@ static bool find_file(struct trace_event *event, struct guest_file *file)
 	const struct syscall_row *row = event->call->row;
 	switch (row->extra) {
 	case ATTRIBUTES_BY_DESCRIPTOR:
-		return trace_read_descriptor(event, (int64_t)argument(event, 0), file);
+		return trace_read_descriptor(event, (int64_t)trace_argument(event, 0), file);
 	case ATTRIBUTES_BY_PATH:
-		return find_inode(event, AT_FDCWD, argument(event, 0), true, file);
+		return find_inode(event, AT_FDCWD, trace_argument(event, 0), true, file);
 	case ATTRIBUTES_OF_LINK:
-		return find_inode(event, AT_FDCWD, argument(event, 0), false, file);
+		return find_inode(event, AT_FDCWD, trace_argument(event, 0), false, file);
 	default:
-		return find_inode(event, (int32_t)argument(event, 0), argument(event, 1),
-				  !(argument(event, AT_FLAGS_ARGUMENT) & AT_SYMLINK_NOFOLLOW), file);
+		return find_inode(event, (int32_t)trace_argument(event, 0), trace_argument(event, 1),
+				  !(trace_argument(event, AT_FLAGS_ARGUMENT) & AT_SYMLINK_NOFOLLOW), file);
 	}
 }
 
@@ -163,7 +158,7 @@ void trace_end_set_attribute(struct trace_event *event, int64_t result)
 static bool asks_for_size(const struct trace_event *event)
 {
 	const struct syscall_row *row = event->call->row;
-	return row->extra != ATTRIBUTES_AT && argument(event, row->argument[1]) == 0;
+	return row->extra != ATTRIBUTES_AT && trace_argument(event, row->argument[1]) == 0;
 }
 
 // Values, and names as well: they are of the setter's choice.

@@ -37,13 +37,18 @@ static struct pending_call *take_call(struct trace *trace)
 	return call;
 }
 
-static void give_back(struct trace *trace, struct pending_call *call)
+static void give_back_paths(struct trace *trace, struct pending_call *call)
 {
 	if (call->paths) {
 		call->paths->next = trace->paths_free;
 		trace->paths_free = call->paths;
 		call->paths = NULL;
 	}
+}
+
+static void give_back(struct trace *trace, struct pending_call *call)
+{
+	give_back_paths(trace, call);
 	call->next = trace->pending_free;
 	trace->pending_free = call;
 }
@@ -315,10 +320,8 @@ bool trace_begin_call(struct trace_event *event, const struct trace_begun *begun
 	if (followed) {
 		event->cpu->spare = NULL;
 		begin_flows(trace, call);
-	} else if (call->paths) {
-		call->paths->next = trace->paths_free;
-		trace->paths_free = call->paths;
-		call->paths = NULL;
+	} else {
+		give_back_paths(trace, call);
 	}
 	trace_unlock(trace);
 	if (followed && call->shared_files)

@@ -19,7 +19,6 @@
 enum {
 	PATTERN_MAXIMUM = 128,	// CORENAME_MAX_SIZE of fs/coredump.c
 	DUMPED = 0x80,		// WCOREFLAG
-	PF_KTHREAD = 0x00200000, // include/linux/sched.h
 	PASSES_OF_A_MINUTE = 60 * 20,
 };
 
@@ -206,7 +205,7 @@ static bool is_helper(struct trace_event *event)
 	return event->task.tgid > 2 && // init and kthreadd are the first kernel thread's own
 	       guest_read_field(event->kernel, event->task.real_parent, FIELD_task_flags, &flags) ==
 		       GUEST_OK &&
-	       (flags & PF_KTHREAD);
+	       (flags & GUEST_PF_KTHREAD);
 }
 
 void trace_feed_helper(struct trace_event *event)

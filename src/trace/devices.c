@@ -8,7 +8,7 @@
 /* Devices through which others' information can be had in ways that are not followed: whoever opens one is told. */
 
 // Linux, Documentation/admin-guide/devices.txt.
-enum { ANY_MINOR = -1, DEVICE_MINOR_BITS = 20 };
+enum { ANY_MINOR = -1 };
 
 static const struct device {
 	uint16_t major;
@@ -35,8 +35,8 @@ static bool is_kernel_memory(const struct guest_kernel *kernel, const struct gue
 
 static const char *what_of(const struct trace_event *event, const struct guest_file *file)
 {
-	uint32_t major = file->device_number >> DEVICE_MINOR_BITS;
-	uint32_t minor = file->device_number & ((1u << DEVICE_MINOR_BITS) - 1);
+	uint32_t major = file->device_number >> GUEST_MINOR_BITS;
+	uint32_t minor = file->device_number & GUEST_MINOR_MASK;
 	if (!S_ISCHR(file->mode))
 		return is_kernel_memory(event->kernel, file) ? "all memory" : NULL;
 	for (int i = 0; i < DEVICES; i++)

@@ -21,8 +21,6 @@
  * btrfs does not say which disks it lies on: they are taken to be all.
  */
 
-enum { DEVICE_MINOR_BITS = 20, DEVICE_MINOR_MASK = (1 << DEVICE_MINOR_BITS) - 1 };
-
 enum { DISK_UNKNOWN = UINT32_MAX }; // of a file system that does not say on which (btrfs)
 
 enum { DISK_WRITTEN = 0, DISK_CONTENT = 1 }; // object_id.c
@@ -53,7 +51,7 @@ struct found_disk {
 
 static uint32_t number_of(const struct guest_disk *disk)
 {
-	return disk->major << DEVICE_MINOR_BITS | disk->first_minor;
+	return disk->major << GUEST_MINOR_BITS | disk->first_minor;
 }
 
 // The record of a disk; made if need be. Locked. NULL: there are too many.
@@ -139,8 +137,8 @@ void trace_disk_of_file(struct trace *trace, struct watched_object *watched,
 		return;
 	if (unknown) {
 		found = (struct found_disk){
-			.disk = { .major = DISK_UNKNOWN >> DEVICE_MINOR_BITS,
-				  .first_minor = DISK_UNKNOWN & DEVICE_MINOR_MASK,
+			.disk = { .major = DISK_UNKNOWN >> GUEST_MINOR_BITS,
+				  .first_minor = DISK_UNKNOWN & GUEST_MINOR_MASK,
 				  .name = "unknown" },
 			.backing.id.kind = OBJECT_NONE,
 		};
@@ -211,8 +209,8 @@ bool trace_disk_source(struct trace_event *event, const struct guest_file *file,
 	enum guest_result result = guest_block_device_of_file(trace->kernel, file, &block_device);
 	if (result != GUEST_OK) {
 		trace_gap(trace, "unread-disk", "block device %u:%u: %s",
-			  file->device_number >> DEVICE_MINOR_BITS,
-			  file->device_number & DEVICE_MINOR_MASK,
+			  file->device_number >> GUEST_MINOR_BITS,
+			  file->device_number & GUEST_MINOR_MASK,
 			  guest_result_text(result));
 		return trace_file_reference(file, source);
 	}
@@ -351,7 +349,7 @@ void trace_disk_flows(struct trace_event *event, const struct guest_file *file,
 	struct trace *trace = event->trace;
 	bool overlay = guest_file_is_overlay(file);
 	uint64_t block_device = overlay ? file->real.block_device : file->block_device;
-	uint32_t major = (overlay ? file->real.device : file->device) >> DEVICE_MINOR_BITS;
+	uint32_t major = (overlay ? file->real.device : file->device) >> GUEST_MINOR_BITS;
 	bool unknown = overlay ? file->real.on_unknown_disk : file->on_unknown_disk;
 	bool written = atomic_load_explicit(&trace->disk_written, memory_order_acquire);
 	bool loops = atomic_load_explicit(&trace->loop_count, memory_order_acquire) != 0;

@@ -301,12 +301,20 @@ void trace_unlock(struct trace *trace);
 /** The same without a look at guest memory: for those who are outside of a section of a memory reader. */
 void trace_unlock_only(struct trace *trace);
 
+/** An argument of the call, as a 64-bit call has it. */
+static inline uint64_t trace_argument(const struct trace_event *event, int index)
+{
+	return event->call->arguments[index];
+}
+
 /** An argument that is a descriptor: syscall_row.argument[which]. */
 static inline int64_t trace_descriptor_argument(const struct trace_event *event, int which)
 {
 	return (int64_t)event->call->arguments[event->call->row->argument[which]];
 }
 
+/** `begin` of a way out of the process that is not followed: a gap, if the process holds something. */
+bool trace_begin_unfollowed_way_out(struct trace_event *event);
 /** Whether the process of the call holds anything, or is about to. Takes the lock. */
 bool trace_caller_is_managed(struct trace_event *event);
 

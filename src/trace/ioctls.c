@@ -8,15 +8,10 @@
 
 /* The few commands of ioctl() that move data. All others are not looked at. */
 
-static uint64_t argument(const struct trace_event *event, int index)
-{
-	return event->call->arguments[index];
-}
-
 static bool read_argument(struct trace_event *event, uint64_t offset, void *buffer, size_t size)
 {
 	enum guest_result result = guest_read_user(event->kernel, &event->task,
-						   argument(event, 2) + offset, buffer, size);
+						   trace_argument(event, 2) + offset, buffer, size);
 	if (result != GUEST_OK)
 		trace_gap(event->trace, "unread-argument", "ioctl of pid %u (%s): %s",
 			  event->task.tgid, event->task.comm, guest_result_text(result));
@@ -35,14 +30,14 @@ static bool copy(struct trace_event *event, int64_t from_descriptor, int64_t to_
 
 static bool begin_clone(struct trace_event *event)
 {
-	return copy(event, (int64_t)argument(event, 2), (int64_t)argument(event, 0));
+	return copy(event, (int64_t)trace_argument(event, 2), (int64_t)trace_argument(event, 0));
 }
 
 static bool begin_clone_range(struct trace_event *event)
 {
 	struct file_clone_range range;
 	return read_argument(event, 0, &range, sizeof(range)) &&
-	       copy(event, range.src_fd, (int64_t)argument(event, 0));
+	       copy(event, range.src_fd, (int64_t)trace_argument(event, 0));
 }
 
 // Succeeds for files that hold the same already, which is worth knowing: they are classified alike.
@@ -62,7 +57,7 @@ static bool begin_deduplicate(struct trace_event *event)
 				  event->task.tgid, event->task.comm);
 			break;
 		}
-		followed = copy(event, (int64_t)argument(event, 0), info.dest_fd) || followed;
+		followed = copy(event, (int64_t)trace_argument(event, 0), info.dest_fd) || followed;
 	}
 	return followed;
 }
@@ -75,15 +70,15 @@ static bool begin_exchange(struct trace_event *event)
 	} move;
 	if (!read_argument(event, 0, &move, sizeof(move)))
 		return false;
-	bool there = copy(event, (int64_t)argument(event, 0), (int32_t)move.donor);
-	return copy(event, (int32_t)move.donor, (int64_t)argument(event, 0)) || there;
+	bool there = copy(event, (int64_t)trace_argument(event, 0), (int32_t)move.donor);
+	return copy(event, (int32_t)move.donor, (int64_t)trace_argument(event, 0)) || there;
 }
 
 // A character as if it had been typed at this terminal.
 static bool begin_type(struct trace_event *event)
 {
 	struct guest_file file;
-	return trace_read_descriptor(event, (int64_t)argument(event, 0), &file) &&
+	return trace_read_descriptor(event, (int64_t)trace_argument(event, 0), &file) &&
 	       trace_flows_typed(event, &file, &event->call->process);
 }
 
@@ -92,7 +87,7 @@ static bool begin_fault_copy(struct trace_event *event)
 {
 	struct guest_file file;
 	uint64_t memory;
-	if (!trace_read_descriptor(event, (int64_t)argument(event, 0), &file))
+	if (!trace_read_descriptor(event, (int64_t)trace_argument(event, 0), &file))
 		return false;
 	enum guest_result result = guest_read_field(event->kernel, file.private_data,
 						    FIELD_userfaultfd_mm, &memory);
@@ -111,7 +106,7 @@ static bool begin_loop(struct trace_event *event)
 static void end_loop(struct trace_event *event, int64_t result)
 {
 	struct guest_file file;
-	if (result == 0 && trace_read_descriptor(event, (int64_t)argument(event, 0), &file) &&
+	if (result == 0 && trace_read_descriptor(event, (int64_t)trace_argument(event, 0), &file) &&
 	    S_ISBLK(file.mode))
 		trace_loop_changed(event, &file);
 }
@@ -158,12 +153,12 @@ bool trace_wants_ioctl(const struct guest_registers *registers)
 
 bool trace_begin_ioctl(struct trace_event *event)
 {
-	return find_row(argument(event, 1))->begin(event);
+	return find_row(trace_argument(event, 1))->begin(event);
 }
 
 void trace_end_ioctl(struct trace_event *event, int64_t result)
 {
-	const struct ioctl_row *row = find_row(argument(event, 1));
+	const struct ioctl_row *row = find_row(trace_argument(event, 1));
 	if (row->end)
 		row->end(event, result);
 }

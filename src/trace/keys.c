@@ -8,11 +8,6 @@
 
 /* Keys of the kernel's keyrings, and maps of BPF. */
 
-static uint64_t argument(const struct trace_event *event, int index)
-{
-	return event->call->arguments[index];
-}
-
 static struct object_reference key_reference(struct trace_event *event, uint32_t serial)
 {
 	return trace_place_reference(event, PLACE_KEY, serial, 0, "key:[%u]", serial);
@@ -64,17 +59,17 @@ bool trace_wants_keyctl(const struct guest_registers *registers)
 // Negative serial numbers are the process's own keyrings, which hold numbers of keys only.
 bool trace_begin_keyctl(struct trace_event *event)
 {
-	enum trace_direction direction = key_direction((uint32_t)argument(event, 0));
+	enum trace_direction direction = key_direction((uint32_t)trace_argument(event, 0));
 	struct object_reference key;
 	if (direction == TRACE_UNCLEAR) {
 		trace_gap(event->trace, "keyctl",
 			  "operation %u by process %u (%s): what it takes out of keys is not followed",
-			  (uint32_t)argument(event, 0), event->task.tgid, event->task.comm);
+			  (uint32_t)trace_argument(event, 0), event->task.tgid, event->task.comm);
 		return false;
 	}
-	if ((int32_t)argument(event, 1) <= 0)
+	if ((int32_t)trace_argument(event, 1) <= 0)
 		return false;
-	key = key_reference(event, (uint32_t)argument(event, 1));
+	key = key_reference(event, (uint32_t)trace_argument(event, 1));
 	if (direction == TRACE_IN)
 		return trace_add_flow(event, &key, &event->call->process);
 	if (direction == TRACE_OUT)
@@ -84,8 +79,8 @@ bool trace_begin_keyctl(struct trace_event *event)
 
 void trace_end_keyctl(struct trace_event *event, int64_t result)
 {
-	struct object_reference key = key_reference(event, (uint32_t)argument(event, 1));
-	enum trace_direction direction = key_direction((uint32_t)argument(event, 0));
+	struct object_reference key = key_reference(event, (uint32_t)trace_argument(event, 1));
+	enum trace_direction direction = key_direction((uint32_t)trace_argument(event, 0));
 	if (direction == TRACE_IN && result > 0)
 		trace_take_from_makers(event, MAKES_KEY, &key);
 	else if (direction == TRACE_ENDS && result == 0)
@@ -115,7 +110,7 @@ static int descriptor_offset(uint32_t command)
 
 bool trace_begin_bpf(struct trace_event *event)
 {
-	uint32_t command = (uint32_t)argument(event, 0);
+	uint32_t command = (uint32_t)trace_argument(event, 0);
 	int offset = descriptor_offset(command);
 	int32_t fd;
 	struct guest_file map;
@@ -128,7 +123,7 @@ bool trace_begin_bpf(struct trace_event *event)
 		return false;
 	enum guest_result result =
 		guest_read_user(event->kernel, &event->task,
-				argument(event, 1) + (uint64_t)offset, &fd, sizeof(fd));
+				trace_argument(event, 1) + (uint64_t)offset, &fd, sizeof(fd));
 	if (result != GUEST_OK) {
 		trace_gap(event->trace, "unread-argument", "bpf of pid %u (%s): %s",
 			  event->task.tgid, event->task.comm, guest_result_text(result));

@@ -27,7 +27,6 @@ enum {
 	SPREAD_TRIES = 5,
 	CHAIN_DEPTH = 8,   // open flows one behind the other
 	CHAIN_FLOWS = 128, // looked at for one flow
-	PF_KTHREAD = 0x00200000, // include/linux/sched.h
 };
 
 static bool is_shared_writable(uint64_t flags)
@@ -79,7 +78,7 @@ static bool visit_user_of_memory(uint64_t address, void *context)
 	struct owner_search *search = context;
 	struct guest_task task;
 	if (guest_task_read(search->kernel, address, &task) == GUEST_OK && task.mm == search->mm &&
-	    !(task.flags & PF_KTHREAD))
+	    !(task.flags & GUEST_PF_KTHREAD))
 		give_to_process(search->spread, &task, cause_of_sharing(search->spread->trace, &task));
 	return true;
 }

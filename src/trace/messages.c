@@ -24,11 +24,6 @@ struct message_compat {
 	int32_t name_length;
 };
 
-static uint64_t argument(const struct trace_event *event, int index)
-{
-	return event->call->arguments[index];
-}
-
 static bool read_message(struct trace_event *event, uint32_t index, struct message *message)
 {
 	struct message_compat narrow = { 0, 0 };
@@ -36,7 +31,7 @@ static bool read_message(struct trace_event *event, uint32_t index, struct messa
 	uint64_t size = compat ? MESSAGE_SIZE_COMPAT : MESSAGE_SIZE;
 	*message = (struct message){ 0, 0 };
 	enum guest_result result =
-		guest_read_user(event->kernel, &event->task, argument(event, 1) + index * size,
+		guest_read_user(event->kernel, &event->task, trace_argument(event, 1) + index * size,
 				compat ? (void *)&narrow : (void *)message,
 				compat ? sizeof(narrow) : sizeof(*message));
 	if (compat)
@@ -64,7 +59,7 @@ bool trace_begin_sendmsg(struct trace_event *event)
 static void follow_others(struct trace_event *event, const struct guest_file *file)
 {
 	struct message message;
-	uint32_t count = (uint32_t)argument(event, 2);
+	uint32_t count = (uint32_t)trace_argument(event, 2);
 	for (uint32_t i = 1; i < count && i < MESSAGES_MAXIMUM; i++) {
 		if (!read_message(event, i, &message))
 			return;

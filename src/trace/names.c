@@ -30,21 +30,16 @@ struct name {
 	const char *path;
 };
 
-static uint64_t argument(const struct trace_event *event, int index)
-{
-	return event->call->arguments[index];
-}
-
 static int64_t directory_argument(const struct trace_event *event, int8_t index)
 {
-	return index < 0 ? AT_FDCWD : (int32_t)argument(event, index);
+	return index < 0 ? AT_FDCWD : (int32_t)trace_argument(event, index);
 }
 
 static bool exchanges(const struct trace_event *event)
 {
 	bool has_flags = event->call->row == &syscall_rows[SYS_renameat2] ||
 			 event->call->cause == CAUSE_RING + IORING_OP_RENAMEAT;
-	return has_flags && (argument(event, 4) & RENAME_EXCHANGE);
+	return has_flags && (trace_argument(event, 4) & RENAME_EXCHANGE);
 }
 
 static void read_path(struct trace_event *event, int8_t index, char *path)
@@ -53,7 +48,7 @@ static void read_path(struct trace_event *event, int8_t index, char *path)
 	if (index < 0)
 		return;
 	enum guest_result result = guest_read_user_string(
-		event->kernel, &event->task, argument(event, index), path, GUEST_PATH_MAXIMUM);
+		event->kernel, &event->task, trace_argument(event, index), path, GUEST_PATH_MAXIMUM);
 	if (result == GUEST_OK)
 		return;
 	path[0] = '\0';

@@ -21,7 +21,6 @@ enum {
 	MAJOR_MEMORY = 1, // null, zero, full, random, ...: all but mem, kmem, port
 	MINOR_MEM = 1,
 	MINOR_PORT = 4,
-	DEVICE_MINOR_BITS = 20,
 };
 
 static uint64_t now(void)
@@ -51,8 +50,8 @@ bool trace_file_is_socket(const struct guest_file *file)
 
 static bool device_keeps_nothing(uint32_t device)
 {
-	uint32_t major = device >> DEVICE_MINOR_BITS;
-	uint32_t minor = device & ((1u << DEVICE_MINOR_BITS) - 1);
+	uint32_t major = device >> GUEST_MINOR_BITS;
+	uint32_t minor = device & GUEST_MINOR_MASK;
 	return major == MAJOR_MEMORY && minor != MINOR_MEM && minor != MINOR_PORT;
 }
 

@@ -7,11 +7,6 @@
 
 /* Reaching into another process: its memory, its registers, the values that signals carry. */
 
-static uint64_t argument(const struct trace_event *event, int index)
-{
-	return event->call->arguments[index];
-}
-
 static bool found(struct trace_event *event, enum guest_result result, long long number,
 		  const struct guest_task *task, struct object_reference *process)
 {
@@ -28,7 +23,7 @@ static bool found(struct trace_event *event, enum guest_result result, long long
 static bool process_by_number(struct trace_event *event, int index, struct object_reference *process)
 {
 	struct guest_task task;
-	int32_t number = (int32_t)argument(event, index);
+	int32_t number = (int32_t)trace_argument(event, index);
 	return found(event, guest_find_thread(event->kernel, &event->task, number, &task), number,
 		     &task, process);
 }
@@ -90,7 +85,7 @@ bool trace_begin_ptrace(struct trace_event *event)
 	struct object_reference tracee;
 	if (!process_by_number(event, 1, &tracee))
 		return false;
-	if (ptrace_direction((uint32_t)argument(event, 0)) == FROM_TRACEE)
+	if (ptrace_direction((uint32_t)trace_argument(event, 0)) == FROM_TRACEE)
 		return trace_add_flow(event, &tracee, &event->call->process);
 	return trace_add_flow(event, &event->call->process, &tracee);
 }
@@ -108,10 +103,10 @@ bool trace_begin_signal_pidfd(struct trace_event *event)
 	struct guest_file file;
 	struct guest_task task;
 	struct object_reference other;
-	if (argument(event, 2) == 0 || !trace_read_descriptor(event, (int64_t)argument(event, 0), &file))
+	if (trace_argument(event, 2) == 0 || !trace_read_descriptor(event, (int64_t)trace_argument(event, 0), &file))
 		return false;
 	enum guest_result result = guest_process_of_pidfd(event->kernel, &file, &task);
-	return found(event, result, (long long)argument(event, 0), &task, &other) &&
+	return found(event, result, (long long)trace_argument(event, 0), &task, &other) &&
 	       trace_add_flow(event, &event->call->process, &other);
 }
 

@@ -18,16 +18,11 @@ enum {
 	IPC_64_BIT = 0x100, // include/uapi/linux/ipc.h: harmless where it is not needed
 };
 
-static uint64_t argument(const struct trace_event *event, int index)
-{
-	return event->call->arguments[index];
-}
-
 // A queue or a set of semaphores of the caller's IPC namespace, by its identifier.
 static struct object_reference ipc_reference(struct trace_event *event, enum place_sort sort)
 {
 	uint32_t namespace;
-	uint32_t id = (uint32_t)argument(event, 0);
+	uint32_t id = (uint32_t)trace_argument(event, 0);
 	enum guest_result result = guest_ipc_namespace(event->kernel, &event->task, &namespace);
 	// Without it, those of all namespaces with this number are one.
 	if (result != GUEST_OK)
@@ -71,7 +66,7 @@ bool trace_begin_semaphore_change(struct trace_event *event)
 bool trace_begin_semaphore_control(struct trace_event *event)
 {
 	struct object_reference set = ipc_reference(event, PLACE_SEMAPHORES);
-	switch ((uint32_t)argument(event, 2) & ~IPC_64_BIT) {
+	switch ((uint32_t)trace_argument(event, 2) & ~IPC_64_BIT) {
 	case SETVAL:
 	case SETALL:
 		return trace_add_flow(event, &event->call->process, &set);
@@ -88,7 +83,7 @@ bool trace_begin_semaphore_control(struct trace_event *event)
 void trace_end_semaphore_control(struct trace_event *event, int64_t result)
 {
 	struct object_reference set = ipc_reference(event, PLACE_SEMAPHORES);
-	if (result == 0 && ((uint32_t)argument(event, 2) & ~IPC_64_BIT) == IPC_RMID)
+	if (result == 0 && ((uint32_t)trace_argument(event, 2) & ~IPC_64_BIT) == IPC_RMID)
 		trace_end_place(event->trace, &set);
 }
 

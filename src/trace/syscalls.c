@@ -25,11 +25,6 @@ enum {
  * when the call has succeeded. A new channel is a row here, and a test.
  */
 
-static uint64_t argument(const struct trace_event *event, int index)
-{
-	return event->call->arguments[index];
-}
-
 /* Reading and writing by descriptor */
 
 static bool begin_read(struct trace_event *event)
@@ -50,8 +45,8 @@ static bool begin_sendto(struct trace_event *event)
 {
 	struct guest_file file;
 	return trace_read_descriptor(event, trace_descriptor_argument(event, 0), &file) &&
-	       trace_flows_to_file(event, &file, &event->call->process, argument(event, 4),
-				   (uint32_t)argument(event, 5));
+	       trace_flows_to_file(event, &file, &event->call->process, trace_argument(event, 4),
+				   (uint32_t)trace_argument(event, 5));
 }
 
 // From one descriptor to another, inside the kernel: sendfile, splice, tee, copy_file_range.
@@ -68,19 +63,19 @@ static bool begin_copy(struct trace_event *event)
 // MAP_SHARED_VALIDATE has the bits of MAP_SHARED and MAP_PRIVATE.
 static bool is_shared(const struct trace_event *event)
 {
-	return argument(event, 3) & MAP_SHARED;
+	return trace_argument(event, 3) & MAP_SHARED;
 }
 
 static bool begin_mmap(struct trace_event *event)
 {
 	struct guest_file file;
-	if (argument(event, 3) & MAP_ANONYMOUS)
-		return (argument(event, 2) & PROT_WRITE) && is_shared(event);
+	if (trace_argument(event, 3) & MAP_ANONYMOUS)
+		return (trace_argument(event, 2) & PROT_WRITE) && is_shared(event);
 	if (!trace_read_descriptor(event, trace_descriptor_argument(event, 0), &file))
 		return false;
-	bool writes = (argument(event, 2) & PROT_WRITE) && is_shared(event);
+	bool writes = (trace_argument(event, 2) & PROT_WRITE) && is_shared(event);
 	bool followed = false;
-	if (argument(event, 2) & (PROT_READ | PROT_EXEC | PROT_WRITE))
+	if (trace_argument(event, 2) & (PROT_READ | PROT_EXEC | PROT_WRITE))
 		followed = trace_flows_from_file(event, &file, &event->call->process);
 	if (writes)
 		followed = trace_flows_to_file(event, &file, &event->call->process, 0, 0) ||
@@ -91,19 +86,19 @@ static bool begin_mmap(struct trace_event *event)
 static void end_mmap(struct trace_event *event, int64_t result)
 {
 	// What is anonymous has its file only now.
-	if (result > 0 && is_shared(event) && (argument(event, 2) & PROT_WRITE))
+	if (result > 0 && is_shared(event) && (trace_argument(event, 2) & PROT_WRITE))
 		trace_process_maps(event);
 }
 
 static bool begin_mprotect(struct trace_event *event)
 {
-	return argument(event, 2) & (PROT_READ | PROT_WRITE | PROT_EXEC);
+	return trace_argument(event, 2) & (PROT_READ | PROT_WRITE | PROT_EXEC);
 }
 
 static void end_mprotect(struct trace_event *event, int64_t result)
 {
 	if (result == 0)
-		trace_settle_mappings(event, argument(event, 0), argument(event, 1));
+		trace_settle_mappings(event, trace_argument(event, 0), trace_argument(event, 1));
 }
 
 static void end_shmat(struct trace_event *event, int64_t result)
@@ -158,10 +153,10 @@ static bool begin_fork(struct trace_event *event)
 	uint64_t flags = 0;
 	switch (event->call->row->extra) {
 	case 0: // clone: flags in the first argument
-		flags = argument(event, 0);
+		flags = trace_argument(event, 0);
 		break;
 	case 1: // clone3: struct clone_args begins with the flags
-		if (guest_read_user(event->kernel, &event->task, argument(event, 0), &flags,
+		if (guest_read_user(event->kernel, &event->task, trace_argument(event, 0), &flags,
 				    sizeof(flags)) != GUEST_OK)
 			flags = 0;
 		break;
@@ -301,7 +296,7 @@ const struct syscall_row syscall_unknown = {
 };
 
 // A way out of the process: matters if it holds something.
-static bool begin_unfollowed_way_out(struct trace_event *event)
+bool trace_begin_unfollowed_way_out(struct trace_event *event)
 {
 	if (trace_caller_is_managed(event))
 		trace_gap(event->trace, event->call->row->name,
@@ -328,7 +323,7 @@ static bool begin_perf_event(struct trace_event *event)
 	} attributes = { 0 };
 	const uint64_t contents = PERF_SAMPLE_RAW | PERF_SAMPLE_REGS_USER | PERF_SAMPLE_STACK_USER |
 				  PERF_SAMPLE_REGS_INTR | PERF_SAMPLE_AUX;
-	if (guest_read_user(event->kernel, &event->task, argument(event, 0), &attributes,
+	if (guest_read_user(event->kernel, &event->task, trace_argument(event, 0), &attributes,
 			    sizeof(attributes)) == GUEST_OK &&
 	    !(attributes.sample_type & contents))
 		return false;
@@ -354,7 +349,7 @@ static bool begin_perf_event(struct trace_event *event)
 	.assume = ASSUME_POSITIVE
 #define ATTRIBUTES(kind)     \
 	.begin = trace_begin_attributes, .end = trace_end_attributes, .extra = kind, .assume = ASSUME_ZERO
-#define NOT_FOLLOWED_OUT     .begin = begin_unfollowed_way_out
+#define NOT_FOLLOWED_OUT     .begin = trace_begin_unfollowed_way_out
 #define NOT_FOLLOWED_IN	     .begin = begin_unfollowed_way_in
 
 const struct syscall_row syscall_rows[SYSCALL_ROWS] = {

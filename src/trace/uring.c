@@ -149,15 +149,6 @@ static bool begin_names(struct trace_event *event)
 	return true;
 }
 
-static bool begin_unfollowed_way_out(struct trace_event *event)
-{
-	if (trace_caller_is_managed(event))
-		trace_gap(event->trace, event->call->row->name,
-			  "used by managed process %u (%s): what it moves is not followed",
-			  event->task.tgid, event->task.comm);
-	return false;
-}
-
 static bool begin_unfollowed(struct trace_event *event)
 {
 	trace_gap(event->trace, "io_uring", "operation %u, used by process %u (%s), is not followed",
@@ -169,7 +160,7 @@ static bool begin_unfollowed(struct trace_event *event)
 #define WRITE	 .begin = begin_write
 #define SENDS(k) .begin = begin_send, .extra = k
 #define SPLICE	 .begin = begin_splice
-#define OUT	 .begin = begin_unfollowed_way_out
+#define OUT	 .begin = trace_begin_unfollowed_way_out
 #define MOVES_NOTHING .begin = NULL // or is seen otherwise: a file that is opened at its first use
 
 // By enum io_uring_op, an ABI; newer than some headers, so by number.
