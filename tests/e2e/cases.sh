@@ -3,6 +3,7 @@
 # KVM is).
 
 # NO-DISK: the guest's notes come over its console, slowly. FILESYSTEMS: with disks that hold a btrfs and an XFS.
+# SMP: its processors have to run at the same time, so a box for it has two (see lab/box --help for what that costs).
 #
 # name             kernels               cpus  scenarios or groups (guest/)              options of lab/host
 readonly CASES='
@@ -10,10 +11,10 @@ all-5.10-1         5.10                  1     EVERYTHING
 all-6.1-1          6.1                   1     EVERYTHING
 all-6.12-1         6.12                  1     EVERYTHING
 all-7.2-1          7.2                   1     EVERYTHING
-all-5.10-2         5.10                  2     EVERYTHING
-all-6.1-2          6.1                   2     EVERYTHING
-all-6.12-2         6.12                  2     EVERYTHING
-all-7.2-2          7.2                   2     EVERYTHING
+all-5.10-2         5.10                  2     EVERYTHING                                SMP
+all-6.1-2          6.1                   2     EVERYTHING                                SMP
+all-6.12-2         6.12                  2     EVERYTHING                                SMP
+all-7.2-2          7.2                   2     EVERYTHING                                SMP
 pair-1-a           5.10,7.2              1     paper
 pair-1-b           6.1,6.12              1     paper
 pair-2-a           5.10,6.12             2     paper
@@ -66,7 +67,7 @@ readonly SCRIPT_SECONDS=600
 # The console is for the scenarios: no word of the kernel's between their lines.
 readonly KERNEL_ARGUMENTS='loglevel=1 rcupdate.rcu_cpu_stall_suppress=1'
 
-# case_row NAME: into KERNELS, CPUS, SCENARIOS and OPTIONS.
+# case_row NAME: into KERNELS, CPUS, SCENARIOS, SMP and OPTIONS.
 case_row()
 {
 	local row i append=$KERNEL_ARGUMENTS
@@ -80,6 +81,11 @@ case_row()
 	SCENARIOS=${SCENARIOS/SUCCEED/$COMPAT_SUCCEED}
 	KERNELS=${KERNELS//,/ }
 	read -ra OPTIONS <<< "${OPTIONS:-}"
+	SMP=''
+	if [[ ${OPTIONS[0]:-} == SMP ]]; then
+		SMP=1
+		OPTIONS=("${OPTIONS[@]:1}")
+	fi
 	if [[ ${OPTIONS[0]:-} == NO-DISK ]]; then
 		OPTIONS=("${OPTIONS[@]:1}")
 	else
