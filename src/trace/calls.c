@@ -246,7 +246,6 @@ static void prepare_call(struct trace_event *event, struct pending_call *call,
 	call->flow_count = call->endpoint_count = 0;
 	call->age = 0;
 	call->makes = MAKES_NOTHING;
-	call->unnamed = false;
 	call->sniffs = SNIFFS_NOTHING;
 	call->fork_parent = 0;
 	call->shared_files = 0;

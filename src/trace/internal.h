@@ -91,7 +91,6 @@ struct pending_call {
 	uint8_t flow_count, endpoint_count;
 	uint8_t age; // passes of trace_verify() that have seen it
 	uint8_t makes;	// enum maker
-	bool unnamed;	// it gives its socket an address: described anew then
 	uint8_t sniffs; // enum sniffing, by the socket that is told by...
 	struct object_reference sniffer;
 	struct engine_flow flows[FLOWS_MAXIMUM];
@@ -150,6 +149,9 @@ struct watched_object {
 	uint64_t holder; // struct file of an anonymous inode, struct bpf_map: it ends with that
 	uint64_t held;	 // what the holder is known by
 	struct guest_task leader; // of a process
+	uint64_t sock;		  // struct sock of a socket
+	uint64_t address_hash;	  // of its addresses as they were described
+	bool has_address, has_peer;
 	char *description;	  // encoded WIRE_OBJECT frame, for trace_describe_all()
 	uint32_t description_size;
 };
@@ -384,6 +386,8 @@ void trace_edge(void *context, const struct engine_edge *edge);
 void trace_lost(void *context, const struct object_reference *object, label_set labels);
 /** Describes a managed object anew, as it is now. Locked. */
 void trace_describe(struct trace *trace, uint32_t number, const struct object_reference *object);
+/** Whether a socket has other addresses than it was described with. */
+bool trace_is_readdressed(struct trace *trace, const struct watched_object *watched);
 struct watched_object *trace_watched(struct trace *trace, uint32_t number);
 void trace_forget_watched(struct trace *trace);
 

@@ -71,41 +71,15 @@ static void follow_others(struct trace_event *event, const struct guest_file *fi
 	}
 }
 
-// An internet socket that is not bound yet: sending binds it.
-static bool is_unnamed(struct trace_event *event, const struct guest_file *file,
-		       struct guest_socket *socket)
-{
-	return guest_socket_of_file(event->kernel, file, socket) == GUEST_OK &&
-	       (socket->family == AF_INET || socket->family == AF_INET6) &&
-	       socket->inet.local_port == 0;
-}
-
 bool trace_begin_sendmmsg(struct trace_event *event)
 {
 	struct guest_file file;
 	if (!trace_begin_sendmsg(event) ||
 	    !trace_read_descriptor(event, trace_descriptor_argument(event, 0), &file))
 		return false;
-	if (trace_file_is_socket(&file)) {
-		struct guest_socket socket;
-		event->call->unnamed = is_unnamed(event, &file, &socket);
+	if (trace_file_is_socket(&file))
 		follow_others(event, &file);
-	}
 	return true;
-}
-
-// What was managed at the entry has got its address since.
-static void describe_named(struct trace_event *event, const struct guest_file *file)
-{
-	struct trace *trace = event->trace;
-	struct guest_socket socket;
-	struct engine_object object;
-	if (!event->call->unnamed || is_unnamed(event, file, &socket) || !trace_lock(trace))
-		return;
-	struct object_reference send = trace_socket_reference(&socket, SOCKET_SEND);
-	if (socket.sock != 0 && engine_find(trace->engine, &send.id, &object))
-		trace_describe(trace, object.number, &send);
-	trace_unlock(trace);
 }
 
 // Again, for what has come to the process meanwhile.
@@ -116,7 +90,6 @@ void trace_end_sendmmsg(struct trace_event *event, int64_t result)
 	if (result <= 0 || !trace_read_descriptor(event, trace_descriptor_argument(event, 0), &file) ||
 	    !trace_file_is_socket(&file))
 		return;
-	describe_named(event, &file);
 	memcpy(&again, event->call, sizeof(again));
 	again.flow_count = again.endpoint_count = 0;
 	event->call = &again;

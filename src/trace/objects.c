@@ -250,27 +250,10 @@ static void describe_process(struct trace *trace, struct description *scratch,
 	}
 }
 
-static void describe_socket(struct trace *trace, struct description *scratch,
-			    const struct object_reference *object, struct wire_object *wire,
-			    struct watched_object *watched)
+// The addresses of a socket as text, and a hash of them.
+static uint64_t format_socket(struct trace *trace, struct description *scratch)
 {
-	struct guest_socket *socket = &scratch->socket;
-	wire->kind = WIRE_SOCKET;
-	wire->group = wire->inode = object->id.a;
-	wire->device = (uint32_t)object->id.b;
-	watched->transient = true;
-	watched->inode = object->hint[1];
-	watched->inode_number = object->id.a;
-	watched->device = (uint32_t)object->id.b;
-	wire->address = scratch->address;
-	wire->peer = scratch->peer;
-	if (guest_socket_read(trace->kernel, object->hint[0], socket) != GUEST_OK) {
-		trace_gap(trace, "undescribed-socket", "socket inode %llu cannot be read",
-			  (unsigned long long)object->id.a);
-		return;
-	}
-	wire->family = socket->family;
-	wire->socket_type = socket->type;
+	const struct guest_socket *socket = &scratch->socket;
 	if (socket->family == AF_UNIX) {
 		format_unix_name(socket->local.name, socket->local.name_length, scratch->address,
 				 sizeof(scratch->address));
@@ -285,6 +268,46 @@ static void describe_socket(struct trace *trace, struct description *scratch,
 		format_inet(socket->family, socket->inet.remote_address, socket->inet.remote_port,
 			    scratch->peer, sizeof(scratch->peer));
 	}
+	return trace_hash_path(scratch->address) * 31 + trace_hash_path(scratch->peer);
+}
+
+static void describe_socket(struct trace *trace, struct description *scratch,
+			    const struct object_reference *object, struct wire_object *wire,
+			    struct watched_object *watched)
+{
+	wire->kind = WIRE_SOCKET;
+	wire->group = wire->inode = object->id.a;
+	wire->device = (uint32_t)object->id.b;
+	watched->transient = true;
+	watched->inode = object->hint[1];
+	watched->inode_number = object->id.a;
+	watched->device = (uint32_t)object->id.b;
+	wire->address = scratch->address;
+	wire->peer = scratch->peer;
+	if (guest_socket_read(trace->kernel, object->hint[0], &scratch->socket) != GUEST_OK) {
+		trace_gap(trace, "undescribed-socket", "socket inode %llu cannot be read",
+			  (unsigned long long)object->id.a);
+		return;
+	}
+	wire->family = scratch->socket.family;
+	wire->socket_type = scratch->socket.type;
+	watched->sock = object->hint[0];
+	watched->address_hash = format_socket(trace, scratch);
+	watched->has_address = scratch->address[0] != '\0';
+	watched->has_peer = scratch->peer[0] != '\0';
+}
+
+bool trace_is_readdressed(struct trace *trace, const struct watched_object *watched)
+{
+	struct description scratch;
+	scratch.address[0] = scratch.peer[0] = '\0';
+	if (watched->sock == 0 ||
+	    guest_socket_read(trace->kernel, watched->sock, &scratch.socket) != GUEST_OK ||
+	    format_socket(trace, &scratch) == watched->address_hash)
+		return false;
+	// A connection that has ended loses them: it stays what it was.
+	return (scratch.address[0] || !watched->has_address) &&
+	       (scratch.peer[0] || !watched->has_peer);
 }
 
 static void describe_endpoint(const struct object_reference *object, struct wire_object *wire)

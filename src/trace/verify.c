@@ -92,10 +92,11 @@ static bool verify_batch(struct trace *trace, uint32_t first)
 			batch[count++] = trace->watched[i];
 	trace_unlock(trace);
 
-	bool ended[BATCH], renamed[BATCH], dumped[BATCH];
+	bool ended[BATCH], renamed[BATCH], readdressed[BATCH], dumped[BATCH];
 	for (uint32_t i = 0; i < count; i++) {
 		ended[i] = is_ended(trace, &batch[i]);
 		renamed[i] = !ended[i] && is_renamed(trace, &batch[i]);
+		readdressed[i] = !ended[i] && trace_is_readdressed(trace, &batch[i]);
 		dumped[i] = batch[i].id.kind == OBJECT_PROCESS && trace_was_dumped(trace, &batch[i]);
 	}
 	if (!trace_lock(trace))
@@ -109,6 +110,12 @@ static bool verify_batch(struct trace *trace, uint32_t first)
 			struct object_reference process = { .id = batch[i].id,
 							    .hint = { batch[i].leader.address } };
 			trace_describe(trace, batch[i].number, &process);
+		}
+		if (readdressed[i]) {
+			struct object_reference socket = { .id = batch[i].id,
+							   .hint = { batch[i].sock,
+								     batch[i].inode } };
+			trace_describe(trace, batch[i].number, &socket);
 		}
 		if (dumped[i])
 			trace_core_of(trace, &batch[i].id);

@@ -135,6 +135,14 @@ static void expect_no_gaps(void)
 		fail_msg("%zu gaps, the last: %s", replay.gap_count, replay.last_gap);
 }
 
+static bool has_object(const char *name)
+{
+	for (size_t i = 0; i < replay.object_count; i++)
+		if (strncmp(replay.objects[i].name, name, strlen(name)) == 0)
+			return true;
+	return false;
+}
+
 static bool has_edge(const char *from, const char *cause, const char *to)
 {
 	for (size_t i = 0; i < replay.edge_count; i++)
@@ -449,6 +457,37 @@ static void test_datagrams(void **state)
 	expect_no_gaps();
 }
 
+// A socket that sends before it is bound is given its address inside the call.
+static void test_socket_is_given_an_address(void **state)
+{
+	struct guest_task holder = frozen_task("holder"), task = frozen_task("inet");
+	struct guest_file file;
+	struct guest_socket socket;
+	const uint16_t none = 0;
+	uint64_t address;
+	assert_read(guest_file_from_descriptor(&frozen.kernel, &task, INET_DATAGRAM_CLIENT, &address));
+	assert_read(guest_file_read(&frozen.kernel, address, &file));
+	assert_read(guest_socket_of_file(&frozen.kernel, &file, &socket));
+	const uint16_t port = socket.inet.local_port;
+	const uint64_t place = field_of(socket.sock, FIELD_sock_num);
+	assert_int_not_equal(port, 0);
+	make_managed(&holder, &task);
+	replay_poke(&replay, place, &none, sizeof(none));
+	call(&task, SYS_sendto, INET_DATAGRAM_CLIENT, 6);
+	assert_true(has_edge("inet", "sendto", "socket<>"));
+	trace_verify(replay.trace, &frozen.recording.reader);
+	assert_false(has_object("socket<127.0.0.1:"));
+	replay_poke(&replay, place, &port, sizeof(port));
+	trace_verify(replay.trace, &frozen.recording.reader);
+	assert_true(has_object("socket<127.0.0.1:"));
+	// It is closed: what it was is still told.
+	replay_poke(&replay, place, &none, sizeof(none));
+	trace_verify(replay.trace, &frozen.recording.reader);
+	assert_true(has_object("socket<127.0.0.1:"));
+	replay_poke(&replay, place, &port, sizeof(port));
+	expect_no_gaps();
+}
+
 // The writer is killed inside write(): its exit never comes, and its memory is another's.
 static void test_writer_dies_inside(void **state)
 {
@@ -531,6 +570,7 @@ int main(void)
 		TEST(test_unix_stream),
 		TEST(test_inet_stream_both_families),
 		TEST(test_datagrams),
+		TEST(test_socket_is_given_an_address),
 		TEST(test_writer_dies_inside),
 		TEST(test_restarted_call_has_not_moved),
 		TEST(test_unreadable_registers_are_counted),
