@@ -81,6 +81,7 @@ static bool print_json(struct query *query, struct json_object *answer, struct e
 		return false;
 	print_member("counters", json_member(answer, "counters"));
 	print_member("gaps", json_member(answer, "gaps"));
+	print_member("kernels", json_member(answer, "kernels"));
 	printf("\n}\n");
 	return true;
 }

@@ -40,6 +40,22 @@ static void print_agents(struct json_object *agents)
 	table_deinit(&table);
 }
 
+static void print_database(struct json_object *database)
+{
+	char time[FORM_SIZE];
+	if (!database) {
+		printf("nothing is kept on disk (nijimid --state)\n\n");
+		return;
+	}
+	printf("kept in %s, saved %s\n", json_text(database, "path"),
+	       form_time(json_text(database, "saved"), time));
+	if (json_member(database, "failure"))
+		printf("IN MEMORY ONLY since %s: %s\n",
+		       form_time(json_text(database, "failing_since"), time),
+		       json_text(database, "failure"));
+	printf("\n");
+}
+
 int command_status(const struct settings *settings, int count, char **operands)
 {
 	struct error error = {0};
@@ -62,9 +78,10 @@ int command_status(const struct settings *settings, int count, char **operands)
 	printf("nijimid %s, process %" PRIu64 "%s, since %s, at %s\n", json_text(daemon, "version"),
 	       json_number(daemon, "pid"), json_boolean(daemon, "private") ? " (private)" : "",
 	       form_time(json_text(daemon, "started"), time), json_text(daemon, "socket"));
-	printf("VMs: %" PRIu64 ", agents connected: %" PRIu64 ", clients: %" PRIu64 "\n\n",
+	printf("VMs: %" PRIu64 ", agents connected: %" PRIu64 ", clients: %" PRIu64 "\n",
 	       json_number(daemon, "vms"), json_number(daemon, "agents"),
 	       json_number(daemon, "clients"));
+	print_database(json_member(daemon, "database"));
 	print_agents(json_member(answer, "agents"));
 	return EXIT_DONE;
 }

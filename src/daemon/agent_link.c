@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <stdlib.h>
 #include <string.h>
 
 #include "daemon/connection.h"
 #include "daemon/process.h"
+#include "daemon/recall.h"
 
 static bool send_message(struct connection *connection, const struct wire_message *message)
 {
@@ -53,9 +55,33 @@ static bool handle_hello(struct connection *connection, const struct wire_messag
 	struct wire_message welcome = {.type = WIRE_WELCOME};
 	welcome.welcome.version = WIRE_VERSION;
 	welcome.welcome.journal_received = agent->journal_received;
+	welcome.welcome.durable = server_is_durable(connection->server);
 	if (!send_message(connection, &welcome))
 		return error_set(error, ERROR_PROTOCOL, "the agent does not read");
 	return !agent->restarting || ask_for_end_of_restart(connection, error);
+}
+
+void agent_link_acknowledge(struct connection *connection)
+{
+	struct wire_message message = {.type = WIRE_ACKNOWLEDGE};
+	message.acknowledge.journal = connection->agent->journal_saved;
+	if (message.acknowledge.journal > connection->acknowledged &&
+	    send_message(connection, &message))
+		connection->acknowledged = message.acknowledge.journal;
+}
+
+static bool handle_recall(struct connection *connection, const struct wire_message *message,
+			  struct error *error)
+{
+	size_t length;
+	// One that does not read would be answered without end.
+	if (connection->output_used - connection->output_sent > AGENT_OUTPUT_MAXIMUM)
+		return error_set(error, ERROR_PROTOCOL, "the agent does not read");
+	char *answer = recall_answer(server_registry(connection->server), connection->agent,
+				     message->vm, message->recall.token, &length);
+	bool sent = answer && connection_append(connection, answer, length);
+	free(answer);
+	return sent || error_set(error, ERROR_MEMORY, "no memory for what is known of a VM");
 }
 
 static void handle_synced(struct connection *connection, const struct wire_message *message)
@@ -81,6 +107,8 @@ static bool handle_message(struct connection *connection, const struct wire_mess
 		handle_synced(connection, message);
 		return true;
 	}
+	if (message->type == WIRE_RECALL)
+		return handle_recall(connection, message, error);
 	if (!registry_apply(server_registry(connection->server), connection->agent, message,
 			    server_realtime(), error))
 		return false;

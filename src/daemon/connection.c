@@ -67,8 +67,13 @@ void connection_send_owned(struct connection *connection, char *bytes, size_t le
 bool connection_send(struct connection *connection, const void *bytes, size_t length)
 {
 	size_t kept = connection->output_used - connection->output_sent;
-	if (kept + length > AGENT_OUTPUT_MAXIMUM)
-		return false;
+	return kept + length <= AGENT_OUTPUT_MAXIMUM &&
+	       connection_append(connection, bytes, length);
+}
+
+bool connection_append(struct connection *connection, const void *bytes, size_t length)
+{
+	size_t kept = connection->output_used - connection->output_sent;
 	char *larger = malloc(kept + length);
 	if (!larger)
 		return false;

@@ -46,6 +46,7 @@ struct connection {
 	// of an agent
 	struct registry_agent *agent; // NULL before HELLO
 	uint64_t sync_sent;	      // token of the newest SYNC; 0: none
+	uint64_t acknowledged;	      // frames of the journal
 	uint64_t restart_token;	      // of the SYNC that ends a restart; 0: none
 
 	// of a client
@@ -69,6 +70,9 @@ void connection_send_owned(struct connection *connection, char *bytes, size_t le
 /** Appends a short message to what is kept. False: the peer does not read, or no memory. */
 bool connection_send(struct connection *connection, const void *bytes, size_t length);
 
+/** The same without a bound, for an answer that was asked for. */
+bool connection_append(struct connection *connection, const void *bytes, size_t length);
+
 /** Sends what is kept, as far as possible. False: broken. */
 bool connection_flush(struct connection *connection);
 
@@ -85,6 +89,9 @@ void agent_link_input(struct connection *connection);
 /** Asks the agent to bring the daemon up to date; the token, or 0 if it cannot be asked. */
 uint64_t agent_link_sync(struct connection *connection);
 
+/** Tells the agent how much of its journal is saved, if that is more than it knows. */
+void agent_link_acknowledge(struct connection *connection);
+
 /** The connection is about to be closed. */
 void agent_link_closed(struct connection *connection);
 
@@ -99,6 +106,7 @@ void client_link_answer(struct connection *connection, bool stale);
 /* server.c */
 
 void server_close(struct connection *connection);
+bool server_is_durable(const struct server *server);
 struct registry *server_registry(struct server *server);
 void server_situation(const struct server *server, struct request_situation *situation);
 const struct server_options *server_options(const struct server *server);

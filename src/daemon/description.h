@@ -16,6 +16,7 @@ struct description {
 	uint32_t references;
 	uint32_t size;		   // bytes in memory
 	uint64_t object;	   // id of the object in the store
+	uint64_t saved;		   // its number in the database; 0: it is not there
 	struct wire_object fields; // its strings point to `text`
 	char text[];
 };

@@ -11,6 +11,8 @@
 #include "daemon/server.h"
 #include "wire/address.h"
 
+#define SYSTEM_STATE "/var/lib/nijimi"
+
 static struct server *running; // for the signal handler
 
 static void handle_signal(int signal)
@@ -36,6 +38,11 @@ static void print_usage(void)
 	       "  --linger S      the patience of --private, in seconds (default: 5)\n"
 	       "  --edges N       keep the newest N edges of each VM, and as many ended objects\n"
 	       "                  (default: 1000000)\n"
+	       "  --state DIR     keep everything in DIR/nijimi.db, over restarts (default: /var/lib/nijimi\n"
+	       "                  for root without --socket; otherwise none)\n"
+	       "  --no-state      keep nothing\n"
+	       "  --keep DAYS     forget ended objects and edges after so long (default: only\n"
+	       "                  --edges limits them)\n"
 	       "  --ready-fd N    write \"ready\", or what is wrong, to this descriptor\n"
 	       "  --foreground    what it does anyway\n"
 	       "  --version\n"
@@ -66,6 +73,7 @@ struct settings {
 	const char *socket;
 	struct server_options server;
 	int ready_fd;
+	bool no_state;
 };
 
 enum option_code {
@@ -73,6 +81,9 @@ enum option_code {
 	OPTION_PRIVATE,
 	OPTION_LINGER,
 	OPTION_EDGES,
+	OPTION_STATE,
+	OPTION_NO_STATE,
+	OPTION_KEEP,
 	OPTION_READY_FD,
 	OPTION_FOREGROUND,
 	OPTION_VERSION,
@@ -87,6 +98,9 @@ static bool parse_options(int argc, char **argv, struct settings *settings, int 
 		{"private", no_argument, NULL, OPTION_PRIVATE},
 		{"linger", required_argument, NULL, OPTION_LINGER},
 		{"edges", required_argument, NULL, OPTION_EDGES},
+		{"state", required_argument, NULL, OPTION_STATE},
+		{"no-state", no_argument, NULL, OPTION_NO_STATE},
+		{"keep", required_argument, NULL, OPTION_KEEP},
 		{"ready-fd", required_argument, NULL, OPTION_READY_FD},
 		{"foreground", no_argument, NULL, OPTION_FOREGROUND},
 		{"version", no_argument, NULL, OPTION_VERSION},
@@ -114,6 +128,17 @@ static bool parse_options(int argc, char **argv, struct settings *settings, int 
 			if (!parse_number(optarg, "--edges", 1, 1ull << 32, &number))
 				return false;
 			store->edges = store->ended = number;
+			break;
+		case OPTION_STATE:
+			settings->server.state = optarg;
+			break;
+		case OPTION_NO_STATE:
+			settings->no_state = true;
+			break;
+		case OPTION_KEEP:
+			if (!parse_number(optarg, "--keep", 1, 36500, &number))
+				return false;
+			settings->server.keep = number * 24 * 3600;
 			break;
 		case OPTION_READY_FD:
 			if (!parse_number(optarg, "--ready-fd", 0, 1 << 20, &number))
@@ -173,6 +198,11 @@ int main(int argc, char **argv)
 	if (!parse_options(argc, argv, &settings, &status))
 		return status;
 	settings.server.address = address;
+	if (settings.no_state)
+		settings.server.state = NULL;
+	else if (!settings.server.state && !settings.server.private_daemon && !settings.socket &&
+		 !getenv("NIJIMI_SOCKET") && geteuid() == 0)
+		settings.server.state = SYSTEM_STATE;
 	if (!settings.server.private_daemon)
 		settings.server.notice = print_notice;
 

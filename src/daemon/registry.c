@@ -5,9 +5,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "daemon/store_changes.h"
 #include "daemon/uuid.h"
 
 struct registry {
@@ -18,6 +20,8 @@ struct registry {
 	uint64_t changes;
 	registry_notice notice;
 	void *notice_context;
+	registry_forgotten forgotten;
+	void *forgotten_context;
 };
 
 struct registry *registry_create(const struct registry_limits *limits)
@@ -34,6 +38,18 @@ void registry_set_notice(struct registry *registry, registry_notice notice, void
 {
 	registry->notice = notice;
 	registry->notice_context = context;
+}
+
+void registry_set_forgotten(struct registry *registry, registry_forgotten forgotten, void *context)
+{
+	registry->forgotten = forgotten;
+	registry->forgotten_context = context;
+}
+
+static void row_forgotten(struct registry *registry, bool is_vm, uint64_t row)
+{
+	if (row && registry->forgotten)
+		registry->forgotten(registry->forgotten_context, is_vm, row);
 }
 
 static void notify(struct registry *registry, const char *format, ...)
@@ -252,6 +268,7 @@ static void forget_agent_if_idle(struct registry *registry, struct registry_agen
 			break;
 		}
 	}
+	row_forgotten(registry, false, agent->row);
 	free_agent(agent);
 }
 
@@ -260,6 +277,7 @@ static void forget_vm(struct registry *registry, struct registry_vm *vm)
 	struct registry_agent *agent = vm->agent;
 	remove_pointer(registry->vms, &registry->vms_count, vm);
 	remove_pointer(agent->vms, &agent->vms_count, vm);
+	row_forgotten(registry, true, vm->row);
 	free_vm(vm);
 	forget_agent_if_idle(registry, agent);
 	registry->changes++;
@@ -296,7 +314,7 @@ static bool make_room(struct registry *registry, const struct registry_agent *ag
 	return true;
 }
 
-static struct registry_vm *find_running(const struct registry_agent *agent, uint16_t number)
+struct registry_vm *registry_vm_of(const struct registry_agent *agent, uint16_t number)
 {
 	for (size_t i = agent->vms_count; i > 0; i--)
 		if (agent->vms[i - 1]->number == number && !agent->vms[i - 1]->gone)
@@ -308,7 +326,7 @@ static struct registry_vm *find_running(const struct registry_agent *agent, uint
 static struct registry_vm *find_or_add_vm(struct registry *registry, struct registry_agent *agent,
 					  uint16_t number, uint64_t now)
 {
-	struct registry_vm *vm = find_running(agent, number);
+	struct registry_vm *vm = registry_vm_of(agent, number);
 	if (vm)
 		return vm;
 	if (!make_room(registry, agent))
@@ -325,6 +343,8 @@ static struct registry_vm *find_or_add_vm(struct registry *registry, struct regi
 	vm->number = number;
 	vm->agent_state = WIRE_VM_WAITING;
 	vm->first_time = vm->state_time = now;
+	if (registry->limits.durable)
+		store_track(vm->store);
 	name_vm(registry, vm);
 	registry->vms[registry->vms_count++] = vm;
 	agent->vms[agent->vms_count++] = vm;
@@ -340,6 +360,7 @@ static void end_vm(struct registry *registry, struct registry_vm *vm, uint64_t t
 	// Files outlive the VM; what runs in it does not.
 	store_end_kinds(vm->store, 1u << WIRE_PROCESS | 1u << WIRE_SOCKET | 1u << WIRE_ENDPOINT,
 			time);
+	store_end_kernel(vm->store, time);
 	vm->gone = true;
 	vm->state_time = time;
 	registry->changes++;
@@ -505,6 +526,129 @@ static void notify_state(struct context *context)
 		       *vm->reason ? ": " : "", vm->reason);
 }
 
+// A VM that has come again ------------------------------------------------------------------
+
+static bool same_uuid(const struct registry_vm *left, const struct registry_vm *right)
+{
+	return left->has_uuid && right->has_uuid &&
+	       memcmp(left->uuid, right->uuid, sizeof(left->uuid)) == 0;
+}
+
+// A UUID is what a guest's memory says: it must not open the state of another user's VM.
+static bool may_continue(const struct registry_vm *vm, const struct registry_vm *earlier)
+{
+	return vm != earlier && same_uuid(vm, earlier) && !is_running(earlier) &&
+	       (vm->agent->uid == 0 || vm->agent->uid == earlier->agent->uid);
+}
+
+const struct registry_vm *registry_next_life(const struct registry *registry,
+					     const struct registry_vm *vm, size_t *at)
+{
+	if (*at == 0) {
+		*at = 1;
+		return vm;
+	}
+	while (*at <= registry->vms_count) {
+		const struct registry_vm *earlier = registry->vms[(*at)++ - 1];
+		if (may_continue(vm, earlier))
+			return earlier;
+	}
+	return NULL;
+}
+
+static void report_unrecognisable(struct registry *registry, struct registry_vm *vm, uint64_t count,
+				  uint64_t time)
+{
+	if (count == 0)
+		return;
+	store_add_gap(vm->store, "unstored-files",
+		      "managed files whose file system tells no lasting identity: they are not "
+		      "recognised after the boot",
+		      count, time);
+	registry->changes++;
+}
+
+static void copy_gaps(struct store *to, const struct store *from)
+{
+	size_t count;
+	const struct store_gap *gaps = store_gaps(from, &count);
+	for (size_t i = 0; i < count; i++)
+		store_add_gap(to, gaps[i].kind, gaps[i].detail, gaps[i].count, gaps[i].last_time);
+}
+
+// The VM takes over what is known of its life before. Only one of which nothing else is known yet.
+static void continue_life(struct registry *registry, struct registry_vm *vm, uint64_t now)
+{
+	const struct store_totals *totals = store_totals(vm->store);
+	if (!registry->limits.durable || totals->edges || store_next_object(vm->store, 0))
+		return;
+	struct registry_vm *earlier = NULL;
+	for (size_t i = registry->vms_count; i > 0 && !earlier; i--)
+		if (may_continue(vm, registry->vms[i - 1]))
+			earlier = registry->vms[i - 1];
+	if (!earlier)
+		return;
+	uint64_t since = earlier->agent->disconnected_time ? earlier->agent->disconnected_time
+							   : earlier->state_time;
+	if (!earlier->gone)
+		end_vm(registry, earlier, since);
+	uint64_t unrecognisable = store_boot(earlier->store, now);
+	copy_gaps(earlier->store, vm->store);
+
+	struct store *fresh = vm->store;
+	uint64_t fresh_row = vm->row;
+	vm->store = earlier->store;
+	vm->row = earlier->row;
+	vm->row_hash = 0;
+	vm->first_time = earlier->first_time;
+	vm->unwatched = true;
+	earlier->store = fresh;
+	earlier->row = fresh_row;
+	bool renamed = strcmp(earlier->name, vm->agent->name) == 0;
+	notify(registry, "%s: goes on as the VM that was %s", vm->name, earlier->name);
+	forget_vm(registry, earlier);
+	if (renamed)
+		strcpy(vm->name, vm->agent->name);
+	report_unrecognisable(registry, vm, unrecognisable, now);
+}
+
+static void format_moment(uint64_t time, char text[32])
+{
+	struct tm parts;
+	time_t seconds = (time_t)(time / 1000000000);
+	if (!gmtime_r(&seconds, &parts) || !strftime(text, 32, "%Y-%m-%dT%H:%M:%SZ", &parts))
+		strcpy(text, "?");
+}
+
+// What its disks went through while nobody looked is not known: files that were copied then are clean.
+static void begin_kernel(struct registry *registry, struct registry_vm *vm, uint64_t now)
+{
+	uint64_t since = store_untraced_since(vm->store);
+	if (vm->unwatched && since) {
+		char from[32], to[32], detail[160];
+		format_moment(since, from);
+		format_moment(now, to);
+		snprintf(detail, sizeof(detail),
+			 "from %s to %s: what was done to its disks then, if it ran, is not known",
+			 from, to);
+		store_add_gap(vm->store, "untraced-period", detail, 1, now);
+		registry->changes++;
+	}
+	vm->unwatched = false;
+	store_begin_kernel(vm->store, vm->kernel, now);
+}
+
+static void follow_kernel(struct registry *registry, struct registry_vm *vm, uint32_t before,
+			  uint64_t time)
+{
+	if (before != WIRE_VM_ARMED && vm->agent_state == WIRE_VM_ARMED)
+		begin_kernel(registry, vm, time);
+	if (before == WIRE_VM_ARMED && vm->agent_state != WIRE_VM_ARMED) {
+		store_end_kernel(vm->store, time);
+		vm->unwatched |= vm->agent_state == WIRE_VM_UNTRACED;
+	}
+}
+
 static bool apply_vm(struct context *context, const struct wire_message *message)
 {
 	const struct wire_vm *state = &message->vm_state;
@@ -516,8 +660,10 @@ static bool apply_vm(struct context *context, const struct wire_message *message
 	bool new_uuid = state->has_uuid &&
 			(!vm->has_uuid || memcmp(vm->uuid, state->uuid, sizeof(vm->uuid)) != 0);
 	bool new_state = vm->agent_state != state->state || strcmp(vm->reason, state->reason) != 0;
-	if (vm->agent_state != state->state)
-		vm->state_time = state->time ? state->time : context->now;
+	uint32_t before = vm->agent_state;
+	uint64_t time = state->time ? state->time : context->now;
+	if (before != state->state)
+		vm->state_time = time;
 	vm->agent_state = state->state;
 	vm->boot = state->boot;
 	vm->vcpus = state->vcpus;
@@ -531,6 +677,9 @@ static bool apply_vm(struct context *context, const struct wire_message *message
 	copy_text(vm->reason, sizeof(vm->reason), state->reason);
 	vm->described = true;
 	context->registry->changes++;
+	if (new_uuid)
+		continue_life(context->registry, vm, context->now);
+	follow_kernel(context->registry, vm, before, time);
 
 	if (new_state)
 		notify_state(context);
@@ -548,8 +697,10 @@ static bool apply_vm_gone(struct context *context, const struct wire_message *me
 
 static bool apply_boot(struct context *context, const struct wire_message *message)
 {
-	store_end_kinds(context->vm->store, UINT32_MAX,
-			message->moment.time ? message->moment.time : context->now);
+	uint64_t time = message->moment.time ? message->moment.time : context->now;
+	store_end_kernel(context->vm->store, time);
+	report_unrecognisable(context->registry, context->vm,
+			      store_boot(context->vm->store, time), time);
 	context->registry->changes++;
 	return true;
 }
@@ -644,7 +795,7 @@ bool registry_apply(struct registry *registry, struct registry_agent *agent,
 	agent->heard_time = now;
 	if (handler->of_vm) {
 		context.vm = handler->adds ? find_or_add_vm(registry, agent, message->vm, now)
-					   : find_running(agent, message->vm);
+					   : registry_vm_of(agent, message->vm);
 		if (!context.vm) {
 			registry_skip(agent, message->type);
 			return true;
@@ -669,6 +820,77 @@ void registry_finish_restart(struct registry *registry, struct registry_agent *a
 			end_vm(registry, vm, now);
 	}
 	registry->changes++;
+}
+
+// From the database --------------------------------------------------------------------------
+
+struct registry_agent *registry_restore_agent(struct registry *registry,
+					      const struct registry_agent *saved)
+{
+	struct registry_agent *agent = malloc(sizeof(*agent));
+	if (!agent)
+		return NULL;
+	*agent = *saved;
+	agent->connected = false;
+	agent->connection = NULL;
+	agent->vms_count = 0;
+	agent->program = strdup(saved->program);
+	agent->name = strdup(saved->name);
+	agent->run = strdup(saved->run);
+	agent->vms = calloc(registry->limits.vms_per_agent, sizeof(struct registry_vm *));
+	if (!agent->program || !agent->run || !agent->name || !agent->vms ||
+	    registry_find_agent(registry, agent->instance)) {
+		free_agent(agent);
+		return NULL;
+	}
+	agent->next = registry->agents;
+	registry->agents = agent;
+	return agent;
+}
+
+struct registry_vm *registry_restore_vm(struct registry *registry, struct registry_agent *agent,
+					const struct registry_vm *saved)
+{
+	if (registry->vms_count == registry->limits.vms ||
+	    agent->vms_count == registry->limits.vms_per_agent || vm_by_name(registry, saved->name))
+		return NULL;
+	struct registry_vm *vm = malloc(sizeof(*vm));
+	if (!vm)
+		return NULL;
+	*vm = *saved;
+	vm->agent = agent;
+	vm->store = store_create(&registry->limits.store);
+	if (!vm->store) {
+		free(vm);
+		return NULL;
+	}
+	registry->vms[registry->vms_count++] = vm;
+	agent->vms[agent->vms_count++] = vm;
+	return vm;
+}
+
+void registry_finish_restoring(struct registry *registry, bool (*runs)(pid_t pid, uint64_t start),
+			       uint64_t now)
+{
+	struct registry_agent *next;
+	for (struct registry_agent *agent = registry->agents; agent; agent = next) {
+		next = agent->next;
+		agent->process_ended |= !runs(agent->pid, agent->process_start);
+		// It was heard of last when the daemon before wrote for the last time.
+		if (!agent->disconnected_time || agent->disconnected_time < agent->heard_time)
+			agent->disconnected_time = agent->heard_time ? agent->heard_time : now;
+		for (size_t i = 0; i < agent->vms_count; i++)
+			if (!agent->vms[i]->gone && agent->process_ended)
+				end_vm(registry, agent->vms[i], agent->disconnected_time);
+		forget_agent_if_idle(registry, agent);
+	}
+	registry->changes++;
+}
+
+void registry_forget_before(struct registry *registry, uint64_t time)
+{
+	for (size_t i = 0; i < registry->vms_count; i++)
+		store_forget_before(registry->vms[i]->store, time);
 }
 
 void registry_destroy(struct registry *registry)

@@ -24,6 +24,7 @@ struct registry;
 struct registry_limits {
 	size_t vms;	      // listed at once; the oldest that are over make room
 	size_t vms_per_agent; // likewise
+	bool durable;	      // a VM that comes again, by its UUID, goes on where it was
 	struct store_limits store;
 };
 
@@ -65,6 +66,8 @@ struct registry_agent {
 	struct registry_vm **vms;   // oldest first
 	size_t vms_count;
 	void *connection; // the server's
+	uint64_t journal_saved; // frames that are in the database
+	uint64_t row, row_hash; // in the database
 	struct registry_agent *next;
 };
 
@@ -86,6 +89,8 @@ struct registry_vm {
 	char reason[WIRE_TEXT_MAXIMUM + 1];
 	uint64_t first_time; // when the daemon first heard of it
 	uint64_t state_time; // when it got into its state
+	bool unwatched;	     // it may have run untraced since its last kernel
+	uint64_t row, row_hash; // in the database; row 0: not yet
 };
 
 struct registry *registry_create(const struct registry_limits *limits);
@@ -125,6 +130,31 @@ void registry_skip(struct registry_agent *agent, uint16_t type);
 
 /** All that lives has been described anew since RESTART: what has not is over. */
 void registry_finish_restart(struct registry *registry, struct registry_agent *agent, uint64_t now);
+
+/** The agent's VM of this number that is not gone, or NULL. */
+struct registry_vm *registry_vm_of(const struct registry_agent *agent, uint16_t number);
+
+/** The first VM from index *at on, which is advanced, that is known by the same UUID as `vm`, belonged to the same
+ *  user (or `vm` is root's), and does not run; `vm` itself first of all. NULL: no more. */
+const struct registry_vm *registry_next_life(const struct registry *registry,
+					     const struct registry_vm *vm, size_t *at);
+
+/** Told of agents and VMs with a row in the database that are listed no more. */
+typedef void (*registry_forgotten)(void *context, bool is_vm, uint64_t row);
+void registry_set_forgotten(struct registry *registry, registry_forgotten forgotten, void *context);
+
+/* From the database, before anybody connects. NULL: no memory, or no room. */
+struct registry_agent *registry_restore_agent(struct registry *registry,
+					      const struct registry_agent *saved);
+struct registry_vm *registry_restore_vm(struct registry *registry, struct registry_agent *agent,
+					const struct registry_vm *saved);
+
+/** All is restored. `now` is used where it is not known when something ended. */
+void registry_finish_restoring(struct registry *registry, bool (*runs)(pid_t pid, uint64_t start),
+			       uint64_t now);
+
+/** In every VM, forgets ended objects and edges from before `time`. */
+void registry_forget_before(struct registry *registry, uint64_t time);
 
 /** Counts what changes in the table itself (VMs, states, new kinds of gap), not in what they hold.
  */

@@ -285,6 +285,21 @@ struct json_object *render_gaps(const struct store *store)
 	return gaps;
 }
 
+struct json_object *render_kernels(const struct store *store)
+{
+	struct json_object *list = json_object_new_array();
+	size_t count;
+	const struct store_kernel *kernel = store_kernels(store, &count);
+	for (; count > 0; count--, kernel++) {
+		struct json_object *object = json_object_new_object();
+		render_text_or_null(object, "kernel", kernel->release);
+		render_time(object, "begin", kernel->begin);
+		render_time(object, "end", kernel->end);
+		json_object_array_add(list, object);
+	}
+	return list;
+}
+
 struct json_object *render_counters(const struct store *store)
 {
 	struct json_object *object = json_object_new_object();

@@ -33,6 +33,9 @@ struct json_object *render_edge(const struct store_edge *edge);
 /** With what the daemon itself had to leave out. */
 struct json_object *render_gaps(const struct store *store);
 
+/** When which kernel was traced. */
+struct json_object *render_kernels(const struct store *store);
+
 struct json_object *render_counters(const struct store *store);
 
 #endif

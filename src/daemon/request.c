@@ -38,6 +38,23 @@ static void add_number(struct json_object *object, const char *key, uint64_t num
 	json_object_object_add(object, key, json_object_new_uint64(number));
 }
 
+static void add_database(struct json_object *daemon, const struct request_situation *situation)
+{
+	const struct keeper_status *status = &situation->database;
+	struct json_object *database = NULL;
+	if (situation->durable) {
+		database = json_object_new_object();
+		render_text(database, "path", status->path);
+		render_time(database, "saved", status->saved_time);
+		if (status->failure)
+			render_text(database, "failure", status->failure);
+		else
+			json_object_object_add(database, "failure", NULL);
+		render_time(database, "failing_since", status->failing_since);
+	}
+	json_object_object_add(daemon, "database", database);
+}
+
 static bool answer_status(struct json_object *answer, const struct request *request,
 			  const struct registry *registry,
 			  const struct request_situation *situation, struct error *error)
@@ -56,6 +73,7 @@ static bool answer_status(struct json_object *answer, const struct request *requ
 	for (const struct registry_agent *agent = registry_agents(registry); agent;
 	     agent = agent->next)
 		json_object_array_add(agents, render_agent(agent));
+	add_database(daemon, situation);
 	json_object_object_add(answer, "daemon", daemon);
 	json_object_object_add(answer, "agents", agents);
 	return true;
@@ -120,6 +138,7 @@ static bool answer_vm(struct json_object *answer, const struct request *request,
 	json_object_object_add(answer, "vm", render_vm(registry, vm));
 	json_object_object_add(answer, "counters", render_counters(vm->store));
 	json_object_object_add(answer, "gaps", render_gaps(vm->store));
+	json_object_object_add(answer, "kernels", render_kernels(vm->store));
 	return true;
 }
 

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "daemon/keeper.h"
 #include "daemon/registry.h"
 
 /**
@@ -65,6 +66,8 @@ struct request_situation {
 	const char *socket;
 	bool private_daemon;
 	size_t agent_connections, client_connections;
+	bool durable; // there is a database
+	struct keeper_status database;
 };
 
 /** Parses a line of `length` bytes; fails with ERROR_INVALID. */

@@ -16,6 +16,7 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "daemon/connection.h"
+#include "daemon/keeper.h"
 #include "daemon/listen.h"
 #include "daemon/process.h"
 
@@ -30,6 +31,7 @@ struct server {
 	struct server_options options;
 	struct listener listener;
 	struct registry *registry;
+	struct keeper *keeper; // NULL: nothing is kept
 	int epoll;
 	int stop_event;
 	bool stopping;
@@ -77,6 +79,17 @@ const struct server_options *server_options(const struct server *server)
 	return &server->options;
 }
 
+bool server_is_durable(const struct server *server)
+{
+	return server->keeper != NULL;
+}
+
+static void note_change(struct server *server)
+{
+	if (server->keeper)
+		keeper_touch(server->keeper, server_monotonic());
+}
+
 void server_situation(const struct server *server, struct request_situation *situation)
 {
 	*situation = (struct request_situation){
@@ -86,7 +99,10 @@ void server_situation(const struct server *server, struct request_situation *sit
 		.private_daemon = server->options.private_daemon,
 		.agent_connections = server->agents,
 		.client_connections = server->clients,
+		.durable = server->keeper != NULL,
 	};
+	if (server->keeper)
+		keeper_get_status(server->keeper, &situation->database);
 }
 
 void server_log(const struct server *server, const char *format, ...)
@@ -154,8 +170,10 @@ void server_close(struct connection *connection)
 	connection->fd = -1;
 	connection->waiting = WAIT_NOTHING;
 	(*count_of(connection->server, connection->role))--;
-	if (connection->role == ROLE_AGENT)
+	if (connection->role == ROLE_AGENT) {
 		agent_link_closed(connection);
+		note_change(connection->server);
+	}
 }
 
 static void free_connection(struct connection *connection)
@@ -250,8 +268,10 @@ static void handle_connection(struct connection *connection, uint32_t events)
 	}
 	if (connection->role == ROLE_UNDECIDED)
 		decide_role(connection);
-	if (connection->fd >= 0 && connection->role == ROLE_AGENT)
+	if (connection->fd >= 0 && connection->role == ROLE_AGENT) {
 		agent_link_input(connection);
+		note_change(connection->server);
+	}
 	if (connection->fd >= 0 && connection->role == ROLE_CLIENT)
 		client_link_input(connection);
 	if (connection->fd >= 0 && connection->role != ROLE_CLIENT && connection->input_ended)
@@ -313,8 +333,10 @@ static void check_lost_agents(struct server *server)
 	     agent = next) {
 		next = agent->next;
 		if (!agent->connected && !agent->process_ended &&
-		    !process_is_running(agent->pid, agent->process_start))
+		    !process_is_running(agent->pid, agent->process_start)) {
 			registry_process_ended(server->registry, agent, server_realtime());
+			note_change(server);
+		}
 	}
 }
 
@@ -348,6 +370,8 @@ static uint64_t next_time(const struct server *server)
 		if (connection->waiting == WAIT_CHANGE && untold)
 			next = earlier(next, server->next_telling);
 	}
+	if (server->keeper)
+		next = earlier(next, keeper_next(server->keeper));
 	bool checking = server->options.private_daemon && !server->connections;
 	for (const struct registry_agent *agent = registry_agents(server->registry); agent;
 	     agent = agent->next)
@@ -378,6 +402,16 @@ static void handle_time(struct server *server)
 	}
 }
 
+static void save(struct server *server)
+{
+	if (!server->keeper || !keeper_work(server->keeper, server_monotonic()))
+		return;
+	for (struct connection *connection = server->connections; connection;
+	     connection = connection->next)
+		if (connection->fd >= 0 && connection->agent)
+			agent_link_acknowledge(connection);
+}
+
 // The loop -----------------------------------------------------------------------------------
 
 static bool handle_round(struct server *server, struct error *error)
@@ -396,6 +430,7 @@ static bool handle_round(struct server *server, struct error *error)
 			handle_connection(source, events[i].events);
 	}
 	handle_time(server);
+	save(server);
 	free_closed(server);
 	return true;
 }
@@ -434,6 +469,21 @@ static void raise_descriptor_limit(const struct server_options *options)
 	setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+static bool create_keeper(struct server *server, struct error *error)
+{
+	const struct server_options *options = &server->options;
+	const struct keeper_settings settings = {
+		.directory = options->state,
+		.keep = options->keep,
+		.notice = options->notice,
+		.notice_context = options->notice_context,
+	};
+	if (!options->state)
+		return true;
+	server->keeper = keeper_create(&settings, server->registry, error);
+	return server->keeper;
+}
+
 struct server *server_create(const struct server_options *options, struct error *error)
 {
 	struct server *server = calloc(1, sizeof(*server));
@@ -443,14 +493,16 @@ struct server *server_create(const struct server_options *options, struct error 
 	}
 	raise_descriptor_limit(options);
 	server->options = *options;
+	server->options.limits.durable = options->state;
 	server->start_time = server_realtime();
 	server->listener.fd = server->listener.lock = -1;
 	server->epoll = epoll_create1(EPOLL_CLOEXEC);
 	server->stop_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	server->registry = registry_create(&options->limits);
+	server->registry = registry_create(&server->options.limits);
 	if (!server->registry)
 		error_set(error, ERROR_MEMORY, "no memory for the server");
 	if (!server->registry || !listener_init(&server->listener, options->address, error) ||
+	    !create_keeper(server, error) ||
 	    !watch(server, server->stop_event, &server->stop_event, error) ||
 	    !watch(server, server->listener.fd, &server->listener, error)) {
 		server_destroy(server);
@@ -471,6 +523,7 @@ void server_destroy(struct server *server)
 	     connection = connection->next)
 		server_close(connection);
 	free_closed(server);
+	keeper_destroy(server->keeper);
 	registry_destroy(server->registry);
 	if (server->epoll >= 0)
 		close(server->epoll);

@@ -25,6 +25,8 @@ struct server_options {
 	uint64_t idle;	     // of a client that asks nothing, or takes no answer
 	uint64_t sync;	     // to wait for an agent before an answer
 	struct registry_limits limits;
+	const char *state;	// directory of the database; NULL: nothing is kept
+	uint64_t keep;		// seconds that history is kept; 0: see keeper.h
 	registry_notice notice; // may be NULL
 	void *notice_context;
 };

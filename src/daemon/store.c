@@ -3,9 +3,11 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "base/cleanup.h"
 #include "daemon/map.h"
+#include "daemon/store_changes.h"
 
 const struct description description_unknown = {
 	.references = 1,
@@ -52,20 +54,53 @@ struct store {
 	size_t gaps_count;
 	struct store_counter *counters;
 	size_t counters_count;
+	struct store_kernel kernels[STORE_KERNELS_MAXIMUM];
+	size_t kernels_count;
+
+	struct map identities; // hash -> struct store_object, living ones
+	uint64_t identity_key[2];
+
+	// For the database, if somebody tracks.
+	bool tracked;
+	struct store_changes changes;
+	struct id_list changed, dropped, released;
 };
 
 struct store *store_create(const struct store_limits *limits)
 {
-	struct store *store = calloc(1, sizeof(*store));
-	if (store)
-		store->limits = *limits;
-	return store;
+	cleanup_free struct store *store = calloc(1, sizeof(*store));
+	if (!store || getrandom(store->identity_key, sizeof(store->identity_key), 0) !=
+			      sizeof(store->identity_key))
+		return NULL;
+	store->limits = *limits;
+	return take_pointer(store);
+}
+
+// Changes ------------------------------------------------------------------------------------
+
+// Without memory for the list: everything is written anew.
+static void note_id(struct store *store, struct id_list *list, uint64_t id)
+{
+	if (store->tracked && !id_list_add(list, id))
+		store->changes.all = true;
+}
+
+static void changed(struct store *store, struct store_object *object)
+{
+	if (!object->changed)
+		note_id(store, &store->changed, object->id);
+	object->changed = true;
 }
 
 static void release(struct store *store, struct description *description)
 {
-	if (description != &description_unknown)
-		store->totals.bytes -= description_release(description);
+	if (!description || description == &description_unknown)
+		return;
+	uint64_t saved = description->saved;
+	size_t freed = description_release(description);
+	if (freed && saved)
+		note_id(store, &store->released, saved);
+	store->totals.bytes -= freed;
 }
 
 static struct description *hold(struct description *description)
@@ -127,6 +162,7 @@ static void drop_object(struct store *store, struct store_object *object)
 	if (++store->slots_empty > 64 && store->slots_empty > store->slots_used / 2)
 		remove_empty_slots(store);
 	store->totals.bytes -= sizeof(*object);
+	note_id(store, &store->dropped, object->id);
 	release(store, object->description);
 	free(object);
 }
@@ -170,8 +206,78 @@ static uint32_t kind_of(const struct store_object *object)
 	return object->description->fields.kind;
 }
 
+// Files that are known over reboots: by a keyed hash, because the guest chooses what is hashed.
+
+static bool has_identity(const struct wire_object *fields)
+{
+	static const struct wire_identity none;
+	return fields->kind == WIRE_FILE &&
+	       memcmp(fields->identity.filesystem, none.filesystem, sizeof(none.filesystem)) != 0;
+}
+
+static bool same_identity(const struct wire_identity *left, const struct wire_identity *right)
+{
+	return left->inode == right->inode && left->generation == right->generation &&
+	       memcmp(left->filesystem, right->filesystem, sizeof(left->filesystem)) == 0;
+}
+
+static uint64_t hash_identity(const struct store *store, const struct wire_identity *identity)
+{
+	uint64_t parts[4] = {0, 0, identity->inode, identity->generation};
+	memcpy(parts, identity->filesystem, sizeof(identity->filesystem));
+	uint64_t hash = store->identity_key[0];
+	for (int i = 0; i < 4; i++) {
+		unsigned __int128 product = (unsigned __int128)(hash ^ parts[i]) *
+					    (store->identity_key[1] | 1);
+		hash = (uint64_t)product ^ (uint64_t)(product >> 64);
+	}
+	return hash;
+}
+
+static struct store_object *find_identity(const struct store *store,
+					  const struct wire_object *fields)
+{
+	if (!has_identity(fields))
+		return NULL;
+	struct store_object *object =
+		map_get(&store->identities, hash_identity(store, &fields->identity));
+	while (object && !same_identity(&object->description->fields.identity, &fields->identity))
+		object = object->next_identity;
+	return object;
+}
+
+static bool add_identity(struct store *store, struct store_object *object)
+{
+	if (!has_identity(&object->description->fields))
+		return true;
+	uint64_t hash = hash_identity(store, &object->description->fields.identity);
+	object->next_identity = map_get(&store->identities, hash);
+	return map_set(&store->identities, hash, object);
+}
+
+static void remove_identity(struct store *store, struct store_object *object)
+{
+	if (!has_identity(&object->description->fields))
+		return;
+	uint64_t hash = hash_identity(store, &object->description->fields.identity);
+	struct store_object *first = map_get(&store->identities, hash);
+	struct store_object **link = &first;
+	while (*link && *link != object)
+		link = &(*link)->next_identity;
+	if (!*link)
+		return;
+	*link = object->next_identity;
+	object->next_identity = NULL;
+	if (first)
+		map_set(&store->identities, hash, first); // it is there: no memory is needed
+	else
+		map_remove(&store->identities, hash);
+}
+
 static void add_labels(struct store *store, struct store_object *object, uint64_t labels)
 {
+	if (labels & ~object->labels)
+		changed(store, object);
 	if (!object->labels && labels) {
 		store->totals.managed[kind_of(object)]++;
 		store->totals.ever_managed[kind_of(object)]++;
@@ -184,6 +290,8 @@ static void end_object(struct store *store, struct store_object *object, uint64_
 	uint32_t kind = kind_of(object);
 	object->ended = ++store->event;
 	object->ended_time = time;
+	remove_identity(store, object);
+	changed(store, object);
 	if (object->labels)
 		store->totals.managed[kind]--;
 	// What never was managed, and endpoints, which no list shows, leave no trace.
@@ -208,6 +316,7 @@ static void end_member(struct store *store, struct store_member *member, uint64_
 		link = &(*link)->next;
 	*link = member->next;
 	map_remove(&store->numbers, member->number);
+	changed(store, object);
 	if (!object->members) {
 		if (member->group)
 			map_remove(&store->groups[kind_of(object)], member->group);
@@ -250,6 +359,81 @@ void store_end_kinds(struct store *store, uint32_t kinds, uint64_t time)
 	end_where(store, time, kinds, false);
 }
 
+// File systems of which nothing is left when the guest's memory is gone.
+static bool is_in_memory(const char *filesystem)
+{
+	static const char *const names[] = {
+		"tmpfs",  "ramfs",   "rootfs",	"devtmpfs", "hugetlbfs", "proc",     "sysfs",
+		"pipefs", "sockfs",  "mqueue",	"cgroup",   "cgroup2",	 "debugfs",  "tracefs",
+		"devpts", "securityfs", "bpf",	"configfs", "anon_inodefs", "secretmem",
+		// not file systems: what a kernel keeps by itself (src/trace)
+		"sysvmsg", "sysvsem", "tty", "keys", "kmsg",
+	};
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (strcmp(names[i], filesystem) == 0)
+			return true;
+	return false;
+}
+
+static bool has_temporary_mode(uint32_t mode)
+{
+	enum { TYPE = 0170000, FIFO = 0010000, CHARACTER = 0020000, SOCKET = 0140000 };
+	return (mode & TYPE) == FIFO || (mode & TYPE) == CHARACTER || (mode & TYPE) == SOCKET;
+}
+
+static void detach(struct store *store, struct store_object *object)
+{
+	while (object->members) {
+		struct store_member *member = object->members;
+		object->members = member->next;
+		map_remove(&store->numbers, member->number);
+		store->totals.bytes -= sizeof(*member);
+		free(member);
+	}
+	changed(store, object);
+}
+
+static void end_with_members(struct store *store, const struct store_object *object, uint64_t time)
+{
+	struct store_member *next;
+	for (struct store_member *member = object->members; member; member = next) {
+		next = member->next;
+		end_member(store, member, time);
+	}
+}
+
+uint64_t store_boot(struct store *store, uint64_t time)
+{
+	uint64_t id = 0, unrecognisable = 0;
+	const struct store_object *object;
+	while ((object = store_next_object(store, id))) {
+		const struct wire_object *fields = &object->description->fields;
+		id = object->id;
+		if (object->ended)
+			continue;
+		if (has_identity(fields) && object->labels) {
+			detach(store, (struct store_object *)object);
+			continue;
+		}
+		if (fields->kind == WIRE_FILE && object->labels && *fields->name &&
+		    !has_temporary_mode(fields->mode) && !is_in_memory(fields->name))
+			unrecognisable++;
+		end_with_members(store, object, time);
+	}
+	return unrecognisable;
+}
+
+const struct store_object *store_next_durable(const struct store *store, uint64_t after)
+{
+	const struct store_object *object;
+	while ((object = store_next_object(store, after))) {
+		if (object->labels && has_identity(&object->description->fields))
+			return object;
+		after = object->id;
+	}
+	return NULL;
+}
+
 void store_begin_restart(struct store *store)
 {
 	store->generation++;
@@ -270,9 +454,10 @@ static struct store_object *create_object(struct store *store, const struct wire
 	if (!object->description)
 		return NULL;
 	if ((fields->group && !map_set(&store->groups[fields->kind], fields->group, object)) ||
-	    !append_slot(store, object)) {
+	    !add_identity(store, object) || !append_slot(store, object)) {
 		if (fields->group)
 			map_remove(&store->groups[fields->kind], fields->group);
+		remove_identity(store, object);
 		description_release(object->description);
 		return NULL;
 	}
@@ -290,6 +475,8 @@ static struct store_member *add_member(struct store *store, const struct wire_ob
 	member->group = fields->group;
 	if (fields->group)
 		member->object = map_get(&store->groups[fields->kind], fields->group);
+	else
+		member->object = find_identity(store, fields);
 	if (!member->object)
 		member->object = create_object(store, fields);
 	if (!member->object) {
@@ -301,6 +488,7 @@ static struct store_member *add_member(struct store *store, const struct wire_ob
 		link = &(*link)->next;
 	*link = member;
 	store->totals.bytes += sizeof(*member);
+	changed(store, member->object);
 	return take_pointer(member);
 }
 
@@ -313,9 +501,11 @@ static bool replace_description(struct store *store, struct store_object *object
 	if (!description)
 		return false;
 	store->totals.bytes += description->size;
+	remove_identity(store, object);
 	release(store, object->description);
 	object->description = description;
-	return true;
+	changed(store, object);
+	return add_identity(store, object);
 }
 
 bool store_describe(struct store *store, const struct wire_object *fields, struct error *error)
@@ -344,6 +534,8 @@ bool store_describe(struct store *store, const struct wire_object *fields, struc
 			replace_description(store, member->object, fields));
 	if (!done)
 		return error_set(error, ERROR_MEMORY, "no memory for an object");
+	if (member->generation != store->generation)
+		changed(store, member->object);
 	member->generation = store->generation;
 	add_labels(store, member->object, fields->labels);
 	return true;
@@ -487,6 +679,7 @@ static bool update_gap(struct store *store, const char *kind, const char *detail
 		gap->count = add ? gap->count + count : count;
 	gap->last_time = time;
 	store->event++;
+	store->changes.gaps = true;
 	return is_new;
 }
 
@@ -500,6 +693,53 @@ bool store_add_gap(struct store *store, const char *kind, const char *detail, ui
 		   uint64_t time)
 {
 	return update_gap(store, kind, detail, count, true, time);
+}
+
+static struct store_kernel *open_kernel(struct store *store)
+{
+	if (store->kernels_count == 0 || store->kernels[store->kernels_count - 1].end)
+		return NULL;
+	return &store->kernels[store->kernels_count - 1];
+}
+
+void store_end_kernel(struct store *store, uint64_t time)
+{
+	struct store_kernel *kernel = open_kernel(store);
+	if (!kernel)
+		return;
+	kernel->end = time;
+	store->changes.gaps = true;
+}
+
+void store_begin_kernel(struct store *store, const char *release, uint64_t time)
+{
+	store_end_kernel(store, time);
+	if (store->kernels_count == STORE_KERNELS_MAXIMUM)
+		memmove(store->kernels, store->kernels + 1,
+			--store->kernels_count * sizeof(store->kernels[0]));
+	struct store_kernel *kernel = &store->kernels[store->kernels_count++];
+	*kernel = (struct store_kernel){.begin = time};
+	copy_text(kernel->release, sizeof(kernel->release), release);
+	store->changes.gaps = true;
+}
+
+uint64_t store_untraced_since(const struct store *store)
+{
+	return store->kernels_count ? store->kernels[store->kernels_count - 1].end : 0;
+}
+
+const struct store_kernel *store_kernels(const struct store *store, size_t *count)
+{
+	*count = store->kernels_count;
+	return store->kernels;
+}
+
+void store_forget_before(struct store *store, uint64_t time)
+{
+	while (store->oldest_ended && store->oldest_ended->ended_time < time)
+		drop_oldest_ended(store);
+	while (store->totals.edges > 0 && edge_at(store, 0)->time < time)
+		drop_oldest_edge(store);
 }
 
 bool store_set_counters(struct store *store, const struct wire_counters *counters,
@@ -563,8 +803,186 @@ void store_destroy(struct store *store)
 	for (size_t i = 0; i < store->causes_count; i++)
 		free(store->causes[i]);
 	map_deinit(&store->numbers);
+	map_deinit(&store->identities);
+	id_list_deinit(&store->changed);
+	id_list_deinit(&store->dropped);
+	id_list_deinit(&store->released);
 	for (size_t kind = 0; kind < STORE_KINDS; kind++)
 		map_deinit(&store->groups[kind]);
 	free(store->counters);
 	free(store);
+}
+
+// For the database ---------------------------------------------------------------------------
+
+void store_track(struct store *store)
+{
+	store->tracked = true;
+	store->changes.all = true;
+}
+
+struct store_changes *store_changes(struct store *store)
+{
+	struct store_changes *changes = &store->changes;
+	if (!changes->all && !changes->gaps && changes->event == store->event &&
+	    changes->edges_dropped == store->totals.edges_dropped && store->changed.count == 0 &&
+	    store->dropped.count == 0 && store->released.count == 0)
+		return NULL;
+	changes->changed = &store->changed;
+	changes->dropped = &store->dropped;
+	changes->released = &store->released;
+	return changes;
+}
+
+void store_written(struct store *store)
+{
+	for (size_t i = 0; i < store->changed.count; i++) {
+		struct store_object *object =
+			(struct store_object *)store_object(store, store->changed.ids[i]);
+		if (object)
+			object->changed = false;
+	}
+	store->changed.count = store->dropped.count = store->released.count = 0;
+	store->changes.all = store->changes.gaps = false;
+	store->changes.event = store->event;
+	store->changes.edges_event = store->event;
+	store->changes.edges_dropped = store->totals.edges_dropped;
+}
+
+const struct store_object *store_object(const struct store *store, uint64_t id)
+{
+	size_t position = slot_position_after(store, id);
+	if (position == 0 || store->slots[position - 1].id != id)
+		return NULL;
+	return store->slots[position - 1].object;
+}
+
+void store_for_each_number(const struct store_object *object,
+			   void (*visit)(uint32_t number, uint32_t generation, void *context),
+			   void *context)
+{
+	for (const struct store_member *member = object->members; member; member = member->next)
+		visit(member->number, member->generation, context);
+}
+
+void store_get_scalars(const struct store *store, struct store_scalars *scalars)
+{
+	*scalars = (struct store_scalars){
+		.event = store->event,
+		.generation = store->generation,
+		.edges_dropped = store->totals.edges_dropped,
+		.ended_dropped = store->totals.ended_dropped,
+		.descriptions = store->changes.descriptions,
+	};
+	memcpy(scalars->ever_managed, store->totals.ever_managed, sizeof(scalars->ever_managed));
+}
+
+void store_restore_scalars(struct store *store, const struct store_scalars *scalars)
+{
+	store->event = scalars->event;
+	store->generation = scalars->generation;
+	store->totals.edges_dropped = scalars->edges_dropped;
+	store->totals.ended_dropped = scalars->ended_dropped;
+	store->changes.descriptions = scalars->descriptions;
+	store->changes.event = store->changes.edges_event = scalars->event;
+	store->changes.edges_dropped = scalars->edges_dropped;
+	memcpy(store->totals.ever_managed, scalars->ever_managed, sizeof(scalars->ever_managed));
+	store->tracked = true;
+}
+
+struct store_object *store_restore_object(struct store *store, const struct store_object *saved)
+{
+	const struct wire_object *fields = &saved->description->fields;
+	uint64_t last = store->slots_used ? store->slots[store->slots_used - 1].id : 0;
+	if (saved->id <= last || saved->id > store->event || saved->ended > store->event ||
+	    fields->kind < WIRE_FILE || fields->kind > WIRE_ENDPOINT)
+		return NULL;
+	struct store_object *object = calloc(1, sizeof(*object));
+	if (!object)
+		return NULL;
+	object->id = saved->id;
+	object->labels = saved->labels;
+	object->ended = saved->ended;
+	object->ended_time = saved->ended_time;
+	object->description = hold(saved->description);
+	bool lives = !object->ended;
+	if (!append_slot(store, object)) {
+		release(store, object->description);
+		free(object);
+		return NULL;
+	}
+	// From here on it is freed with the store.
+	store->totals.bytes += sizeof(*object) + object->description->size;
+	if (lives && object->labels)
+		store->totals.managed[fields->kind]++;
+	if (lives && ((fields->group &&
+		       !map_set(&store->groups[fields->kind], fields->group, object)) ||
+		      !add_identity(store, object)))
+		return NULL;
+	return object;
+}
+
+bool store_restore_number(struct store *store, struct store_object *object, uint32_t number,
+			  uint32_t generation)
+{
+	struct store_member *member = calloc(1, sizeof(*member));
+	if (!member || object->ended || map_get(&store->numbers, number) ||
+	    !map_set(&store->numbers, number, member)) {
+		free(member);
+		return false;
+	}
+	*member = (struct store_member){.number = number,
+					.generation = generation,
+					.group = object->description->fields.group,
+					.object = object,
+					.next = object->members};
+	object->members = member;
+	store->totals.bytes += sizeof(*member);
+	return true;
+}
+
+bool store_restore_ended(struct store *store, uint64_t id)
+{
+	struct store_object *object = (struct store_object *)store_object(store, id);
+	if (!object || !object->ended || object->next_ended || object == store->newest_ended)
+		return false;
+	if (store->newest_ended)
+		store->newest_ended->next_ended = object;
+	else
+		store->oldest_ended = object;
+	store->newest_ended = object;
+	store->ended_count++;
+	return true;
+}
+
+bool store_restore_edge(struct store *store, const struct store_edge *saved)
+{
+	uint64_t last =
+		store->totals.edges ? edge_at(store, store->totals.edges - 1)->event : 0;
+	if (saved->event <= last || saved->event > store->event ||
+	    (store->totals.edges == store->edges_capacity && !grow_edges(store)))
+		return false;
+	struct store_edge *edge = edge_at(store, store->totals.edges);
+	*edge = *saved;
+	edge->from = saved->from ? hold(saved->from) : NULL;
+	edge->to = hold(saved->to);
+	edge->cause = intern_cause(store, saved->cause);
+	store->totals.edges++;
+	return true;
+}
+
+bool store_restore_gap(struct store *store, const struct store_gap *gap)
+{
+	if (store->gaps_count == STORE_GAPS_MAXIMUM)
+		return false;
+	store->gaps[store->gaps_count++] = *gap;
+	return true;
+}
+
+bool store_restore_kernel(struct store *store, const struct store_kernel *kernel)
+{
+	if (store->kernels_count == STORE_KERNELS_MAXIMUM)
+		return false;
+	store->kernels[store->kernels_count++] = *kernel;
+	return true;
 }

@@ -35,7 +35,7 @@ struct store_limits {
 		.edges = 1000000, .ended = 1000000, .bytes = 512ull << 20                          \
 	}
 
-enum { STORE_KINDS = WIRE_ENDPOINT + 1, STORE_GAPS_MAXIMUM = 64 };
+enum { STORE_KINDS = WIRE_ENDPOINT + 1, STORE_GAPS_MAXIMUM = 64, STORE_KERNELS_MAXIMUM = 64 };
 
 struct store_object {
 	uint64_t id;
@@ -47,6 +47,8 @@ struct store_object {
 	// the store's own
 	struct store_member *members;
 	struct store_object *next_ended;
+	struct store_object *next_identity; // of those that share a bucket
+	bool changed;
 };
 
 struct store_edge {
@@ -64,6 +66,12 @@ struct store_gap {
 	char detail[WIRE_TEXT_MAXIMUM + 1]; // the last one
 	uint64_t count;
 	uint64_t first_time, last_time;
+};
+
+/** A period in which one kernel was traced. */
+struct store_kernel {
+	char release[WIRE_NAME_MAXIMUM + 2];
+	uint64_t begin, end; // CLOCK_REALTIME ns; end 0: it still is
 };
 
 struct store_counter {
@@ -101,6 +109,31 @@ void store_end(struct store *store, uint32_t number, uint64_t time);
 
 /** All living objects whose kind is in `kinds` (bits 1 << kind) end. */
 void store_end_kinds(struct store *store, uint32_t kinds, uint64_t time);
+
+/**
+ * The guest has rebooted: all that lives ends, but for files that can be recognised later (that
+ * have an identity, see wire.h). Those stay, without a number, until an object of the same identity
+ * is described, and are the same object then. Returns how many files end of which the content
+ * may outlive the boot all the same: on a file system that is not in memory.
+ */
+uint64_t store_boot(struct store *store, uint64_t time);
+
+/** The first object, living or ended, with an id greater than `after` that has an identity and holds
+ *  a label; NULL: none. */
+const struct store_object *store_next_durable(const struct store *store, uint64_t after);
+
+/** A kernel is traced from `time` on; or no longer (0 of them is open then). */
+void store_begin_kernel(struct store *store, const char *release, uint64_t time);
+void store_end_kernel(struct store *store, uint64_t time);
+
+/** When tracing ended last, if none is open; 0 otherwise. */
+uint64_t store_untraced_since(const struct store *store);
+
+/** The newest STORE_KERNELS_MAXIMUM, oldest first. */
+const struct store_kernel *store_kernels(const struct store *store, size_t *count);
+
+/** Ended objects that ended before `time`, and edges from before it, are forgotten. */
+void store_forget_before(struct store *store, uint64_t time);
 
 /** Sets the count of a kind of gap, with its newest detail. */
 void store_set_gap(struct store *store, const char *kind, const char *detail, uint64_t count,

@@ -49,6 +49,23 @@ static const struct field hello_fields[] = {
 static const struct field welcome_fields[] = {
 	INTEGER(welcome.version),
 	INTEGER(welcome.journal_received),
+	INTEGER(welcome.durable),
+};
+
+static const struct field acknowledge_fields[] = {
+	INTEGER(acknowledge.journal),
+};
+
+static const struct field recall_fields[] = {
+	INTEGER(recall.token),
+	INTEGER(recall.count),
+};
+
+static const struct field stored_fields[] = {
+	BYTES(stored.identity.filesystem),
+	INTEGER(stored.identity.inode),
+	INTEGER(stored.identity.generation),
+	INTEGER(stored.labels),
 };
 
 static const struct field restart_fields[] = {
@@ -105,6 +122,9 @@ static const struct field object_fields[] = {
 	STRING(object.host_path, WIRE_PATH_MAXIMUM),
 	INTEGER(object.inner_pid),
 	INTEGER(object.pid_namespace),
+	BYTES(object.identity.filesystem),
+	INTEGER(object.identity.inode),
+	INTEGER(object.identity.generation),
 };
 
 static const struct field edge_fields[] = {
@@ -142,7 +162,9 @@ static const struct layout layouts[] = {
 	LAYOUT(WIRE_VM, vm_fields),	      LAYOUT(WIRE_VM_GONE, moment_fields),
 	LAYOUT(WIRE_OBJECT, object_fields),   LAYOUT(WIRE_EDGE, edge_fields),
 	LAYOUT(WIRE_ENDED, ended_fields),     LAYOUT(WIRE_GAP, gap_fields),
-	LAYOUT(WIRE_BOOT, moment_fields),
+	LAYOUT(WIRE_BOOT, moment_fields),     LAYOUT(WIRE_ACKNOWLEDGE, acknowledge_fields),
+	LAYOUT(WIRE_RECALL, recall_fields),   LAYOUT(WIRE_STORED, stored_fields),
+	LAYOUT(WIRE_RECALLED, recall_fields),
 };
 
 static const struct layout *find_layout(uint16_t type)

@@ -33,9 +33,17 @@
  * and has not been described again by the SYNCED to it has ended meanwhile.
  *
  * A later connection of the same instance takes the place of an earlier one.
+ *
+ * A daemon that keeps its state on disk says so in WELCOME, and how much of the journal is safe there
+ * in ACKNOWLEDGE, some times a second. What is not acknowledged may be asked for again, by the
+ * WELCOME of the daemon that comes after a crash.
+ *
+ * RECALL asks for the labels that files of a VM have been known to hold. The daemon answers
+ * with a STORED for each file and a RECALLED; what the agent sent before RECALL is considered. Which
+ * VM it is the daemon knows from the VM frames of this agent.
  */
 enum {
-	WIRE_VERSION = 1,
+	WIRE_VERSION = 2,
 	WIRE_HEADER_SIZE = 8,
 	WIRE_FRAME_MAXIMUM = 16384, // header included
 	WIRE_PATH_MAXIMUM = 4096,
@@ -54,6 +62,10 @@ enum wire_type {
 	WIRE_SYNCED = 5,   // agent -> daemon: all that was true at the time of SYNC has been sent;
 			   // of several SYNCs, the newest may be answered for all
 	WIRE_COUNTERS = 6, // agent -> daemon: absolute values, the newest replaces
+	WIRE_ACKNOWLEDGE = 0x10, // daemon -> agent: is on disk
+	WIRE_RECALL = 0x11,	 // agent -> daemon: what is known of the files of this VM?
+	WIRE_STORED = 0x12,	 // daemon -> agent: one file
+	WIRE_RECALLED = 0x13,	 // daemon -> agent: all have been told
 	WIRE_VM = 1 | WIRE_JOURNAL, // a VM came, or its state changed: all fields anew
 	WIRE_VM_GONE = 2 | WIRE_JOURNAL,
 	WIRE_OBJECT = 3 | WIRE_JOURNAL, // a managed object, or a new description of it
@@ -75,6 +87,29 @@ struct wire_hello {
 struct wire_welcome {
 	uint32_t version;
 	uint64_t journal_received;
+	uint8_t durable; // ACKNOWLEDGE will come
+};
+
+struct wire_acknowledge {
+	uint64_t journal; // frames up to this number
+};
+
+/** RECALL and RECALLED. */
+struct wire_recall {
+	uint64_t token; // the agent's
+	uint32_t count; // of STORED
+};
+
+/** What a file is known by as long as it exists, over reboots of its guest. All 0: not known. */
+struct wire_identity {
+	uint8_t filesystem[16]; // UUID of the file system
+	uint64_t inode;
+	uint32_t generation;
+};
+
+struct wire_stored {
+	struct wire_identity identity;
+	uint64_t labels;
 };
 
 struct wire_restart {
@@ -136,6 +171,7 @@ struct wire_object {
 	uint32_t inner_pid;	// of a process in a pid namespace: its number there; 0: none
 	uint32_t pid_namespace; // inode number of that namespace
 	uint64_t labels;      // that it holds already; 0 if the edges tell. Never takes labels away
+	struct wire_identity identity; // of a file
 };
 
 struct wire_edge {
@@ -183,6 +219,9 @@ struct wire_message {
 		struct wire_welcome welcome;
 		struct wire_restart restart;
 		struct wire_sync sync; // SYNC and SYNCED
+		struct wire_acknowledge acknowledge;
+		struct wire_recall recall; // RECALL and RECALLED
+		struct wire_stored stored;
 		struct wire_vm vm_state;
 		struct wire_object object;
 		struct wire_edge edge;

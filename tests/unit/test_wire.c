@@ -62,7 +62,8 @@ static const struct wire_message samples[] = {
 		    .name = "n",
 		    .address = "a",
 		    .peer = "q",
-		    .labels = 1ull << 63}},
+		    .labels = 1ull << 63,
+		    .identity = {.filesystem = {9}, .inode = 11, .generation = 12}}},
 	{.type = WIRE_EDGE,
 	 .vm = 1,
 	 .edge = {.sequence = 1, .time = 2, .from = 3, .to = 4, .labels = 5, .cause = "read"}},
@@ -71,6 +72,13 @@ static const struct wire_message samples[] = {
 	 .vm = 1,
 	 .gap = {.time = 1, .kind = "k", .detail = "d", .count = 1ull << 33}},
 	{.type = WIRE_BOOT, .vm = 1, .moment = {.time = 10}},
+	{.type = WIRE_ACKNOWLEDGE, .acknowledge = {.journal = 1ull << 50}},
+	{.type = WIRE_RECALL, .vm = 2, .recall = {.token = 3}},
+	{.type = WIRE_STORED,
+	 .vm = 2,
+	 .stored = {.identity = {.filesystem = {1, [15] = 2}, .inode = 1ull << 41, .generation = 5},
+		    .labels = 1ull << 62}},
+	{.type = WIRE_RECALLED, .vm = 2, .recall = {.token = 3, .count = 4}},
 };
 
 enum { SAMPLES = sizeof(samples) / sizeof(samples[0]) };

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef NIJIMI_DAEMON_DATABASE_H
+#define NIJIMI_DAEMON_DATABASE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "daemon/registry.h"
+
+/**
+ * The registry and all stores on disk: an SQLite database in WAL mode, one per daemon. The truth is in
+ * memory; database_save() brings the database up to it in one transaction, which is on the disk when
+ * the call returns. With it goes how much of each agent's journal is contained, so what comes
+ * after a crash goes on exactly there.
+ *
+ * A database that cannot be written stays as it was at the last success; the next success
+ * writes everything that has happened since.
+ */
+struct database;
+
+enum { DATABASE_SCHEMA = 1 };
+
+/**
+ * Opens DIRECTORY/nijimi.db, and makes both if they are not there. Nothing is changed in a database
+ * that is damaged, that a newer nijimid made, that is another program's, or that another
+ * nijimid uses: these fail with a sentence that says so.
+ */
+struct database *database_open(const char *directory, struct error *error);
+void database_close(struct database *database);
+
+/** Fills an empty registry, and is told from then on what that forgets. */
+bool database_load(struct database *database, struct registry *registry, struct error *error);
+
+/** Writes what has changed. After success agent->journal_saved says what may be acknowledged. */
+bool database_save(struct database *database, struct registry *registry, struct error *error);
+
+/** Gives pages of what was forgotten back to the file system, a few at a time. */
+void database_shrink(struct database *database);
+
+const char *database_path(const struct database *database);
+
+#endif

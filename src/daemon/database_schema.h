@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef NIJIMI_DAEMON_DATABASE_SCHEMA_H
+#define NIJIMI_DAEMON_DATABASE_SCHEMA_H
+
+/**
+ * How a database comes from one version of the schema (PRAGMA user_version) to the next: element N
+ * makes version N + 1 of version N; 0 is an empty file. A step that was released never changes: what is
+ * to be different is another step.
+ *
+ * All integers are 64 bits, labels and unsigned numbers in two's complement. Texts from guests are
+ * their bytes. Times are CLOCK_REALTIME ns.
+ */
+static const char *const database_migrations[] = {
+	// What runs, and ran: one row a VMM process, one row a VM (over its lives, by its UUID).
+	"CREATE TABLE agents(row INTEGER PRIMARY KEY, instance BLOB NOT NULL, pid INTEGER NOT NULL,"
+	" process_start INTEGER NOT NULL, host_boot TEXT NOT NULL, uid INTEGER NOT NULL,"
+	" program TEXT NOT NULL, name TEXT NOT NULL, run TEXT NOT NULL,"
+	" process_ended INTEGER NOT NULL, restarting INTEGER NOT NULL, left_out INTEGER NOT NULL,"
+	" journal INTEGER NOT NULL, ignored INTEGER NOT NULL, connected_time INTEGER NOT NULL,"
+	" disconnected_time INTEGER NOT NULL, heard_time INTEGER NOT NULL,"
+	" synced_time INTEGER NOT NULL);"
+	"CREATE TABLE vms(row INTEGER PRIMARY KEY, agent INTEGER NOT NULL, name TEXT NOT NULL,"
+	" number INTEGER NOT NULL, gone INTEGER NOT NULL, described INTEGER NOT NULL,"
+	" unwatched INTEGER NOT NULL, state INTEGER NOT NULL, boot INTEGER NOT NULL,"
+	" vcpus INTEGER NOT NULL, uuid BLOB, uuid_ns INTEGER NOT NULL,"
+	" profile_ns INTEGER NOT NULL, profile_cached INTEGER NOT NULL, kernel TEXT NOT NULL,"
+	" hook TEXT NOT NULL, reason TEXT NOT NULL, first_time INTEGER NOT NULL,"
+	" state_time INTEGER NOT NULL, event INTEGER NOT NULL, generation INTEGER NOT NULL,"
+	" ever_files INTEGER NOT NULL, ever_processes INTEGER NOT NULL,"
+	" ever_sockets INTEGER NOT NULL, ever_endpoints INTEGER NOT NULL,"
+	" edges_dropped INTEGER NOT NULL, ended_dropped INTEGER NOT NULL,"
+	" descriptions INTEGER NOT NULL);"
+	"CREATE INDEX vms_uuid ON vms(uuid);"
+	// What an object was like at some moment; objects and edges refer to it.
+	"CREATE TABLE descriptions(vm INTEGER NOT NULL, id INTEGER NOT NULL, object INTEGER NOT NULL,"
+	" kind INTEGER NOT NULL, group_number INTEGER NOT NULL, time INTEGER NOT NULL,"
+	" inode INTEGER NOT NULL, start_time INTEGER NOT NULL, device INTEGER NOT NULL,"
+	" generation INTEGER NOT NULL, mode INTEGER NOT NULL, pid INTEGER NOT NULL,"
+	" uid INTEGER NOT NULL, family INTEGER NOT NULL, socket_type INTEGER NOT NULL,"
+	" inner_pid INTEGER NOT NULL, pid_namespace INTEGER NOT NULL, path TEXT NOT NULL,"
+	" name TEXT NOT NULL, address TEXT NOT NULL, peer TEXT NOT NULL, host_path TEXT NOT NULL,"
+	" filesystem BLOB, filesystem_inode INTEGER NOT NULL,"
+	" filesystem_generation INTEGER NOT NULL, PRIMARY KEY(vm, id)) WITHOUT ROWID;"
+	"CREATE TABLE objects(vm INTEGER NOT NULL, id INTEGER NOT NULL, labels INTEGER NOT NULL,"
+	" ended INTEGER NOT NULL, ended_time INTEGER NOT NULL, description INTEGER NOT NULL,"
+	" PRIMARY KEY(vm, id)) WITHOUT ROWID;"
+	// The numbers that the agent of a VM that runs calls its objects by.
+	"CREATE TABLE numbers(vm INTEGER NOT NULL, number INTEGER NOT NULL,"
+	" object INTEGER NOT NULL, generation INTEGER NOT NULL, PRIMARY KEY(vm, number))"
+	" WITHOUT ROWID;"
+	"CREATE INDEX numbers_object ON numbers(vm, object);"
+	// source: NULL where a file was marked as classified; 0: an object that was never described.
+	"CREATE TABLE edges(vm INTEGER NOT NULL, event INTEGER NOT NULL, sequence INTEGER NOT NULL,"
+	" time INTEGER NOT NULL, labels INTEGER NOT NULL, source INTEGER,"
+	" destination INTEGER NOT NULL, cause TEXT NOT NULL, PRIMARY KEY(vm, event))"
+	" WITHOUT ROWID;"
+	"CREATE TABLE gaps(vm INTEGER NOT NULL, position INTEGER NOT NULL, kind TEXT NOT NULL,"
+	" detail TEXT NOT NULL, count INTEGER NOT NULL, first_time INTEGER NOT NULL,"
+	" last_time INTEGER NOT NULL, PRIMARY KEY(vm, position)) WITHOUT ROWID;"
+	"CREATE TABLE kernels(vm INTEGER NOT NULL, position INTEGER NOT NULL, release TEXT NOT NULL,"
+	" begin_time INTEGER NOT NULL, end_time INTEGER NOT NULL, PRIMARY KEY(vm, position))"
+	" WITHOUT ROWID;",
+};
+
+#endif

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "daemon/keeper.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "daemon/database.h"
+
+enum { FORGET_MILLISECONDS = 3600 * 1000 };
+
+struct keeper {
+	struct keeper_settings settings;
+	struct registry *registry;
+	struct database *database;
+	uint64_t due; // UINT64_MAX: nothing has changed
+	uint64_t next_forgetting;
+	struct error failure;
+	uint64_t failing_since, saved_time;
+};
+
+static uint64_t realtime(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static void say(const struct keeper *keeper, const char *text, const char *detail)
+{
+	char line[640];
+	if (!keeper->settings.notice)
+		return;
+	snprintf(line, sizeof(line), "%s%s%s", text, *detail ? ": " : "", detail);
+	keeper->settings.notice(keeper->settings.notice_context, line);
+}
+
+struct keeper *keeper_create(const struct keeper_settings *settings, struct registry *registry,
+			     struct error *error)
+{
+	struct keeper *keeper = calloc(1, sizeof(*keeper));
+	if (!keeper) {
+		error_set(error, ERROR_MEMORY, "no memory for the database");
+		return NULL;
+	}
+	keeper->settings = *settings;
+	keeper->registry = registry;
+	keeper->due = UINT64_MAX;
+	keeper->next_forgetting = settings->keep ? 0 : UINT64_MAX;
+	keeper->database = database_open(settings->directory, error);
+	if (!keeper->database || !database_load(keeper->database, registry, error)) {
+		registry_set_forgotten(registry, NULL, NULL);
+		database_close(keeper->database);
+		free(keeper);
+		return NULL;
+	}
+	keeper->due = 0; // what has ended meanwhile
+	return keeper;
+}
+
+static bool save(struct keeper *keeper)
+{
+	struct error error = {0};
+	if (!database_save(keeper->database, keeper->registry, &error)) {
+		if (!keeper->failing_since) {
+			keeper->failing_since = realtime();
+			say(keeper, error.message,
+			    "what happens from now on is kept in memory only, and saved when that "
+			    "is possible again");
+		}
+		keeper->failure = error;
+		return false;
+	}
+	if (keeper->failing_since)
+		say(keeper, "the database can be written again, all of it is saved", "");
+	keeper->failing_since = 0;
+	keeper->saved_time = realtime();
+	return true;
+}
+
+void keeper_touch(struct keeper *keeper, uint64_t now)
+{
+	if (keeper->due == UINT64_MAX)
+		keeper->due = now + KEEPER_LATENCY;
+}
+
+uint64_t keeper_next(const struct keeper *keeper)
+{
+	return keeper->due < keeper->next_forgetting ? keeper->due : keeper->next_forgetting;
+}
+
+static void forget(struct keeper *keeper, uint64_t now)
+{
+	uint64_t time = realtime(), age = keeper->settings.keep * 1000000000;
+	keeper->next_forgetting = now + FORGET_MILLISECONDS;
+	if (time > age)
+		registry_forget_before(keeper->registry, time - age);
+	database_shrink(keeper->database);
+	keeper_touch(keeper, now);
+}
+
+bool keeper_work(struct keeper *keeper, uint64_t now)
+{
+	if (now >= keeper->next_forgetting)
+		forget(keeper, now);
+	if (now < keeper->due)
+		return false;
+	bool saved = save(keeper);
+	keeper->due = saved ? UINT64_MAX : now + KEEPER_RETRY;
+	return saved;
+}
+
+void keeper_get_status(const struct keeper *keeper, struct keeper_status *status)
+{
+	*status = (struct keeper_status){
+		.path = database_path(keeper->database),
+		.failure = keeper->failing_since ? keeper->failure.message : NULL,
+		.failing_since = keeper->failing_since,
+		.saved_time = keeper->saved_time,
+	};
+}
+
+void keeper_destroy(struct keeper *keeper)
+{
+	if (!keeper)
+		return;
+	save(keeper);
+	registry_set_forgotten(keeper->registry, NULL, NULL);
+	database_close(keeper->database);
+	free(keeper);
+}

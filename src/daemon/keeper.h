@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef NIJIMI_DAEMON_KEEPER_H
+#define NIJIMI_DAEMON_KEEPER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "daemon/registry.h"
+
+/**
+ * Decides when the registry is saved (database.h): KEEPER_LATENCY milliseconds after a change, all changes until
+ * then with one fsync. While it cannot be saved (the disk is full) it says so once, tries again every
+ * second, and says when it has caught up. Times are monotonic milliseconds.
+ */
+struct keeper;
+
+enum { KEEPER_LATENCY = 100, KEEPER_RETRY = 1000 };
+
+struct keeper_settings {
+	const char *directory;
+	uint64_t keep; // seconds that ended objects and edges are kept; 0: no limit of time
+	registry_notice notice;
+	void *notice_context;
+};
+
+/** Opens the database and fills the registry from it. */
+struct keeper *keeper_create(const struct keeper_settings *settings, struct registry *registry,
+			     struct error *error);
+
+/** Saves for the last time. */
+void keeper_destroy(struct keeper *keeper);
+
+/** Something may have changed. */
+void keeper_touch(struct keeper *keeper, uint64_t now);
+
+/** When keeper_work() is to be called; UINT64_MAX: not before a change. */
+uint64_t keeper_next(const struct keeper *keeper);
+
+/** Saves if it is time. True: saved, so that agents can be told. */
+bool keeper_work(struct keeper *keeper, uint64_t now);
+
+struct keeper_status {
+	const char *path;
+	const char *failure;	// why it cannot be saved; NULL: it can
+	uint64_t failing_since; // CLOCK_REALTIME ns
+	uint64_t saved_time;	// of the last success, likewise; 0: none yet
+};
+
+void keeper_get_status(const struct keeper *keeper, struct keeper_status *status);
+
+#endif
