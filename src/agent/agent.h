@@ -44,6 +44,9 @@ enum agent_vm_state {
 	AGENT_UNTRACED = WIRE_VM_UNTRACED,
 };
 
+/** Whether the daemon was asked for the labels that the VM's files had before. */
+enum agent_recall { RECALL_UNKNOWN, RECALL_WANTED, RECALL_ASKED, RECALL_DONE };
+
 struct agent_vm {
 	int fd;
 	uint16_t number; // from 1
@@ -75,6 +78,8 @@ struct agent_vm {
 	uint32_t boot;
 	uint32_t attempts;
 	uint64_t next_attempt;
+	_Atomic int recall; // enum agent_recall: guard and link
+	_Atomic bool recall_late; // tracing does not wait for the answer any more
 	struct memory_reader reader;
 	struct guest_kernel kernel;
 	bool has_kernel, has_uuid, profile_cached;
@@ -124,6 +129,7 @@ struct agent {
 	uint64_t fault_at; // for drills: a fault of ours at this system call; 0: none
 	int kick_signal;
 	_Atomic bool running, stopping;
+	_Atomic bool daemon_answers; // it has welcomed us, and knows RECALL
 	_Atomic uint64_t sync_wanted, sync_done; // tokens
 	int guard_event, link_event;	   // eventfds
 };

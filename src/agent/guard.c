@@ -20,6 +20,7 @@ enum {
 	APPLY_TIMEOUT_MILLISECONDS = 10000,
 	RING_TIMEOUT_TENTHS = 100, // of a millisecond: a vCPU waits
 	ATTEMPTS = 8,
+	RECALL_MILLISECONDS = 500, // that the daemon is waited for, while the guest's kernel boots
 	VERIFY_TO_BE_SURE = 4, // passes: see is_ended() in src/trace/verify.c
 };
 
@@ -231,6 +232,23 @@ static void retry_later(struct agent_vm *vm, const char *reason)
 	set_state(vm, AGENT_UNTRACED, reason);
 }
 
+// The labels that files of this VM had before are wanted before the first file is opened. A daemon
+// that is not there, or does not answer, is not waited for: then they come late.
+static void recall(struct agent_vm *vm)
+{
+	if (!vm->has_uuid || atomic_load(&vm->recall) != RECALL_UNKNOWN)
+		return;
+	agent_vm_report(vm);
+	atomic_store(&vm->recall, RECALL_WANTED);
+	agent_wake_link();
+	for (int waited = 0; waited < RECALL_MILLISECONDS && still_wanted(vm) &&
+			     atomic_load(&agent.daemon_answers) &&
+			     atomic_load(&vm->recall) != RECALL_DONE;
+	     waited++)
+		nanosleep(&millisecond, NULL);
+	atomic_store(&vm->recall_late, atomic_load(&vm->recall) != RECALL_DONE);
+}
+
 static void arm(struct agent_vm *vm)
 {
 	struct error error = { 0 };
@@ -242,6 +260,7 @@ static void arm(struct agent_vm *vm)
 	}
 	vm->boot++;
 	guarded(vm, identify);
+	recall(vm);
 	trace_boot(vm->trace, &vm->kernel);
 	const uint64_t sites[HOOK_SITES_MAXIMUM] = {
 		[HOOK_SYSCALL_ENTRY] = vm->kernel.sites.entry,

@@ -108,3 +108,20 @@ bool journal_drained(struct journal *journal)
 	pthread_mutex_unlock(&journal->lock);
 	return drained;
 }
+
+void journal_acknowledge(struct journal *journal, uint64_t number)
+{
+	pthread_mutex_lock(&journal->lock);
+	if (number < journal->next && number > journal->acknowledged)
+		journal->acknowledged = number;
+	pthread_mutex_unlock(&journal->lock);
+}
+
+bool journal_settled(struct journal *journal)
+{
+	pthread_mutex_lock(&journal->lock);
+	bool settled = journal->read_number == journal->next &&
+		       journal->acknowledged + 1 == journal->next;
+	pthread_mutex_unlock(&journal->lock);
+	return settled;
+}

@@ -22,6 +22,7 @@ struct journal {
 	uint64_t first, next;  // numbers of the oldest frame that is held, and of the next to come
 	uint64_t read_position; // where the reader is, and the number of the frame there
 	uint64_t read_number;
+	uint64_t acknowledged; // up to this frame the daemon has them on disk
 };
 
 enum { JOURNAL_SIZE = 4 << 20 };
@@ -42,5 +43,11 @@ size_t journal_read(struct journal *journal, void *buffer, size_t size, bool *lo
 
 /** Whether everything was read. */
 bool journal_drained(struct journal *journal);
+
+/** The daemon has the frames up to `number` on disk. They are kept all the same, as long as there is room. */
+void journal_acknowledge(struct journal *journal, uint64_t number);
+
+/** Whether everything was read and acknowledged. */
+bool journal_settled(struct journal *journal);
 
 #endif

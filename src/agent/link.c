@@ -21,11 +21,13 @@ enum {
 	RECONNECT_NANOSECONDS = 200000000,
 	COUNTERS_NANOSECONDS = 1000000000,
 	BUFFER_SIZE = 65536,
+	RECALL_VERSION = 2, // of the protocol
 };
 
 struct link {
 	int fd; // -1: no connection
 	bool welcomed;
+	bool durable; // the daemon acknowledges
 	uint64_t next_attempt, next_counters;
 	uint64_t synced; // the last token that was answered
 	unsigned char out[BUFFER_SIZE];
@@ -48,6 +50,11 @@ static void disconnect(struct link *link)
 		close(link->fd);
 	link->fd = -1;
 	link->welcomed = false;
+	atomic_store(&agent.daemon_answers, false);
+	for (uint32_t i = 0; i < atomic_load(&agent.vm_count); i++) {
+		int asked = RECALL_ASKED;
+		atomic_compare_exchange_strong(&agent.vms[i]->recall, &asked, RECALL_WANTED);
+	}
 	link->out_used = link->out_sent = link->in_used = 0;
 	link->next_attempt = agent_monotonic() + RECONNECT_NANOSECONDS;
 }
@@ -111,8 +118,43 @@ static void take_welcome(struct link *link, const struct wire_welcome *welcome)
 {
 	uint64_t left_out;
 	link->welcomed = true;
+	link->durable = welcome->durable;
+	atomic_store(&agent.daemon_answers, welcome->version >= RECALL_VERSION);
 	if (!journal_seek(&agent.journal, welcome->journal_received + 1, &left_out))
 		restate(link, left_out);
+}
+
+static struct agent_vm *find_vm(uint16_t number)
+{
+	for (uint32_t i = 0; i < atomic_load(&agent.vm_count); i++)
+		if (agent.vms[i]->number == number)
+			return agent.vms[i];
+	return NULL;
+}
+
+static void take_recalled(struct agent_vm *vm)
+{
+	bool late = atomic_load(&vm->recall_late);
+	trace_recalled(vm->trace, late);
+	atomic_store(&vm->recall, RECALL_DONE);
+	if (late) {
+		atomic_store(&vm->sweep_wanted, true);
+		agent_wake_guard();
+	}
+}
+
+// Once the journal before it has been sent: it says which VM it is.
+static void ask_recalls(struct link *link)
+{
+	if (!atomic_load(&agent.daemon_answers))
+		return;
+	for (uint32_t i = 0; i < atomic_load(&agent.vm_count); i++) {
+		int wanted = RECALL_WANTED;
+		if (!atomic_compare_exchange_strong(&agent.vms[i]->recall, &wanted, RECALL_ASKED))
+			continue;
+		struct wire_message message = { .type = WIRE_RECALL, .vm = agent.vms[i]->number };
+		queue(link, &message);
+	}
 }
 
 static bool take_message(struct link *link, const struct wire_message *message)
@@ -124,6 +166,17 @@ static bool take_message(struct link *link, const struct wire_message *message)
 	case WIRE_SYNC:
 		atomic_store(&agent.sync_wanted, message->sync.token);
 		agent_wake_guard();
+		break;
+	case WIRE_ACKNOWLEDGE:
+		journal_acknowledge(&agent.journal, message->acknowledge.journal);
+		break;
+	case WIRE_STORED:
+		if (find_vm(message->vm))
+			trace_recall(find_vm(message->vm)->trace, &message->stored);
+		break;
+	case WIRE_RECALLED:
+		if (find_vm(message->vm))
+			take_recalled(find_vm(message->vm));
 		break;
 	default:
 		break;
@@ -230,6 +283,7 @@ static void fill(struct link *link)
 	// Room is left for what is not in the journal.
 	if (link->out_used > 0)
 		return;
+	ask_recalls(link);
 	uint64_t token = atomic_load(&agent.sync_done), now = agent_monotonic();
 	if (token != link->synced) {
 		queue_counters(link);
@@ -287,7 +341,9 @@ void *agent_link(void *unused)
 		connect_if_due(&link);
 		flush(&link);
 		if (stopping && (link.fd < 0 ||
-				 (journal_drained(&agent.journal) && out_is_empty(&link))))
+				 (out_is_empty(&link) && (link.durable ?
+					journal_settled(&agent.journal) :
+					journal_drained(&agent.journal)))))
 			break;
 		wait_for_work(&link);
 	}

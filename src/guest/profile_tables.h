@@ -208,6 +208,7 @@
 	F(O, file_f_mapping, "file.f_mapping")                                                    \
 	F(O, mapping_host, "address_space.host")                                                  \
 	F(O, file_system_type_flags, "file_system_type.fs_flags")                                 \
+	F(O, super_block_s_uuid, "super_block.s_uuid")                                            \
 	F(R, file_system_type_name, "file_system_type.name")                                      \
 	F(R, dentry_d_flags, "dentry.d_flags")                                                    \
 	F(R, dentry_d_hash_next, "dentry.d_hash.next")                                            \

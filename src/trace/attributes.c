@@ -93,6 +93,7 @@ void trace_end_readlink(struct trace_event *event, int64_t result)
 	    !find_link(event, event->call->row->argument[1], &link) ||
 	    !link_reference(&link, &reference))
 		return;
+	trace_mark_stored(event->trace, &link);
 	trace_take_from_makers(event, MAKES_LINK, &reference);
 	trace_transfer(event, &reference, &event->call->process);
 }

@@ -152,7 +152,8 @@ static bool was_checked(struct trace *trace, struct trace_cpu *cpu, const struct
 void trace_classify(struct trace *trace, struct trace_cpu *cpu, const struct guest_file *file,
 		    bool force)
 {
-	if (trace->config.glob_count == 0 || !S_ISREG(file->mode))
+	bool any_stored = atomic_load_explicit(&trace->stored_count, memory_order_acquire) != 0;
+	if ((trace->config.glob_count == 0 && !any_stored) || !S_ISREG(file->mode))
 		return;
 	bool checked = cpu && was_checked(trace, cpu, file);
 	if (checked && !force)
@@ -164,7 +165,8 @@ void trace_classify(struct trace *trace, struct trace_cpu *cpu, const struct gue
 		guest_for_each_alias(trace->kernel, file->inode, ALIASES_MAXIMUM, visit_alias,
 				     &search);
 	search.labels |= labels_of_layer(trace, &file->real) | labels_of_layer(trace, &file->lower);
-	if (search.labels == 0)
+	label_set stored = trace_stored_labels(trace, file) & ~search.labels;
+	if ((search.labels | stored) == 0)
 		return;
 	struct object_reference reference;
 	uint64_t path_hash = hash_of_name(trace, file);
@@ -177,6 +179,9 @@ void trace_classify(struct trace *trace, struct trace_cpu *cpu, const struct gue
 		if (watched && watched->path_hash != path_hash)
 			trace_describe(trace, object.number, &reference);
 	}
-	engine_mark(trace->engine, &reference, search.labels, CAUSE_CLASSIFIED);
+	if (search.labels)
+		engine_mark(trace->engine, &reference, search.labels, CAUSE_CLASSIFIED);
+	if (stored)
+		engine_mark(trace->engine, &reference, stored, CAUSE_STORED);
 	trace_unlock(trace);
 }

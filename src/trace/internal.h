@@ -28,6 +28,7 @@ enum {
 	LENT_MAXIMUM = 64, // pairs of a process and a pipe that holds pages of it
 	MOUNTS_MAXIMUM = 1024, // of one file system, in all mount namespaces
 	DISKS_MAXIMUM = 64,
+	STORED_MAXIMUM = 1u << 20, // files with labels from before
 };
 
 enum {
@@ -35,6 +36,7 @@ enum {
 	CAUSE_SWEEP,
 	CAUSE_MAPPING, // through memory that both map
 	CAUSE_MEMORY,  // through an address space that both use
+	CAUSE_STORED,  // it held the label in an earlier boot
 	CAUSE_CORE_DUMP,
 	CAUSE_RING = OTHER_CAUSE_FIRST + 256, // and the opcode of a request of io_uring
 };
@@ -141,6 +143,7 @@ struct watched_object {
 	uint64_t inode;		  // of a file, pipe or socket
 	uint32_t device, generation; // as the inode has them
 	uint64_t inode_number;
+	struct wire_identity identity; // of a file that is known over reboots
 	uint64_t path_hash; // of a file's path as it was described
 	uint8_t missed; // times in a row that it was not found
 	uint32_t disk;	// index + 1 of what its file system lies on
@@ -234,6 +237,10 @@ struct trace {
 	uint32_t disk_count;
 	_Atomic uint32_t loop_count; // of them
 	_Atomic bool disk_written;   // one of them
+
+	struct stored_file *stored; // open addressing
+	uint32_t stored_capacity;   // 0 or a power of two
+	_Atomic uint32_t stored_count;
 
 	atomic_flag gap_lock; // also taken inside `lock`, never the other way round
 	struct gap {
@@ -480,6 +487,20 @@ void trace_disk_flows(struct trace_event *event, const struct guest_file *file,
 /** A loop device (its open node) shows another file. */
 void trace_loop_changed(struct trace_event *event, const struct guest_file *file);
 void trace_forget_disks(struct trace *trace);
+
+/* stored.c: files that hold labels from an earlier boot. */
+/** What the file is known by as long as it exists. False: by nothing. */
+bool trace_identity(struct trace *trace, const struct guest_file *file,
+		    struct wire_identity *identity);
+/** The labels that the file held before. Not locked. */
+label_set trace_stored_labels(struct trace *trace, const struct guest_file *file);
+/** Gives it these labels. */
+void trace_mark_stored(struct trace *trace, const struct guest_file *file);
+/** Notes labels for later boots. Locked. */
+void trace_store_labels(struct trace *trace, const struct wire_identity *identity,
+			label_set labels);
+void trace_store_living(struct trace *trace);
+void trace_forget_stored(struct trace *trace);
 
 /* names.c: system calls that change names. syscall_row.extra is one of these. */
 enum { NAMES_2, NAMES_AT_4, NAMES_1, NAMES_AT_2 };

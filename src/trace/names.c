@@ -89,6 +89,7 @@ static void note_unlinked(struct trace_event *event, const struct name *name)
 	struct object_reference reference;
 	if (find_name(event, name, &lookup, &file) && !S_ISDIR(file.mode) &&
 	    trace_file_reference(&file, &reference)) {
+		trace_mark_stored(event->trace, &file); // so that its end is told, too
 		bool overlay = guest_file_is_overlay(&file);
 		// All subvolumes of a btrfs are one to us: the name may be of a snapshot.
 		if (!(overlay ? file.real.on_unknown_disk : file.on_unknown_disk))

@@ -197,6 +197,8 @@ static void describe_file(struct trace *trace, struct description *scratch,
 	wire->inode = inode.inode_number;
 	wire->device = inode.device;
 	wire->name = file->filesystem;
+	trace_identity(trace, file, &wire->identity);
+	watched->identity = wire->identity;
 	if (trace_paths(trace, file, scratch->path, scratch->host_path)) {
 		wire->path = scratch->path;
 		wire->host_path = scratch->host_path;
@@ -484,6 +486,9 @@ void trace_object_ended(void *context, uint32_t number, const struct object_id *
 			label_set labels)
 {
 	struct trace *trace = context;
+	const struct watched_object *watched = trace_watched(trace, number);
+	if (watched)
+		trace_store_labels(trace, &watched->identity, labels);
 	remove_watched(trace, number);
 	struct wire_message message = { .type = WIRE_ENDED };
 	message.ended = (struct wire_ended){ .number = number, .time = now() };

@@ -511,6 +511,8 @@ const char *trace_cause_name(uint32_t cause)
 		return "mapping";
 	if (cause == CAUSE_MEMORY)
 		return "memory";
+	if (cause == CAUSE_STORED)
+		return "stored";
 	if (cause >= CAUSE_RING)
 		return trace_ring_cause_name(cause);
 	if (cause < SYSCALL_ROWS && syscall_rows[cause].name)

@@ -73,6 +73,7 @@ void trace_destroy(struct trace *trace)
 		munmap(trace->paths_pool, PATHS_MAXIMUM * sizeof(struct call_paths));
 	trace_forget_watched(trace);
 	trace_forget_moved(trace);
+	trace_forget_stored(trace);
 	free(trace->watched);
 	free(trace->watched_buckets);
 	free(trace);
