@@ -159,6 +159,7 @@ static void ask_recalls(struct link *link)
 
 static bool take_message(struct link *link, const struct wire_message *message)
 {
+	struct agent_vm *vm = find_vm(message->vm);
 	switch (message->type) {
 	case WIRE_WELCOME:
 		take_welcome(link, &message->welcome);
@@ -171,12 +172,12 @@ static bool take_message(struct link *link, const struct wire_message *message)
 		journal_acknowledge(&agent.journal, message->acknowledge.journal);
 		break;
 	case WIRE_STORED:
-		if (find_vm(message->vm))
-			trace_recall(find_vm(message->vm)->trace, &message->stored);
+		if (vm)
+			trace_recall(vm->trace, &message->stored);
 		break;
 	case WIRE_RECALLED:
-		if (find_vm(message->vm))
-			take_recalled(find_vm(message->vm));
+		if (vm)
+			take_recalled(vm);
 		break;
 	default:
 		break;

@@ -109,6 +109,9 @@ static bool handle_message(struct connection *connection, const struct wire_mess
 	}
 	if (message->type == WIRE_RECALL)
 		return handle_recall(connection, message, error);
+	// One that was killed a moment ago may be what comes again now.
+	if (message->type == WIRE_VM)
+		server_check_agents(connection->server);
 	if (!registry_apply(server_registry(connection->server), connection->agent, message,
 			    server_realtime(), error))
 		return false;

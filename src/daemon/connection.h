@@ -117,6 +117,9 @@ void server_log(const struct server *server, const char *format, ...)
 /** Finishes the requests that wait for this agent: up to `token`, or all, with the answer stale. */
 void server_synced(struct connection *agent, uint64_t token, bool stale);
 
+/** Looks which of the agents that are not connected any more have ended. */
+void server_check_agents(struct server *server);
+
 /** Watches the descriptor for what the connection needs now. */
 void server_watch(struct connection *connection);
 

@@ -326,7 +326,7 @@ static void check_deadlines(struct server *server, uint64_t now)
 	}
 }
 
-static void check_lost_agents(struct server *server)
+void server_check_agents(struct server *server)
 {
 	struct registry_agent *next;
 	for (struct registry_agent *agent = registry_agents(server->registry); agent;
@@ -398,7 +398,7 @@ static void handle_time(struct server *server)
 	if (now >= server->next_check) {
 		server->next_check = now + CHECK_MILLISECONDS;
 		check_loneliness(server, now);
-		check_lost_agents(server);
+		server_check_agents(server);
 	}
 }
 

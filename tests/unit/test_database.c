@@ -1,0 +1,624 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/*
+ * What nijimid keeps: real daemons, which are killed, and agents that speak the wire protocol from a
+ * script of which every frame is known by its number. NIJIMI_KILLS: how many kills (20).
+ */
+#include <fcntl.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <sqlite3.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "daemon/database.h"
+#include "daemon/registry.h"
+#include "daemon_synthetic.h"
+
+enum { AGENTS = 3, FRAMES_PER_FILE = 5, BURST = 120 };
+
+static const char *nijimid, *full_disk;
+
+struct world {
+	char directory[64], socket[96], state[96], marker[96], database[128];
+	pid_t daemon;
+	bool limited; // the disk can be full
+};
+
+static int set_up(void **state)
+{
+	struct world *world = calloc(1, sizeof(*world));
+	strcpy(world->directory, "/tmp/nijimi-database.XXXXXX");
+	if (!mkdtemp(world->directory))
+		return -1;
+	snprintf(world->socket, sizeof(world->socket), "%s/socket", world->directory);
+	snprintf(world->state, sizeof(world->state), "%s/state", world->directory);
+	snprintf(world->marker, sizeof(world->marker), "%s/full", world->directory);
+	snprintf(world->database, sizeof(world->database), "%s/nijimi.db", world->state);
+	*state = world;
+	return 0;
+}
+
+static void kill_daemon(struct world *world, int signal)
+{
+	if (world->daemon <= 0)
+		return;
+	kill(world->daemon, signal);
+	waitpid(world->daemon, NULL, 0);
+	world->daemon = 0;
+}
+
+static int tear_down(void **state)
+{
+	struct world *world = *state;
+	char command[128];
+	kill_daemon(world, SIGKILL);
+	snprintf(command, sizeof(command), "rm -rf %s", world->directory);
+	int status = system(command);
+	free(world);
+	return status;
+}
+
+static void sleep_microseconds(unsigned int microseconds)
+{
+	struct timespec time = {microseconds / 1000000, (long)(microseconds % 1000000) * 1000};
+	nanosleep(&time, NULL);
+}
+
+static void become_daemon(const struct world *world, int ready)
+{
+	char number[16], log[128];
+	snprintf(number, sizeof(number), "%d", ready);
+	snprintf(log, sizeof(log), "%s/log", world->directory);
+	int fd = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
+	dup2(fd, STDERR_FILENO);
+	if (world->limited) {
+		setenv("LD_PRELOAD", full_disk, 1);
+		setenv("FULL_DISK", world->marker, 1);
+	}
+	execl(nijimid, "nijimid", "--socket", world->socket, "--state", world->state, "--ready-fd",
+	      number, NULL);
+	_exit(127);
+}
+
+// `wait`: until it is ready.
+static void start_daemon(struct world *world, bool wait)
+{
+	int ends[2];
+	char text[600] = "";
+	assert_int_equal(pipe(ends), 0);
+	world->daemon = fork();
+	assert_true(world->daemon >= 0);
+	if (world->daemon == 0)
+		become_daemon(world, ends[1]);
+	close(ends[1]);
+	if (wait && (read(ends[0], text, sizeof(text) - 1) < 0 || strcmp(text, "ready") != 0))
+		fail_msg("nijimid: %s", text);
+	close(ends[0]);
+}
+
+// The script -------------------------------------------------------------------------------------
+
+struct script {
+	uint8_t uuid;
+	uint64_t first_inode;
+};
+
+static void identity_of(const struct script *script, uint64_t file, struct wire_identity *identity)
+{
+	*identity = (struct wire_identity){.inode = script->first_inode + file, .generation = 7};
+	memset(identity->filesystem, script->uuid, sizeof(identity->filesystem));
+}
+
+// Frame 1 tells the VM; then for each file 1, 2, ...: it, that it is classified, a process, that it
+// read it, and the end of the process.
+static void make_frame(const struct script *script, uint64_t number, char path[64],
+		       struct wire_message *message)
+{
+	uint64_t file = (number - 2) / FRAMES_PER_FILE + 1;
+	uint32_t as_file = (uint32_t)(2 * file - 1), as_process = (uint32_t)(2 * file);
+	*message = (struct wire_message){.vm = 1};
+	if (number == 1) {
+		message->type = WIRE_VM;
+		message->vm_state = (struct wire_vm){.state = WIRE_VM_ARMED,
+						     .boot = 1,
+						     .has_uuid = 1,
+						     .kernel = "6.1",
+						     .time = 1};
+		memset(message->vm_state.uuid, script->uuid, sizeof(message->vm_state.uuid));
+		return;
+	}
+	snprintf(path, 64, "/file/%llu", (unsigned long long)(script->first_inode + file));
+	switch ((number - 2) % FRAMES_PER_FILE) {
+	case 0:
+		message->type = WIRE_OBJECT;
+		message->object = (struct wire_object){
+			.number = as_file, .kind = WIRE_FILE, .path = path, .name = "ext4"};
+		identity_of(script, file, &message->object.identity);
+		break;
+	case 1:
+		message->type = WIRE_EDGE;
+		message->edge = (struct wire_edge){
+			.sequence = 2 * file - 1, .to = as_file, .labels = 1, .cause = "classified"};
+		break;
+	case 2:
+		message->type = WIRE_OBJECT;
+		message->object = (struct wire_object){
+			.number = as_process, .kind = WIRE_PROCESS, .pid = (uint32_t)file, .name = "cat"};
+		break;
+	case 3:
+		message->type = WIRE_EDGE;
+		message->edge = (struct wire_edge){.sequence = 2 * file,
+						   .from = as_file,
+						   .to = as_process,
+						   .labels = 1,
+						   .cause = "read"};
+		break;
+	default:
+		message->type = WIRE_ENDED;
+		message->ended = (struct wire_ended){as_process, file};
+	}
+}
+
+struct agent {
+	struct synthetic link;
+	struct script script;
+	uint8_t instance;
+	uint64_t sent, acknowledged;
+};
+
+static bool send_frame(struct agent *agent, uint64_t number)
+{
+	char path[64];
+	struct wire_message message;
+	make_frame(&agent->script, number, path, &message);
+	return synthetic_send(&agent->link, &message);
+}
+
+static void take_acknowledgements(struct agent *agent, int milliseconds)
+{
+	struct wire_message message;
+	while (synthetic_receive(&agent->link, &message, milliseconds)) {
+		if (message.type != WIRE_ACKNOWLEDGE)
+			continue;
+		assert_true(message.acknowledge.journal >= agent->acknowledged);
+		assert_true(message.acknowledge.journal <= agent->sent);
+		agent->acknowledged = message.acknowledge.journal;
+		milliseconds = 0;
+	}
+}
+
+// What the daemon has is at least what it has acknowledged; from there the agent goes on.
+static bool connect_agent(const struct world *world, struct agent *agent)
+{
+	if (!synthetic_connect(&agent->link, world->socket) ||
+	    !synthetic_hello(&agent->link, agent->instance, "vm", ""))
+		return false;
+	assert_true(agent->link.received >= agent->acknowledged);
+	assert_true(agent->link.received <= agent->sent);
+	agent->sent = agent->link.received;
+	return true;
+}
+
+static bool send_burst(struct agent *agent, uint64_t count)
+{
+	for (uint64_t i = 0; i < count; i++) {
+		if (!send_frame(agent, agent->sent + 1))
+			return false;
+		agent->sent++;
+	}
+	return true;
+}
+
+static void await_acknowledgement(struct agent *agent, int milliseconds)
+{
+	for (int waited = 0; agent->acknowledged < agent->sent && waited < milliseconds; waited += 10)
+		take_acknowledgements(agent, 10);
+	assert_int_equal(agent->acknowledged, agent->sent);
+}
+
+// The truth --------------------------------------------------------------------------------------
+
+static uint64_t frames_up_to(uint64_t frames, uint64_t kind)
+{
+	return frames < 2 + kind ? 0 : (frames - 2 - kind) / FRAMES_PER_FILE + 1;
+}
+
+static void check_edges(const struct script *script, const struct store *store, uint64_t frames)
+{
+	const struct store_edge *edge;
+	uint64_t event = 0, count = 0;
+	for (; (edge = store_next_edge(store, event)); event = edge->event) {
+		char path[64];
+		uint64_t file = count / 2 + 1;
+		snprintf(path, sizeof(path), "/file/%llu",
+			 (unsigned long long)(script->first_inode + file));
+		assert_int_equal(edge->sequence, ++count);
+		assert_int_equal(edge->labels, 1);
+		if (count % 2) {
+			assert_null(edge->from);
+			assert_string_equal(edge->to->fields.path, path);
+			assert_string_equal(edge->cause, "classified");
+		} else {
+			assert_string_equal(edge->from->fields.path, path);
+			assert_int_equal(edge->to->fields.pid, file);
+			assert_string_equal(edge->cause, "read");
+		}
+	}
+	assert_int_equal(count, frames_up_to(frames, 1) + frames_up_to(frames, 3));
+}
+
+static void check_objects(const struct store *store, uint64_t frames)
+{
+	const struct store_object *object;
+	uint64_t files = 0, processes = 0, ended = 0;
+	for (uint64_t id = 0; (object = store_next_object(store, id)); id = object->id) {
+		files += object->description->fields.kind == WIRE_FILE && !object->ended;
+		processes += object->description->fields.kind == WIRE_PROCESS && !object->ended;
+		ended += object->ended > 0;
+	}
+	assert_int_equal(files, frames_up_to(frames, 0));
+	assert_int_equal(ended, frames_up_to(frames, 4));
+	assert_int_equal(processes, frames_up_to(frames, 2) - frames_up_to(frames, 4));
+}
+
+static struct registry *load(const struct world *world, struct database **database)
+{
+	const struct registry_limits limits = REGISTRY_DEFAULT_LIMITS;
+	struct error error = {0};
+	struct registry *registry = registry_create(&limits);
+	*database = database_open(world->state, &error);
+	if (!*database || !database_load(*database, registry, &error))
+		fail_msg("%s", error.message);
+	return registry;
+}
+
+static void check_database(const struct world *world, const struct agent *agents, int count)
+{
+	struct database *database;
+	struct registry *registry = load(world, &database);
+	for (int i = 0; i < count; i++) {
+		uint8_t instance[16];
+		memset(instance, agents[i].instance, sizeof(instance));
+		struct registry_agent *agent = registry_find_agent(registry, instance);
+		uint64_t frames = agent ? agent->journal_received : 0;
+		assert_true(frames >= agents[i].acknowledged);
+		assert_true(frames <= agents[i].sent);
+		if (!frames)
+			continue;
+		assert_int_equal(agent->vms_count, 1);
+		check_edges(&agents[i].script, agent->vms[0]->store, frames);
+		check_objects(agent->vms[0]->store, frames);
+	}
+	registry_destroy(registry);
+	database_close(database);
+}
+
+// Tests ------------------------------------------------------------------------------------------
+
+static unsigned int kills(void)
+{
+	const char *text = getenv("NIJIMI_KILLS");
+	return text ? (unsigned int)atoi(text) : 20;
+}
+
+static void make_agents(struct agent *agents)
+{
+	for (int i = 0; i < AGENTS; i++)
+		agents[i] = (struct agent){.instance = (uint8_t)(i + 1),
+					   .script = {.uuid = (uint8_t)(0x10 + i)}};
+}
+
+static void run_until_killed(struct world *world, struct agent *agents)
+{
+	bool in_the_middle_of_starting = rand() % 8 == 0;
+	start_daemon(world, !in_the_middle_of_starting);
+	if (in_the_middle_of_starting) {
+		sleep_microseconds((unsigned int)rand() % 20000);
+		kill_daemon(world, SIGKILL);
+		return;
+	}
+	for (int i = 0; i < AGENTS; i++)
+		assert_true(connect_agent(world, &agents[i]));
+	for (int round = rand() % 6; round >= 0; round--) {
+		for (int i = 0; i < AGENTS; i++)
+			assert_true(send_burst(&agents[i], (uint64_t)(rand() % BURST)));
+		sleep_microseconds((unsigned int)rand() % 60000);
+		for (int i = 0; i < AGENTS; i++)
+			take_acknowledgements(&agents[i], 0);
+	}
+	kill_daemon(world, SIGKILL);
+	for (int i = 0; i < AGENTS; i++) {
+		take_acknowledgements(&agents[i], 0); // that are still on the way
+		synthetic_close(&agents[i].link);
+	}
+}
+
+static void test_killed_daemons(void **state)
+{
+	struct world *world = *state;
+	static struct agent agents[AGENTS];
+	unsigned int seed = (unsigned int)time(NULL);
+	print_message("seed %u, %u kills\n", seed, kills());
+	srand(seed);
+	make_agents(agents);
+	for (unsigned int i = 0; i < kills(); i++) {
+		run_until_killed(world, agents);
+		if (access(world->database, F_OK) == 0)
+			check_database(world, agents, AGENTS);
+	}
+	start_daemon(world, true);
+	for (int i = 0; i < AGENTS; i++) {
+		assert_true(connect_agent(world, &agents[i]));
+		assert_true(send_burst(&agents[i], BURST));
+		await_acknowledgement(&agents[i], 5000);
+	}
+	kill_daemon(world, SIGTERM);
+	check_database(world, agents, AGENTS);
+	print_message("%llu frames of each agent or so\n", (unsigned long long)agents[0].sent);
+	for (int i = 0; i < AGENTS; i++)
+		synthetic_close(&agents[i].link);
+}
+
+/* Lives of a VM whose process is killed. */
+
+struct life {
+	uint64_t recalled;     // files that the daemon gave back
+	uint64_t acknowledged; // frames
+	bool broken;
+};
+
+static uint64_t recall(struct agent *agent)
+{
+	struct wire_message message = {.type = WIRE_RECALL, .vm = 1, .recall = {.token = 5}};
+	uint64_t count = 0;
+	if (!synthetic_send(&agent->link, &message))
+		return UINT64_MAX;
+	while (synthetic_receive(&agent->link, &message, 5000)) {
+		count += message.type == WIRE_STORED && message.stored.labels == 1;
+		if (message.type == WIRE_RECALLED)
+			return message.recall.count == count && message.recall.token == 5 ? count
+											  : UINT64_MAX;
+	}
+	return UINT64_MAX;
+}
+
+static void live(const struct world *world, uint8_t number, struct life *life)
+{
+	static struct agent agent;
+	agent = (struct agent){.instance = number,
+			       .script = {.uuid = 0x77, .first_inode = number * 1000000ull}};
+	life->broken = !connect_agent(world, &agent) || !send_burst(&agent, 1);
+	life->recalled = recall(&agent);
+	while (!life->broken) {
+		life->broken = !send_burst(&agent, 50);
+		take_acknowledgements(&agent, 5);
+		life->acknowledged = agent.acknowledged;
+	}
+}
+
+static void test_killed_agents(void **state)
+{
+	struct world *world = *state;
+	unsigned int count = kills() < 200 ? kills() : 200;
+	struct life *lives = mmap(NULL, 256 * sizeof(*lives), PROT_READ | PROT_WRITE,
+				  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	uint64_t known = 0;
+	start_daemon(world, true);
+	for (unsigned int i = 1; i <= count; i++) {
+		pid_t child = fork();
+		if (child == 0) {
+			live(world, (uint8_t)i, &lives[i]);
+			_exit(0);
+		}
+		sleep_microseconds(20000 + (unsigned int)rand() % 250000);
+		kill(child, SIGKILL);
+		waitpid(child, NULL, 0);
+		assert_false(lives[i].broken);
+		if (lives[i].recalled == 0 && lives[i].acknowledged == 0 && known > 0)
+			continue; // killed before it had asked
+		assert_true(lives[i].recalled != UINT64_MAX);
+		assert_true(lives[i].recalled >= known);
+		// A file has its label with the second frame of its five.
+		known = lives[i].recalled + frames_up_to(lives[i].acknowledged, 1);
+		if (i % 7 == 0) {
+			kill_daemon(world, SIGKILL);
+			start_daemon(world, true);
+		}
+	}
+	kill_daemon(world, SIGTERM);
+	struct database *database;
+	struct registry *registry = load(world, &database);
+	struct registry_vm *const *vms;
+	assert_int_equal(registry_vms(registry, &vms), 1);
+	assert_int_equal(registry_vm_state(vms[0]), REGISTRY_GONE);
+	assert_true(store_totals(vms[0]->store)->managed[WIRE_FILE] >= known);
+	assert_int_equal(store_totals(vms[0]->store)->managed[WIRE_PROCESS], 0);
+	size_t gaps;
+	const struct store_gap *gap = store_gaps(vms[0]->store, &gaps);
+	assert_int_equal(gaps, count > 1 ? 1 : 0);
+	if (gaps)
+		assert_string_equal(gap->kind, "untraced-period");
+	registry_destroy(registry);
+	database_close(database);
+	munmap(lives, 256 * sizeof(*lives));
+}
+
+static bool status_says(const struct world *world, const char *text)
+{
+	struct synthetic client;
+	char answer[4096] = "";
+	size_t used = 0;
+	static const char request[] = "{\"command\":\"status\"}\n";
+	assert_true(synthetic_connect(&client, world->socket));
+	assert_int_equal(write(client.fd, request, sizeof(request) - 1), sizeof(request) - 1);
+	while (!strchr(answer, '\n')) {
+		ssize_t got = read(client.fd, answer + used, sizeof(answer) - 1 - used);
+		assert_true(got > 0);
+		used += (size_t)got;
+	}
+	synthetic_close(&client);
+	return strstr(answer, text);
+}
+
+static void set_full(const struct world *world, bool full)
+{
+	if (full)
+		close(open(world->marker, O_WRONLY | O_CREAT, 0600));
+	else
+		unlink(world->marker);
+}
+
+static void test_full_disk(void **state)
+{
+	struct world *world = *state;
+	static struct agent agents[AGENTS];
+	struct agent *agent = &agents[0];
+	make_agents(agents);
+	world->limited = true;
+	start_daemon(world, true);
+	assert_true(connect_agent(world, agent));
+	for (int round = 0; round < 3; round++) {
+		assert_true(send_burst(agent, 101));
+		await_acknowledgement(agent, 5000);
+		uint64_t before = agent->acknowledged;
+
+		set_full(world, true);
+		assert_true(send_burst(agent, 1003));
+		take_acknowledgements(agent, 500);
+		assert_int_equal(agent->acknowledged, before);
+		assert_true(status_says(world, "the disk is full"));
+		if (round == 1) { // what was not acknowledged is asked for again
+			kill_daemon(world, SIGKILL);
+			synthetic_close(&agent->link);
+			set_full(world, false);
+			check_database(world, agents, 1);
+			start_daemon(world, true);
+			assert_true(connect_agent(world, agent));
+			assert_int_equal(agent->sent, before);
+			assert_true(send_burst(agent, 1003));
+		}
+		set_full(world, false);
+		await_acknowledgement(agent, 5000);
+		assert_false(status_says(world, "the disk is full"));
+	}
+	kill_daemon(world, SIGTERM);
+	synthetic_close(&agent->link);
+	check_database(world, agents, 1);
+}
+
+static void write_file(const char *path, const void *bytes, size_t length, long offset)
+{
+	int fd = open(path, O_WRONLY | O_CREAT, 0600);
+	assert_int_equal(pwrite(fd, bytes, length, offset), (ssize_t)length);
+	close(fd);
+}
+
+static void execute(const struct world *world, const char *text)
+{
+	sqlite3 *connection;
+	assert_int_equal(sqlite3_open(world->database, &connection), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(connection, text, NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(connection);
+}
+
+static char *read_file(const char *path, size_t *length)
+{
+	struct stat status;
+	int fd = open(path, O_RDONLY);
+	assert_int_equal(fstat(fd, &status), 0);
+	char *bytes = malloc((size_t)status.st_size + 1);
+	*length = (size_t)status.st_size;
+	assert_int_equal(read(fd, bytes, *length), (ssize_t)*length);
+	close(fd);
+	return bytes;
+}
+
+// It is refused with these words, and not a byte of it changes.
+static void assert_refused(const struct world *world, const char *words)
+{
+	struct error error = {0};
+	size_t before, after;
+	char *was = read_file(world->database, &before);
+	assert_null(database_open(world->state, &error));
+	if (!strstr(error.message, words))
+		fail_msg("%s", error.message);
+	char *is = read_file(world->database, &after);
+	assert_int_equal(before, after);
+	assert_memory_equal(was, is, before);
+	free(was);
+	free(is);
+}
+
+static void make_database(const struct world *world)
+{
+	struct error error = {0};
+	unlink(world->database);
+	struct database *database = database_open(world->state, &error);
+	assert_non_null(database);
+	database_close(database);
+}
+
+static void test_refused_databases(void **state)
+{
+	struct world *world = *state;
+	static const char junk[8192] = "this is no database";
+	make_database(world);
+	unlink(world->database);
+	write_file(world->database, junk, sizeof(junk), 0);
+	assert_refused(world, "is damaged");
+
+	make_database(world);
+	write_file(world->database, junk, 4096, 4096 * 2);
+	assert_refused(world, "is damaged");
+
+	make_database(world);
+	execute(world, "PRAGMA user_version = 99");
+	assert_refused(world, "newer nijimid (its schema is 99, this one knows 1)");
+
+	make_database(world);
+	execute(world, "PRAGMA application_id = 5");
+	assert_refused(world, "no database of nijimi's");
+
+	make_database(world);
+	struct error error = {0};
+	struct database *first = database_open(world->state, &error);
+	pid_t child = fork(); // locks are a process's
+	if (child == 0)
+		_exit(database_open(world->state, &error) == NULL &&
+				      strstr(error.message, "another nijimid")
+			      ? 0
+			      : 1);
+	int status;
+	waitpid(child, &status, 0);
+	assert_int_equal(status, 0);
+	database_close(first);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_killed_daemons, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_killed_agents, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_full_disk, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_refused_databases, set_up, tear_down),
+	};
+	if (argc < 3)
+		return 2;
+	nijimid = argv[1];
+	full_disk = argv[2];
+	signal(SIGPIPE, SIG_IGN);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
