@@ -23,6 +23,10 @@ pair-2-c           6.1,6.1               2     paper
 twins              6.1,6.1               1     twins
 reboot             6.1                   2     -                                         --reboot
 kexec              6.12                  1     -                                         --reboot
+stored             6.1                   2     -                                         --reboot
+stored-5.10        5.10                  1     -                                         --reboot
+stored-6.12        6.12                  1     -                                         --reboot
+stored-7.2         7.2                   2     -                                         --reboot
 gdb                6.1                   2     -                                         --qemu-arg -gdb --qemu-arg unix:{dir}/gdb.sock,server=on,wait=off
 snapshot           6.12                  1     -                                         NO-DISK
 stopped            7.2                   2     -
@@ -282,6 +286,80 @@ judge_reboot()
 	"$E2E/compare" "$1/second.notes" "$1/second.json" case2 exited |
 		grep -v 'exited: not traced: process ended' || true
 }
+
+# ---- stored: labels of files outlive the boot and the daemon
+
+# The folder of the case is tests/e2e/play's.
+environment_stored()
+{
+	# shellcheck disable=SC2154
+	export NIJIMI_STATE=$work/state
+}
+environment_stored_5_10() { environment_stored; }
+environment_stored_6_12() { environment_stored; }
+environment_stored_7_2() { environment_stored; }
+
+# In the second boot nobody touches what a path says is classified: only the copies under plain names.
+guest_stored()
+{
+	cat <<- 'END'
+		if [ "$BOOT" = 1 ]; then
+			mkdir -p /classified /plain
+			echo secret > /classified/source
+			echo public > /plain/public
+			cat /classified/source > /plain/copy
+			cat /classified/source > /plain/unlinked
+			cat /classified/source > /plain/never-touched
+			cat /classified/source > /plain/renamed
+			sync
+			call stored-restart || exit 1
+			sync
+			reboot -f
+		fi
+		mv /plain/renamed /plain/other-name
+		cat /plain/copy > /plain/second
+		cat /plain/other-name > /plain/third
+		cat /plain/public > /plain/clean
+		rm /plain/unlinked
+		sync
+	END
+}
+guest_stored_5_10() { guest_stored; }
+guest_stored_6_12() { guest_stored; }
+guest_stored_7_2() { guest_stored; }
+
+on_stored_restart()
+{
+	local limit=$((SECONDS + 30))
+
+	kill -KILL "$(cat "$DAEMON_PID_FILE")"
+	setsid "${NIJIMI}d" --socket "$NIJIMI_SOCKET" --state "$NIJIMI_STATE" < /dev/null > "$OUT/nijimid-2.log" 2>&1 &
+	echo $! > "$DAEMON_PID_FILE"
+	until [[ $("$NIJIMI" vms --json 2> /dev/null | jq 'map(select(.state == "armed")) | length') == 1 ]]; do
+		((SECONDS < limit)) || return 1
+		sleep 0.2
+	done
+}
+
+judge_stored()
+{
+	local json=$1/vm1.json
+
+	judge_played "$1" "$2" || return 0
+	want "$(state "$json" .boot)" 2 "boot"
+	want "$(state "$json" '[.files[] | select(.filesystem == "ext4") | .path] | sort | join(" ")')" \
+		'/classified/source /plain/copy /plain/never-touched /plain/other-name /plain/second /plain/third' "managed files"
+	want "$(state "$json" '[.edges[] | select(.syscall == "stored") | .to.path] | sort | join(" ")')" \
+		'/plain/copy /plain/other-name /plain/unlinked' "files that got their labels back"
+	want "$(state "$json" '[.edges[] | select(.to.path == "/plain/second") | .syscall] | length > 0')" true "the copy of the copy"
+	want "$(state "$json" '[.ended.files[].path | select(startswith("/plain/unlinked"))] | length > 0')" true "the unlinked file has ended"
+	want "$(state "$json" '[.processes[].comm] | join(" ")')" '' "managed processes"
+	want "$(state "$json" '[.kernels[]] | length')" 2 "kernels"
+	state "$json" '.gaps[] | "gap \(.kind) (\(.count)): \(.detail)"'
+}
+judge_stored_5_10() { judge_stored "$@"; }
+judge_stored_6_12() { judge_stored "$@"; }
+judge_stored_7_2() { judge_stored "$@"; }
 
 # ---- kexec: another kernel, without a reset of the machine
 
