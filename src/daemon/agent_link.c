@@ -98,6 +98,22 @@ static void handle_synced(struct connection *connection, const struct wire_messa
 	server_synced(connection, token, false);
 }
 
+// A VM that was killed a moment ago may be what comes again now, while there still is something to be read
+// from its agent's connection.
+static void settle_earlier(struct connection *connection, const uint8_t uuid[16])
+{
+	struct registry_vm *const *vms;
+	size_t count = registry_vms(server_registry(connection->server), &vms);
+	for (size_t i = 0; i < count; i++) {
+		struct registry_agent *agent = vms[i]->agent;
+		if (vms[i]->gone || !vms[i]->has_uuid || agent == connection->agent ||
+		    agent->process_ended || memcmp(vms[i]->uuid, uuid, 16) != 0)
+			continue;
+		server_settle(connection->server, agent);
+		count = registry_vms(server_registry(connection->server), &vms);
+	}
+}
+
 static bool handle_message(struct connection *connection, const struct wire_message *message,
 			   struct error *error)
 {
@@ -109,9 +125,8 @@ static bool handle_message(struct connection *connection, const struct wire_mess
 	}
 	if (message->type == WIRE_RECALL)
 		return handle_recall(connection, message, error);
-	// One that was killed a moment ago may be what comes again now.
-	if (message->type == WIRE_VM)
-		server_check_agents(connection->server);
+	if (message->type == WIRE_VM && message->vm_state.has_uuid)
+		settle_earlier(connection, message->vm_state.uuid);
 	if (!registry_apply(server_registry(connection->server), connection->agent, message,
 			    server_realtime(), error))
 		return false;
@@ -133,6 +148,7 @@ void agent_link_input(struct connection *connection)
 	struct wire_message message;
 	struct error error;
 	size_t used = 0, consumed;
+	connection->busy = true;
 	while (connection->fd >= 0) {
 		bool fine = false;
 		enum wire_result result =
@@ -151,6 +167,7 @@ void agent_link_input(struct connection *connection)
 			server_close(connection);
 		}
 	}
+	connection->busy = false;
 	if (connection->fd >= 0)
 		connection_consume(connection, used);
 }

@@ -46,6 +46,7 @@ struct connection {
 	// of an agent
 	struct registry_agent *agent; // NULL before HELLO
 	uint64_t sync_sent;	      // token of the newest SYNC; 0: none
+	bool busy;		      // its input is being handled
 	uint64_t acknowledged;	      // frames of the journal
 	uint64_t restart_token;	      // of the SYNC that ends a restart; 0: none
 
@@ -117,8 +118,8 @@ void server_log(const struct server *server, const char *format, ...)
 /** Finishes the requests that wait for this agent: up to `token`, or all, with the answer stale. */
 void server_synced(struct connection *agent, uint64_t token, bool stale);
 
-/** Looks which of the agents that are not connected any more have ended. */
-void server_check_agents(struct server *server);
+/** If the agent's process has ended, handles what it has sent, and closes its connection. */
+void server_settle(struct server *server, struct registry_agent *agent);
 
 /** Watches the descriptor for what the connection needs now. */
 void server_watch(struct connection *connection);

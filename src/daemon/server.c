@@ -326,7 +326,7 @@ static void check_deadlines(struct server *server, uint64_t now)
 	}
 }
 
-void server_check_agents(struct server *server)
+static void check_lost_agents(struct server *server)
 {
 	struct registry_agent *next;
 	for (struct registry_agent *agent = registry_agents(server->registry); agent;
@@ -338,6 +338,23 @@ void server_check_agents(struct server *server)
 			note_change(server);
 		}
 	}
+}
+
+void server_settle(struct server *server, struct registry_agent *agent)
+{
+	struct connection *connection = agent->connection;
+	if (process_is_running(agent->pid, agent->process_start) || (connection && connection->busy))
+		return;
+	registry_process_ended(server->registry, agent, server_realtime());
+	while (connection && connection->fd >= 0 && !connection->input_ended) {
+		size_t before = connection->input_used;
+		if (!connection_read(connection) || connection->input_used == before)
+			break;
+		agent_link_input(connection);
+	}
+	if (connection)
+		server_close(connection); // the agent may be forgotten now
+	note_change(server);
 }
 
 static void check_loneliness(struct server *server, uint64_t now)
@@ -398,7 +415,7 @@ static void handle_time(struct server *server)
 	if (now >= server->next_check) {
 		server->next_check = now + CHECK_MILLISECONDS;
 		check_loneliness(server, now);
-		server_check_agents(server);
+		check_lost_agents(server);
 	}
 }
 
