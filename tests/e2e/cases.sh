@@ -264,7 +264,7 @@ qmp()
 	return "$status"
 }
 
-# ---- reboot: what was known is forgotten, and the next kernel is traced
+# ---- reboot: what was in memory is forgotten, what is on the disk is not, and the next kernel is traced
 
 guest_reboot()
 {
@@ -281,8 +281,13 @@ judge_reboot()
 	want "$(state "$1/vm1.json" .state)" armed "state"
 	grep -q '@ case1 done' "$1/vm1.notes" || echo "the first boot did not play case1"
 	sed '1,/@ - boot 2/d' "$1/vm1.notes" > "$1/second.notes"
-	# What the first boot has left is told apart by nothing but its end: compared without the lists of what has ended.
-	jq '.ended = {files: [], processes: [], sockets: []}' "$1/vm1.json" > "$1/second.json"
+	# Files of the first boot on the disk hold their labels; nothing else of it does.
+	sed '/@ - boot 2/,$d' "$1/vm1.notes" | sed -n 's/^.*@ [^ ]* file live [^ ]* [^ ]* //p' | grep -v '^/dev/' |
+		jq -Rs 'split("\n") | map(select(. != ""))' > "$1/first-files.json"
+	jq -r --slurpfile first "$1/first-files.json" '$first[0] - [.files[].path] | .[] | "has lost its labels: \(.)"' "$1/vm1.json"
+	# What has ended is told apart by nothing but its end: compared without the lists of that.
+	jq --slurpfile first "$1/first-files.json" '.ended = {files: [], processes: [], sockets: []} |
+		.files |= map(select(.path as $path | $first[0] | index($path) | not))' "$1/vm1.json" > "$1/second.json"
 	"$E2E/compare" "$1/second.notes" "$1/second.json" case2 exited |
 		grep -v 'exited: not traced: process ended' || true
 }
