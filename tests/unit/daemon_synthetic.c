@@ -71,7 +71,11 @@ bool synthetic_hello(struct synthetic *agent, uint8_t instance, const char *name
 bool synthetic_answer_sync(struct synthetic *agent, int milliseconds)
 {
 	struct wire_message message;
-	if (!synthetic_receive(agent, &message, milliseconds) || message.type != WIRE_SYNC)
+	do
+		if (!synthetic_receive(agent, &message, milliseconds))
+			return false;
+	while (message.type == WIRE_ACKNOWLEDGE);
+	if (message.type != WIRE_SYNC)
 		return false;
 	message.type = WIRE_SYNCED;
 	return synthetic_send(agent, &message);
