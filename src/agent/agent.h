@@ -26,6 +26,7 @@
  *   vcpu.c       KVM_RUN: our own exits, in the vCPU's thread
  *   guard.c      a thread that arms, sweeps, verifies and notices a reboot
  *   link.c       a thread that talks to the daemon
+ *   labels.c     what the daemon's policy says is classified
  *   journal.c    what the daemon has not been told yet
  *
  * One fault_recovery stands around all code of ours that reads a guest; see agent_fault().
@@ -35,6 +36,7 @@ enum {
 	AGENT_VMS_MAXIMUM = 64, // in one process
 	AGENT_VCPUS_MAXIMUM = 4096, // in one VM: KVM_MAX_VCPUS
 	AGENT_GLOBS_MAXIMUM = 1024,
+	AGENT_LABELS = 64,
 };
 
 enum agent_vm_state {
@@ -88,6 +90,7 @@ struct agent_vm {
 	char reason[WIRE_TEXT_MAXIMUM];
 	bool announced, give_way_reported, starved_reported, site_reported;
 	_Atomic bool gave_way, guest_starved, site_starved;
+	_Atomic bool labels_known; // the daemon has told what is classified here
 };
 
 struct agent_vcpu {
@@ -132,6 +135,7 @@ struct agent {
 	_Atomic bool daemon_answers; // it has welcomed us, and knows RECALL
 	_Atomic uint64_t sync_wanted, sync_done; // tokens
 	int guard_event, link_event;	   // eventfds
+	_Atomic bool policy_expected; // the daemon has a policy, and is connected
 };
 
 extern struct agent agent;
@@ -169,6 +173,14 @@ void agent_emit(void *vm, struct wire_message *message);
 /* link.c */
 void *agent_link(void *unused);
 void agent_wake_link(void);
+
+/* labels.c, in the thread of the link */
+void agent_take_labels(uint16_t vm, const struct wire_labels *labels);
+void agent_take_label_files(uint16_t vm, const struct wire_label_files *files);
+/** What was begun on a connection that is no more is forgotten. */
+void agent_drop_labels(void);
+/** Says what all labels are called, to a daemon that may not know. */
+void agent_name_labels(void);
 
 uint64_t agent_monotonic(void); // ns
 uint64_t agent_realtime(void);	// ns

@@ -21,6 +21,7 @@ enum {
 	RING_TIMEOUT_TENTHS = 100, // of a millisecond: a vCPU waits
 	ATTEMPTS = 8,
 	RECALL_MILLISECONDS = 500, // that the daemon is waited for, while the guest's kernel boots
+	LABELS_TIMEOUT_MILLISECONDS = 500,
 	VERIFY_TO_BE_SURE = 4, // passes: see is_ended() in src/trace/verify.c
 };
 
@@ -221,6 +222,24 @@ static bool read_kernel(struct agent_vm *vm, struct error *error)
 	return vm->has_kernel;
 }
 
+// So that nothing is traced before it is known what is classified. A daemon that is not there, or
+// does not answer, stops nobody: then labels come late, and a sweep follows.
+static void await_labels(struct agent_vm *vm)
+{
+	agent_vm_report(vm); // with its UUID
+	for (int waited = 0; atomic_load(&agent.policy_expected) &&
+			     !atomic_load(&vm->labels_known) && still_wanted(vm);
+	     waited++) {
+		if (waited == LABELS_TIMEOUT_MILLISECONDS) {
+			trace_gap(vm->trace, "labels-late",
+				  "the daemon has not said in time what is classified: what was "
+				  "read before it did is not followed");
+			return;
+		}
+		nanosleep(&millisecond, NULL);
+	}
+}
+
 // A kernel that has only begun may not have what we look for yet: so, more than once.
 static void retry_later(struct agent_vm *vm, const char *reason)
 {
@@ -261,6 +280,7 @@ static void arm(struct agent_vm *vm)
 	vm->boot++;
 	guarded(vm, identify);
 	recall(vm);
+	await_labels(vm);
 	trace_boot(vm->trace, &vm->kernel);
 	const uint64_t sites[HOOK_SITES_MAXIMUM] = {
 		[HOOK_SYSCALL_ENTRY] = vm->kernel.sites.entry,

@@ -55,6 +55,8 @@ static void disconnect(struct link *link)
 		int asked = RECALL_ASKED;
 		atomic_compare_exchange_strong(&agent.vms[i]->recall, &asked, RECALL_WANTED);
 	}
+	agent_drop_labels();
+	atomic_store(&agent.policy_expected, false);
 	link->out_used = link->out_sent = link->in_used = 0;
 	link->next_attempt = agent_monotonic() + RECONNECT_NANOSECONDS;
 }
@@ -108,6 +110,7 @@ static void restate(struct link *link, uint64_t left_out)
 	message.restart = (struct wire_restart){ .left_out = left_out,
 						 .next = agent.journal.read_number };
 	queue(link, &message);
+	agent_name_labels();
 	for (uint32_t i = 0; i < atomic_load(&agent.vm_count); i++) {
 		agent_vm_report(agent.vms[i]);
 		trace_describe_all(agent.vms[i]->trace);
@@ -178,6 +181,12 @@ static bool take_message(struct link *link, const struct wire_message *message)
 	case WIRE_RECALLED:
 		if (vm)
 			take_recalled(vm);
+		break;
+	case WIRE_LABELS:
+		agent_take_labels(message->vm, &message->labels);
+		break;
+	case WIRE_LABEL_FILES:
+		agent_take_label_files(message->vm, &message->label_files);
 		break;
 	default:
 		break;

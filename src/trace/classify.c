@@ -7,9 +7,9 @@
 #include "base/glob.h"
 #include "trace/internal.h"
 
-static label_set match_globs(const struct trace *trace, const char *path)
+static label_set match(const struct trace *trace, const char *path, const struct guest_file *file)
 {
-	label_set labels = 0;
+	label_set labels = trace_match_rules(trace, path, file);
 	for (size_t i = 0; i < trace->config.glob_count; i++)
 		if (glob_match(trace->config.globs[i].pattern, path))
 			labels |= trace->config.globs[i].labels;
@@ -27,21 +27,22 @@ static bool replace_prefix(const char *path, const char *prefix, const char *rep
 	return written > 0 && written < GUEST_PATH_MAXIMUM;
 }
 
-label_set trace_labels_of_path(const struct trace *trace, const char *path)
+label_set trace_labels_of_path(const struct trace *trace, const char *path,
+			       const struct guest_file *file)
 {
-	label_set labels = match_globs(trace, path) | trace_core_labels(trace, path);
+	label_set labels = match(trace, path, file) | trace_core_labels(trace, path);
 	uint32_t moved = atomic_load_explicit(&trace->moved_count, memory_order_acquire);
 	for (uint32_t i = 0; i < moved; i++) {
 		char before[GUEST_PATH_MAXIMUM];
 		if (replace_prefix(path, trace->moved[i].now, trace->moved[i].before, before))
-			labels |= match_globs(trace, before);
+			labels |= match(trace, before, file);
 	}
 	return labels;
 }
 
 // Whether a glob may match something below the directory (which ends in '/'): one of the two, the
 // directory and the part of the pattern before the first special character, begins with the other.
-static bool may_match_below(const char *pattern, const char *directory)
+bool trace_may_match_below(const char *pattern, const char *directory)
 {
 	size_t literal = strcspn(pattern, "*?[\\"), length = strlen(directory);
 	return strncmp(pattern, directory, literal < length ? literal : length) == 0;
@@ -82,9 +83,11 @@ void trace_directory_moved(struct trace *trace, const char *before, const char *
 		if (replace_prefix(trace->moved[i].now, old_prefix, new_prefix, again))
 			add_moved(trace, trace->moved[i].before, again);
 	}
+	bool matters = trace_rules_may_match_below(trace, old_prefix);
 	for (size_t i = 0; i < trace->config.glob_count; i++)
-		if (may_match_below(trace->config.globs[i].pattern, old_prefix))
-			add_moved(trace, old_prefix, new_prefix);
+		matters |= trace_may_match_below(trace->config.globs[i].pattern, old_prefix);
+	if (matters)
+		add_moved(trace, old_prefix, new_prefix);
 	trace_unlock(trace);
 }
 
@@ -109,7 +112,7 @@ static void visit_name(const char *path, void *context)
 	struct alias_search *search = context;
 	if (search->opened)
 		trace_look_for_cores(search->trace, path);
-	search->labels |= trace_labels_of_path(search->trace, path);
+	search->labels |= trace_labels_of_path(search->trace, path, search->file);
 }
 
 // A hard link: the same file under another name.
@@ -121,9 +124,15 @@ static bool visit_alias(uint64_t dentry, void *context)
 }
 
 // Of an overlay: a file that is classified where it lies is so wherever it is seen.
-static label_set labels_of_layer(struct trace *trace, const struct guest_real_inode *real)
+static label_set labels_of_layer(struct trace *trace, const struct guest_file *seen,
+				 const struct guest_real_inode *real)
 {
-	const struct guest_file file = { .superblock = real->superblock, .filesystem = "layer" };
+	const struct guest_file file = { .superblock = real->superblock,
+					 .filesystem = "layer",
+					 .inode_number = seen->inode_number,
+					 .device = seen->device,
+					 .uid = seen->uid,
+					 .gid = seen->gid };
 	struct alias_search search = { trace, &file, 0, false };
 	if (real->address)
 		guest_for_each_alias(trace->kernel, real->address, ALIASES_MAXIMUM, visit_alias,
@@ -152,19 +161,22 @@ static bool was_checked(struct trace *trace, struct trace_cpu *cpu, const struct
 void trace_classify(struct trace *trace, struct trace_cpu *cpu, const struct guest_file *file,
 		    bool force)
 {
-	bool any_stored = atomic_load_explicit(&trace->stored_count, memory_order_acquire) != 0;
-	if ((trace->config.glob_count == 0 && !any_stored) || !S_ISREG(file->mode))
+	bool any = trace->config.glob_count > 0 || trace_has_rules(trace) ||
+		   atomic_load_explicit(&trace->stored_count, memory_order_acquire) != 0;
+	if (!any || !S_ISREG(file->mode))
 		return;
 	bool checked = cpu && was_checked(trace, cpu, file);
 	if (checked && !force)
 		return;
 
-	struct alias_search search = { trace, file, 0, force };
+	// Whatever it is called, or if it cannot be told.
+	struct alias_search search = { trace, file, trace_match_rules(trace, "", file), force };
 	visit_alias(file->dentry, &search);
 	if (file->links != 1)
 		guest_for_each_alias(trace->kernel, file->inode, ALIASES_MAXIMUM, visit_alias,
 				     &search);
-	search.labels |= labels_of_layer(trace, &file->real) | labels_of_layer(trace, &file->lower);
+	search.labels |= labels_of_layer(trace, file, &file->real) |
+			 labels_of_layer(trace, file, &file->lower);
 	label_set stored = trace_stored_labels(trace, file) & ~search.labels;
 	if ((search.labels | stored) == 0)
 		return;

@@ -184,6 +184,7 @@ struct trace {
 	atomic_flag lock;
 	_Atomic bool abandoned;
 	_Atomic uint64_t namespace_epoch; // grows whenever names of files may have changed
+	const struct trace_rules *_Atomic rules; // of the policy; NULL: none
 	uint64_t endpoint_key[2];
 
 	struct pending_call *pending_pool; // lazily touched
@@ -441,7 +442,19 @@ void trace_forget_cores(struct trace *trace);
 /** Compares the file's names with the globs (unless done before, or `force`) and marks it. */
 void trace_classify(struct trace *trace, struct trace_cpu *cpu, const struct guest_file *file,
 		    bool force);
-label_set trace_labels_of_path(const struct trace *trace, const char *path);
+/** Of the file, by this path of it ("": it has none). */
+label_set trace_labels_of_path(const struct trace *trace, const char *path,
+			       const struct guest_file *file);
+
+/* rules.c: what the policy says of files. */
+label_set trace_match_rules(const struct trace *trace, const char *path,
+			    const struct guest_file *file);
+bool trace_has_rules(const struct trace *trace);
+/** Whether a rule's path may lie below the directory (which ends in '/'). */
+bool trace_rules_may_match_below(const struct trace *trace, const char *directory);
+bool trace_may_match_below(const char *pattern, const char *directory);
+/** Some file may have another owner now. */
+void trace_owner_changed(struct trace *trace);
 
 /** A directory has another path now: what lies below stays as classified as it was. */
 void trace_directory_moved(struct trace *trace, const char *before, const char *now);

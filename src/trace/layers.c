@@ -51,6 +51,7 @@ void trace_end_attributes(struct trace_event *event, int64_t result)
 	struct guest_file file;
 	if (result != 0)
 		return;
+	trace_owner_changed(event->trace);
 	uint64_t address = event->call->arguments[row->extra];
 	int64_t directory = row->extra ? (int32_t)event->call->arguments[0] : AT_FDCWD;
 	if (row->extra == 2 || address == 0) { // futimens() is utimensat() without a path

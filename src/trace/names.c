@@ -238,8 +238,8 @@ static void follow_view(struct renamed *renamed, const char *old_path, const cha
 	if (S_ISDIR(renamed->file->mode))
 		trace_directory_moved(renamed->trace, old_path, new_path);
 	else if (S_ISREG(renamed->file->mode))
-		renamed->labels |= trace_labels_of_path(renamed->trace, old_path) |
-				   trace_labels_of_path(renamed->trace, new_path);
+		renamed->labels |= trace_labels_of_path(renamed->trace, old_path, renamed->file) |
+				   trace_labels_of_path(renamed->trace, new_path, renamed->file);
 }
 
 static void follow_chroot(struct renamed *renamed, const char *old_path, const char *new_path)

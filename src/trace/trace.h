@@ -28,6 +28,22 @@ struct trace_glob {
 	label_set labels;
 };
 
+/** Files that get labels from the policy: those that all criteria (WIRE_BY_...) fit. */
+struct trace_rule {
+	label_set labels;
+	uint64_t inode;
+	uint32_t criteria;
+	uint32_t device; // major << 20 | minor
+	uint32_t owner, group;
+	const char *path; // glob
+	const char *filesystem;
+};
+
+struct trace_rules {
+	size_t count;
+	const struct trace_rule *rules;
+};
+
 struct trace_config {
 	const struct trace_glob *globs; // kept by reference
 	size_t glob_count;
@@ -83,6 +99,14 @@ bool trace_has_rings(const struct trace *trace);
 /** Marks what holds classified files open or mapped now, as the tracing begins. Takes long; `reader`
  *  is left and entered again between processes. */
 void trace_sweep(struct trace *trace, struct memory_reader *reader);
+
+/**
+ * Replaces what the policy says of the files; the globs of the configuration stay. From any thread, at
+ * any time; sweep afterwards, for what is open. Kept by reference: returns those before (or NULL),
+ * which may be freed when no section of a memory reader that is open now is open any more. Labels
+ * that an object has got by the rules before stay with it.
+ */
+const struct trace_rules *trace_set_rules(struct trace *trace, const struct trace_rules *rules);
 
 /**
  * Finds managed objects that have ended without a system call of their own (a process that was

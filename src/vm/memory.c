@@ -84,6 +84,13 @@ static void wait_for_readers(struct vm_memory *memory)
 	}
 }
 
+void vm_memory_wait_for_readers(struct vm_memory *memory)
+{
+	pthread_mutex_lock(&memory->lock);
+	wait_for_readers(memory);
+	pthread_mutex_unlock(&memory->lock);
+}
+
 bool vm_memory_set_slot(struct vm_memory *memory, uint32_t id, uint64_t gpa, uint64_t size,
 			void *host_address, struct error *error)
 {

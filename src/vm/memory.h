@@ -62,6 +62,10 @@ static inline void memory_leave(struct memory_reader *reader)
 bool vm_memory_set_slot(struct vm_memory *memory, uint32_t id, uint64_t gpa, uint64_t size,
 			void *host_address, struct error *error);
 
+/** Returns when every section that is open now has been left: what they could see of something that
+ *  was replaced before can be freed. Never inside a section. */
+void vm_memory_wait_for_readers(struct vm_memory *memory);
+
 /** Copies `length` bytes at `gpa`; may cross slots. On failure the buffer's content is undefined. */
 enum memory_result vm_memory_read(const struct vm_memory *memory, uint64_t gpa, void *buffer,
 				  size_t length);

@@ -144,6 +144,26 @@ static const struct field gap_fields[] = {
 	INTEGER(gap.count),
 };
 
+static const struct field labels_fields[] = {
+	INTEGER(labels.rows),
+};
+
+static const struct field label_files_fields[] = {
+	STRING(label_files.label, WIRE_NAME_MAXIMUM),
+	INTEGER(label_files.criteria),
+	INTEGER(label_files.device),
+	INTEGER(label_files.owner),
+	INTEGER(label_files.group),
+	INTEGER(label_files.inode),
+	STRING(label_files.path, WIRE_PATH_MAXIMUM),
+	STRING(label_files.filesystem, WIRE_NAME_MAXIMUM),
+};
+
+static const struct field label_name_fields[] = {
+	INTEGER(label_name.bit),
+	STRING(label_name.name, WIRE_NAME_MAXIMUM),
+};
+
 struct layout {
 	uint16_t type;
 	uint16_t fields;
@@ -164,7 +184,9 @@ static const struct layout layouts[] = {
 	LAYOUT(WIRE_ENDED, ended_fields),     LAYOUT(WIRE_GAP, gap_fields),
 	LAYOUT(WIRE_BOOT, moment_fields),     LAYOUT(WIRE_ACKNOWLEDGE, acknowledge_fields),
 	LAYOUT(WIRE_RECALL, recall_fields),   LAYOUT(WIRE_STORED, stored_fields),
-	LAYOUT(WIRE_RECALLED, recall_fields),
+	LAYOUT(WIRE_RECALLED, recall_fields), LAYOUT(WIRE_LABELS, labels_fields),
+	LAYOUT(WIRE_LABEL_FILES, label_files_fields),
+	LAYOUT(WIRE_LABEL_NAME, label_name_fields),
 };
 
 static const struct layout *find_layout(uint16_t type)

@@ -41,6 +41,13 @@
  * RECALL asks for the labels that files of a VM have been known to hold. The daemon answers
  * with a STORED for each file and a RECALLED; what the agent sent before RECALL is considered. Which
  * VM it is the daemon knows from the VM frames of this agent.
+ *
+ * Labels have names on the wire; which bit of a label_set a name has is each side's own business.
+ * The agent says with LABEL_NAME, before it uses a bit, what it is called; bit 0 is "classified" and
+ * need not be said. The daemon tells what is classified in a VM with LABELS and as many LABEL_FILES,
+ * which together replace all that it told before; as soon as it knows the VM's UUID (or that there
+ * is none: VM with uuid_nanoseconds other than 0), and whenever its policy changes. LABELS with vm 0
+ * says that there is a policy, so that it is worth waiting for.
  */
 enum {
 	WIRE_VERSION = 2,
@@ -50,6 +57,7 @@ enum {
 	WIRE_TEXT_MAXIMUM = 512,
 	WIRE_NAME_MAXIMUM = 64,
 	WIRE_COUNTERS_MAXIMUM = 128,
+	WIRE_LABEL_FILES_MAXIMUM = 1024, // of a VM
 };
 
 enum { WIRE_JOURNAL = 0x100 };
@@ -66,6 +74,8 @@ enum wire_type {
 	WIRE_RECALL = 0x11,	 // agent -> daemon: what is known of the files of this VM?
 	WIRE_STORED = 0x12,	 // daemon -> agent: one file
 	WIRE_RECALLED = 0x13,	 // daemon -> agent: all have been told
+	WIRE_LABELS = 0x14,      // daemon -> agent: what is classified in the VM from now on, ...
+	WIRE_LABEL_FILES = 0x15, // daemon -> agent: ... a row of it
 	WIRE_VM = 1 | WIRE_JOURNAL, // a VM came, or its state changed: all fields anew
 	WIRE_VM_GONE = 2 | WIRE_JOURNAL,
 	WIRE_OBJECT = 3 | WIRE_JOURNAL, // a managed object, or a new description of it
@@ -73,6 +83,7 @@ enum wire_type {
 	WIRE_ENDED = 5 | WIRE_JOURNAL, // an object has ended
 	WIRE_GAP = 6 | WIRE_JOURNAL,   // something could not be followed
 	WIRE_BOOT = 7 | WIRE_JOURNAL,  // the guest has (re)booted: all its objects have ended
+	WIRE_LABEL_NAME = 8 | WIRE_JOURNAL, // what the agent calls a bit
 };
 
 struct wire_hello {
@@ -210,6 +221,35 @@ struct wire_counters {
 	struct wire_counter *counters;
 };
 
+struct wire_labels {
+	uint32_t rows; // LABEL_FILES that follow; LABEL_FILES_MAXIMUM
+};
+
+enum wire_criterion {
+	WIRE_BY_PATH = 1 << 0,
+	WIRE_BY_FILESYSTEM = 1 << 1,
+	WIRE_BY_DEVICE = 1 << 2,
+	WIRE_BY_INODE = 1 << 3,
+	WIRE_BY_OWNER = 1 << 4,
+	WIRE_BY_GROUP = 1 << 5,
+};
+
+/** Files that get a label: those that all criteria fit. */
+struct wire_label_files {
+	const char *label; // NAME_MAXIMUM
+	uint32_t criteria; // enum wire_criterion
+	uint32_t device;   // major << 20 | minor
+	uint32_t owner, group;
+	uint64_t inode;
+	const char *path;	// glob (src/base/glob.h); PATH_MAXIMUM
+	const char *filesystem; // NAME_MAXIMUM
+};
+
+struct wire_label_name {
+	uint32_t bit;
+	const char *name; // NAME_MAXIMUM
+};
+
 /** A message of any type. Strings of a decoded one point into `text` storage of the decoder. */
 struct wire_message {
 	uint16_t type;
@@ -229,6 +269,9 @@ struct wire_message {
 		struct wire_moment moment; // VM_GONE and BOOT
 		struct wire_gap gap;
 		struct wire_counters counters;
+		struct wire_labels labels;
+		struct wire_label_files label_files;
+		struct wire_label_name label_name;
 	};
 };
 
