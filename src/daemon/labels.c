@@ -4,38 +4,49 @@
 #include <stdio.h>
 #include <string.h>
 
-// A row a label that has a name. The policy will bring more.
-static const struct {
-	unsigned int bit;
-	const char *name;
-} labels[] = {
-	{0, "classified"},
-};
-
-enum { NAMED = sizeof(labels) / sizeof(labels[0]) };
-
-const char *label_name(unsigned int bit, char storage[LABEL_NAME_SIZE])
+void labels_init(struct labels *labels)
 {
-	for (size_t i = 0; i < NAMED; i++)
-		if (labels[i].bit == bit)
-			return labels[i].name;
-	snprintf(storage, LABEL_NAME_SIZE, "label-%u", bit % LABELS);
-	return storage;
+	memset(labels, 0, sizeof(*labels));
+	strcpy(labels->names[0], "classified");
 }
 
-bool label_parse(const char *name, uint64_t *mask, struct error *error)
+const char *label_name(const struct labels *labels, unsigned int bit)
 {
-	char storage[LABEL_NAME_SIZE];
-	for (unsigned int bit = 0; bit < LABELS; bit++) {
-		if (strcmp(label_name(bit, storage), name) == 0) {
+	return *labels->names[bit % LABELS] ? labels->names[bit % LABELS] : "unnamed";
+}
+
+int labels_assign(struct labels *labels, const char *name, unsigned int reserve)
+{
+	int free_bit = -1;
+	unsigned int free_bits = 0;
+	for (int bit = 0; bit < LABELS; bit++) {
+		if (strcmp(labels->names[bit], name) == 0)
+			return bit;
+		if (*labels->names[bit])
+			continue;
+		free_bits++;
+		if (free_bit < 0)
+			free_bit = bit;
+	}
+	if (free_bits <= reserve)
+		return -1;
+	snprintf(labels->names[free_bit], LABEL_NAME_SIZE, "%s", name);
+	return free_bit;
+}
+
+bool label_parse(const struct labels *labels, const char *name, uint64_t *mask, struct error *error)
+{
+	char known[200] = "";
+	for (unsigned int bit = 0; bit < LABELS && *name; bit++) {
+		if (strcmp(labels->names[bit], name) == 0) {
 			*mask = 1ull << bit;
 			return true;
 		}
 	}
-	char known[200] = "";
-	for (size_t i = 0; i < NAMED; i++)
-		snprintf(known + strlen(known), sizeof(known) - strlen(known), "%s%s",
-			 i ? ", " : "", labels[i].name);
+	for (unsigned int bit = 0; bit < LABELS; bit++)
+		if (*labels->names[bit])
+			snprintf(known + strlen(known), sizeof(known) - strlen(known), "%s%s",
+				 *known ? ", " : "", labels->names[bit]);
 	return error_set(error, ERROR_NOT_FOUND, "no label is called '%.64s' (there are: %s)", name,
 			 known);
 }

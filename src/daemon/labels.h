@@ -7,12 +7,28 @@
 
 #include "base/error.h"
 
-enum { LABELS = 64, LABEL_NAME_SIZE = 16 };
+/** Which bit each label has, for as long as the daemon runs. Agents have bits of their own. */
+enum {
+	LABELS = 64,
+	LABEL_NAME_SIZE = 65,
+	LABELS_FOR_POLICY = 16, // that names from agents never take
+};
 
-/** The name of a label's bit (0 to 63): its own, or "label-N" when nobody named it. */
-const char *label_name(unsigned int bit, char storage[LABEL_NAME_SIZE]);
+struct labels {
+	char names[LABELS][LABEL_NAME_SIZE]; // "": free
+};
+
+/** Bit 0 is "classified". */
+void labels_init(struct labels *labels);
+
+/** The name of a bit. */
+const char *label_name(const struct labels *labels, unsigned int bit);
+
+/** The bit of a name, which gets one if it has none; -1: `reserve` or fewer are free. */
+int labels_assign(struct labels *labels, const char *name, unsigned int reserve);
 
 /** The bit of a name, as a mask; fails with ERROR_NOT_FOUND and the names that there are. */
-bool label_parse(const char *name, uint64_t *mask, struct error *error);
+bool label_parse(const struct labels *labels, const char *name, uint64_t *mask,
+		 struct error *error);
 
 #endif

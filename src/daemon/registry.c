@@ -22,6 +22,9 @@ struct registry {
 	void *notice_context;
 	registry_forgotten forgotten;
 	void *forgotten_context;
+	struct labels *labels;
+	registry_watcher watcher;
+	void *watcher_context;
 };
 
 struct registry *registry_create(const struct registry_limits *limits)
@@ -31,7 +34,30 @@ struct registry *registry_create(const struct registry_limits *limits)
 		return NULL;
 	registry->limits = *limits;
 	registry->vms = calloc(limits->vms, sizeof(struct registry_vm *));
-	return registry->vms ? take_pointer(registry) : NULL;
+	registry->labels = malloc(sizeof(*registry->labels));
+	if (!registry->vms || !registry->labels) {
+		free(registry->vms);
+		free(registry->labels);
+		return NULL;
+	}
+	labels_init(registry->labels);
+	return take_pointer(registry);
+}
+
+struct labels *registry_labels(const struct registry *registry)
+{
+	return registry->labels;
+}
+
+void registry_set_watcher(struct registry *registry, registry_watcher watcher, void *context)
+{
+	registry->watcher = watcher;
+	registry->watcher_context = context;
+}
+
+void registry_touch(struct registry *registry)
+{
+	registry->changes++;
 }
 
 void registry_set_notice(struct registry *registry, registry_notice notice, void *context)
@@ -236,6 +262,7 @@ struct registry_vm *registry_find_vm(const struct registry *registry, const char
 static void free_vm(struct registry_vm *vm)
 {
 	store_destroy(vm->store);
+	origins_deinit(&vm->origins);
 	free(vm);
 }
 
@@ -393,6 +420,8 @@ static struct registry_agent *add_agent(struct registry *registry, const struct 
 	char name[32];
 	snprintf(name, sizeof(name), "pid-%d", (int)pid);
 	memcpy(agent->instance, hello->instance, sizeof(agent->instance));
+	memset(agent->label_bits, -1, sizeof(agent->label_bits));
+	agent->label_bits[0] = 0;
 	agent->pid = pid;
 	agent->uid = uid;
 	agent->program = strdup(hello->program);
@@ -437,8 +466,10 @@ struct registry_agent *registry_hello(struct registry *registry, const struct wi
 	agent->connected = true;
 	agent->connected_time = agent->heard_time = now;
 	for (size_t i = 0; i < agent->vms_count; i++)
-		if (!agent->vms[i]->gone)
+		if (!agent->vms[i]->gone) {
 			agent->vms[i]->state_time = now;
+			agent->vms[i]->labels_sent = false;
+		}
 	registry->changes++;
 	notify(registry, "%s: the agent of process %d (%s) is connected", agent->name, (int)pid,
 	       agent->program);
@@ -660,6 +691,8 @@ static bool apply_vm(struct context *context, const struct wire_message *message
 	bool new_uuid = state->has_uuid &&
 			(!vm->has_uuid || memcmp(vm->uuid, state->uuid, sizeof(vm->uuid)) != 0);
 	bool new_state = vm->agent_state != state->state || strcmp(vm->reason, state->reason) != 0;
+	if (new_uuid || vm->has_uuid != state->has_uuid)
+		vm->labels_sent = false;
 	uint32_t before = vm->agent_state;
 	uint64_t time = state->time ? state->time : context->now;
 	if (before != state->state)
@@ -714,10 +747,63 @@ static void report_full(struct context *context)
 	*context->error = (struct error){0};
 }
 
+// The bit that is ours for one of the agent's. What has no name, or finds no free bit, is
+// "classified": too much is shown then, not too little.
+static unsigned int bit_of(struct context *context, unsigned int bit)
+{
+	struct registry_agent *agent = context->agent;
+	char name[LABEL_NAME_SIZE];
+	if (agent->label_bits[bit] >= 0)
+		return (unsigned int)agent->label_bits[bit];
+	snprintf(name, sizeof(name), "label-%u", bit);
+	int assigned = labels_assign(context->registry->labels, name, LABELS_FOR_POLICY);
+	agent->label_bits[bit] = (int8_t)(assigned < 0 ? 0 : assigned);
+	return (unsigned int)agent->label_bits[bit];
+}
+
+static uint64_t our_labels(struct context *context, uint64_t labels)
+{
+	uint64_t ours = 0;
+	for (; labels; labels &= labels - 1)
+		ours |= 1ull << bit_of(context, (unsigned int)__builtin_ctzll(labels));
+	return ours;
+}
+
+static bool apply_label_name(struct context *context, const struct wire_message *message)
+{
+	const struct wire_label_name *said = &message->label_name;
+	char name[TEXT_ESCAPED_SIZE(WIRE_NAME_MAXIMUM)];
+	if (said->bit >= LABELS || !*said->name)
+		return error_set(context->error, ERROR_PROTOCOL, "label %u cannot be named",
+				 said->bit);
+	text_escape(said->name, name, LABEL_NAME_SIZE);
+	int bit = labels_assign(context->registry->labels, name, LABELS_FOR_POLICY);
+	if (bit < 0)
+		notify(context->registry,
+		       "%s: there is no room for the label '%s': what it marks is \"classified\"",
+		       context->agent->name, name);
+	context->agent->label_bits[said->bit] = (int8_t)(bit < 0 ? 0 : bit);
+	return true;
+}
+
+// An object that comes with labels, and history was lost: how it got them is not known.
+static void tell_of_object(struct context *context, const struct wire_object *object)
+{
+	const struct description description = {.references = 1, .fields = *object};
+	if (context->registry->watcher && object->labels && context->agent->restarting &&
+	    context->agent->left_out)
+		context->registry->watcher(context->registry->watcher_context, context->vm,
+					   &description, object->labels, NULL, 0, context->now);
+}
+
 static bool apply_object(struct context *context, const struct wire_message *message)
 {
-	if (store_describe(context->vm->store, &message->object, context->error))
+	struct wire_object object = message->object;
+	object.labels = our_labels(context, object.labels);
+	if (store_describe(context->vm->store, &object, context->error)) {
+		tell_of_object(context, &object);
 		return true;
+	}
 	if (context->error->code != ERROR_LIMIT)
 		return false;
 	report_full(context);
@@ -726,7 +812,18 @@ static bool apply_object(struct context *context, const struct wire_message *mes
 
 static bool apply_edge(struct context *context, const struct wire_message *message)
 {
-	return store_add_edge(context->vm->store, &message->edge, context->error);
+	struct registry *registry = context->registry;
+	struct registry_vm *vm = context->vm;
+	struct wire_edge edge = message->edge;
+	edge.labels = our_labels(context, edge.labels);
+	if (!store_add_edge(vm->store, &edge, context->error))
+		return false;
+	const struct store_edge *added = store_last_edge(vm->store);
+	origins_add(&vm->origins, added->event, edge.from, edge.to, edge.labels);
+	if (registry->watcher)
+		registry->watcher(registry->watcher_context, vm, added->to, edge.labels, added,
+				  edge.from, context->now);
+	return true;
 }
 
 static bool apply_ended(struct context *context, const struct wire_message *message)
@@ -758,6 +855,7 @@ static const struct handler {
 	bool (*apply)(struct context *context, const struct wire_message *message);
 } handlers[] = {
 	{WIRE_RESTART, false, false, apply_restart},
+	{WIRE_LABEL_NAME, false, false, apply_label_name},
 	{WIRE_COUNTERS, true, false, apply_counters},
 	{WIRE_VM, true, true, apply_vm},
 	{WIRE_VM_GONE, true, false, apply_vm_gone},
@@ -905,5 +1003,6 @@ void registry_destroy(struct registry *registry)
 		free_agent(agent);
 	}
 	free(registry->vms);
+	free(registry->labels);
 	free(registry);
 }

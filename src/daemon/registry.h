@@ -8,6 +8,8 @@
 #include <sys/types.h>
 
 #include "base/error.h"
+#include "daemon/labels.h"
+#include "daemon/origins.h"
 #include "daemon/store.h"
 #include "wire/wire.h"
 
@@ -65,6 +67,7 @@ struct registry_agent {
 	uint64_t synced_time;	    // when it last said that all had been sent; 0: never
 	struct registry_vm **vms;   // oldest first
 	size_t vms_count;
+	int8_t label_bits[LABELS];  // ours, by the agent's; -1: not named yet
 	void *connection; // the server's
 	uint64_t journal_saved; // frames that are in the database
 	uint64_t row, row_hash; // in the database
@@ -76,6 +79,8 @@ struct registry_vm {
 	struct registry_agent *agent;
 	uint16_t number; // the agent's
 	struct store *store;
+	struct origins origins;
+	bool labels_sent; // of the policy, over this connection, for this name and UUID
 	bool gone;
 	bool described;	      // since RESTART
 	uint32_t agent_state; // enum wire_vm_state
@@ -99,6 +104,21 @@ void registry_destroy(struct registry *registry);
 /** Told of what an operator would want in a log: one line, safe text. */
 typedef void (*registry_notice)(void *context, const char *line);
 void registry_set_notice(struct registry *registry, registry_notice notice, void *context);
+
+/** The labels' bits; the policy assigns them, and agents that know more. */
+struct labels *registry_labels(const struct registry *registry);
+
+/**
+ * Told when an object has got labels: by the edge, which came from the agent's number `from` (0:
+ * marked), or (edge NULL) nobody knows how, because history was lost.
+ */
+typedef void (*registry_watcher)(void *context, struct registry_vm *vm,
+				 const struct description *to, uint64_t labels,
+				 const struct store_edge *edge, uint32_t from, uint64_t now);
+void registry_set_watcher(struct registry *registry, registry_watcher watcher, void *context);
+
+/** Something that clients wait for has changed. */
+void registry_touch(struct registry *registry);
 
 /**
  * An agent has said HELLO on a connection whose other end is process `pid` of `uid`. Returns the
@@ -125,14 +145,14 @@ void registry_process_ended(struct registry *registry, struct registry_agent *ag
 bool registry_apply(struct registry *registry, struct registry_agent *agent,
 		    const struct wire_message *message, uint64_t now, struct error *error);
 
+/** The VM that the agent calls `number`; NULL: there is none, or it is gone. */
+struct registry_vm *registry_vm_of(const struct registry_agent *agent, uint16_t number);
+
 /** A frame of a type that is not known has come: it counts if it belongs to the journal. */
 void registry_skip(struct registry_agent *agent, uint16_t type);
 
 /** All that lives has been described anew since RESTART: what has not is over. */
 void registry_finish_restart(struct registry *registry, struct registry_agent *agent, uint64_t now);
-
-/** The agent's VM of this number that is not gone, or NULL. */
-struct registry_vm *registry_vm_of(const struct registry_agent *agent, uint16_t number);
 
 /** The first VM from index *at on, which is advanced, that is known by the same UUID as `vm`, belonged to the same
  *  user (or `vm` is root's), and does not run; `vm` itself first of all. NULL: no more. */

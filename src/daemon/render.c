@@ -8,7 +8,6 @@
 #include <time.h>
 
 #include "base/text.h"
-#include "daemon/labels.h"
 #include "daemon/uuid.h"
 
 static struct json_object *safe_string(const char *text)
@@ -52,14 +51,13 @@ void render_time(struct json_object *object, const char *key, uint64_t time)
 	json_object_object_add(object, key, json_object_new_string(text));
 }
 
-static void render_labels(struct json_object *object, uint64_t labels)
+static void render_labels(struct json_object *object, const struct labels *labels, uint64_t set)
 {
 	struct json_object *names = json_object_new_array();
-	char storage[LABEL_NAME_SIZE];
 	for (unsigned int bit = 0; bit < LABELS; bit++)
-		if (labels >> bit & 1)
+		if (set >> bit & 1)
 			json_object_array_add(names,
-					      json_object_new_string(label_name(bit, storage)));
+					      json_object_new_string(label_name(labels, bit)));
 	json_object_object_add(object, "labels", names);
 }
 
@@ -218,18 +216,18 @@ static void render_identity(struct json_object *object, const char *socket_type_
 	}
 }
 
-struct json_object *render_object(const struct store_object *object)
+struct json_object *render_object(const struct labels *labels, const struct store_object *object)
 {
 	struct json_object *rendered = json_object_new_object();
 	render_identity(rendered, "type", &object->description->fields);
-	render_labels(rendered, object->labels);
+	render_labels(rendered, labels, object->labels);
 	render_number(rendered, "id", object->id);
 	if (object->ended)
 		render_time(rendered, "ended", object->ended_time);
 	return rendered;
 }
 
-static struct json_object *render_end(const struct description *description)
+struct json_object *render_end(const struct description *description)
 {
 	static const char *const types[] = {"unknown", "file", "process", "socket", "endpoint"};
 	if (!description)
@@ -242,7 +240,7 @@ static struct json_object *render_end(const struct description *description)
 	return object;
 }
 
-struct json_object *render_edge(const struct store_edge *edge)
+struct json_object *render_edge(const struct labels *labels, const struct store_edge *edge)
 {
 	struct json_object *object = json_object_new_object();
 	render_number(object, "seq", edge->sequence);
@@ -250,7 +248,7 @@ struct json_object *render_edge(const struct store_edge *edge)
 	render_text(object, "syscall", edge->cause);
 	json_object_object_add(object, "from", render_end(edge->from));
 	json_object_object_add(object, "to", render_end(edge->to));
-	render_labels(object, edge->labels);
+	render_labels(object, labels, edge->labels);
 	return object;
 }
 

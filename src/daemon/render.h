@@ -26,9 +26,12 @@ struct json_object *render_vm(const struct registry *registry, const struct regi
 struct json_object *render_agent(const struct registry_agent *agent);
 
 /** An object of the managed tables; ended ones have "ended", the time. */
-struct json_object *render_object(const struct store_object *object);
+struct json_object *render_object(const struct labels *labels, const struct store_object *object);
 
-struct json_object *render_edge(const struct store_edge *edge);
+struct json_object *render_edge(const struct labels *labels, const struct store_edge *edge);
+
+/** One end of an edge, as it was then; NULL stays NULL. */
+struct json_object *render_end(const struct description *description);
 
 /** With what the daemon itself had to leave out. */
 struct json_object *render_gaps(const struct store *store);

@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "daemon/labels.h"
 #include "daemon/render.h"
 
 static void cleanup_json_function(struct json_object **object)
@@ -176,7 +175,7 @@ static bool answer_objects(struct json_object *answer, const struct request *req
 	if (!vm)
 		return false;
 	uint64_t labels = 0, event = as_of(request, vm), last = request->after;
-	if (*request->label && !label_parse(request->label, &labels, error))
+	if (*request->label && !label_parse(registry_labels(registry), request->label, &labels, error))
 		return false;
 	uint32_t kind = kind_number(request->kind);
 	struct json_object *list = json_object_new_array();
@@ -188,7 +187,7 @@ static bool answer_objects(struct json_object *answer, const struct request *req
 		page.visited++;
 		if (!belongs(object, kind, request->ended, labels, event))
 			continue;
-		struct json_object *rendered = render_object(object);
+		struct json_object *rendered = render_object(registry_labels(registry), object);
 		if (object->ended && !request->ended) // later than what is asked about
 			json_object_object_del(rendered, "ended");
 		json_object_array_add(list, rendered);
@@ -207,7 +206,7 @@ static bool answer_edges(struct json_object *answer, const struct request *reque
 	if (!vm)
 		return false;
 	uint64_t labels = 0, event = as_of(request, vm), last = request->after;
-	if (*request->label && !label_parse(request->label, &labels, error))
+	if (*request->label && !label_parse(registry_labels(registry), request->label, &labels, error))
 		return false;
 	if (request->last && !request->after)
 		last = store_before_last_edges(vm->store, request->last, labels, event);
@@ -220,7 +219,7 @@ static bool answer_edges(struct json_object *answer, const struct request *reque
 		page.visited++;
 		if (labels && !(edge->labels & labels))
 			continue;
-		json_object_array_add(list, render_edge(edge));
+		json_object_array_add(list, render_edge(registry_labels(registry), edge));
 		page.items++;
 		page.bytes += edge->to->size + (edge->from ? edge->from->size : 0);
 	}
@@ -338,8 +337,7 @@ static bool check_request(const struct request *request, struct error *error)
 	if (request->command == REQUEST_OBJECTS && !kind_number(request->kind))
 		return error_set(error, ERROR_INVALID,
 				 "\"kind\" has to be \"file\", \"process\" or \"socket\"");
-	uint64_t mask;
-	return !*request->label || label_parse(request->label, &mask, error);
+	return true;
 }
 
 bool request_parse(const char *line, size_t length, struct request *request, struct error *error)

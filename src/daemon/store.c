@@ -628,6 +628,11 @@ const struct store_edge *store_next_edge(const struct store *store, uint64_t aft
 	return at < store->totals.edges ? edge_at(store, at) : NULL;
 }
 
+const struct store_edge *store_last_edge(const struct store *store)
+{
+	return store->totals.edges ? edge_at(store, store->totals.edges - 1) : NULL;
+}
+
 uint64_t store_before_last_edges(const struct store *store, uint64_t count, uint64_t labels,
 				 uint64_t as_of)
 {

@@ -162,6 +162,9 @@ const struct store_object *store_next_object(const struct store *store, uint64_t
 /** The first edge with an event greater than `after`, or NULL. */
 const struct store_edge *store_next_edge(const struct store *store, uint64_t after);
 
+/** The newest edge, or NULL. */
+const struct store_edge *store_last_edge(const struct store *store);
+
 /**
  * The event after which, up to `as_of`, lie the last `count` edges that carry one of `labels`
  * (all edges, if 0): for store_next_edge().
