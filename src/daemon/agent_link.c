@@ -30,6 +30,46 @@ static bool ask_for_end_of_restart(struct connection *connection, struct error *
 	       error_set(error, ERROR_PROTOCOL, "the agent does not read");
 }
 
+// To be waited for, before a VM is armed.
+static bool announce_policy(struct connection *connection, struct error *error)
+{
+	struct wire_message message = {.type = WIRE_LABELS};
+	if (!policy_state_has_labels(server_policy(connection->server)) ||
+	    send_message(connection, &message))
+		return true;
+	return error_set(error, ERROR_PROTOCOL, "the agent does not read");
+}
+
+// What a VM is called is known for good when its UUID was looked for.
+static bool is_identified(const struct registry_vm *vm)
+{
+	return (vm->agent_state == WIRE_VM_ARMING || vm->agent_state == WIRE_VM_ARMED) &&
+	       vm->uuid_nanoseconds != 0;
+}
+
+static void send_labels_of_vm(struct connection *connection, struct registry_vm *vm)
+{
+	const struct policy_state *policy = server_policy(connection->server);
+	if (vm->gone || vm->labels_sent || !is_identified(vm) || !policy_state_version(policy))
+		return;
+	size_t length;
+	unsigned char *frames = policy_state_frames(policy, vm, &length);
+	if (!frames || !connection_send_long(connection, frames, length)) {
+		server_log(connection->server, "%s: it cannot be told what is classified", vm->name);
+		server_close(connection);
+	} else {
+		vm->labels_sent = true;
+	}
+	free(frames);
+}
+
+void agent_link_send_labels(struct connection *connection)
+{
+	struct registry_agent *agent = connection->agent;
+	for (size_t i = 0; connection->fd >= 0 && agent && i < agent->vms_count; i++)
+		send_labels_of_vm(connection, agent->vms[i]);
+}
+
 static bool handle_hello(struct connection *connection, const struct wire_message *message,
 			 struct error *error)
 {
@@ -58,6 +98,9 @@ static bool handle_hello(struct connection *connection, const struct wire_messag
 	welcome.welcome.durable = server_is_durable(connection->server);
 	if (!send_message(connection, &welcome))
 		return error_set(error, ERROR_PROTOCOL, "the agent does not read");
+	if (!announce_policy(connection, error))
+		return false;
+	agent_link_send_labels(connection);
 	return !agent->restarting || ask_for_end_of_restart(connection, error);
 }
 
@@ -74,14 +117,13 @@ static bool handle_recall(struct connection *connection, const struct wire_messa
 			  struct error *error)
 {
 	size_t length;
-	// One that does not read would be answered without end.
-	if (connection->output_used - connection->output_sent > AGENT_OUTPUT_MAXIMUM)
-		return error_set(error, ERROR_PROTOCOL, "the agent does not read");
 	char *answer = recall_answer(server_registry(connection->server), connection->agent,
 				     message->vm, message->recall.token, &length);
-	bool sent = answer && connection_append(connection, answer, length);
+	if (!answer)
+		return error_set(error, ERROR_MEMORY, "no memory for what is known of a VM");
+	bool sent = connection_send_long(connection, answer, length);
 	free(answer);
-	return sent || error_set(error, ERROR_MEMORY, "no memory for what is known of a VM");
+	return sent || error_set(error, ERROR_PROTOCOL, "the agent does not read");
 }
 
 static void handle_synced(struct connection *connection, const struct wire_message *message)
@@ -130,6 +172,8 @@ static bool handle_message(struct connection *connection, const struct wire_mess
 	if (!registry_apply(server_registry(connection->server), connection->agent, message,
 			    server_realtime(), error))
 		return false;
+	if (message->type == WIRE_VM)
+		agent_link_send_labels(connection);
 	return message->type != WIRE_RESTART || ask_for_end_of_restart(connection, error);
 }
 

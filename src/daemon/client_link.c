@@ -24,6 +24,15 @@ void client_link_answer(struct connection *connection, bool stale)
 	connection_send_owned(connection, line, length);
 }
 
+// Before the answer, because agents are told first.
+static bool reload_policy(struct connection *connection, struct error *error)
+{
+	if (!policy_state_reload(server_policy(connection->server), error))
+		return false;
+	server_tell_agents(connection->server);
+	return true;
+}
+
 // Has the agent bring the daemon up to date first, if there is one; else answers at once.
 static void begin_sync(struct connection *connection, const struct registry_vm *vm)
 {
@@ -53,10 +62,15 @@ static void handle_line(struct connection *connection, const char *line, size_t 
 		send_refusal(connection, &error);
 		return;
 	}
+	if (request->command == REQUEST_RELOAD && !reload_policy(connection, &error)) {
+		send_refusal(connection, &error);
+		return;
+	}
 	const struct registry_vm *vm = request_vm_to_sync(request, registry);
 	if (vm) {
 		begin_sync(connection, vm);
-	} else if (request_waits(request, registry)) {
+	} else if (request_waits(request, registry,
+				 server_policy(connection->server))) {
 		connection->waiting = WAIT_CHANGE;
 		connection->deadline = server_monotonic() + request->timeout * 1000 + 1;
 		server_watch(connection);

@@ -49,7 +49,7 @@ bool connection_flush(struct connection *connection)
 	}
 	free(connection->output);
 	connection->output = NULL;
-	connection->output_used = connection->output_sent = 0;
+	connection->output_used = connection->output_sent = connection->allowance = 0;
 	return true;
 }
 
@@ -67,13 +67,8 @@ void connection_send_owned(struct connection *connection, char *bytes, size_t le
 bool connection_send(struct connection *connection, const void *bytes, size_t length)
 {
 	size_t kept = connection->output_used - connection->output_sent;
-	return kept + length <= AGENT_OUTPUT_MAXIMUM &&
-	       connection_append(connection, bytes, length);
-}
-
-bool connection_append(struct connection *connection, const void *bytes, size_t length)
-{
-	size_t kept = connection->output_used - connection->output_sent;
+	if (kept + length > AGENT_OUTPUT_MAXIMUM + connection->allowance)
+		return false;
 	char *larger = malloc(kept + length);
 	if (!larger)
 		return false;
@@ -83,4 +78,12 @@ bool connection_append(struct connection *connection, const void *bytes, size_t 
 	free(connection->output);
 	connection_send_owned(connection, larger, kept + length);
 	return connection->fd >= 0;
+}
+
+bool connection_send_long(struct connection *connection, const void *bytes, size_t length)
+{
+	if (connection->allowance + length > LONG_OUTPUT_MAXIMUM)
+		return false;
+	connection->allowance += length;
+	return connection_send(connection, bytes, length);
 }

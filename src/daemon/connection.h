@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "daemon/policy.h"
 #include "daemon/registry.h"
 #include "daemon/request.h"
 #include "daemon/server.h"
@@ -24,6 +25,7 @@ enum client_wait { WAIT_NOTHING, WAIT_SYNC, WAIT_CHANGE };
 enum {
 	INPUT_SIZE = 4 * WIRE_FRAME_MAXIMUM, // the longest frame, the longest request
 	AGENT_OUTPUT_MAXIMUM = 4096,	     // an agent that does not read is not asked any more
+	LONG_OUTPUT_MAXIMUM = 160 << 20,     // beside that: what is classified, and was, in its VMs
 };
 
 struct connection {
@@ -42,6 +44,7 @@ struct connection {
 	char *output;
 	size_t output_used, output_sent;
 	bool watching_output;
+	size_t allowance; // for what is long, until all is sent
 
 	// of an agent
 	struct registry_agent *agent; // NULL before HELLO
@@ -71,8 +74,8 @@ void connection_send_owned(struct connection *connection, char *bytes, size_t le
 /** Appends a short message to what is kept. False: the peer does not read, or no memory. */
 bool connection_send(struct connection *connection, const void *bytes, size_t length);
 
-/** The same without a bound, for an answer that was asked for. */
-bool connection_append(struct connection *connection, const void *bytes, size_t length);
+/** As above, for what is long: it does not count as something that the peer does not read. */
+bool connection_send_long(struct connection *connection, const void *bytes, size_t length);
 
 /** Sends what is kept, as far as possible. False: broken. */
 bool connection_flush(struct connection *connection);
@@ -93,6 +96,9 @@ uint64_t agent_link_sync(struct connection *connection);
 /** Tells the agent how much of its journal is saved, if that is more than it knows. */
 void agent_link_acknowledge(struct connection *connection);
 
+/** Tells the agent what is classified in those of its VMs that it has not been told of. */
+void agent_link_send_labels(struct connection *connection);
+
 /** The connection is about to be closed. */
 void agent_link_closed(struct connection *connection);
 
@@ -109,6 +115,10 @@ void client_link_answer(struct connection *connection, bool stale);
 void server_close(struct connection *connection);
 bool server_is_durable(const struct server *server);
 struct registry *server_registry(struct server *server);
+struct policy_state *server_policy(struct server *server);
+
+/** The policy has changed: tells all agents. */
+void server_tell_agents(struct server *server);
 void server_situation(const struct server *server, struct request_situation *situation);
 const struct server_options *server_options(const struct server *server);
 bool server_has_room(const struct server *server, enum connection_role role);

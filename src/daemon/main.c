@@ -12,13 +12,17 @@
 #include "wire/address.h"
 
 #define SYSTEM_STATE "/var/lib/nijimi"
+#define DEFAULT_POLICY "/etc/nijimi/policy.yaml"
 
 static struct server *running; // for the signal handler
 
 static void handle_signal(int signal)
 {
 	int saved_errno = errno;
-	server_stop(running);
+	if (signal == SIGHUP)
+		server_reload(running);
+	else
+		server_stop(running);
 	errno = saved_errno;
 }
 
@@ -43,6 +47,8 @@ static void print_usage(void)
 	       "  --no-state      keep nothing\n"
 	       "  --keep DAYS     forget ended objects and edges after so long (default: only\n"
 	       "                  --edges limits them)\n"
+	       "  --policy FILE   labels, sinks, rules and alerts (default, unless --private:\n"
+	       "                  " DEFAULT_POLICY " if it is there). SIGHUP reads it anew\n"
 	       "  --ready-fd N    write \"ready\", or what is wrong, to this descriptor\n"
 	       "  --foreground    what it does anyway\n"
 	       "  --version\n"
@@ -84,6 +90,7 @@ enum option_code {
 	OPTION_STATE,
 	OPTION_NO_STATE,
 	OPTION_KEEP,
+	OPTION_POLICY,
 	OPTION_READY_FD,
 	OPTION_FOREGROUND,
 	OPTION_VERSION,
@@ -101,6 +108,7 @@ static bool parse_options(int argc, char **argv, struct settings *settings, int 
 		{"state", required_argument, NULL, OPTION_STATE},
 		{"no-state", no_argument, NULL, OPTION_NO_STATE},
 		{"keep", required_argument, NULL, OPTION_KEEP},
+		{"policy", required_argument, NULL, OPTION_POLICY},
 		{"ready-fd", required_argument, NULL, OPTION_READY_FD},
 		{"foreground", no_argument, NULL, OPTION_FOREGROUND},
 		{"version", no_argument, NULL, OPTION_VERSION},
@@ -139,6 +147,9 @@ static bool parse_options(int argc, char **argv, struct settings *settings, int 
 			if (!parse_number(optarg, "--keep", 1, 36500, &number))
 				return false;
 			settings->server.keep = number * 24 * 3600;
+			break;
+		case OPTION_POLICY:
+			settings->server.policy = optarg;
 			break;
 		case OPTION_READY_FD:
 			if (!parse_number(optarg, "--ready-fd", 0, 1 << 20, &number))
@@ -186,7 +197,7 @@ static void handle_signals(struct server *server)
 	sigaction(SIGTERM, &stop, NULL);
 	sigaction(SIGINT, &stop, NULL);
 	sigaction(SIGPIPE, &ignore, NULL);
-	sigaction(SIGHUP, &ignore, NULL);
+	sigaction(SIGHUP, &stop, NULL);
 }
 
 int main(int argc, char **argv)
@@ -205,6 +216,10 @@ int main(int argc, char **argv)
 		settings.server.state = SYSTEM_STATE;
 	if (!settings.server.private_daemon)
 		settings.server.notice = print_notice;
+	if (!settings.server.policy && !settings.server.private_daemon) {
+		settings.server.policy = DEFAULT_POLICY;
+		settings.server.policy_optional = true;
+	}
 
 	struct server *server = NULL;
 	if (wire_address(settings.socket, address, &error))

@@ -227,6 +227,39 @@ static bool answer_edges(struct json_object *answer, const struct request *reque
 	return true;
 }
 
+static bool answer_alerts(struct json_object *answer, const struct request *request,
+			  const struct registry *registry,
+			  const struct request_situation *situation, struct error *error)
+{
+	if (!situation->policy)
+		return error_set(error, ERROR_UNSUPPORTED, "there are no alerts here");
+	const struct alerts *alerts = policy_state_alerts(situation->policy);
+	uint64_t newest = alerts_newest(alerts), last;
+	uint64_t after = request->last && !request->after
+				 ? alerts_before_last(alerts, request->last)
+				 : request->after;
+	struct json_object *list = alerts_render(alerts, after, REQUEST_PAGE_ITEMS, &last);
+	json_object_object_add(answer, "alerts", list);
+	add_number(answer, "newest", newest);
+	add_number(answer, "dropped", alerts_dropped(alerts));
+	json_object_object_add(answer, "next",
+			       json_object_array_length(list) && last < newest
+				       ? json_object_new_uint64(last)
+				       : NULL);
+	return true;
+}
+
+// Of "reload" too: it has been done before.
+static bool answer_policy(struct json_object *answer, const struct request *request,
+			  const struct registry *registry,
+			  const struct request_situation *situation, struct error *error)
+{
+	if (!situation->policy)
+		return error_set(error, ERROR_UNSUPPORTED, "there is no policy here");
+	json_object_object_add(answer, "policy", policy_state_render(situation->policy));
+	return true;
+}
+
 // Commands and their fields ------------------------------------------------------------------
 
 // What can be asked for: a row a command.
@@ -242,6 +275,9 @@ static const struct command {
 	[REQUEST_VM] = {"vm", true, answer_vm},
 	[REQUEST_OBJECTS] = {"objects", true, answer_objects},
 	[REQUEST_EDGES] = {"edges", true, answer_edges},
+	[REQUEST_ALERTS] = {"alerts", false, answer_alerts},
+	[REQUEST_POLICY] = {"policy", false, answer_policy},
+	[REQUEST_RELOAD] = {"reload", false, answer_policy},
 };
 
 enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };
@@ -383,8 +419,12 @@ struct registry_vm *request_vm_to_sync(const struct request *request,
 	return registry_find_vm(registry, request->vm, &ignored);
 }
 
-bool request_waits(const struct request *request, const struct registry *registry)
+bool request_waits(const struct request *request, const struct registry *registry,
+		   const struct policy_state *policy)
 {
+	if (request->command == REQUEST_ALERTS)
+		return request->timeout && policy &&
+		       alerts_newest(policy_state_alerts(policy)) <= request->after;
 	return request->command == REQUEST_VMS && request->has_changes &&
 	       request->changes == registry_changes(registry);
 }

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "daemon/keeper.h"
+#include "daemon/policy.h"
 #include "daemon/registry.h"
 
 /**
@@ -18,6 +19,9 @@
  *     {"command": "vm", "vm": V}
  *     {"command": "objects", "vm": V, "kind": K, "ended": B, "label": L, "after": I, "as_of": E}
  *     {"command": "edges", "vm": V, "last": N, "label": L, "after": E, "as_of": E}
+ *     {"command": "alerts", "after": I, "last": N, "timeout": S}
+ *     {"command": "policy"}
+ *     {"command": "reload"}
  *
  * Everything but "command" and "vm" may be left out. An answer has "ok": true and what was asked,
  * or "ok": false and "error": {"code", "message"}.
@@ -26,6 +30,9 @@
  * "timeout" seconds. "vm", "objects" and "edges" first have the agent send what it still holds,
  * unless "sync" is false; when it does not answer in time, or is not connected, "stale" is true and
  * "stale_since" says when it was last heard to be up to date.
+ *
+ * "alerts" lists those with an id above "after", or the last "last"; with "timeout" it waits until
+ * there is one. "newest" is the id of the newest, "next" the id to go on after while there are more.
  *
  * Lists come in pages: while "next" is not null, ask again with "after": next, "as_of": the
  * "as_of" of the first answer, and "sync": false.
@@ -36,6 +43,9 @@ enum request_command {
 	REQUEST_VM,
 	REQUEST_OBJECTS,
 	REQUEST_EDGES,
+	REQUEST_ALERTS,
+	REQUEST_POLICY,
+	REQUEST_RELOAD,
 };
 
 enum {
@@ -68,6 +78,7 @@ struct request_situation {
 	size_t agent_connections, client_connections;
 	bool durable; // there is a database
 	struct keeper_status database;
+	struct policy_state *policy; // may be NULL
 };
 
 /** Parses a line of `length` bytes; fails with ERROR_INVALID. */
@@ -77,8 +88,9 @@ bool request_parse(const char *line, size_t length, struct request *request, str
 struct registry_vm *request_vm_to_sync(const struct request *request,
 				       const struct registry *registry);
 
-/** Whether the answer has to wait for a change of the table. */
-bool request_waits(const struct request *request, const struct registry *registry);
+/** Whether the answer has to wait for a change of the table, or for an alert. */
+bool request_waits(const struct request *request, const struct registry *registry,
+		   const struct policy_state *policy);
 
 /** The answer, a line with its line break; to be freed. NULL: no memory. */
 char *request_answer(const struct request *request, const struct registry *registry,

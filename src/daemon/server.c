@@ -32,8 +32,9 @@ struct server {
 	struct listener listener;
 	struct registry *registry;
 	struct keeper *keeper; // NULL: nothing is kept
+	struct policy_state *policy;
 	int epoll;
-	int stop_event;
+	int stop_event, reload_event;
 	bool stopping;
 	struct connection *connections;
 	size_t agents, clients, undecided;
@@ -43,6 +44,7 @@ struct server {
 	uint64_t told_changes;		   // of the registry, that waiting clients know
 	uint64_t next_telling, next_check; // monotonic ms
 	uint64_t last_token;
+	uint64_t policy_due; // monotonic ms; 0: nothing is
 };
 
 uint64_t server_monotonic(void)
@@ -74,6 +76,19 @@ struct registry *server_registry(struct server *server)
 	return server->registry;
 }
 
+struct policy_state *server_policy(struct server *server)
+{
+	return server->policy;
+}
+
+void server_tell_agents(struct server *server)
+{
+	for (struct connection *connection = server->connections; connection;
+	     connection = connection->next)
+		if (connection->fd >= 0 && connection->role == ROLE_AGENT)
+			agent_link_send_labels(connection);
+}
+
 const struct server_options *server_options(const struct server *server)
 {
 	return &server->options;
@@ -100,6 +115,7 @@ void server_situation(const struct server *server, struct request_situation *sit
 		.agent_connections = server->agents,
 		.client_connections = server->clients,
 		.durable = server->keeper != NULL,
+		.policy = server->policy,
 	};
 	if (server->keeper)
 		keeper_get_status(server->keeper, &situation->database);
@@ -302,7 +318,7 @@ static void tell_changes(struct server *server)
 	for (struct connection *connection = server->connections; connection;
 	     connection = connection->next) {
 		if (connection->waiting != WAIT_CHANGE ||
-		    request_waits(&connection->request, server->registry))
+		    request_waits(&connection->request, server->registry, server->policy))
 			continue;
 		client_link_answer(connection, false);
 		client_link_input(connection);
@@ -389,6 +405,8 @@ static uint64_t next_time(const struct server *server)
 	}
 	if (server->keeper)
 		next = earlier(next, keeper_next(server->keeper));
+	if (server->policy_due)
+		next = earlier(next, server->policy_due);
 	bool checking = server->options.private_daemon && !server->connections;
 	for (const struct registry_agent *agent = registry_agents(server->registry); agent;
 	     agent = agent->next)
@@ -404,9 +422,17 @@ static int wait_milliseconds(const struct server *server)
 	return next > now ? (int)(next - now) : 0;
 }
 
+static void tend_policy(struct server *server, uint64_t now)
+{
+	uint64_t realtime = server_realtime();
+	uint64_t due = policy_state_tend(server->policy, realtime);
+	server->policy_due = due ? now + (due > realtime ? (due - realtime) / 1000000 : 0) + 1 : 0;
+}
+
 static void handle_time(struct server *server)
 {
 	uint64_t now = server_monotonic();
+	tend_policy(server, now);
 	check_deadlines(server, now);
 	if (now >= server->next_telling) {
 		server->next_telling = now + CHANGE_MILLISECONDS;
@@ -431,6 +457,15 @@ static void save(struct server *server)
 
 // The loop -----------------------------------------------------------------------------------
 
+static void reload(struct server *server)
+{
+	struct error error;
+	uint64_t count;
+	if (read(server->reload_event, &count, sizeof(count)) == sizeof(count) &&
+	    policy_state_reload(server->policy, &error))
+		server_tell_agents(server);
+}
+
 static bool handle_round(struct server *server, struct error *error)
 {
 	struct epoll_event events[EVENTS];
@@ -441,6 +476,8 @@ static bool handle_round(struct server *server, struct error *error)
 		void *source = events[i].data.ptr;
 		if (source == &server->stop_event)
 			server->stopping = true;
+		else if (source == &server->reload_event)
+			reload(server);
 		else if (source == &server->listener)
 			accept_connections(server);
 		else
@@ -465,6 +502,14 @@ void server_stop(struct server *server)
 	uint64_t one = 1;
 	if (write(server->stop_event, &one, sizeof(one)) < 0) {
 		// It is full: then it says stop already.
+	}
+}
+
+void server_reload(struct server *server)
+{
+	uint64_t one = 1;
+	if (write(server->reload_event, &one, sizeof(one)) < 0) {
+		// It is full: then it says so already.
 	}
 }
 
@@ -501,6 +546,15 @@ static bool create_keeper(struct server *server, struct error *error)
 	return server->keeper;
 }
 
+static bool create_policy(struct server *server, struct error *error)
+{
+	const struct server_options *options = &server->options;
+	server->policy = policy_state_create(server->registry, options->policy,
+					     options->policy_optional, options->notice,
+					     options->notice_context, error);
+	return server->policy != NULL;
+}
+
 struct server *server_create(const struct server_options *options, struct error *error)
 {
 	struct server *server = calloc(1, sizeof(*server));
@@ -515,12 +569,15 @@ struct server *server_create(const struct server_options *options, struct error 
 	server->listener.fd = server->listener.lock = -1;
 	server->epoll = epoll_create1(EPOLL_CLOEXEC);
 	server->stop_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	server->reload_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	server->registry = registry_create(&server->options.limits);
 	if (!server->registry)
 		error_set(error, ERROR_MEMORY, "no memory for the server");
+	// What is stored has its labels before the policy gives bits to new ones.
 	if (!server->registry || !listener_init(&server->listener, options->address, error) ||
-	    !create_keeper(server, error) ||
+	    !create_keeper(server, error) || !create_policy(server, error) ||
 	    !watch(server, server->stop_event, &server->stop_event, error) ||
+	    !watch(server, server->reload_event, &server->reload_event, error) ||
 	    !watch(server, server->listener.fd, &server->listener, error)) {
 		server_destroy(server);
 		return NULL;
@@ -540,8 +597,11 @@ void server_destroy(struct server *server)
 	     connection = connection->next)
 		server_close(connection);
 	free_closed(server);
+	policy_state_destroy(server->policy);
 	keeper_destroy(server->keeper);
 	registry_destroy(server->registry);
+	if (server->reload_event >= 0)
+		close(server->reload_event);
 	if (server->epoll >= 0)
 		close(server->epoll);
 	if (server->stop_event >= 0)

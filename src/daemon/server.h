@@ -27,6 +27,8 @@ struct server_options {
 	struct registry_limits limits;
 	const char *state;	// directory of the database; NULL: nothing is kept
 	uint64_t keep;		// seconds that history is kept; 0: see keeper.h
+	const char *policy;	// file; NULL: none
+	bool policy_optional;	// whether it may be missing
 	registry_notice notice; // may be NULL
 	void *notice_context;
 };
@@ -46,5 +48,8 @@ bool server_run(struct server *server, struct error *error);
 
 /** From another thread, or a signal handler. */
 void server_stop(struct server *server);
+
+/** Likewise: reads the policy anew. */
+void server_reload(struct server *server);
 
 #endif

@@ -478,14 +478,26 @@ static void read_labels(struct reading *reading, const yaml_node_t *value)
 	policy->labels = NULL;
 	policy->labels = read_list(reading, value, "'labels'", false, sizeof(*policy->labels),
 				   POLICY_LABELS_MAXIMUM, read_label, &policy->label_count);
-	bool classified = false;
+}
+
+// "classified" is what `nijimi run --classified` says; it exists without being mentioned.
+static void add_classified(struct reading *reading, const yaml_node_t *root)
+{
+	struct policy *policy = reading->policy;
 	for (size_t i = 0; i < policy->label_count; i++)
-		classified |= strcmp(policy->labels[i].name, "classified") == 0;
-	if (policy->label_count == POLICY_LABELS_MAXIMUM && !classified)
-		complain(reading, value,
+		if (strcmp(policy->labels[i].name, "classified") == 0)
+			return;
+	if (policy->label_count == POLICY_LABELS_MAXIMUM) {
+		complain(reading, root,
 			 "there are %d labels beside \"classified\", which always exists: %d are "
 			 "the most",
 			 POLICY_LABELS_MAXIMUM, POLICY_LABELS_MAXIMUM - 1);
+		return;
+	}
+	if (!policy->labels) // else there is room behind the last
+		policy->labels = allocate(reading, sizeof(*policy->labels));
+	if (policy->labels)
+		strcpy(policy->labels[policy->label_count++].name, "classified");
 }
 
 // Networks -----------------------------------------------------------------------------------
@@ -1058,6 +1070,7 @@ static void read_root(struct reading *reading, const yaml_node_t *root)
 		check_version(reading, nodes[ROOT_VERSION]);
 	if (nodes[ROOT_LABELS])
 		read_labels(reading, nodes[ROOT_LABELS]);
+	add_classified(reading, nodes[ROOT_LABELS] ? nodes[ROOT_LABELS] : root);
 	if (nodes[ROOT_NETWORKS])
 		read_networks(reading, nodes[ROOT_NETWORKS]);
 	if (nodes[ROOT_SINKS])

@@ -68,13 +68,14 @@ static void check_answer(char *answer, size_t length)
 // Random bytes are hardly ever a request: without libFuzzer's help, put some into one.
 static size_t dress(const uint8_t *data, size_t size, char *line, size_t room)
 {
-	static const char *const commands[] = {"vms", "vm", "objects", "edges", "status"};
+	static const char *const commands[] = {"vms", "vm", "objects",
+					       "edges",	 "status", "alerts", "policy"};
 	static const char *const keys[] = {"vm",    "kind",  "after", "as_of", "last",
 					   "label", "ended", "sync",  "run",   "timeout"};
 	static const char *const values[] = {
 		"\"vm\"",   "\"file\"", "0", "-1", "true", "1e9", "18446744073709551616",
 		"\"abcd\"", "null",	"[]"};
-	int used = snprintf(line, room, "{\"command\":\"%s\"", commands[data[0] % 5]);
+	int used = snprintf(line, room, "{\"command\":\"%s\"", commands[data[0] % 7]);
 	for (size_t i = 1; i + 1 < size && (size_t)used < room - 64; i += 2)
 		used += snprintf(line + used, room - (size_t)used, ",\"%s\":%s", keys[data[i] % 10],
 				 values[data[i + 1] % 10]);
@@ -92,7 +93,7 @@ static void ask(const char *line, size_t length)
 		registry = make_registry();
 	if (request_parse(line, length, &request, &error)) {
 		request_vm_to_sync(&request, registry);
-		request_waits(&request, registry);
+		request_waits(&request, registry, NULL);
 		char *answer = request_answer(&request, registry, &situation, &length);
 		check_answer(answer, length);
 	} else {

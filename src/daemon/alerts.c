@@ -1,0 +1,474 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "daemon/alerts.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "base/text.h"
+#include "daemon/render.h"
+#include "daemon/target.h"
+#include "daemon/uuid.h"
+
+static const uint64_t minute = 60 * 1000000000ull;
+
+struct alert {
+	uint64_t id;
+	uint64_t repeated;
+	uint64_t last_time; // of the repetitions
+	size_t size;
+	char *json; // without what changes later
+};
+
+// What was judged lately, by a hash of what it was; a newer one may take the place.
+struct seen {
+	uint64_t hash;
+	uint64_t time;
+	uint64_t alert; // id; 0: it was allowed, or by somebody who is known
+};
+
+struct alerts {
+	struct registry *registry;
+	struct deliveries *deliveries;
+	uint64_t key;
+	uint64_t newest, first; // ids; those from `first` on are kept
+	size_t bytes;
+	struct alert ring[ALERTS_KEPT];
+	struct seen seen[ALERTS_SEEN];
+
+	uint64_t window_end; // CLOCK_REALTIME ns
+	uint64_t window_count, window_held;
+	uint64_t held_back, dropped;
+};
+
+/** One thing to judge. */
+struct incident {
+	const struct policy *policy;
+	const struct registry_vm *vm;
+	const struct wire_object *to;
+	const struct store_edge *edge; // NULL: lost
+	uint32_t from;
+	unsigned int bit;
+	const char *label;
+	struct policy_target target;
+	const struct wire_object *process; // NULL: not known
+	uint64_t time, now;
+	struct policy_verdict verdict;
+};
+
+struct alerts *alerts_create(struct registry *registry, struct deliveries *deliveries)
+{
+	struct alerts *alerts = calloc(1, sizeof(*alerts));
+	if (!alerts)
+		return NULL;
+	alerts->registry = registry;
+	alerts->deliveries = deliveries;
+	alerts->first = 1;
+	if (getrandom(&alerts->key, sizeof(alerts->key), GRND_NONBLOCK) != sizeof(alerts->key))
+		alerts->key = (uintptr_t)alerts;
+	return alerts;
+}
+
+static struct alert *slot_of(struct alerts *alerts, uint64_t id)
+{
+	return &alerts->ring[id % ALERTS_KEPT];
+}
+
+static void drop_first(struct alerts *alerts)
+{
+	struct alert *alert = slot_of(alerts, alerts->first++);
+	alerts->bytes -= alert->size;
+	free(alert->json);
+	*alert = (struct alert){0};
+	alerts->dropped++;
+}
+
+void alerts_destroy(struct alerts *alerts)
+{
+	if (!alerts)
+		return;
+	while (alerts->first <= alerts->newest)
+		drop_first(alerts);
+	free(alerts);
+}
+
+// The path -----------------------------------------------------------------------------------
+
+static const struct store_edge *edge_of_event(const struct store *store, uint64_t event)
+{
+	const struct store_edge *edge = event ? store_next_edge(store, event - 1) : NULL;
+	return edge && edge->event == event ? edge : NULL;
+}
+
+/** Where the information came from, step by step backwards. */
+struct path {
+	const struct store_edge *edges[ALERTS_PATH_EDGES]; // the one to the sink first
+	size_t count;
+	const struct store_edge *origin; // where the file was marked; NULL: not known
+	bool whole;
+};
+
+static void trace_back(const struct incident *incident, struct path *path)
+{
+	const struct origins *origins = &incident->vm->origins;
+	const struct store_edge *edge = incident->edge;
+	uint32_t from = incident->from;
+	*path = (struct path){0};
+	while (edge) {
+		bool kept = path->count < ALERTS_PATH_EDGES;
+		if (kept)
+			path->edges[path->count++] = edge;
+		if (!edge->from) {
+			path->origin = edge;
+			path->whole = kept;
+			return;
+		}
+		uint64_t event = origins_edge(origins, from, incident->bit);
+		if (event >= edge->event)
+			return;
+		edge = edge_of_event(incident->vm->store, event);
+		from = origins_from(origins, event);
+	}
+}
+
+// Who has brought it there. A process that the endpoint was described with; else the process that
+// the edge came from, or, out of a socket, the one that it got it from.
+static const struct wire_object *find_process(const struct incident *incident)
+{
+	const struct store_edge *edge = incident->edge;
+	if (incident->to->kind == WIRE_ENDPOINT && incident->to->pid)
+		return incident->to;
+	if (edge && edge->from && edge->from->fields.kind == WIRE_SOCKET) {
+		uint64_t event = origins_edge(&incident->vm->origins, incident->from, incident->bit);
+		edge = event < edge->event ? edge_of_event(incident->vm->store, event) : NULL;
+	}
+	return edge && edge->from && edge->from->fields.kind == WIRE_PROCESS ? &edge->from->fields
+									      : NULL;
+}
+
+// Repetition ---------------------------------------------------------------------------------
+
+static uint64_t hash_of(const struct alerts *alerts, const struct incident *incident,
+			const struct wire_object *process)
+{
+	XXH3_state_t state;
+	const struct registry_vm *vm = incident->vm;
+	uint64_t numbers[] = {vm->number, vm->boot, process ? process->pid : 0,
+			      process ? process->start_time : 0, incident->target.kind};
+	const char *texts[] = {incident->label, target_text(incident->to),
+			       process ? process->path : ""};
+	XXH3_64bits_reset_withSeed(&state, alerts->key);
+	XXH3_64bits_update(&state, vm->agent->instance, sizeof(vm->agent->instance));
+	XXH3_64bits_update(&state, numbers, sizeof(numbers));
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+		XXH3_64bits_update(&state, texts[i], strlen(texts[i]) + 1);
+	return XXH3_64bits_digest(&state);
+}
+
+static struct seen *find_seen(struct alerts *alerts, const struct incident *incident,
+			      const struct wire_object *process, bool *fresh)
+{
+	uint64_t hash = hash_of(alerts, incident, process);
+	struct seen *seen = &alerts->seen[hash % ALERTS_SEEN];
+	uint64_t age = incident->now - seen->time;
+	*fresh = seen->hash == hash && seen->time &&
+		 age < incident->policy->repeat_seconds * 1000000000ull;
+	if (!*fresh)
+		seen->hash = hash;
+	return seen;
+}
+
+// Whether there is nothing new to say; remembers what is judged now otherwise.
+static struct seen *note_incident(struct alerts *alerts, const struct incident *incident)
+{
+	bool fresh;
+	struct seen *seen = find_seen(alerts, incident, incident->process, &fresh);
+	if (fresh && seen->alert) {
+		struct alert *alert = slot_of(alerts, seen->alert);
+		if (alert->id == seen->alert) {
+			alert->repeated++;
+			alert->last_time = incident->time;
+		}
+	}
+	// What a known process brought there goes on, by another edge, as nobody's.
+	if (fresh && (seen->alert || !incident->process))
+		return NULL;
+	*seen = (struct seen){seen->hash, incident->now, 0};
+	if (incident->process) {
+		struct seen *anybody = find_seen(alerts, incident, NULL, &fresh);
+		if (anybody != seen)
+			*anybody = (struct seen){anybody->hash, incident->now, 0};
+	}
+	return seen;
+}
+
+// Rendering ----------------------------------------------------------------------------------
+
+static void add_text(struct json_object *object, const char *key, const char *text)
+{
+	if (*text)
+		render_text(object, key, text);
+	else
+		json_object_object_add(object, key, NULL);
+}
+
+static void add_number(struct json_object *object, const char *key, uint64_t number)
+{
+	json_object_object_add(object, key, json_object_new_uint64(number));
+}
+
+static struct json_object *render_process(const struct wire_object *process)
+{
+	if (!process)
+		return NULL;
+	struct json_object *object = json_object_new_object();
+	add_number(object, "pid", process->pid);
+	add_text(object, "comm", process->name);
+	add_text(object, "exe", process->path);
+	add_number(object, "uid", process->uid);
+	return object;
+}
+
+static struct json_object *render_path(const struct alerts *alerts, const struct path *path)
+{
+	struct json_object *list = json_object_new_array();
+	const struct labels *labels = registry_labels(alerts->registry);
+	if (path->origin && !path->whole)
+		json_object_array_add(list, render_edge(labels, path->origin));
+	for (size_t i = path->count; i > 0; i--)
+		json_object_array_add(list, render_edge(labels, path->edges[i - 1]));
+	return list;
+}
+
+static struct json_object *render_alert(const struct alerts *alerts,
+					const struct incident *incident, const struct path *path,
+					bool held_back)
+{
+	const struct policy *policy = incident->policy;
+	const struct registry_vm *vm = incident->vm;
+	const struct policy_verdict *verdict = &incident->verdict;
+	struct json_object *object = json_object_new_object();
+	char uuid[UUID_TEXT_SIZE];
+	json_object_object_add(object, "event", json_object_new_string("alert"));
+	add_number(object, "id", alerts->newest + 1);
+	render_time(object, "time", incident->time);
+	json_object_object_add(object, "vm", json_object_new_string(vm->name));
+	add_text(object, "uuid", vm->has_uuid ? uuid_format(vm->uuid, uuid) : "");
+	json_object_object_add(object, "label", json_object_new_string(incident->label));
+	json_object_object_add(object, "sink",
+			       json_object_new_string(policy->sinks[verdict->sink].name));
+	json_object_object_add(
+		object, "kind",
+		json_object_new_string(policy_sink_kind_name(policy->sinks[verdict->sink].kind)));
+	if (verdict->rule == POLICY_NO_RULE)
+		json_object_object_add(object, "rule_line", NULL);
+	else
+		add_number(object, "rule_line", policy->rules[verdict->rule].line);
+	add_text(object, "destination", target_text(incident->to));
+	json_object_object_add(object, "process", render_process(incident->process));
+	render_text(object, "syscall", incident->edge ? incident->edge->cause : "history lost");
+	json_object_object_add(object, "origin",
+			       path->origin ? render_end(path->origin->to) : NULL);
+	json_object_object_add(object, "path", render_path(alerts, path));
+	json_object_object_add(object, "path_complete", json_object_new_boolean(path->whole));
+	json_object_object_add(object, "held_back", json_object_new_boolean(held_back));
+	return object;
+}
+
+static void say_alert(const struct incident *incident, const struct path *path, char *text,
+		      size_t size)
+{
+	const struct registry_vm *vm = incident->vm;
+	const struct wire_object *process = incident->process;
+	const char *file = path->origin ? path->origin->to->fields.path : "a file";
+	char who[2 * WIRE_NAME_MAXIMUM + 64] = "an unknown process", uuid[UUID_TEXT_SIZE];
+	char line[2 * WIRE_PATH_MAXIMUM + 1024];
+	if (process)
+		snprintf(who, sizeof(who), "%s[%u] of user %u", process->name, process->pid,
+			 process->uid);
+	snprintf(line, sizeof(line), "%s (%s): %s, from %s, was brought to %s (sink %s) by %s",
+		 vm->name, vm->has_uuid ? uuid_format(vm->uuid, uuid) : "no UUID", incident->label,
+		 *file ? file : "a file", target_text(incident->to),
+		 incident->policy->sinks[incident->verdict.sink].name, who);
+	text_escape(line, text, size);
+}
+
+static char *print(struct json_object *object)
+{
+	return strdup(json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN |
+								     JSON_C_TO_STRING_NOSLASHESCAPE));
+}
+
+// Keeping and delivering ---------------------------------------------------------------------
+
+static bool begin_window(struct alerts *alerts, uint64_t now)
+{
+	if (now < alerts->window_end && alerts->window_end - now <= minute)
+		return false;
+	alerts_tend(alerts, now);
+	alerts->window_end = now + minute;
+	alerts->window_count = alerts->window_held = 0;
+	return true;
+}
+
+static bool is_over_limit(struct alerts *alerts, const struct policy *policy, uint64_t now)
+{
+	begin_window(alerts, now);
+	if (alerts->window_count < policy->alerts_a_minute) {
+		alerts->window_count++;
+		return false;
+	}
+	alerts->window_held++;
+	alerts->held_back++;
+	return true;
+}
+
+uint64_t alerts_tend(struct alerts *alerts, uint64_t now)
+{
+	if (!alerts->window_held)
+		return 0;
+	if (now < alerts->window_end && alerts->window_end - now <= minute)
+		return alerts->window_end;
+	struct json_object *object = json_object_new_object();
+	char text[120];
+	snprintf(text, sizeof(text),
+		 "%" PRIu64 " alerts of one minute were held back (`nijimi alerts` lists them)",
+		 alerts->window_held);
+	json_object_object_add(object, "event", json_object_new_string("held-back"));
+	render_time(object, "time", now);
+	add_number(object, "count", alerts->window_held);
+	char *json = print(object);
+	struct deliver_record record = {text, json ? json : "{}", "", "", ""};
+	deliveries_put(alerts->deliveries, &record);
+	free(json);
+	json_object_put(object);
+	alerts->window_held = 0;
+	return 0;
+}
+
+static bool keep(struct alerts *alerts, char *json)
+{
+	if (!json)
+		return false;
+	size_t size = strlen(json) + 1;
+	while (alerts->first <= alerts->newest &&
+	       (alerts->newest + 1 - alerts->first >= ALERTS_KEPT ||
+		alerts->bytes + size > ALERTS_BYTES))
+		drop_first(alerts);
+	uint64_t id = ++alerts->newest;
+	*slot_of(alerts, id) = (struct alert){.id = id, .size = size, .json = json};
+	alerts->bytes += size;
+	return true;
+}
+
+static void raise_alert(struct alerts *alerts, const struct incident *incident, struct seen *seen)
+{
+	char text[TEXT_ESCAPED_SIZE(2 * WIRE_PATH_MAXIMUM)];
+	struct path path;
+	trace_back(incident, &path);
+	bool held_back = is_over_limit(alerts, incident->policy, incident->now);
+	struct json_object *object = render_alert(alerts, incident, &path, held_back);
+	char *json = print(object);
+	json_object_put(object);
+	say_alert(incident, &path, text, sizeof(text));
+	if (!held_back) {
+		struct deliver_record record = {
+			text, json ? json : "{}", incident->vm->name, incident->label,
+			incident->policy->sinks[incident->verdict.sink].name};
+		deliveries_put(alerts->deliveries, &record);
+	}
+	if (keep(alerts, json))
+		seen->alert = alerts->newest;
+	registry_touch(alerts->registry);
+}
+
+// A file that is classified where it lies has not been brought there.
+static bool is_marking(const struct store_edge *edge)
+{
+	static const char *const markings[] = {"classified", "sweep", "stored"};
+	for (size_t i = 0; !edge->from && i < sizeof(markings) / sizeof(markings[0]); i++)
+		if (strcmp(edge->cause, markings[i]) == 0)
+			return true;
+	return false;
+}
+
+void alerts_consider(struct alerts *alerts, const struct policy *policy, const int *bits,
+		     const struct registry_vm *vm, const struct description *to, uint64_t labels,
+		     const struct store_edge *edge, uint32_t from, uint64_t now)
+{
+	struct incident incident = {
+		.policy = policy,
+		.vm = vm,
+		.to = &to->fields,
+		.edge = edge,
+		.from = from,
+		.time = edge ? edge->time : now,
+		.now = now,
+	};
+	if (!target_of(incident.to, &incident.target) || (edge && is_marking(edge)))
+		return;
+	for (size_t i = 0; i < policy->label_count; i++) {
+		incident.bit = (unsigned int)bits[i];
+		incident.label = policy->labels[i].name;
+		if (!(labels >> incident.bit & 1))
+			continue;
+		incident.process = find_process(&incident);
+		if (!policy_judge(policy, i, &incident.target,
+				  incident.process ? incident.process->path : "",
+				  &incident.verdict))
+			continue;
+		struct seen *seen = note_incident(alerts, &incident);
+		if (seen && incident.verdict.action == POLICY_ALERT)
+			raise_alert(alerts, &incident, seen);
+	}
+}
+
+// Asking -------------------------------------------------------------------------------------
+
+uint64_t alerts_newest(const struct alerts *alerts)
+{
+	return alerts->newest;
+}
+
+uint64_t alerts_held_back(const struct alerts *alerts)
+{
+	return alerts->held_back;
+}
+
+uint64_t alerts_dropped(const struct alerts *alerts)
+{
+	return alerts->dropped;
+}
+
+uint64_t alerts_before_last(const struct alerts *alerts, uint64_t count)
+{
+	uint64_t kept = alerts->newest + 1 - alerts->first;
+	return alerts->newest - (count < kept ? count : kept);
+}
+
+struct json_object *alerts_render(const struct alerts *alerts, uint64_t after, size_t maximum,
+				  uint64_t *last)
+{
+	enum { BYTES = 1 << 20 };
+	struct json_object *list = json_object_new_array();
+	uint64_t id = after + 1 > alerts->first ? after + 1 : alerts->first;
+	size_t bytes = 0;
+	*last = after;
+	for (; id <= alerts->newest && maximum > 0 && bytes < BYTES; id++, maximum--) {
+		const struct alert *alert = &alerts->ring[id % ALERTS_KEPT];
+		struct json_object *object = json_tokener_parse(alert->json);
+		if (!object)
+			continue;
+		add_number(object, "repeated", alert->repeated);
+		render_time(object, "last_time", alert->last_time);
+		json_object_array_add(list, object);
+		bytes += alert->size;
+		*last = id;
+	}
+	return list;
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef NIJIMI_DAEMON_POLICY_H
+#define NIJIMI_DAEMON_POLICY_H
+
+#include <json-c/json.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "daemon/alerts.h"
+#include "daemon/registry.h"
+#include "policy/policy.h"
+
+/** The policy that is in force in the daemon, and the alerts that come of it. */
+struct policy_state;
+
+/**
+ * Watches the registry, which has to outlive it. `path` may be NULL: then there is no policy, and
+ * never will be. With a path the file is read; NULL: it is broken or, unless `optional`, not there,
+ * see *error.
+ */
+struct policy_state *policy_state_create(struct registry *registry, const char *path, bool optional,
+					 registry_notice notice, void *context,
+					 struct error *error);
+void policy_state_destroy(struct policy_state *state);
+
+/** Reads the file anew. False: the policy from before stays in force. */
+bool policy_state_reload(struct policy_state *state, struct error *error);
+
+/** Counts the policies that have been in force; agents have to be told when it has grown. */
+uint64_t policy_state_version(const struct policy_state *state);
+
+/** Whether agents should wait for what is classified. */
+bool policy_state_has_labels(const struct policy_state *state);
+
+/** The frames that tell an agent what is classified in its VM (LABELS, LABEL_FILES): to be freed.
+ *  NULL: no memory. */
+unsigned char *policy_state_frames(const struct policy_state *state, const struct registry_vm *vm,
+				   size_t *length);
+
+struct alerts *policy_state_alerts(const struct policy_state *state);
+
+/** For `nijimi policy show`, and what was wrong with the file at the last reload. */
+struct json_object *policy_state_render(const struct policy_state *state);
+
+/** Problems as an array of {"line", "column", "message"}. */
+struct json_object *policy_render_problems(const struct policy_problems *problems);
+
+/** Does what is due; returns when to come again (CLOCK_REALTIME ns), 0: no need. */
+uint64_t policy_state_tend(struct policy_state *state, uint64_t now);
+
+#endif
