@@ -34,7 +34,7 @@ static bool ask_for_end_of_restart(struct connection *connection, struct error *
 static bool announce_policy(struct connection *connection, struct error *error)
 {
 	struct wire_message message = {.type = WIRE_LABELS};
-	if (!policy_state_has_labels(server_policy(connection->server)) ||
+	if (!policy_state_version(server_policy(connection->server)) ||
 	    send_message(connection, &message))
 		return true;
 	return error_set(error, ERROR_PROTOCOL, "the agent does not read");

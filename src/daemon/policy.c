@@ -199,14 +199,6 @@ uint64_t policy_state_tend(struct policy_state *state, uint64_t now)
 
 // What agents are told -----------------------------------------------------------------------
 
-bool policy_state_has_labels(const struct policy_state *state)
-{
-	for (size_t i = 0; state->policy && i < state->policy->label_count; i++)
-		if (state->policy->labels[i].file_count > 0)
-			return true;
-	return false;
-}
-
 static bool applies(const struct policy_label *label, const struct registry_vm *vm)
 {
 	char uuid[UUID_TEXT_SIZE];

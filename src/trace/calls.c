@@ -243,7 +243,7 @@ static void prepare_call(struct trace_event *event, struct pending_call *call,
 	call->task_start_time = thread->start_time;
 	call->pid = thread->pid;
 	call->tgid = thread->tgid;
-	call->flow_count = call->endpoint_count = 0;
+	call->flow_count = call->endpoint_count = call->way_out_count = 0;
 	call->age = 0;
 	call->makes = MAKES_NOTHING;
 	call->sniffs = SNIFFS_NOTHING;

@@ -462,8 +462,31 @@ static bool give_unix_peer(struct trace_event *event, const struct guest_socket 
 	return trace_add_flow(event, send, &target);
 }
 
+// An address of this machine itself is no way out.
+static void leave(struct trace_event *event, const struct guest_socket *socket,
+		  const struct object_reference *giver, const uint8_t destination[16],
+		  uint16_t port)
+{
+	const struct in6_addr *address = (const struct in6_addr *)destination;
+	char text[64];
+	if (IN6_IS_ADDR_LOOPBACK(address) ||
+	    (IN6_IS_ADDR_V4MAPPED(address) && destination[12] == 127))
+		return;
+	format_address(destination, port, text, sizeof(text));
+	trace_way_out(event, giver, socket->family, socket->type, text);
+}
+
+static void leave_by_stream(struct trace_event *event, const struct guest_socket *socket,
+			    const struct object_reference *giver)
+{
+	uint8_t remote[16];
+	canonical_address(socket->family, socket->inet.remote_address, remote);
+	leave(event, socket, giver, remote, socket->inet.remote_port);
+}
+
 static bool give_datagram(struct trace_event *event, const struct guest_socket *socket,
 			  const struct object_reference *send,
+			  const struct object_reference *giver,
 			  const struct sockaddr_storage *name, bool named)
 {
 	uint8_t destination[16];
@@ -480,6 +503,7 @@ static bool give_datagram(struct trace_event *event, const struct guest_socket *
 		canonical_address(socket->family, socket->inet.remote_address, destination);
 		port = socket->inet.remote_port;
 	}
+	leave(event, socket, giver, destination, port);
 	struct object_reference endpoint = datagram_endpoint(event, socket, destination, port);
 	return trace_add_flow(event, send, &endpoint);
 }
@@ -517,14 +541,19 @@ static bool give_socket(struct trace_event *event, const struct guest_socket *so
 		else
 			give_unix_peer(event, socket, &send);
 	} else if (is_raw(socket) || socket->family == AF_PACKET) {
+		trace_way_out(event, giver, socket->family, SOCK_RAW, "packets:0");
 		give_packets(event, socket, &send);
 	} else if (is_inet(socket) && socket->type == SOCK_STREAM) {
+		leave_by_stream(event, socket, giver);
 		endpoint = stream_endpoint(event, socket, true);
 		trace_add_flow(event, &send, &endpoint);
 	} else if (is_inet(socket)) {
-		give_datagram(event, socket, &send, &name, named);
+		give_datagram(event, socket, &send, giver, &name, named);
 	} else if (!is_for_kernel(event, socket, &name, named)) {
 		endpoint = other_endpoint(event, socket);
+		if (socket->family != AF_NETLINK)
+			trace_way_out(event, giver, socket->family, socket->type,
+				      ((const struct endpoint *)endpoint.hint[0])->address);
 		trace_add_flow(event, &send, &endpoint);
 	}
 	return true;
@@ -587,6 +616,7 @@ bool trace_flows_to_file(struct trace_event *event, const struct guest_file *fil
 	if (trace_file_is_socket(file))
 		return read_socket(event, file, &socket) &&
 		       give_socket(event, &socket, giver, name_address, name_length);
+	trace_file_way_out(event, giver, file);
 	if (S_ISBLK(file->mode))
 		return trace_disk_sink(event, file, giver);
 	if (trace_flows_to_terminal(event, file, giver))

@@ -22,6 +22,7 @@ enum {
 	CHILDREN_MAXIMUM = 64,
 	GAINED_MAXIMUM = 4096,
 	USED_DESCRIPTORS = 2, // that one call is given
+	WAYS_OUT_MAXIMUM = 3, // of one system call
 	SNIFFED_AT_ONCE = 64,
 	CORES_MAXIMUM = 16, // patterns of names of core dumps
 	CORE_GLOB_MAXIMUM = 320,
@@ -53,6 +54,17 @@ struct endpoint {
 	uint16_t family, socket_type;
 	char address[128];
 };
+
+// Where something may leave, and who brings it there; in force with a policy only.
+struct way_out {
+	uint16_t family, socket_type;
+	uint32_t mode; // of a file
+	uint64_t leader;
+	char address[256];
+	char filesystem[16];
+};
+
+enum { WAY_OUT = 100 }; // object_id.c of an endpoint that is one
 
 struct call_paths {
 	char from[GUEST_PATH_MAXIMUM];
@@ -90,13 +102,14 @@ struct pending_call {
 	uint64_t task_start_time; // tells a reused task_struct
 	uint32_t pid, tgid;
 	uint32_t number; // of the system call
-	uint8_t flow_count, endpoint_count;
+	uint8_t flow_count, endpoint_count, way_out_count;
 	uint8_t age; // passes of trace_verify() that have seen it
 	uint8_t makes;	// enum maker
 	uint8_t sniffs; // enum sniffing, by the socket that is told by...
 	struct object_reference sniffer;
 	struct engine_flow flows[FLOWS_MAXIMUM];
 	struct endpoint endpoints[ENDPOINTS_MAXIMUM];
+	struct way_out ways_out[WAYS_OUT_MAXIMUM];
 
 	// Where several threads share a table of descriptors (descriptors.c)
 	uint64_t shared_files; // the files_struct; 0: it is not shared
@@ -453,6 +466,24 @@ bool trace_has_rules(const struct trace *trace);
 /** Whether a rule's path may lie below the directory (which ends in '/'). */
 bool trace_rules_may_match_below(const struct trace *trace, const char *directory);
 bool trace_may_match_below(const char *pattern, const char *directory);
+/** Whether there is a policy at all. */
+bool trace_has_policy(const struct trace *trace);
+
+/* out.c: places that a policy may call sinks. Each is one for each process and each program that it
+ * executes, so that whoever brings something there is seen, even if another has done so before. */
+void trace_way_out(struct trace_event *event, const struct object_reference *giver,
+		   uint16_t family, uint16_t socket_type, const char *address);
+void trace_file_way_out(struct trace_event *event, const struct object_reference *giver,
+			const struct guest_file *file);
+void trace_describe_way_out(struct trace *trace, const struct object_reference *object,
+			    struct wire_object *wire, struct watched_object *watched,
+			    struct guest_task *task, struct guest_file *file,
+			    char path[GUEST_PATH_MAXIMUM]);
+static inline bool trace_is_way_out(const struct object_id *id)
+{
+	return id->kind == OBJECT_ENDPOINT && id->c == WAY_OUT;
+}
+
 /** Some file may have another owner now. */
 void trace_owner_changed(struct trace *trace);
 

@@ -466,7 +466,11 @@ void trace_describe(struct trace *trace, uint32_t number, const struct object_re
 		describe_place(object, &message.object, watched);
 		break;
 	default:
-		describe_endpoint(object, &message.object);
+		if (trace_is_way_out(&object->id))
+			trace_describe_way_out(trace, object, &message.object, watched,
+					       &scratch.task, &scratch.file, scratch.path);
+		else
+			describe_endpoint(object, &message.object);
 		break;
 	}
 	trace->config.emit(trace->config.context, &message);

@@ -29,6 +29,11 @@ bool trace_has_rules(const struct trace *trace)
 	return rules_now(trace)->count > 0;
 }
 
+bool trace_has_policy(const struct trace *trace)
+{
+	return atomic_load_explicit(&trace->rules, memory_order_relaxed) != NULL;
+}
+
 static bool fits(const struct trace_rule *rule, const char *path, const struct guest_file *file)
 {
 	uint32_t criteria = rule->criteria;

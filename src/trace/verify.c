@@ -38,7 +38,7 @@ static bool is_ended(struct trace *trace, struct watched_object *watched)
 {
 	bool alive = true;
 	uint32_t links;
-	if (watched->id.kind == OBJECT_PROCESS) {
+	if (watched->id.kind == OBJECT_PROCESS || trace_is_way_out(&watched->id)) {
 		if (watched->leader.address == 0)
 			return false; // could not be read: said when it became managed
 		enum guest_life life = guest_process_life(trace->kernel, &watched->leader);

@@ -165,6 +165,8 @@ struct wire_object {
 	// file: inode, device (major << 20 | minor), generation, mode, path, filesystem
 	// process: pid (tgid), start time; comm, exe
 	// socket, endpoint: inode; family, socket type, addresses as text
+	// endpoint that may be a sink: also who brings something there: pid, start time, uid,
+	// name (comm), path (exe); a file (family 0): mode, address (its path), peer (file system)
 	uint64_t inode;
 	uint64_t start_time; // ns since the guest's boot
 	uint32_t device;

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "trace/internal.h"
+
+enum {
+	DEVICE_MINOR_BITS = 20,
+	// Linux, Documentation/admin-guide/devices.txt
+	MAJOR_MEMORY = 1,
+	MAJOR_TTY_AUX = 5,
+	MINOR_PTMX = 2,
+	MAJOR_PTS_FIRST = 136,
+	MAJOR_PTS_LAST = 143,
+};
+
+/** What tells one way out from another; hashed with its texts. */
+struct way_out_key {
+	uint64_t process, start_time, memory;
+	uint32_t family, mode, device;
+	uint64_t inode;
+};
+
+static void add_way_out(struct trace_event *event, const struct object_reference *giver,
+			struct way_out_key *key, const struct way_out *way)
+{
+	struct trace *trace = event->trace;
+	struct pending_call *call = event->call;
+	if (call->way_out_count == WAYS_OUT_MAXIMUM) {
+		trace_gap(trace, "flow-limit", "%s of pid %u (%s) leads out at too many places",
+			  call->row->name, event->task.tgid, event->task.comm);
+		return;
+	}
+	struct way_out *kept = &call->ways_out[call->way_out_count++];
+	*kept = *way;
+	kept->leader = event->task.group_leader;
+	key->process = call->process.id.a;
+	key->start_time = call->process.id.b;
+	key->memory = event->task.mm; // another program has another
+
+	XXH3_state_t state;
+	XXH3_128bits_reset_withSeed(&state, trace->endpoint_key[0]);
+	XXH3_128bits_update(&state, key, sizeof(*key));
+	XXH3_128bits_update(&state, kept->address, strlen(kept->address));
+	XXH128_hash_t hash = XXH3_128bits_digest(&state);
+	struct object_reference out = {
+		.id = { .a = hash.low64 ^ trace->endpoint_key[1],
+			.b = hash.high64,
+			.c = WAY_OUT,
+			.kind = OBJECT_ENDPOINT },
+		.hint = { (uintptr_t)kept },
+	};
+	trace_add_flow(event, giver, &out);
+}
+
+void trace_way_out(struct trace_event *event, const struct object_reference *giver,
+		   uint16_t family, uint16_t socket_type, const char *address)
+{
+	struct way_out way = { .family = family, .socket_type = socket_type };
+	struct way_out_key key;
+	if (!trace_has_policy(event->trace))
+		return;
+	memset(&key, 0, sizeof(key)); // its padding is hashed
+	key.family = (uint32_t)family << 16 | socket_type;
+	snprintf(way.address, sizeof(way.address), "%s", address);
+	add_way_out(event, giver, &key, &way);
+}
+
+// Pseudo-terminals lead to another process, and what is like /dev/null keeps nothing.
+static bool device_leads_out(uint32_t device)
+{
+	uint32_t major = device >> DEVICE_MINOR_BITS;
+	uint32_t minor = device & ((1u << DEVICE_MINOR_BITS) - 1);
+	return major != MAJOR_MEMORY && !(major == MAJOR_TTY_AUX && minor == MINOR_PTMX) &&
+	       !(major >= MAJOR_PTS_FIRST && major <= MAJOR_PTS_LAST);
+}
+
+// File systems of other machines, or that others see as well.
+static bool is_shared(const char *filesystem)
+{
+	static const char *const types[] = { "nfs", "nfs4", "cifs", "smb3",  "smbfs",  "9p",
+					     "virtiofs", "fuse", "ceph", "afs", "glusterfs",
+					     "ocfs2", "gfs2", "lustre", "coda", "beegfs",
+					     "vboxsf", "vmhgfs" };
+	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
+		if (strcmp(types[i], filesystem) == 0)
+			return true;
+	return false;
+}
+
+void trace_file_way_out(struct trace_event *event, const struct object_reference *giver,
+			const struct guest_file *file)
+{
+	bool leads_out = S_ISREG(file->mode) ? is_shared(file->filesystem) :
+			 S_ISCHR(file->mode) ? device_leads_out(file->device_number) :
+					       S_ISBLK(file->mode);
+	struct way_out way = { .mode = file->mode };
+	struct way_out_key key;
+	char path[GUEST_PATH_MAXIMUM];
+	if (!leads_out || !trace_has_policy(event->trace))
+		return;
+	if (guest_path(event->kernel, file->dentry, file->mount, path, NULL) != GUEST_OK)
+		path[0] = '\0';
+	// What does not fit is not known, and then any path.
+	if (strlen(path) < sizeof(way.address))
+		strcpy(way.address, path);
+	memcpy(way.filesystem, file->filesystem, sizeof(way.filesystem));
+	memset(&key, 0, sizeof(key));
+	key.mode = file->mode & S_IFMT;
+	key.device = S_ISREG(file->mode) ? file->device : file->device_number;
+	key.inode = S_ISREG(file->mode) ? file->inode_number : 0;
+	add_way_out(event, giver, &key, &way);
+}
+
+void trace_describe_way_out(struct trace *trace, const struct object_reference *object,
+			    struct wire_object *wire, struct watched_object *watched,
+			    struct guest_task *task, struct guest_file *file,
+			    char path[GUEST_PATH_MAXIMUM])
+{
+	const struct way_out *way = (const struct way_out *)(uintptr_t)object->hint[0];
+	uint64_t exe;
+	wire->kind = WIRE_ENDPOINT;
+	wire->family = way->family;
+	wire->socket_type = way->socket_type;
+	wire->mode = way->mode;
+	wire->address = way->address;
+	wire->peer = way->filesystem;
+	if (guest_task_read(trace->kernel, way->leader, task) != GUEST_OK)
+		return;
+	wire->pid = task->tgid;
+	wire->start_time = task->leader_start_time;
+	wire->name = task->comm;
+	guest_task_uid(trace->kernel, way->leader, &wire->uid);
+	watched->leader = *task;
+	watched->transient = true;
+	if (guest_task_exe(trace->kernel, task, &exe) == GUEST_OK &&
+	    guest_file_read(trace->kernel, exe, file) == GUEST_OK &&
+	    guest_path(trace->kernel, file->dentry, file->mount, path, NULL) == GUEST_OK)
+		wire->path = path;
+}
