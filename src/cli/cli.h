@@ -33,6 +33,8 @@ struct settings {
 	bool ended;
 	const char *label;
 	uint64_t last; // 0: all
+	// alerts
+	bool follow;
 	// wait
 	const char *state;
 	uint64_t timeout; // seconds
@@ -49,6 +51,8 @@ int command_sockets(const struct settings *settings, int count, char **operands)
 int command_edges(const struct settings *settings, int count, char **operands);
 int command_state(const struct settings *settings, int count, char **operands);
 int command_status(const struct settings *settings, int count, char **operands);
+int command_alerts(const struct settings *settings, int count, char **operands);
+int command_policy(const struct settings *settings, int count, char **operands);
 int command_wait(const struct settings *settings, int count, char **operands);
 
 /** "nijimi: " and a line on stderr. */

@@ -43,6 +43,14 @@ static const struct command {
 	{"state", "VM", 1, 1, false, COMMON | OPTION_SET(LAST), command_state,
 	 "everything that is known of one VM", NULL},
 	{"status", "", 0, 0, false, COMMON, command_status, "the daemon and its agents", NULL},
+	{"alerts", "", 0, 0, false, COMMON | OPTION_SET(LAST) | OPTION_SET(FOLLOW), command_alerts,
+	 "what came to a place where the policy does not allow it",
+	 "With --json and --follow, each alert is a JSON object on a line of its own.\n"},
+	{"policy", "check FILE | show | reload", 1, 2, false, COMMON, command_policy,
+	 "what is classified, and where it must not go",
+	 "check FILE   explains every error of a policy file; asks no daemon\n"
+	 "show         the policy that is in force, and how the delivery of alerts goes\n"
+	 "reload       has the daemon read its file anew; a broken one changes nothing\n"},
 	{"wait", "VM", 1, 1, false, COMMON | OPTION_SET(STATE) | OPTION_SET(TIMEOUT), command_wait,
 	 "wait until a VM is traced",
 	 "The states are waiting, arming, armed, untraced, lost and gone. Returns 0 when the VM\n"

@@ -32,6 +32,8 @@ static const struct option {
 	[OPTION_LABEL] = {"--label", "LABEL", TYPE_TEXT, FIELD(label),
 			  "only those that hold this label"},
 	[OPTION_LAST] = {"--last", "N", TYPE_NUMBER, FIELD(last), "only the last N"},
+	[OPTION_FOLLOW] = {"--follow", NULL, TYPE_FLAG, FIELD(follow),
+			   "go on with those that come"},
 	[OPTION_STATE] = {"--state", "STATE", TYPE_TEXT, FIELD(state),
 			  "to wait for (default: armed)"},
 	[OPTION_TIMEOUT] = {"--timeout", "S", TYPE_NUMBER, FIELD(timeout),

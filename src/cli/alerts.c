@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "cli/cli.h"
+#include "cli/form.h"
+#include "cli/json.h"
+#include "cli/query.h"
+
+enum { FOLLOW_SECONDS = 20, RETRY_MILLISECONDS = 500 };
+
+struct listing {
+	const struct settings *settings;
+	uint64_t after;
+	bool any, first;
+	struct json_list json;
+};
+
+static void print_step(struct json_object *edge)
+{
+	char from[FORM_LONG_SIZE], to[FORM_LONG_SIZE], time[FORM_SIZE];
+	printf("    %s  %-12s %s -> %s\n", form_exact_time(json_text(edge, "time"), time),
+	       json_text(edge, "syscall"), form_end(json_member(edge, "from"), from, sizeof(from)),
+	       form_end(json_member(edge, "to"), to, sizeof(to)));
+}
+
+static void print_alert(struct json_object *alert)
+{
+	char time[FORM_SIZE];
+	struct json_object *process = json_member(alert, "process");
+	struct json_object *path = json_member(alert, "path");
+	const char *origin = json_text(json_member(alert, "origin"), "path");
+	printf("%" PRIu64 "  %s  %s (%s)\n", json_number(alert, "id"),
+	       form_exact_time(json_text(alert, "time"), time), json_text(alert, "vm"),
+	       *json_text(alert, "uuid") ? json_text(alert, "uuid") : "no UUID");
+	printf("  %s, from %s, was brought to %s (sink %s)", json_text(alert, "label"),
+	       *origin ? origin : "an unknown file", json_text(alert, "destination"),
+	       json_text(alert, "sink"));
+	if (process)
+		printf(" by %s[%" PRIu64 "] (%s) of user %" PRIu64, json_text(process, "comm"),
+		       json_number(process, "pid"),
+		       *json_text(process, "exe") ? json_text(process, "exe") : "?",
+		       json_number(process, "uid"));
+	if (json_number(alert, "repeated"))
+		printf(", and %" PRIu64 " times more", json_number(alert, "repeated"));
+	printf("%s\n", json_boolean(alert, "held_back") ? " [not delivered: too many]" : "");
+	if (!json_boolean(alert, "path_complete"))
+		printf("    (the path is not known completely)\n");
+	for (size_t i = 0; i < json_length(path); i++)
+		print_step(json_object_array_get_idx(path, i));
+}
+
+// With --follow, JSON is an object a line, because the list has no end.
+static void print_page(struct listing *listing, struct json_object *answer)
+{
+	struct json_object *alerts = json_member(answer, "alerts");
+	for (size_t i = 0; i < json_length(alerts); i++) {
+		struct json_object *alert = json_object_array_get_idx(alerts, i);
+		listing->after = json_number(alert, "id");
+		listing->any = true;
+		if (!listing->settings->json) {
+			print_alert(alert);
+		} else if (listing->settings->follow) {
+			json_print(alert);
+			putchar('\n');
+		} else {
+			json_list_print(&listing->json, alert);
+		}
+	}
+	fflush(stdout);
+}
+
+static struct json_object *next_request(const struct listing *listing, bool wait)
+{
+	struct json_object *request = client_request("alerts", NULL);
+	if (listing->after)
+		json_object_object_add(request, "after", json_object_new_uint64(listing->after));
+	if (listing->first && listing->settings->last)
+		json_object_object_add(request, "last",
+				       json_object_new_uint64(listing->settings->last));
+	if (wait)
+		json_object_object_add(request, "timeout", json_object_new_uint64(FOLLOW_SECONDS));
+	return request;
+}
+
+static bool list_all(struct query *query, struct listing *listing, struct error *error)
+{
+	for (bool more = true; more; listing->first = false) {
+		cleanup_json struct json_object *answer =
+			client_ask(&query->client, next_request(listing, false), error);
+		if (!answer)
+			return false;
+		// A daemon that was started anew counts anew.
+		if (json_number(answer, "newest") < listing->after)
+			listing->after = 0;
+		else
+			more = json_member(answer, "next") != NULL;
+		print_page(listing, answer);
+	}
+	return true;
+}
+
+static void reconnect(struct query *query)
+{
+	struct error ignored;
+	struct timespec moment = {.tv_nsec = RETRY_MILLISECONDS * 1000000L};
+	while (!client_connect(&query->client, query->settings->socket, &ignored))
+		nanosleep(&moment, NULL);
+}
+
+// Until it is interrupted, or nobody reads.
+static int follow(struct query *query, struct listing *listing)
+{
+	struct error error;
+	while (!ferror(stdout)) {
+		cleanup_json struct json_object *answer =
+			client_ask(&query->client, next_request(listing, true), &error);
+		if (answer && json_number(answer, "newest") < listing->after)
+			listing->after = 0;
+		if (answer) {
+			print_page(listing, answer);
+			continue;
+		}
+		if (client_is_connected(&query->client))
+			return fail(&error);
+		reconnect(query);
+		if (!list_all(query, listing, &error) && client_is_connected(&query->client))
+			return fail(&error);
+	}
+	return EXIT_DONE;
+}
+
+int command_alerts(const struct settings *settings, int count, char **operands)
+{
+	struct error error = {0};
+	struct query query;
+	struct listing listing = {.settings = settings, .first = true};
+	bool array = settings->json && !settings->follow;
+	if (!query_init(&query, settings, &error))
+		return fail(&error);
+	if (array)
+		json_list_begin(&listing.json, 0);
+	bool done = list_all(&query, &listing, &error);
+	if (array) {
+		json_list_end(&listing.json);
+		putchar('\n');
+	} else if (done && !listing.any && !settings->follow) {
+		printf("no alerts\n");
+	}
+	int status = done ? EXIT_DONE : fail(&error);
+	if (done && settings->follow)
+		status = follow(&query, &listing);
+	query_deinit(&query);
+	return status;
+}
