@@ -37,6 +37,14 @@ struct reading {
 
 // Problems -----------------------------------------------------------------------------------
 
+// The messages quote what operators have written, backslashes as well.
+static void make_printable(const char *message, char *printable, size_t size)
+{
+	text_escape(message, printable, size);
+	for (char *at = printable; (at = strstr(at, "\\x5c")); at++)
+		memmove(at + 1, at + 4, strlen(at + 4) + 1);
+}
+
 static void add_problem(struct policy_problems *problems, size_t line, size_t column,
 			const char *format, va_list arguments)
 {
@@ -56,7 +64,7 @@ static void add_problem(struct policy_problems *problems, size_t line, size_t co
 	problem->column = (unsigned int)column + 1;
 	char message[sizeof(problem->message)];
 	vsnprintf(message, sizeof(message), format, arguments);
-	text_escape(message, problem->message, sizeof(problem->message));
+	make_printable(message, problem->message, sizeof(problem->message));
 }
 
 static void complain(struct reading *reading, const yaml_node_t *node, const char *format, ...)
@@ -248,7 +256,7 @@ static uint64_t read_mapping(struct reading *reading, const yaml_node_t *node, c
 	return seen;
 }
 
-// A list, or a single value as a list of one. Calls `read` for each entry with its place in an
+// A list, or (`single`) one entry as a list of one. Calls `read` for each entry with its place in an
 // array of `size` bytes each; returns the array.
 static void *read_list(struct reading *reading, const yaml_node_t *node, const char *what,
 		       bool single, size_t size, size_t maximum, read_function read, size_t *count)
@@ -257,9 +265,10 @@ static void *read_list(struct reading *reading, const yaml_node_t *node, const c
 	*count = 0;
 	if (node->type == YAML_SEQUENCE_NODE) {
 		length = (size_t)(node->data.sequence.items.top - node->data.sequence.items.start);
-	} else if (!single || node->type != YAML_SCALAR_NODE) {
-		complain(reading, node, "%s is %s, but has to be a list%s", what, kind_of(node),
-			 single ? " or a single value" : ": begin each entry with \"- \"");
+	} else if (!single) {
+		complain(reading, node,
+			 "%s is %s, but has to be a list: begin each entry with \"- \"", what,
+			 kind_of(node));
 		return NULL;
 	}
 	if (length == 0)

@@ -74,9 +74,7 @@ bool synthetic_answer_sync(struct synthetic *agent, int milliseconds)
 	do
 		if (!synthetic_receive(agent, &message, milliseconds))
 			return false;
-	while (message.type == WIRE_ACKNOWLEDGE);
-	if (message.type != WIRE_SYNC)
-		return false;
+	while (message.type != WIRE_SYNC); // acknowledgements, what is classified
 	message.type = WIRE_SYNCED;
 	return synthetic_send(agent, &message);
 }
