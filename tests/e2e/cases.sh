@@ -476,7 +476,6 @@ guest_policy()
 		send 4804 192.0.2.1 /plain/mine
 		$b cat /plain/copy > /dev/ttyS1
 		call policy || exit 1
-		$b cat /etc/late > /plain/late-copy 2> /dev/null
 		exit 0
 	END
 }
