@@ -101,6 +101,8 @@ static bool handle_hello(struct connection *connection, const struct wire_messag
 	if (!announce_policy(connection, error))
 		return false;
 	agent_link_send_labels(connection);
+	if (connection->fd < 0) // it does not read, and the agent may be forgotten
+		return true;
 	return !agent->restarting || ask_for_end_of_restart(connection, error);
 }
 

@@ -63,11 +63,12 @@ static size_t make_frame(struct input *input, unsigned char *frame)
 {
 	static const uint16_t types[] = {WIRE_VM,      WIRE_VM_GONE, WIRE_OBJECT, WIRE_EDGE,
 					 WIRE_ENDED,   WIRE_GAP,     WIRE_BOOT,	  WIRE_COUNTERS,
-					 WIRE_RESTART, WIRE_OBJECT,  WIRE_EDGE,	  WIRE_OBJECT};
+					 WIRE_RESTART, WIRE_OBJECT,  WIRE_EDGE,	  WIRE_OBJECT,
+					 WIRE_LABEL_NAME};
 	static const char *const texts[] = {"",	    "/etc/passwd",  "\x1b[2J", "\xff\xfe",
 					    "a\\b", "\xe2\x80\xae", "read",    "@abstract"};
 	struct wire_counter counter = {texts[next_byte(input) % 8], next_byte(input)};
-	struct wire_message message = {.type = types[next_byte(input) % 12],
+	struct wire_message message = {.type = types[next_byte(input) % 13],
 				       .vm = next_byte(input) % 8};
 	const char *text = texts[next_byte(input) % 8];
 	uint8_t number = next_byte(input) % 16, other = next_byte(input), third = next_byte(input);
@@ -97,6 +98,9 @@ static size_t make_frame(struct input *input, unsigned char *frame)
 		break;
 	case WIRE_ENDED:
 		message.ended.number = number;
+		break;
+	case WIRE_LABEL_NAME:
+		message.label_name = (struct wire_label_name){.bit = other % 80, .name = text};
 		break;
 	case WIRE_GAP:
 		message.gap = (struct wire_gap){.kind = text, .detail = text, .count = other};

@@ -79,6 +79,18 @@ static const struct wire_message samples[] = {
 	 .stored = {.identity = {.filesystem = {1, [15] = 2}, .inode = 1ull << 41, .generation = 5},
 		    .labels = 1ull << 62}},
 	{.type = WIRE_RECALLED, .vm = 2, .recall = {.token = 3, .count = 4}},
+	{.type = WIRE_LABELS, .vm = 2, .labels = {.rows = 1024}},
+	{.type = WIRE_LABEL_FILES,
+	 .vm = 2,
+	 .label_files = {.label = "payroll",
+			 .criteria = WIRE_BY_PATH | WIRE_BY_GROUP,
+			 .device = 1,
+			 .owner = 2,
+			 .group = 3,
+			 .inode = 1ull << 40,
+			 .path = "/srv/**",
+			 .filesystem = "ext4"}},
+	{.type = WIRE_LABEL_NAME, .label_name = {.bit = 63, .name = "payroll"}},
 };
 
 enum { SAMPLES = sizeof(samples) / sizeof(samples[0]) };
