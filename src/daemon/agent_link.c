@@ -55,7 +55,8 @@ static void send_labels_of_vm(struct connection *connection, struct registry_vm 
 	size_t length;
 	unsigned char *frames = policy_state_frames(policy, vm, &length);
 	if (!frames || !connection_send_long(connection, frames, length)) {
-		server_log(connection->server, "%s: it cannot be told what is classified", vm->name);
+		server_log(connection->server, "%s: it cannot be told what is classified",
+			   vm->name);
 		server_close(connection);
 	} else {
 		vm->labels_sent = true;

@@ -144,11 +144,12 @@ static const struct wire_object *find_process(const struct incident *incident)
 	if (incident->to->kind == WIRE_ENDPOINT && incident->to->pid)
 		return incident->to;
 	if (edge && edge->from && edge->from->fields.kind == WIRE_SOCKET) {
-		uint64_t event = origins_edge(&incident->vm->origins, incident->from, incident->bit);
+		uint64_t event =
+			origins_edge(&incident->vm->origins, incident->from, incident->bit);
 		edge = event < edge->event ? edge_of_event(incident->vm->store, event) : NULL;
 	}
 	return edge && edge->from && edge->from->fields.kind == WIRE_PROCESS ? &edge->from->fields
-									      : NULL;
+									     : NULL;
 }
 
 // Repetition ---------------------------------------------------------------------------------
@@ -300,8 +301,8 @@ static void say_alert(const struct incident *incident, const struct path *path, 
 
 static char *print(struct json_object *object)
 {
-	return strdup(json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN |
-								     JSON_C_TO_STRING_NOSLASHESCAPE));
+	return strdup(json_object_to_json_string_ext(
+		object, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
 }
 
 // Keeping and delivering ---------------------------------------------------------------------

@@ -69,8 +69,7 @@ static void handle_line(struct connection *connection, const char *line, size_t 
 	const struct registry_vm *vm = request_vm_to_sync(request, registry);
 	if (vm) {
 		begin_sync(connection, vm);
-	} else if (request_waits(request, registry,
-				 server_policy(connection->server))) {
+	} else if (request_waits(request, registry, server_policy(connection->server))) {
 		connection->waiting = WAIT_CHANGE;
 		connection->deadline = server_monotonic() + request->timeout * 1000 + 1;
 		server_watch(connection);

@@ -78,8 +78,8 @@ static struct shared_record *share(const struct deliver_record *record)
 		used += length;
 	}
 	atomic_init(&shared->references, 1);
-	shared->record = (struct deliver_record){copies[0], copies[1], copies[2], copies[3],
-						 copies[4]};
+	shared->record =
+		(struct deliver_record){copies[0], copies[1], copies[2], copies[3], copies[4]};
 	return shared;
 }
 
@@ -349,8 +349,7 @@ void deliveries_set(struct deliveries *deliveries, const struct policy *policy)
 		if (destination)
 			free(identity);
 		else
-			destination =
-				add_destination(deliveries, &policy->deliveries[i], identity);
+			destination = add_destination(deliveries, &policy->deliveries[i], identity);
 		if (!destination)
 			continue;
 		destination->next = NULL;

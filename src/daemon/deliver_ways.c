@@ -44,8 +44,8 @@ static int open_log(const char *variable, const char *path, struct sockaddr_un *
 
 // journald takes what is too long for a datagram as a sealed file (systemd, "Native Journal
 // Protocol").
-static bool send_as_file(int fd, const struct sockaddr_un *address, const char *text,
-			 size_t length, struct error *error)
+static bool send_as_file(int fd, const struct sockaddr_un *address, const char *text, size_t length,
+			 struct error *error)
 {
 	union {
 		struct cmsghdr header;
@@ -73,8 +73,8 @@ static bool send_to_journald(const struct policy_delivery *delivery,
 {
 	struct sockaddr_un address;
 	cleanup_free char *text = NULL;
-	cleanup_close int fd = open_log("NIJIMI_JOURNAL_SOCKET", "/run/systemd/journal/socket",
-					&address, error);
+	cleanup_close int fd =
+		open_log("NIJIMI_JOURNAL_SOCKET", "/run/systemd/journal/socket", &address, error);
 	if (fd < 0)
 		return false;
 	int length = asprintf(&text,
@@ -136,10 +136,9 @@ static bool send_to_file(const struct policy_delivery *delivery,
 			 const struct deliver_record *record, const _Atomic bool *stop,
 			 struct error *error)
 {
-	cleanup_close int fd = open(delivery->target,
-				    O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY |
-					    O_NONBLOCK,
-				    0640);
+	cleanup_close int fd =
+		open(delivery->target,
+		     O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0640);
 	struct stat status;
 	if (fd < 0 || fstat(fd, &status) != 0)
 		return error_set_errno(error, "cannot open %s", delivery->target);
@@ -290,10 +289,9 @@ static bool send_to_webhook(const struct policy_delivery *delivery,
 bool deliver_to(const struct policy_delivery *delivery, const struct deliver_record *record,
 		const _Atomic bool *stop, struct error *error)
 {
-	static bool (*const ways[POLICY_DELIVERY_KINDS])(const struct policy_delivery *delivery,
-							 const struct deliver_record *record,
-							 const _Atomic bool *stop,
-							 struct error *error) = {
+	static bool (*const ways[POLICY_DELIVERY_KINDS])(
+		const struct policy_delivery *delivery, const struct deliver_record *record,
+		const _Atomic bool *stop, struct error *error) = {
 		[POLICY_TO_JOURNALD] = send_to_journald, [POLICY_TO_SYSLOG] = send_to_syslog,
 		[POLICY_TO_FILE] = send_to_file,	 [POLICY_TO_COMMAND] = send_to_command,
 		[POLICY_TO_WEBHOOK] = send_to_webhook,

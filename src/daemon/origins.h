@@ -8,8 +8,8 @@
 
 /**
  * By which edge each object of a VM got each of its labels. There is one such edge at most, because
- * an edge carries what is new. Objects go by the agent's numbers: those of a socket's two directions
- * differ, and none comes twice. All zero is empty.
+ * an edge carries what is new. Objects go by the agent's numbers: those of a socket's two
+ * directions differ, and none comes twice. All zero is empty.
  */
 struct origins {
 	struct map edges; // number and bit -> event of the edge

@@ -19,7 +19,7 @@ struct policy_state {
 	struct policy *policy; // NULL: none
 	int bits[POLICY_LABELS_MAXIMUM];
 	uint64_t version;
-	uint64_t load_time; // CLOCK_REALTIME ns
+	uint64_t load_time;		 // CLOCK_REALTIME ns
 	struct policy_problems problems; // of the last reload
 	struct error error;
 	struct deliveries *deliveries;
@@ -116,8 +116,9 @@ bool policy_state_reload(struct policy_state *state, struct error *error)
 {
 	state->error = (struct error){0};
 	if (!state->path)
-		return error_set(error, ERROR_UNSUPPORTED,
-				 "this daemon has no policy file: start nijimid with --policy FILE");
+		return error_set(
+			error, ERROR_UNSUPPORTED,
+			"this daemon has no policy file: start nijimid with --policy FILE");
 	if (load(state, &state->error))
 		return true;
 	say(state, "%s; %s", state->error.message,
@@ -150,8 +151,7 @@ static bool init(struct policy_state *state, const char *path, bool optional, st
 }
 
 struct policy_state *policy_state_create(struct registry *registry, const char *path, bool optional,
-					 registry_notice notice, void *context,
-					 struct error *error)
+					 registry_notice notice, void *context, struct error *error)
 {
 	struct policy_state *state = calloc(1, sizeof(*state));
 	if (!state) {
@@ -278,8 +278,8 @@ static struct json_object *render_texts(const struct policy_texts *texts)
 	struct json_object *list = json_object_new_array();
 	for (size_t i = 0; i < texts->count; i++) {
 		char safe[TEXT_ESCAPED_SIZE(4096)];
-		json_object_array_add(list, json_object_new_string(text_escape(
-						    texts->text[i], safe, sizeof(safe))));
+		json_object_array_add(list, json_object_new_string(text_escape(texts->text[i], safe,
+									       sizeof(safe))));
 	}
 	return list;
 }
@@ -292,8 +292,7 @@ struct json_object *policy_render_problems(const struct policy_problems *problem
 		struct json_object *object = json_object_new_object();
 		add_number(object, "line", problem->line);
 		add_number(object, "column", problem->column);
-		json_object_object_add(object, "message",
-				       json_object_new_string(problem->message));
+		json_object_object_add(object, "message", json_object_new_string(problem->message));
 		json_object_array_add(list, object);
 	}
 	return list;

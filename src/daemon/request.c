@@ -175,7 +175,8 @@ static bool answer_objects(struct json_object *answer, const struct request *req
 	if (!vm)
 		return false;
 	uint64_t labels = 0, event = as_of(request, vm), last = request->after;
-	if (*request->label && !label_parse(registry_labels(registry), request->label, &labels, error))
+	if (*request->label &&
+	    !label_parse(registry_labels(registry), request->label, &labels, error))
 		return false;
 	uint32_t kind = kind_number(request->kind);
 	struct json_object *list = json_object_new_array();
@@ -206,7 +207,8 @@ static bool answer_edges(struct json_object *answer, const struct request *reque
 	if (!vm)
 		return false;
 	uint64_t labels = 0, event = as_of(request, vm), last = request->after;
-	if (*request->label && !label_parse(registry_labels(registry), request->label, &labels, error))
+	if (*request->label &&
+	    !label_parse(registry_labels(registry), request->label, &labels, error))
 		return false;
 	if (request->last && !request->after)
 		last = store_before_last_edges(vm->store, request->last, labels, event);

@@ -32,7 +32,8 @@
  * "stale_since" says when it was last heard to be up to date.
  *
  * "alerts" lists those with an id above "after", or the last "last"; with "timeout" it waits until
- * there is one. "newest" is the id of the newest, "next" the id to go on after while there are more.
+ * there is one. "newest" is the id of the newest, "next" the id to go on after while there are
+ * more.
  *
  * Lists come in pages: while "next" is not null, ask again with "after": next, "as_of": the
  * "as_of" of the first answer, and "sync": false.

@@ -144,8 +144,8 @@ bool policy_judge(const struct policy *policy, size_t label, const struct policy
 		if (!(rule->labels >> label & 1) || !(rule->sinks & sinks) ||
 		    !program_fits(rule, program))
 			continue;
-		*verdict = (struct policy_verdict){
-			rule->action, __builtin_ctzll(rule->sinks & sinks), (int)i};
+		*verdict = (struct policy_verdict){rule->action,
+						   __builtin_ctzll(rule->sinks & sinks), (int)i};
 		break;
 	}
 	return true;

@@ -221,9 +221,10 @@ static void read_pair(struct reading *reading, const yaml_node_pair_t *pair, con
 		complain(reading, key_node, "unknown key '%.*s' in %s: there are %s", SHOWN, text,
 			 what, known);
 	} else if (!key->read) {
-		complain(reading, key_node,
-			 "'%s' in %s is not supported yet: remove it (nothing would follow from it)",
-			 key->name, what);
+		complain(
+			reading, key_node,
+			"'%s' in %s is not supported yet: remove it (nothing would follow from it)",
+			key->name, what);
 	} else if (*seen & 1ull << (key - keys)) {
 		complain(reading, key_node, "'%s' stands in %s twice: keep one of them", key->name,
 			 what);
@@ -256,8 +257,8 @@ static uint64_t read_mapping(struct reading *reading, const yaml_node_t *node, c
 	return seen;
 }
 
-// A list, or (`single`) one entry as a list of one. Calls `read` for each entry with its place in an
-// array of `size` bytes each; returns the array.
+// A list, or (`single`) one entry as a list of one. Calls `read` for each entry with its place in
+// an array of `size` bytes each; returns the array.
 static void *read_list(struct reading *reading, const yaml_node_t *node, const char *what,
 		       bool single, size_t size, size_t maximum, read_function read, size_t *count)
 {
@@ -427,8 +428,9 @@ static void read_files(struct reading *reading, const yaml_node_t *value, const 
 	}
 	read_mapping(reading, value, "an entry of 'files'", files_keys, files);
 	if (!files->criteria)
-		complain(reading, value, "an entry of 'files' says nothing about the files: add a "
-					 "path, filesystem, device, owner or group");
+		complain(reading, value,
+			 "an entry of 'files' says nothing about the files: add a "
+			 "path, filesystem, device, owner or group");
 	if (files->criteria & POLICY_BY_INODE && !(files->criteria & POLICY_BY_DEVICE))
 		complain(reading, value,
 			 "'inode' needs a 'device': numbers repeat on every file system");
@@ -441,13 +443,15 @@ static void read_label_name(struct reading *reading, const yaml_node_t *value, c
 	read_name(reading, value, what, label->name);
 	for (size_t i = 0; &reading->policy->labels[i] < label; i++)
 		if (*label->name && strcmp(reading->policy->labels[i].name, label->name) == 0)
-			complain(reading, value, "the label '%s' was defined above already: put all "
-						 "its 'files' into one",
+			complain(reading, value,
+				 "the label '%s' was defined above already: put all "
+				 "its 'files' into one",
 				 label->name);
 	if (strncmp(label->name, "label-", 6) == 0)
-		complain(reading, value,
-			 "'%s': names that begin with \"label-\" are those of labels without a name",
-			 label->name);
+		complain(
+			reading, value,
+			"'%s': names that begin with \"label-\" are those of labels without a name",
+			label->name);
 }
 
 static void read_label_files(struct reading *reading, const yaml_node_t *value, const char *what,
@@ -530,9 +534,9 @@ static void read_network_addresses(struct reading *reading, const yaml_node_t *v
 				   const char *what, void *target)
 {
 	struct policy_network *network = target;
-	network->addresses = read_list(reading, value, what, true, sizeof(*network->addresses),
-				       POLICY_LIST_MAXIMUM, read_addresses,
-				       &network->address_count);
+	network->addresses =
+		read_list(reading, value, what, true, sizeof(*network->addresses),
+			  POLICY_LIST_MAXIMUM, read_addresses, &network->address_count);
 }
 
 static const struct key network_keys[] = {
@@ -550,9 +554,8 @@ static void read_network(struct reading *reading, const yaml_node_t *value, cons
 static void read_networks(struct reading *reading, const yaml_node_t *value)
 {
 	struct policy *policy = reading->policy;
-	policy->networks = read_list(reading, value, "'networks'", false,
-				     sizeof(*policy->networks), POLICY_NETWORKS_MAXIMUM,
-				     read_network, &policy->network_count);
+	policy->networks = read_list(reading, value, "'networks'", false, sizeof(*policy->networks),
+				     POLICY_NETWORKS_MAXIMUM, read_network, &policy->network_count);
 }
 
 // Sinks --------------------------------------------------------------------------------------
@@ -689,8 +692,16 @@ static void read_sink_except(struct reading *reading, const yaml_node_t *value, 
 	read_texts(reading, value, what, read_glob, &((struct policy_sink *)target)->except);
 }
 
-enum { SINK_NAME, SINK_KIND, SINK_TO, SINK_PORTS, SINK_PROTOCOL, SINK_TYPES, SINK_PATHS,
-       SINK_EXCEPT };
+enum {
+	SINK_NAME,
+	SINK_KIND,
+	SINK_TO,
+	SINK_PORTS,
+	SINK_PROTOCOL,
+	SINK_TYPES,
+	SINK_PATHS,
+	SINK_EXCEPT
+};
 
 static const struct key sink_keys[] = {
 	[SINK_NAME] = {"name", read_sink_name, true},
@@ -705,10 +716,9 @@ static const struct key sink_keys[] = {
 };
 
 // What leads to another machine by itself; "fuse*" is fuse, fuseblk and fusectl.
-static const char *const shared_types[] = {"nfs",	"nfs4",	    "cifs",   "smb3",  "smbfs",
-					   "9p",	"virtiofs", "fuse",   "ceph",  "afs",
-					   "glusterfs", "ocfs2",    "gfs2",   "lustre", "coda",
-					   "beegfs",	"vboxsf",   "vmhgfs"};
+static const char *const shared_types[] = {
+	"nfs", "nfs4",	    "cifs",  "smb3", "smbfs",  "9p",   "virtiofs", "fuse",   "ceph",
+	"afs", "glusterfs", "ocfs2", "gfs2", "lustre", "coda", "beegfs",   "vboxsf", "vmhgfs"};
 
 // Pseudo-terminals lead to another process, which is followed.
 static const char *const terminals[] = {"/dev/pts/**", "/dev/ptmx", "/dev/ptmx/**"};
@@ -716,11 +726,11 @@ static const char *const terminals[] = {"/dev/pts/**", "/dev/ptmx", "/dev/ptmx/*
 static void set_sink_defaults(struct policy_sink *sink)
 {
 	if (sink->kind == POLICY_SINK_FILESYSTEM && !sink->types.count)
-		sink->types = (struct policy_texts){
-			shared_types, sizeof(shared_types) / sizeof(shared_types[0])};
+		sink->types = (struct policy_texts){shared_types,
+						    sizeof(shared_types) / sizeof(shared_types[0])};
 	if (sink->kind == POLICY_SINK_CHARACTER && !sink->paths.count && !sink->except.count)
-		sink->except = (struct policy_texts){terminals,
-						     sizeof(terminals) / sizeof(terminals[0])};
+		sink->except =
+			(struct policy_texts){terminals, sizeof(terminals) / sizeof(terminals[0])};
 }
 
 static void read_sink(struct reading *reading, const yaml_node_t *value, const char *what,
@@ -780,8 +790,7 @@ struct reference {
 static void read_reference(struct reading *reading, const yaml_node_t *value, const char *what,
 			   void *target)
 {
-	*(struct reference *)target =
-		(struct reference){value, text_of(reading, value, what)};
+	*(struct reference *)target = (struct reference){value, text_of(reading, value, what)};
 }
 
 // Names, or "*", as a set of indices.
@@ -791,9 +800,8 @@ static uint64_t read_names(struct reading *reading, const yaml_node_t *value, co
 {
 	size_t count;
 	uint64_t set = 0;
-	struct reference *names =
-		read_list(reading, value, what, true, sizeof(*names), POLICY_LIST_MAXIMUM,
-			  read_reference, &count);
+	struct reference *names = read_list(reading, value, what, true, sizeof(*names),
+					    POLICY_LIST_MAXIMUM, read_reference, &count);
 	for (size_t i = 0; names && i < count; i++) {
 		if (!names[i].text)
 			continue;
@@ -805,9 +813,10 @@ static uint64_t read_names(struct reading *reading, const yaml_node_t *value, co
 		if (index < known)
 			set |= 1ull << index;
 		else
-			complain(reading, names[i].node,
-				 "%s: '%.*s' is not defined: add it to '%s', or write \"*\" for all",
-				 what, SHOWN, names[i].text, section);
+			complain(
+				reading, names[i].node,
+				"%s: '%.*s' is not defined: add it to '%s', or write \"*\" for all",
+				what, SHOWN, names[i].text, section);
 	}
 	return set;
 }
@@ -815,16 +824,15 @@ static uint64_t read_names(struct reading *reading, const yaml_node_t *value, co
 static void read_rule_label(struct reading *reading, const yaml_node_t *value, const char *what,
 			    void *target)
 {
-	((struct policy_rule *)target)->labels =
-		read_names(reading, value, what, "labels", reading->policy->label_count,
-			   label_index);
+	((struct policy_rule *)target)->labels = read_names(
+		reading, value, what, "labels", reading->policy->label_count, label_index);
 }
 
 static void read_rule_sink(struct reading *reading, const yaml_node_t *value, const char *what,
 			   void *target)
 {
-	((struct policy_rule *)target)->sinks = read_names(
-		reading, value, what, "sinks", reading->policy->sink_count, sink_index);
+	((struct policy_rule *)target)->sinks =
+		read_names(reading, value, what, "sinks", reading->policy->sink_count, sink_index);
 }
 
 static void read_rule_program(struct reading *reading, const yaml_node_t *value, const char *what,
@@ -924,7 +932,8 @@ static void read_delivery_command(struct reading *reading, const yaml_node_t *va
 	delivery->command = words.text;
 	if (words.count && *words.text[0] && *words.text[0] != '/')
 		complain(reading, value,
-			 "%s: the program '%.*s' has to be an absolute path (no shell is used; write "
+			 "%s: the program '%.*s' has to be an absolute path (no shell is used; "
+			 "write "
 			 "arguments as a list)",
 			 what, SHOWN, words.text[0]);
 }
@@ -950,8 +959,14 @@ static void read_delivery_timeout(struct reading *reading, const yaml_node_t *va
 	delivery->timeout = (unsigned int)seconds;
 }
 
-enum { DELIVERY_TO, DELIVERY_PATH, DELIVERY_COMMAND, DELIVERY_URL, DELIVERY_HEADERS,
-       DELIVERY_TIMEOUT };
+enum {
+	DELIVERY_TO,
+	DELIVERY_PATH,
+	DELIVERY_COMMAND,
+	DELIVERY_URL,
+	DELIVERY_HEADERS,
+	DELIVERY_TIMEOUT
+};
 
 static const struct key delivery_keys[] = {
 	[DELIVERY_TO] = {"to", read_delivery_kind, true},
@@ -1017,13 +1032,13 @@ static void read_alerts_repeat(struct reading *reading, const yaml_node_t *value
 	reading->policy->repeat_seconds = (uint32_t)number;
 }
 
-static void read_alerts_deliver(struct reading *reading, const yaml_node_t *value,
-				const char *what, void *target)
+static void read_alerts_deliver(struct reading *reading, const yaml_node_t *value, const char *what,
+				void *target)
 {
 	struct policy *policy = reading->policy;
-	policy->deliveries = read_list(reading, value, what, true, sizeof(*policy->deliveries),
-				       POLICY_DELIVERIES_MAXIMUM, read_delivery,
-				       &policy->delivery_count);
+	policy->deliveries =
+		read_list(reading, value, what, true, sizeof(*policy->deliveries),
+			  POLICY_DELIVERIES_MAXIMUM, read_delivery, &policy->delivery_count);
 }
 
 static const struct key alerts_keys[] = {
@@ -1066,9 +1081,10 @@ static void check_version(struct reading *reading, const yaml_node_t *value)
 {
 	const char *text = text_of(reading, value, "'version'");
 	if (text && strcmp(text, "1") != 0)
-		complain(reading, value,
-			 "this nijimi knows version 1 of policies, not '%.*s': write \"version: 1\"",
-			 SHOWN, text);
+		complain(
+			reading, value,
+			"this nijimi knows version 1 of policies, not '%.*s': write \"version: 1\"",
+			SHOWN, text);
 }
 
 static void read_root(struct reading *reading, const yaml_node_t *root)
@@ -1097,15 +1113,16 @@ static void explain_syntax(const yaml_parser_t *parser, struct policy_problems *
 	if (parser->error == YAML_MEMORY_ERROR)
 		what = "no memory";
 	if (parser->error == YAML_READER_ERROR)
-		complain_at(problems, 0, 0, "this is no YAML: %s, at byte %zu (the file has to be "
-					    "plain text in UTF-8)",
+		complain_at(problems, 0, 0,
+			    "this is no YAML: %s, at byte %zu (the file has to be "
+			    "plain text in UTF-8)",
 			    what, parser->problem_offset);
 	else
-		complain_at(problems, mark->line, mark->column,
-			    "this is no YAML: %s%s%s (indent with spaces; quote values that contain "
-			    "': ' or begin with one of *&!%%@`)",
-			    what, parser->context ? ", " : "",
-			    parser->context ? parser->context : "");
+		complain_at(
+			problems, mark->line, mark->column,
+			"this is no YAML: %s%s%s (indent with spaces; quote values that contain "
+			"': ' or begin with one of *&!%%@`)",
+			what, parser->context ? ", " : "", parser->context ? parser->context : "");
 }
 
 static bool only_one_document(yaml_parser_t *parser, struct policy_problems *problems)
@@ -1166,8 +1183,7 @@ struct policy *policy_parse(const char *text, size_t length, struct policy_probl
 	if (problems->count == 0 && problems->left_out == 0)
 		return reading.policy;
 	if (problems->count > 0)
-		qsort(problems->items, problems->count, sizeof(*problems->items),
-		      compare_problems);
+		qsort(problems->items, problems->count, sizeof(*problems->items), compare_problems);
 	policy_destroy(reading.policy);
 	return NULL;
 }

@@ -10,8 +10,8 @@
 
 /**
  * What the operator wants (docs/policy.md): which files are classified, where information would
- * leave, and what is to happen then. Pure: reads a text, answers questions. Knows nothing of guests,
- * of the wire and of the daemon.
+ * leave, and what is to happen then. Pure: reads a text, answers questions. Knows nothing of
+ * guests, of the wire and of the daemon.
  *
  * A policy never changes once it is read. Labels and sinks have the index of their place in the
  * file; which bit a label has is the daemon's business.
@@ -104,7 +104,7 @@ struct policy_sink {
 enum policy_action { POLICY_ALLOW, POLICY_ALERT };
 
 struct policy_rule {
-	uint64_t labels, sinks; // by index
+	uint64_t labels, sinks;	      // by index
 	struct policy_texts programs; // globs; none: all
 	enum policy_action action;
 	unsigned int line;
@@ -138,8 +138,8 @@ struct policy {
 	size_t rule_count;
 	struct policy_delivery *deliveries;
 	size_t delivery_count;
-	uint32_t alerts_a_minute; // that are delivered
-	uint32_t repeat_seconds;  // until the same alert is an alert again
+	uint32_t alerts_a_minute;    // that are delivered
+	uint32_t repeat_seconds;     // until the same alert is an alert again
 	struct policy_block *blocks; // of memory
 };
 
@@ -208,8 +208,7 @@ bool policy_parse_addresses(const char *text, struct policy_addresses *addresses
 			    struct error *error);
 bool policy_parse_ports(const char *text, struct policy_ports *ports, struct error *error);
 bool policy_parse_device(const char *text, uint32_t *device, struct error *error);
-bool policy_parse_number(const char *text, uint64_t maximum, uint64_t *number,
-			 struct error *error);
+bool policy_parse_number(const char *text, uint64_t maximum, uint64_t *number, struct error *error);
 bool policy_parse_name(const char *text, char name[POLICY_NAME_SIZE], struct error *error);
 bool policy_contains(const struct policy_addresses *addresses, const uint8_t address[16]);
 bool policy_is_uuid(const char *text);

@@ -70,21 +70,23 @@ bool policy_parse_addresses(const char *text, struct policy_addresses *addresses
 	memcpy(host, text, length);
 	host[length] = '\0';
 	if (!parse_host(host, addresses->address, &bits))
-		return error_set(error, ERROR_INVALID,
-				 "'%.80s' is not an address or a network: write it as 192.0.2.0/24, "
-				 "192.0.2.7 or 2001:db8::/32",
-				 text);
+		return error_set(
+			error, ERROR_INVALID,
+			"'%.80s' is not an address or a network: write it as 192.0.2.0/24, "
+			"192.0.2.7 or 2001:db8::/32",
+			text);
 	prefix = bits;
 	if (slash && !policy_parse_number(slash + 1, bits, &prefix, NULL))
 		return error_set(error, ERROR_INVALID,
-				 "the prefix of '%.80s' has to be a number from 0 to %u", text, bits);
+				 "the prefix of '%.80s' has to be a number from 0 to %u", text,
+				 bits);
 	struct policy_addresses whole = *addresses;
 	addresses->prefix = (uint8_t)(prefix + (bits == 32 ? MAPPED_BITS : 0));
 	mask(addresses);
 	if (memcmp(whole.address, addresses->address, sizeof(whole.address)) == 0)
 		return true;
-	inet_ntop(bits == 32 ? AF_INET : AF_INET6, addresses->address + (bits == 32 ? 12 : 0), masked,
-		  sizeof(masked));
+	inet_ntop(bits == 32 ? AF_INET : AF_INET6, addresses->address + (bits == 32 ? 12 : 0),
+		  masked, sizeof(masked));
 	return error_set(error, ERROR_INVALID,
 			 "'%.80s' has bits set behind its prefix: write %s/%u for the network, or "
 			 "%s for the one address",
@@ -101,9 +103,9 @@ bool policy_parse_ports(const char *text, struct policy_ports *ports, struct err
 		memcpy(first, text, length);
 	if (length >= sizeof(first) || !policy_parse_number(first, UINT16_MAX, &from, NULL) ||
 	    !policy_parse_number(last, UINT16_MAX, &to, NULL) || from == 0 || from > to)
-		return error_set(error, ERROR_INVALID,
-				 "'%.80s' is not a port or a range of ports: write 443 or 8000-8999",
-				 text);
+		return error_set(
+			error, ERROR_INVALID,
+			"'%.80s' is not a port or a range of ports: write 443 or 8000-8999", text);
 	*ports = (struct policy_ports){(uint16_t)from, (uint16_t)to};
 	return true;
 }
@@ -119,10 +121,11 @@ bool policy_parse_device(const char *text, uint32_t *device, struct error *error
 	if (!colon || length >= sizeof(major) ||
 	    !policy_parse_number(major, MAJOR_MAXIMUM, &high, NULL) ||
 	    !policy_parse_number(colon + 1, MINOR_MAXIMUM, &low, NULL))
-		return error_set(error, ERROR_INVALID,
-				 "'%.80s' is not a device: write its numbers as \"MAJOR:MINOR\", in "
-				 "quotes, as the third column of /proc/self/mountinfo has them",
-				 text);
+		return error_set(
+			error, ERROR_INVALID,
+			"'%.80s' is not a device: write its numbers as \"MAJOR:MINOR\", in "
+			"quotes, as the third column of /proc/self/mountinfo has them",
+			text);
 	*device = (uint32_t)(high << 20 | low);
 	return true;
 }
@@ -135,10 +138,11 @@ bool policy_parse_name(const char *text, char name[POLICY_NAME_SIZE], struct err
 		fine &= (*at >= 'a' && *at <= 'z') || (*at >= '0' && *at <= '9') ||
 			strchr("._-", *at);
 	if (!fine)
-		return error_set(error, ERROR_INVALID,
-				 "'%.80s' cannot be a name: 1 to %d of the characters a-z, 0-9, '.', "
-				 "'_' and '-', the first a letter or a digit",
-				 text, POLICY_NAME_SIZE - 1);
+		return error_set(
+			error, ERROR_INVALID,
+			"'%.80s' cannot be a name: 1 to %d of the characters a-z, 0-9, '.', "
+			"'_' and '-', the first a letter or a digit",
+			text, POLICY_NAME_SIZE - 1);
 	memcpy(name, text, length + 1);
 	return true;
 }

@@ -74,7 +74,8 @@ static void check(const char *text, size_t length, const uint8_t *data, size_t s
 {
 	struct policy_problems problems = {0};
 	struct policy *policy = policy_parse(text, length, &problems);
-	require((policy == NULL) == (problems.count > 0), "neither a policy nor a problem, or both");
+	require((policy == NULL) == (problems.count > 0),
+		"neither a policy nor a problem, or both");
 	for (size_t i = 0; i < problems.count; i++)
 		require(problems.items[i].line > 0 && problems.items[i].column > 0 &&
 				*problems.items[i].message,

@@ -7,7 +7,7 @@ set -u
 BUILD=$1
 WORK=$(mktemp -d /tmp/nijimi-policy.XXXXXX)
 trap 'kill $(jobs -p) 2>/dev/null; rm -rf "$WORK"' EXIT
-cd "$WORK"
+cd "$WORK" || exit 1
 export NIJIMI_SOCKET=$WORK/socket
 export NIJIMI_SYSLOG_SOCKET=$WORK/syslog NIJIMI_JOURNAL_SOCKET=$WORK/journal
 FAILED=0 CHECKS=0
@@ -80,6 +80,13 @@ tell()
 		esac
 	done
 	fail "the agent is silent: $*"
+}
+
+# The agent ends, and all that it has said has been read.
+hang_up()
+{
+	eval "exec ${AGENT[1]}>&-"
+	wait "$AGENT_PROCESS" 2> /dev/null
 }
 
 alerts_are()
@@ -398,8 +405,7 @@ kill $FOLLOWER
 # Another VM, by UUID only; a daemon that comes back knows the agent's names. ------------------
 
 NAME='a VM that is not meant'
-exec {AGENT[1]}>&-
-wait "$AGENT_PROCESS" 2> /dev/null
+hang_up
 agent db 2
 : > told
 tell vm 2 8
@@ -407,8 +413,7 @@ tell labels
 cp told out
 says out '^labels 1$'
 silent out 'payroll'
-exec {AGENT[1]}>&-
-wait "$AGENT_PROCESS" 2> /dev/null
+hang_up
 NAME='a VM by its UUID'
 agent other 3
 : > told

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /**
- * policy_agent SOCKET NAME INSTANCE: an agent of one VM that does what the lines of its standard input
- * say, and prints what it is told is classified.
+ * policy_agent SOCKET NAME INSTANCE: an agent of one VM that does what the lines of its standard
+ * input say, and prints what it is told is classified.
  *
  *     vm STATE UUID                      state 1 to 4; UUID: its byte, 0: none
  *     name BIT NAME
@@ -131,8 +131,8 @@ static bool send_edge(const char *rest)
 	unsigned long long labels;
 	char cause[100];
 	struct wire_message message = {.type = WIRE_EDGE, .vm = 1};
-	if (sscanf(rest, "%u %u %llu %99s", &message.edge.from, &message.edge.to, &labels,
-		   cause) != 4)
+	if (sscanf(rest, "%u %u %llu %99s", &message.edge.from, &message.edge.to, &labels, cause) !=
+	    4)
 		return false;
 	message.edge.sequence = ++sequence;
 	message.edge.time = now();
@@ -153,8 +153,8 @@ static bool take_labels(int milliseconds)
 			    message.type != WIRE_LABEL_FILES)
 				return false;
 			const struct wire_label_files *files = &message.label_files;
-			printf("row %s %u %u %u %u %llu '%s' '%s'\n", files->label,
-			       files->criteria, files->device, files->owner, files->group,
+			printf("row %s %u %u %u %u %llu '%s' '%s'\n", files->label, files->criteria,
+			       files->device, files->owner, files->group,
 			       (unsigned long long)files->inode, files->path, files->filesystem);
 		}
 		return true;
@@ -176,10 +176,11 @@ static const struct {
 	const char *name;
 	bool (*run)(const char *rest);
 } commands[] = {
-	{"vm ", send_vm},	    {"name ", send_name},	  {"file ", send_file},
-	{"process ", send_process}, {"socket ", send_socket},	  {"endpoint ", send_endpoint},
-	{"out ", send_out},	    {"edge ", send_edge},	  {"labels", await_labels},
-	{"nolabels", expect_silence},
+	{"vm ", send_vm},	  {"name ", send_name},
+	{"file ", send_file},	  {"process ", send_process},
+	{"socket ", send_socket}, {"endpoint ", send_endpoint},
+	{"out ", send_out},	  {"edge ", send_edge},
+	{"labels", await_labels}, {"nolabels", expect_silence},
 };
 
 static bool run(const char *line)

@@ -167,13 +167,13 @@ static int judge(const struct policy *policy, struct policy_target target, const
 
 static void test_inet(void **state)
 {
-	struct policy *policy = parse(BEGIN
-				      "networks: [{name: n, addresses: [10.0.0.0/8, 'fd00::/8']}]\n"
-				      "sinks:\n"
-				      "- {name: web, kind: inet, ports: [80, 8000-8001],"
-				      " protocol: tcp}\n"
-				      "- {name: dns, kind: inet, to: [192.0.2.128/25, '2001:db8::1'],"
-				      " ports: 53}\n");
+	struct policy *policy =
+		parse(BEGIN "networks: [{name: n, addresses: [10.0.0.0/8, 'fd00::/8']}]\n"
+			    "sinks:\n"
+			    "- {name: web, kind: inet, ports: [80, 8000-8001],"
+			    " protocol: tcp}\n"
+			    "- {name: dns, kind: inet, to: [192.0.2.128/25, '2001:db8::1'],"
+			    " ports: 53}\n");
 	assert_int_equal(judge(policy, inet("1.2.3.4", 80, POLICY_TCP), ""), POLICY_ALERT);
 	assert_int_equal(judge(policy, inet("1.2.3.4", 8001, POLICY_TCP), ""), POLICY_ALERT);
 	assert_int_equal(judge(policy, inet("1.2.3.4", 8002, POLICY_TCP), ""), -1);
@@ -196,13 +196,14 @@ static void test_inet(void **state)
 
 static void test_rules(void **state)
 {
-	struct policy *policy = parse(BEGIN "labels: [{name: a, files: /a}, {name: b, files: /b}]\n"
-					    "sinks: [{name: out, kind: inet}, {name: v, kind: vsock}]\n"
-					    "rules:\n"
-					    "- {label: a, sink: out, program: /usr/bin/*,"
-					    " action: allow}\n"
-					    "- {label: a, sink: '*', action: alert}\n"
-					    "- {label: '*', sink: out, action: allow}\n");
+	struct policy *policy =
+		parse(BEGIN "labels: [{name: a, files: /a}, {name: b, files: /b}]\n"
+			    "sinks: [{name: out, kind: inet}, {name: v, kind: vsock}]\n"
+			    "rules:\n"
+			    "- {label: a, sink: out, program: /usr/bin/*,"
+			    " action: allow}\n"
+			    "- {label: a, sink: '*', action: alert}\n"
+			    "- {label: '*', sink: out, action: allow}\n");
 	struct policy_target out = inet("1.2.3.4", 80, POLICY_TCP);
 	struct policy_target vsock = {.kind = POLICY_SINK_VSOCK, .path = "", .filesystem = ""};
 	struct policy_verdict verdict;
