@@ -56,6 +56,13 @@ static void print_database(struct json_object *database)
 	printf("\n");
 }
 
+static void print_policy(struct json_object *daemon)
+{
+	const char *policy = json_text(daemon, "policy");
+	if (*policy)
+		printf("policy %s, %" PRIu64 " alerts\n", policy, json_number(daemon, "alerts"));
+}
+
 int command_status(const struct settings *settings, int count, char **operands)
 {
 	struct error error = {0};
@@ -81,6 +88,7 @@ int command_status(const struct settings *settings, int count, char **operands)
 	printf("VMs: %" PRIu64 ", agents connected: %" PRIu64 ", clients: %" PRIu64 "\n",
 	       json_number(daemon, "vms"), json_number(daemon, "agents"),
 	       json_number(daemon, "clients"));
+	print_policy(daemon);
 	print_database(json_member(daemon, "database"));
 	print_agents(json_member(answer, "agents"));
 	return EXIT_DONE;

@@ -187,6 +187,11 @@ uint64_t policy_state_version(const struct policy_state *state)
 	return state->version;
 }
 
+const char *policy_state_file(const struct policy_state *state)
+{
+	return state->policy ? state->path : NULL;
+}
+
 struct alerts *policy_state_alerts(const struct policy_state *state)
 {
 	return state->alerts;

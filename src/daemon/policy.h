@@ -34,6 +34,9 @@ uint64_t policy_state_version(const struct policy_state *state);
 unsigned char *policy_state_frames(const struct policy_state *state, const struct registry_vm *vm,
 				   size_t *length);
 
+/** The file that is in force; NULL: none. */
+const char *policy_state_file(const struct policy_state *state);
+
 struct alerts *policy_state_alerts(const struct policy_state *state);
 
 /** For `nijimi policy show`, and what was wrong with the file at the last reload. */

@@ -54,6 +54,18 @@ static void add_database(struct json_object *daemon, const struct request_situat
 	json_object_object_add(daemon, "database", database);
 }
 
+static void add_policy(struct json_object *daemon, const struct policy_state *policy)
+{
+	const char *file = policy ? policy_state_file(policy) : NULL;
+	const struct alerts *alerts = policy ? policy_state_alerts(policy) : NULL;
+	if (file)
+		render_text(daemon, "policy", file);
+	else
+		json_object_object_add(daemon, "policy", NULL);
+	add_number(daemon, "alerts", alerts ? alerts_newest(alerts) : 0);
+	add_number(daemon, "alerts_held_back", alerts ? alerts_held_back(alerts) : 0);
+}
+
 static bool answer_status(struct json_object *answer, const struct request *request,
 			  const struct registry *registry,
 			  const struct request_situation *situation, struct error *error)
@@ -69,6 +81,7 @@ static bool answer_status(struct json_object *answer, const struct request *requ
 	add_number(daemon, "agents", situation->agent_connections);
 	add_number(daemon, "clients", situation->client_connections);
 	add_number(daemon, "vms", registry_vms(registry, &vms));
+	add_policy(daemon, situation->policy);
 	for (const struct registry_agent *agent = registry_agents(registry); agent;
 	     agent = agent->next)
 		json_object_array_add(agents, render_agent(agent));

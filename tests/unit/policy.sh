@@ -304,6 +304,8 @@ holds 'map(.sink) == ["internet", "internet", "share", "disk", "serial", "raw", 
 holds '.[0].repeated == 2 and .[2].destination == "/mnt/share/x" and .[2].process.pid == 502'
 run 0 'the last' nijimi alerts --json --last 2
 holds 'map(.sink) == ["raw", "vsock"]'
+run 0 'status' nijimi status
+says out '^policy policy.yaml, 7 alerts$'
 NAME='a path of which the beginning is not known'
 tell process 30 600 /bin/nc
 tell endpoint 31 2 1 203.0.113.77:1 600 /bin/nc
