@@ -21,7 +21,9 @@ static void parse_address(const char *text, struct policy_target *target)
 		return;
 	memcpy(host, text + bracket, length);
 	host[length] = '\0';
-	if (inet_pton(AF_INET, host, ipv4) == 1) {
+	if (strcmp(host, "0.0.0.0") == 0) {
+		// Not connected yet (TCP fast open), or not read.
+	} else if (inet_pton(AF_INET, host, ipv4) == 1) {
 		memset(target->address + 10, 0xFF, 2);
 		memcpy(target->address + 12, ipv4, sizeof(ipv4));
 	} else if (inet_pton(AF_INET6, host, target->address) != 1) {
