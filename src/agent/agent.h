@@ -140,6 +140,12 @@ struct agent {
 
 extern struct agent agent;
 
+/** The VM with this number, which a peer has said, or NULL. */
+static inline struct agent_vm *agent_vm_numbered(uint16_t number)
+{
+	return number >= 1 && number <= atomic_load(&agent.vm_count) ? agent.vms[number - 1] : NULL;
+}
+
 /* interpose.c */
 extern int (*real_ioctl)(int fd, unsigned long request, ...);
 struct agent_vcpu *agent_vcpu_of(int fd);
@@ -177,6 +183,8 @@ void agent_wake_link(void);
 /* labels.c, in the thread of the link */
 void agent_take_labels(uint16_t vm, const struct wire_labels *labels);
 void agent_take_label_files(uint16_t vm, const struct wire_label_files *files);
+/** The bit of a label that the daemon calls so; 0: the name is empty. */
+label_set agent_label(const char *name);
 /** What was begun on a connection that is no more is forgotten. */
 void agent_drop_labels(void);
 /** Says what all labels are called, to a daemon that may not know. */

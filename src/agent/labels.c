@@ -58,9 +58,11 @@ void agent_name_labels(void)
 }
 
 // More names than bits, over the life of this process, share the last one: too much, not too little.
-static label_set label_of(const char *name)
+label_set agent_label(const char *name)
 {
 	uint32_t bit = 0;
+	if (!*name)
+		return 0;
 	while (bit < AGENT_LABELS && names[bit][0] && strcmp(names[bit], name) != 0)
 		bit++;
 	if (bit == AGENT_LABELS)
@@ -70,12 +72,6 @@ static label_set label_of(const char *name)
 		say_name(bit);
 	}
 	return 1ull << bit;
-}
-
-static struct agent_vm *find_vm(uint16_t number)
-{
-	return number >= 1 && number <= atomic_load(&agent.vm_count) ? agent.vms[number - 1] :
-								       NULL;
 }
 
 // `rules` is the first member of its set.
@@ -94,7 +90,7 @@ static void finish_if_complete(void)
 	if (!collecting.vm || collecting.set->rules.count < collecting.wanted)
 		return;
 	struct rule_set *set = collecting.set;
-	struct agent_vm *vm = find_vm(collecting.vm);
+	struct agent_vm *vm = agent_vm_numbered(collecting.vm);
 	collecting.set = NULL;
 	collecting.vm = 0;
 	// The text does not move any more.
@@ -108,7 +104,7 @@ static void finish_if_complete(void)
 
 void agent_take_labels(uint16_t number, const struct wire_labels *labels)
 {
-	struct agent_vm *vm = find_vm(number);
+	struct agent_vm *vm = agent_vm_numbered(number);
 	agent_drop_labels();
 	if (number == 0) {
 		atomic_store(&agent.policy_expected, true);
@@ -116,7 +112,9 @@ void agent_take_labels(uint16_t number, const struct wire_labels *labels)
 	}
 	if (!vm || atomic_load(&vm->closed))
 		return;
-	if (labels->rows > WIRE_LABEL_FILES_MAXIMUM || !(collecting.set = calloc(1, sizeof(struct rule_set)))) {
+	if (labels->rows <= WIRE_LABEL_FILES_MAXIMUM)
+		collecting.set = calloc(1, sizeof(struct rule_set));
+	if (!collecting.set) {
 		trace_gap(vm->trace, "labels", "what is classified by the policy could not be taken");
 		return;
 	}
@@ -147,7 +145,7 @@ void agent_take_label_files(uint16_t number, const struct wire_label_files *file
 	struct rule_set *set = collecting.set;
 	if (!collecting.vm || number != collecting.vm)
 		return;
-	struct trace *trace = find_vm(number)->trace;
+	struct trace *trace = agent_vm_numbered(number)->trace;
 	size_t path = keep_text(set, files->path), filesystem = keep_text(set, files->filesystem);
 	bool fine = !(files->criteria & WIRE_BY_PATH) || glob_check(files->path, NULL);
 	if (path == SIZE_MAX || filesystem == SIZE_MAX || !fine || !files->criteria ||
@@ -156,7 +154,7 @@ void agent_take_label_files(uint16_t number, const struct wire_label_files *file
 		collecting.wanted--;
 	} else {
 		set->rule[set->rules.count++] = (struct trace_rule){
-			.labels = label_of(files->label),
+			.labels = agent_label(files->label),
 			.inode = files->inode,
 			.criteria = files->criteria,
 			.device = files->device,

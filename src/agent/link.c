@@ -127,14 +127,6 @@ static void take_welcome(struct link *link, const struct wire_welcome *welcome)
 		restate(link, left_out);
 }
 
-static struct agent_vm *find_vm(uint16_t number)
-{
-	for (uint32_t i = 0; i < atomic_load(&agent.vm_count); i++)
-		if (agent.vms[i]->number == number)
-			return agent.vms[i];
-	return NULL;
-}
-
 static void take_recalled(struct agent_vm *vm)
 {
 	bool late = atomic_load(&vm->recall_late);
@@ -162,7 +154,7 @@ static void ask_recalls(struct link *link)
 
 static bool take_message(struct link *link, const struct wire_message *message)
 {
-	struct agent_vm *vm = find_vm(message->vm);
+	struct agent_vm *vm = agent_vm_numbered(message->vm);
 	switch (message->type) {
 	case WIRE_WELCOME:
 		take_welcome(link, &message->welcome);
@@ -176,7 +168,8 @@ static bool take_message(struct link *link, const struct wire_message *message)
 		break;
 	case WIRE_STORED:
 		if (vm)
-			trace_recall(vm->trace, &message->stored);
+			trace_recall(vm->trace, &message->stored.identity,
+				     agent_label(message->stored.label));
 		break;
 	case WIRE_RECALLED:
 		if (vm)

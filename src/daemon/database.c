@@ -48,6 +48,9 @@ enum statement {
 	CLEAR_EDGES,
 	CLEAR_GAPS,
 	CLEAR_KERNELS,
+	PUT_LABEL,
+	CLEAR_LABELS,
+	GET_LABELS,
 	GET_AGENTS,
 	GET_VMS,
 	GET_DESCRIPTIONS,
@@ -67,7 +70,7 @@ enum statement {
 #define AGENT_COLUMNS                                                                              \
 	"row, instance, pid, process_start, host_boot, uid, program, name, run, process_ended, "   \
 	"restarting, left_out, journal, ignored, connected_time, disconnected_time, heard_time, "  \
-	"synced_time"
+	"synced_time, label_bits"
 #define VM_COLUMNS                                                                                 \
 	"row, agent, name, number, gone, described, unwatched, state, boot, vcpus, uuid, uuid_ns, " \
 	"profile_ns, profile_cached, kernel, hook, reason, first_time, state_time, event, "        \
@@ -76,7 +79,7 @@ enum statement {
 
 static const char *const statement_texts[STATEMENTS] = {
 	[PUT_AGENT] = "REPLACE INTO agents(" AGENT_COLUMNS
-		      ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+		      ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
 	[PUT_VM] = "REPLACE INTO vms(" VM_COLUMNS
 		   ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
 	[PUT_DESCRIPTION] = "REPLACE INTO descriptions(vm, " DESCRIPTION_COLUMNS
@@ -98,6 +101,9 @@ static const char *const statement_texts[STATEMENTS] = {
 	[CLEAR_EDGES] = "DELETE FROM edges WHERE vm = ?",
 	[CLEAR_GAPS] = "DELETE FROM gaps WHERE vm = ?",
 	[CLEAR_KERNELS] = "DELETE FROM kernels WHERE vm = ?",
+	[PUT_LABEL] = "INSERT INTO labels VALUES(?,?)",
+	[CLEAR_LABELS] = "DELETE FROM labels",
+	[GET_LABELS] = "SELECT bit, name FROM labels",
 	[GET_AGENTS] = "SELECT " AGENT_COLUMNS " FROM agents ORDER BY row",
 	[GET_VMS] = "SELECT " VM_COLUMNS " FROM vms WHERE agent = ? ORDER BY row",
 	[GET_DESCRIPTIONS] = "SELECT " DESCRIPTION_COLUMNS " FROM descriptions WHERE vm = ?",
@@ -121,6 +127,7 @@ struct database {
 	uint64_t last_agent, last_vm; // rows that were given
 	struct id_list agents_forgotten, vms_forgotten;
 	bool forgotten_unknown; // no memory for these lists
+	struct labels labels;	// as they were written
 
 	// of the transaction that is open
 	bool failed, wrote;
@@ -589,6 +596,7 @@ static uint64_t hash_agent(const struct registry_agent *agent)
 	hash = HASH(hash, agent->process_ended);
 	hash = HASH(hash, agent->restarting);
 	hash = HASH(hash, agent->ignored);
+	hash = HASH(hash, agent->label_bits);
 	return HASH(hash, agent->left_out);
 }
 
@@ -613,7 +621,24 @@ static void put_agent(struct database *database, const struct registry_agent *ag
 	put(&row, agent->disconnected_time);
 	put(&row, agent->heard_time);
 	put(&row, agent->synced_time);
+	put_bytes(&row, agent->label_bits, sizeof(agent->label_bits));
 	run_row(&row);
+}
+
+static void save_labels(struct database *database, const struct labels *labels)
+{
+	if (memcmp(labels, &database->labels, sizeof(*labels)) == 0)
+		return;
+	struct row row = begin_row(database, CLEAR_LABELS);
+	run_row(&row);
+	for (unsigned int bit = 0; bit < LABELS; bit++) {
+		if (!*labels->names[bit])
+			continue;
+		row = begin_row(database, PUT_LABEL);
+		put(&row, bit);
+		put_text(&row, labels->names[bit]);
+		run_row(&row);
+	}
 }
 
 // Only together with its VMs: without any there is nothing that the next daemon could know of it.
@@ -674,6 +699,7 @@ static void note_saved(struct database *database, struct registry *registry)
 			store_written(agent->vms[i]->store);
 	}
 	database->vms_forgotten.count = database->agents_forgotten.count = 0;
+	database->labels = *registry_labels(registry);
 }
 
 // As if it had not been tried.
@@ -696,6 +722,7 @@ bool database_save(struct database *database, struct registry *registry, struct 
 	if (!execute(database, "BEGIN IMMEDIATE"))
 		return database_error(database, error, "cannot write");
 	drop_forgotten(database);
+	save_labels(database, registry_labels(registry));
 	for (struct registry_agent *agent = registry_agents(registry);
 	     agent && !database->failed; agent = agent->next)
 		save_agent(database, agent);
@@ -907,7 +934,19 @@ static bool load_vms(struct database *database, struct registry *registry,
 	return true;
 }
 
-static void get_agent(struct database *database, struct row *row, struct registry_agent *agent)
+static bool get_label_bits(struct row *row, int8_t bits[LABELS])
+{
+	const void *value = sqlite3_column_blob(row->statement, row->column);
+	if (!value || sqlite3_column_bytes(row->statement, row->column) != LABELS)
+		return false;
+	memcpy(bits, value, LABELS);
+	for (unsigned int bit = 0; bit < LABELS; bit++)
+		if (bits[bit] < -1 || bits[bit] >= LABELS)
+			return false;
+	return true;
+}
+
+static bool get_agent(struct database *database, struct row *row, struct registry_agent *agent)
 {
 	agent->row = get(row);
 	get_bytes(row, agent->instance, sizeof(agent->instance));
@@ -927,6 +966,7 @@ static void get_agent(struct database *database, struct row *row, struct registr
 	agent->disconnected_time = get(row);
 	agent->heard_time = get(row);
 	agent->synced_time = get(row);
+	return get_label_bits(row, agent->label_bits);
 }
 
 static bool load_agents(struct database *database, struct registry *registry)
@@ -934,14 +974,29 @@ static bool load_agents(struct database *database, struct registry *registry)
 	struct row row = begin_row(database, GET_AGENTS);
 	while (next_row(&row)) {
 		struct registry_agent saved = {0};
-		get_agent(database, &row, &saved);
-		struct registry_agent *agent = registry_restore_agent(registry, &saved);
+		struct registry_agent *agent = get_agent(database, &row, &saved) ?
+						       registry_restore_agent(registry, &saved) :
+						       NULL;
 		if (!agent)
 			return false;
 		if (agent->row > database->last_agent)
 			database->last_agent = agent->row;
 		if (!load_vms(database, registry, agent))
 			return false;
+	}
+	return true;
+}
+
+static bool load_labels(struct database *database, struct labels *labels)
+{
+	struct row row = begin_row(database, GET_LABELS);
+	while (next_row(&row)) {
+		uint64_t bit = get(&row);
+		const char *name = get_text(&row);
+		if (bit >= LABELS || !*name || strlen(name) >= LABEL_NAME_SIZE ||
+		    (bit == 0) != (strcmp(name, labels->names[0]) == 0))
+			return false;
+		strcpy(labels->names[bit], name);
 	}
 	return true;
 }
@@ -957,7 +1012,8 @@ bool database_load(struct database *database, struct registry *registry, struct 
 {
 	database->failed = false;
 	registry_set_forgotten(registry, note_forgotten, database);
-	bool done = load_agents(database, registry) && !database->failed;
+	bool done = load_labels(database, registry_labels(registry)) &&
+		    load_agents(database, registry) && !database->failed;
 	for (int which = 0; which < STATEMENTS; which++)
 		sqlite3_reset(database->statements[which]);
 	if (!done)

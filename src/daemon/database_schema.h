@@ -18,7 +18,9 @@ static const char *const database_migrations[] = {
 	" process_ended INTEGER NOT NULL, restarting INTEGER NOT NULL, left_out INTEGER NOT NULL,"
 	" journal INTEGER NOT NULL, ignored INTEGER NOT NULL, connected_time INTEGER NOT NULL,"
 	" disconnected_time INTEGER NOT NULL, heard_time INTEGER NOT NULL,"
-	" synced_time INTEGER NOT NULL);"
+	" synced_time INTEGER NOT NULL, label_bits BLOB NOT NULL);"
+	// What the bits of all labels are called; agents.label_bits: ours, a byte for each of the agent's.
+	"CREATE TABLE labels(bit INTEGER PRIMARY KEY, name TEXT NOT NULL);"
 	"CREATE TABLE vms(row INTEGER PRIMARY KEY, agent INTEGER NOT NULL, name TEXT NOT NULL,"
 	" number INTEGER NOT NULL, gone INTEGER NOT NULL, described INTEGER NOT NULL,"
 	" unwatched INTEGER NOT NULL, state INTEGER NOT NULL, boot INTEGER NOT NULL,"

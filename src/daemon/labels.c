@@ -34,6 +34,13 @@ int labels_assign(struct labels *labels, const char *name, unsigned int reserve)
 	return free_bit;
 }
 
+void labels_keep(struct labels *labels, uint64_t held)
+{
+	for (unsigned int bit = 1; bit < LABELS; bit++)
+		if (!(held >> bit & 1))
+			memset(labels->names[bit], 0, sizeof(labels->names[bit]));
+}
+
 bool label_parse(const struct labels *labels, const char *name, uint64_t *mask, struct error *error)
 {
 	char known[200] = "";

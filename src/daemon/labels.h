@@ -7,7 +7,7 @@
 
 #include "base/error.h"
 
-/** Which bit each label has, for as long as the daemon runs. Agents have bits of their own. */
+/** Which bit each label has, for as long as something holds it. Agents have bits of their own. */
 enum {
 	LABELS = 64,
 	LABEL_NAME_SIZE = 65,
@@ -26,6 +26,9 @@ const char *label_name(const struct labels *labels, unsigned int bit);
 
 /** The bit of a name, which gets one if it has none; -1: `reserve` or fewer are free. */
 int labels_assign(struct labels *labels, const char *name, unsigned int reserve);
+
+/** The bits that are in `held`, and "classified", stay as they are called; the others are free. */
+void labels_keep(struct labels *labels, uint64_t held);
 
 /** The bit of a name, as a mask; fails with ERROR_NOT_FOUND and the names that there are. */
 bool label_parse(const struct labels *labels, const char *name, uint64_t *mask,

@@ -70,7 +70,8 @@ static bool assign_bits(const struct policy_state *state, const struct policy *p
 			return error_set(error, ERROR_LIMIT,
 					 "there is no room for the label '%s': with those of "
 					 "policies before, which objects may still hold, there are "
-					 "%d; restart nijimid to forget them",
+					 "%d; a restart of nijimid forgets those that nothing holds "
+					 "any more",
 					 policy->labels[i].name, LABELS);
 	}
 	*labels = trial;

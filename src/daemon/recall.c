@@ -27,17 +27,27 @@ static bool add_frame(struct answer *answer, const struct wire_message *message)
 	return true;
 }
 
-static bool add_files(struct answer *answer, uint16_t number, const struct store *store)
+static bool add_file(struct answer *answer, uint16_t number, const struct labels *labels,
+		     const struct store_object *object)
 {
 	struct wire_message message = {.type = WIRE_STORED, .vm = number};
-	const struct store_object *object;
-	for (uint64_t id = 0; (object = store_next_durable(store, id)); id = object->id) {
-		message.stored.identity = object->description->fields.identity;
-		message.stored.labels = object->labels;
+	message.stored.identity = object->description->fields.identity;
+	for (uint64_t rest = object->labels; rest; rest &= rest - 1) {
+		message.stored.label = label_name(labels, (unsigned int)__builtin_ctzll(rest));
 		if (!add_frame(answer, &message))
 			return false;
 		answer->count++;
 	}
+	return true;
+}
+
+static bool add_files(struct answer *answer, uint16_t number, const struct labels *labels,
+		      const struct store *store)
+{
+	const struct store_object *object;
+	for (uint64_t id = 0; (object = store_next_durable(store, id)); id = object->id)
+		if (!add_file(answer, number, labels, object))
+			return false;
 	return true;
 }
 
@@ -47,7 +57,7 @@ static bool add_lives(struct answer *answer, const struct registry *registry,
 	size_t at = 0;
 	const struct registry_vm *life;
 	while (vm && (life = registry_next_life(registry, vm, &at)))
-		if (!add_files(answer, vm->number, life->store))
+		if (!add_files(answer, vm->number, registry_labels(registry), life->store))
 			return false;
 	return true;
 }

@@ -169,11 +169,11 @@ void trace_mark_stored(struct trace *trace, const struct guest_file *file)
 	trace_unlock(trace);
 }
 
-void trace_recall(struct trace *trace, const struct wire_stored *stored)
+void trace_recall(struct trace *trace, const struct wire_identity *identity, label_set labels)
 {
 	if (!trace_lock(trace))
 		return;
-	trace_store_labels(trace, &stored->identity, stored->labels);
+	trace_store_labels(trace, identity, labels);
 	trace_unlock_only(trace);
 }
 

@@ -116,10 +116,11 @@ const struct trace_rules *trace_set_rules(struct trace *trace, const struct trac
 void trace_verify(struct trace *trace, struct memory_reader *reader);
 
 /**
- * A file that held labels before this VM was traced (again): it gets them when it is used. From any thread.
- * trace_recalled() ends a row of these; `late`: after the tracing had begun, and trace_sweep() is to follow.
+ * A file that held labels before this VM was traced (again): it gets them when it is used. From any
+ * thread. trace_recalled() ends a row of these; `late`: after the tracing had begun, and
+ * trace_sweep() is to follow.
  */
-void trace_recall(struct trace *trace, const struct wire_stored *stored);
+void trace_recall(struct trace *trace, const struct wire_identity *identity, label_set labels);
 void trace_recalled(struct trace *trace, bool late);
 
 /** Emits every live object anew (a daemon that knows nothing). */

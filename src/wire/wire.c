@@ -65,7 +65,7 @@ static const struct field stored_fields[] = {
 	BYTES(stored.identity.filesystem),
 	INTEGER(stored.identity.inode),
 	INTEGER(stored.identity.generation),
-	INTEGER(stored.labels),
+	STRING(stored.label, WIRE_NAME_MAXIMUM),
 };
 
 static const struct field restart_fields[] = {

@@ -34,13 +34,13 @@
  *
  * A later connection of the same instance takes the place of an earlier one.
  *
- * A daemon that keeps its state on disk says so in WELCOME, and how much of the journal is safe there
- * in ACKNOWLEDGE, some times a second. What is not acknowledged may be asked for again, by the
+ * A daemon that keeps its state on disk says so in WELCOME, and how much of the journal is safe
+ * there in ACKNOWLEDGE, some times a second. What is not acknowledged may be asked for again, by the
  * WELCOME of the daemon that comes after a crash.
  *
- * RECALL asks for the labels that files of a VM have been known to hold. The daemon answers
- * with a STORED for each file and a RECALLED; what the agent sent before RECALL is considered. Which
- * VM it is the daemon knows from the VM frames of this agent.
+ * RECALL asks for the labels that files of a VM have been known to hold. The daemon answers with a
+ * STORED for each label of each file and a RECALLED; what the agent sent before RECALL is
+ * considered. Which VM it is the daemon knows from the VM frames of this agent.
  *
  * Labels have names on the wire; which bit of a label_set a name has is each side's own business.
  * The agent says with LABEL_NAME, before it uses a bit, what it is called; bit 0 is "classified" and
@@ -72,7 +72,7 @@ enum wire_type {
 	WIRE_COUNTERS = 6, // agent -> daemon: absolute values, the newest replaces
 	WIRE_ACKNOWLEDGE = 0x10, // daemon -> agent: is on disk
 	WIRE_RECALL = 0x11,	 // agent -> daemon: what is known of the files of this VM?
-	WIRE_STORED = 0x12,	 // daemon -> agent: one file
+	WIRE_STORED = 0x12,	 // daemon -> agent: a label of a file
 	WIRE_RECALLED = 0x13,	 // daemon -> agent: all have been told
 	WIRE_LABELS = 0x14,      // daemon -> agent: what is classified in the VM from now on, ...
 	WIRE_LABEL_FILES = 0x15, // daemon -> agent: ... a row of it
@@ -120,7 +120,7 @@ struct wire_identity {
 
 struct wire_stored {
 	struct wire_identity identity;
-	uint64_t labels;
+	const char *label; // NAME_MAXIMUM
 };
 
 struct wire_restart {

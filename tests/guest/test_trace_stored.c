@@ -54,8 +54,7 @@ static struct wire_identity identity_of(const struct guest_task *task, int fd)
 
 static void recall_labels(struct wire_identity identity, bool late)
 {
-	struct wire_stored stored = { identity, 1 };
-	trace_recall(replay.trace, &stored);
+	trace_recall(replay.trace, &identity, 1);
 	trace_recalled(replay.trace, late);
 }
 

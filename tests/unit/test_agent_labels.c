@@ -102,6 +102,8 @@ static void test_replaced(void **state)
 	begin(1);
 	take("odd", "/p");
 	assert_int_equal(in_force->rules[0].labels, 2); // as before
+	assert_int_equal(agent_label("payroll"), 4);
+	assert_int_equal(agent_label(""), 0);
 	begin(0);
 	assert_int_equal(in_force->count, 0);
 }

@@ -389,7 +389,7 @@ static uint64_t recall(struct agent *agent)
 	if (!synthetic_send(&agent->link, &message))
 		return UINT64_MAX;
 	while (synthetic_receive(&agent->link, &message, 5000)) {
-		count += message.type == WIRE_STORED && message.stored.labels == 1;
+		count += message.type == WIRE_STORED && strcmp(message.stored.label, "classified") == 0;
 		if (message.type == WIRE_RECALLED)
 			return message.recall.count == count && message.recall.token == 5 ? count
 											  : UINT64_MAX;

@@ -108,11 +108,11 @@ static void expect(struct synthetic *daemon, uint16_t type)
 	assert_int_equal(message.type, type);
 }
 
-static void send_stored(struct synthetic *daemon, uint64_t inode)
+static void send_stored(struct synthetic *daemon, uint64_t inode, const char *label)
 {
 	struct wire_message message = {.type = WIRE_STORED, .vm = 1};
 	message.stored.identity = (struct wire_identity){.filesystem = {1}, .inode = inode};
-	message.stored.labels = 1;
+	message.stored.label = label;
 	assert_true(synthetic_send(daemon, &message));
 }
 
@@ -147,12 +147,13 @@ static void test_recall_and_acknowledge(void **state)
 	welcome(&daemon, 0);
 	expect(&daemon, WIRE_VM);
 	expect(&daemon, WIRE_RECALL);
-	send_stored(&daemon, 1);
+	send_stored(&daemon, 1, "classified");
 	close(daemon.fd);
 	welcome(&daemon, 1); // it has the VM: that is not sent again
 	expect(&daemon, WIRE_RECALL);
-	send_stored(&daemon, 1);
-	send_stored(&daemon, 2);
+	send_stored(&daemon, 1, "classified");
+	send_stored(&daemon, 2, "classified");
+	send_stored(&daemon, 3, ""); // no label
 	assert_false(is_recalled());
 	struct wire_message message = {.type = WIRE_RECALLED, .vm = 1, .recall = {.count = 2}};
 	assert_true(synthetic_send(&daemon, &message));

@@ -77,7 +77,7 @@ static const struct wire_message samples[] = {
 	{.type = WIRE_STORED,
 	 .vm = 2,
 	 .stored = {.identity = {.filesystem = {1, [15] = 2}, .inode = 1ull << 41, .generation = 5},
-		    .labels = 1ull << 62}},
+		    .label = "payroll"}},
 	{.type = WIRE_RECALLED, .vm = 2, .recall = {.token = 3, .count = 4}},
 	{.type = WIRE_LABELS, .vm = 2, .labels = {.rows = 1024}},
 	{.type = WIRE_LABEL_FILES,
