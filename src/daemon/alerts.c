@@ -110,14 +110,37 @@ struct path {
 	const struct store_edge *edges[ALERTS_PATH_EDGES]; // the one to the sink first
 	size_t count;
 	const struct store_edge *origin; // where the file was marked; NULL: not known
+	bool origin_kept;		 // among the edges
 	bool whole;
 };
 
-static void trace_back(const struct incident *incident, struct path *path)
+// The edge before `edge` by which an object got the label; `number`: the agent's of it, 0 if that is
+// not known. Then the two directions of a socket cannot be told apart: *sure is false.
+static const struct store_edge *edge_before(const struct incident *incident,
+					    const struct store_edge *edge,
+					    const struct description *object, uint32_t number,
+					    bool *sure)
 {
 	const struct origins *origins = &incident->vm->origins;
+	uint64_t event = number ? origins_edge(origins, number, incident->bit) : 0;
+	if (!event) {
+		event = origins_object(origins, object->object, incident->bit);
+		*sure &= object->fields.group == 0;
+	}
+	return event < edge->event ? edge_of_event(incident->vm->store, event) : NULL;
+}
+
+// It held the label in an earlier boot, or life of the VM: what led to it is there, under its id.
+static bool is_from_before(const struct store_edge *edge)
+{
+	return !edge->from && strcmp(edge->cause, "stored") == 0;
+}
+
+static void trace_back(const struct incident *incident, struct path *path)
+{
 	const struct store_edge *edge = incident->edge;
 	uint32_t from = incident->from;
+	bool sure = true;
 	*path = (struct path){0};
 	while (edge) {
 		bool kept = path->count < ALERTS_PATH_EDGES;
@@ -125,14 +148,15 @@ static void trace_back(const struct incident *incident, struct path *path)
 			path->edges[path->count++] = edge;
 		if (!edge->from) {
 			path->origin = edge;
-			path->whole = kept;
+			path->origin_kept = kept;
+		}
+		if (!edge->from && !is_from_before(edge)) {
+			path->whole = kept && sure;
 			return;
 		}
-		uint64_t event = origins_edge(origins, from, incident->bit);
-		if (event >= edge->event)
-			return;
-		edge = edge_of_event(incident->vm->store, event);
-		from = origins_from(origins, event);
+		edge = edge_before(incident, edge, edge->from ? edge->from : edge->to, from,
+				   &sure);
+		from = edge ? origins_from(&incident->vm->origins, edge->event) : 0;
 	}
 }
 
@@ -141,15 +165,13 @@ static void trace_back(const struct incident *incident, struct path *path)
 static const struct wire_object *find_process(const struct incident *incident)
 {
 	const struct store_edge *edge = incident->edge;
+	bool sure = true;
 	if (incident->to->kind == WIRE_ENDPOINT && incident->to->pid)
 		return incident->to;
-	if (edge && edge->from && edge->from->fields.kind == WIRE_SOCKET) {
-		uint64_t event =
-			origins_edge(&incident->vm->origins, incident->from, incident->bit);
-		edge = event < edge->event ? edge_of_event(incident->vm->store, event) : NULL;
-	}
-	return edge && edge->from && edge->from->fields.kind == WIRE_PROCESS ? &edge->from->fields
-									     : NULL;
+	if (edge && edge->from && edge->from->fields.kind == WIRE_SOCKET)
+		edge = edge_before(incident, edge, edge->from, incident->from, &sure);
+	bool known = sure && edge && edge->from && edge->from->fields.kind == WIRE_PROCESS;
+	return known ? &edge->from->fields : NULL;
 }
 
 // Repetition ---------------------------------------------------------------------------------
@@ -239,7 +261,7 @@ static struct json_object *render_path(const struct alerts *alerts, const struct
 {
 	struct json_object *list = json_object_new_array();
 	const struct labels *labels = registry_labels(alerts->registry);
-	if (path->origin && !path->whole)
+	if (path->origin && !path->origin_kept)
 		json_object_array_add(list, render_edge(labels, path->origin));
 	for (size_t i = path->count; i > 0; i--)
 		json_object_array_add(list, render_edge(labels, path->edges[i - 1]));

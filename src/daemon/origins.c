@@ -1,29 +1,54 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "daemon/origins.h"
 
-static uint64_t key_of(uint32_t number, unsigned int bit)
+static uint64_t key_of(uint64_t number, unsigned int bit)
 {
-	return (uint64_t)number << 6 | bit;
+	return number << 6 | bit;
 }
 
 void origins_deinit(struct origins *origins)
 {
 	map_deinit(&origins->edges);
 	map_deinit(&origins->froms);
+	map_deinit(&origins->objects);
 	*origins = (struct origins){0};
+}
+
+static void make_room(struct origins *origins)
+{
+	if (origins->edges.count + origins->froms.count + origins->objects.count > ORIGINS_MAXIMUM)
+		origins_deinit(origins);
+}
+
+static void add(struct map *map, uint64_t number, uint64_t event, uint64_t labels)
+{
+	for (uint64_t rest = labels; rest; rest &= rest - 1) {
+		uint64_t key = key_of(number, (unsigned int)__builtin_ctzll(rest));
+		// Without memory the path of an alert ends early, and says so.
+		if (!map_get(map, key))
+			map_set(map, key, (void *)(uintptr_t)event);
+	}
+}
+
+void origins_add_object(struct origins *origins, uint64_t event, uint64_t object, uint64_t labels)
+{
+	make_room(origins);
+	if (object)
+		add(&origins->objects, object, event, labels);
+}
+
+void origins_continue(struct origins *origins, struct origins *earlier)
+{
+	map_deinit(&origins->objects);
+	origins->objects = earlier->objects;
+	earlier->objects = (struct map){0};
 }
 
 void origins_add(struct origins *origins, uint64_t event, uint32_t from, uint32_t to,
 		 uint64_t labels)
 {
-	if (origins->edges.count + origins->froms.count > ORIGINS_MAXIMUM)
-		origins_deinit(origins);
-	for (uint64_t rest = labels; rest; rest &= rest - 1) {
-		uint64_t key = key_of(to, (unsigned int)__builtin_ctzll(rest));
-		// Without memory the path of an alert ends early, and says so.
-		if (!map_get(&origins->edges, key))
-			map_set(&origins->edges, key, (void *)(uintptr_t)event);
-	}
+	make_room(origins);
+	add(&origins->edges, to, event, labels);
 	if (from)
 		map_set(&origins->froms, event, (void *)(uintptr_t)from);
 }
@@ -31,6 +56,11 @@ void origins_add(struct origins *origins, uint64_t event, uint32_t from, uint32_
 uint64_t origins_edge(const struct origins *origins, uint32_t number, unsigned int bit)
 {
 	return (uintptr_t)map_get(&origins->edges, key_of(number, bit));
+}
+
+uint64_t origins_object(const struct origins *origins, uint64_t object, unsigned int bit)
+{
+	return (uintptr_t)map_get(&origins->objects, key_of(object, bit));
 }
 
 uint32_t origins_from(const struct origins *origins, uint64_t event)

@@ -9,21 +9,32 @@
 /**
  * By which edge each object of a VM got each of its labels. There is one such edge at most, because
  * an edge carries what is new. Objects go by the agent's numbers: those of a socket's two
- * directions differ, and none comes twice. All zero is empty.
+ * directions differ, and none comes twice. What an agent told another daemon, or another life of the
+ * VM did, goes by the object's id in the store. All zero is empty.
  */
 struct origins {
-	struct map edges; // number and bit -> event of the edge
-	struct map froms; // event -> number
+	struct map edges;   // number and bit -> event of the edge
+	struct map froms;   // event -> number
+	struct map objects; // id and bit -> event of the first edge
 };
 
-enum { ORIGINS_MAXIMUM = 4 << 20 }; // then what is known is forgotten: paths end early
+enum { ORIGINS_MAXIMUM = 6 << 20 }; // then what is known is forgotten: paths end early
 
 void origins_deinit(struct origins *origins);
 void origins_add(struct origins *origins, uint64_t event, uint32_t from, uint32_t to,
 		 uint64_t labels);
 
+/** The same edge by the id of the object that it led to; 0: which one that is is not known. */
+void origins_add_object(struct origins *origins, uint64_t event, uint64_t object, uint64_t labels);
+
+/** A VM's earlier life: what is known by ids stays true. `earlier` is left without it. */
+void origins_continue(struct origins *origins, struct origins *earlier);
+
 /** The event of the edge; 0: not known. */
 uint64_t origins_edge(const struct origins *origins, uint32_t number, unsigned int bit);
+
+/** Likewise, by the object's id. */
+uint64_t origins_object(const struct origins *origins, uint64_t object, unsigned int bit);
 
 /** The number that the edge came from; 0: it was marked, or is not known. */
 uint32_t origins_from(const struct origins *origins, uint64_t event);

@@ -629,6 +629,7 @@ static void continue_life(struct registry *registry, struct registry_vm *vm, uin
 	struct store *fresh = vm->store;
 	uint64_t fresh_row = vm->row;
 	vm->store = earlier->store;
+	origins_continue(&vm->origins, &earlier->origins);
 	vm->row = earlier->row;
 	vm->row_hash = 0;
 	vm->first_time = earlier->first_time;
@@ -820,6 +821,7 @@ static bool apply_edge(struct context *context, const struct wire_message *messa
 		return false;
 	const struct store_edge *added = store_last_edge(vm->store);
 	origins_add(&vm->origins, added->event, edge.from, edge.to, edge.labels);
+	origins_add_object(&vm->origins, added->event, added->to->object, edge.labels);
 	if (registry->watcher)
 		registry->watcher(registry->watcher_context, vm, added->to, edge.labels, added,
 				  edge.from, context->now);
@@ -967,10 +969,35 @@ struct registry_vm *registry_restore_vm(struct registry *registry, struct regist
 	return vm;
 }
 
+// Which labels something holds or has held; where objects of the VM got them from is indexed.
+static uint64_t index_labels(struct registry_vm *vm)
+{
+	const struct store_object *object;
+	const struct store_edge *edge;
+	uint64_t held = 0;
+	for (uint64_t id = 0; (object = store_next_object(vm->store, id)); id = object->id)
+		held |= object->labels;
+	for (uint64_t event = 0; (edge = store_next_edge(vm->store, event)); event = edge->event) {
+		held |= edge->labels;
+		origins_add_object(&vm->origins, edge->event, edge->to->object, edge->labels);
+	}
+	return held;
+}
+
+static uint64_t labels_of_agent(const struct registry_agent *agent)
+{
+	uint64_t named = 0;
+	for (unsigned int bit = 0; bit < LABELS; bit++)
+		if (agent->label_bits[bit] >= 0)
+			named |= 1ull << agent->label_bits[bit];
+	return named;
+}
+
 void registry_finish_restoring(struct registry *registry, bool (*runs)(pid_t pid, uint64_t start),
 			       uint64_t now)
 {
 	struct registry_agent *next;
+	uint64_t held = 0;
 	for (struct registry_agent *agent = registry->agents; agent; agent = next) {
 		next = agent->next;
 		agent->process_ended |= !runs(agent->pid, agent->process_start);
@@ -980,8 +1007,13 @@ void registry_finish_restoring(struct registry *registry, bool (*runs)(pid_t pid
 		for (size_t i = 0; i < agent->vms_count; i++)
 			if (!agent->vms[i]->gone && agent->process_ended)
 				end_vm(registry, agent->vms[i], agent->disconnected_time);
+		for (size_t i = 0; i < agent->vms_count; i++)
+			held |= index_labels(agent->vms[i]);
+		if (!agent->process_ended)
+			held |= labels_of_agent(agent);
 		forget_agent_if_idle(registry, agent);
 	}
+	labels_keep(registry->labels, held);
 	registry->changes++;
 }
 

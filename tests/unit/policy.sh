@@ -96,7 +96,7 @@ alerts_are()
 
 start_daemon()
 {
-	"$BUILD/nijimid" --socket "$NIJIMI_SOCKET" --policy policy.yaml 2>> daemon.log &
+	"$BUILD/nijimid" --socket "$NIJIMI_SOCKET" --policy policy.yaml "$@" 2>> daemon.log &
 	DAEMON=$!
 	wait_for nijimi status
 }
@@ -423,6 +423,68 @@ tell vm 2 7
 tell labels
 cp told out
 says out '^labels 4$'
+
+# With a state: names of labels and the way that information took outlive the daemon and the VM. --
+
+hang_up
+kill -TERM $DAEMON
+wait $DAEMON
+LIMIT=1000 policy > policy.yaml
+start_daemon --state state
+NAME='a leak that began before the daemon was killed'
+agent web-9 9
+tell vm 3 9
+tell labels
+tell name 5 payroll
+tell kept 1 100 /srv/payroll/2026
+tell edge 0 1 32 classified
+tell process 2 501 /bin/cat
+tell edge 1 2 32 read
+tell kept 3 101 /tmp/copy
+tell edge 2 3 32 write
+tell saved
+kill -KILL $DAEMON
+wait $DAEMON 2> /dev/null
+# Another label takes the first free bit, unless it is known that it is not free.
+policy | sed 's/^  - name: payroll/  - name: aaa\n    files: {group: 7}\n&/' > policy.yaml
+start_daemon --state state
+: > told
+tell again
+tell labels
+tell process 4 502 /usr/bin/curl
+tell edge 3 4 32 read
+tell endpoint 6 2 1 203.0.113.9:443 502 /usr/bin/curl
+tell edge 4 6 32 sendto
+wait_for alerts_are 1
+run 0 'its whole way' nijimi alerts --json
+holds '.[0] | .label == "payroll" and .path_complete and .origin.path == "/srv/payroll/2026" and
+	(.path | map(.syscall)) == ["classified", "read", "write", "read", "sendto"]'
+run 0 'labels in the lists' nijimi files web-9 --json
+holds 'map([.path, .labels]) == [["/srv/payroll/2026", ["payroll"]], ["/tmp/copy", ["payroll"]]]'
+tell saved
+hang_up
+
+NAME='the VM comes again'
+agent web-9 10
+: > told
+tell vm 3 9
+tell recall
+cp told out
+says out '^stored 100 payroll$'
+says out '^stored 101 payroll$'
+silent out 'stored.*(classified|aaa)'
+NAME='a leak that began in the life before'
+tell name 3 payroll
+tell kept 1 101 /tmp/renamed
+tell edge 0 1 8 stored
+tell process 2 900 /bin/nc
+tell edge 1 2 8 read
+tell endpoint 3 2 1 203.0.113.10:443 900 /bin/nc
+tell edge 2 3 8 sendto
+wait_for alerts_are 2
+run 0 'its whole way, too' nijimi alerts --json --last 1
+holds '.[0] | .label == "payroll" and .path_complete and .origin.path == "/srv/payroll/2026" and
+	(.path | map(.syscall)) == ["classified", "read", "write", "stored", "read", "sendto"]'
 
 NAME='the end'
 kill -TERM $DAEMON

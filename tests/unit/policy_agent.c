@@ -10,10 +10,14 @@
  *     process NUMBER PID EXE
  *     socket NUMBER
  *     endpoint NUMBER FAMILY TYPE ADDRESS [PID EXE]
+ *     kept NUMBER INODE PATH             a file that is known over reboots
  *     out NUMBER MODE FILESYSTEM PATH PID EXE
  *     edge FROM TO LABELS CAUSE
  *     labels                             waits until it is told, and prints that
  *     nolabels                           is not told within 0.3 s
+ *     saved                              waits until all of it is on the daemon's disk
+ *     again                              a new connection
+ *     recall                             asks for labels from before, and prints them
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +28,14 @@
 #include "daemon_synthetic.h"
 
 static struct synthetic agent;
+static uint64_t said, saved; // frames of the journal
+static char **arguments;
+
+static bool say(const struct wire_message *message)
+{
+	said += (message->type & WIRE_JOURNAL) != 0;
+	return synthetic_send(&agent, message);
+}
 
 static uint64_t now(void)
 {
@@ -47,7 +59,7 @@ static bool send_vm(const char *rest)
 					    .kernel = "6.1",
 					    .hook = "debugreg"};
 	memset(message.vm_state.uuid, (int)uuid, sizeof(message.vm_state.uuid));
-	return synthetic_send(&agent, &message);
+	return say(&message);
 }
 
 static bool send_name(const char *rest)
@@ -57,14 +69,14 @@ static bool send_name(const char *rest)
 	if (sscanf(rest, "%u %99s", &message.label_name.bit, name) != 2)
 		return false;
 	message.label_name.name = name;
-	return synthetic_send(&agent, &message);
+	return say(&message);
 }
 
 static bool send_object(struct wire_object object)
 {
 	struct wire_message message = {.type = WIRE_OBJECT, .vm = 1, .object = object};
 	message.object.time = now();
-	return synthetic_send(&agent, &message);
+	return say(&message);
 }
 
 static bool send_file(const char *rest)
@@ -76,6 +88,17 @@ static bool send_file(const char *rest)
 	object.inode = object.number;
 	object.path = path;
 	object.name = filesystem;
+	return send_object(object);
+}
+
+static bool send_kept_file(const char *rest)
+{
+	char path[400];
+	struct wire_object object = {.kind = WIRE_FILE, .mode = 0100644, .name = "ext4"};
+	if (sscanf(rest, "%u %lu %399s", &object.number, &object.inode, path) != 3)
+		return false;
+	object.path = path;
+	object.identity = (struct wire_identity){.filesystem = {1}, .inode = object.inode};
 	return send_object(object);
 }
 
@@ -138,7 +161,7 @@ static bool send_edge(const char *rest)
 	message.edge.time = now();
 	message.edge.labels = labels;
 	message.edge.cause = cause;
-	return synthetic_send(&agent, &message);
+	return say(&message);
 }
 
 static bool take_labels(int milliseconds)
@@ -172,6 +195,42 @@ static bool expect_silence(const char *rest)
 	return !take_labels(300);
 }
 
+static bool await_saved(const char *rest)
+{
+	struct wire_message message;
+	while (saved < said && synthetic_receive(&agent, &message, 5000))
+		if (message.type == WIRE_ACKNOWLEDGE)
+			saved = message.acknowledge.journal;
+	return saved == said;
+}
+
+static bool say_hello(void)
+{
+	return synthetic_connect(&agent, arguments[1]) &&
+	       synthetic_hello(&agent, (uint8_t)atoi(arguments[3]), arguments[2], "");
+}
+
+static bool connect_again(const char *rest)
+{
+	synthetic_close(&agent);
+	return say_hello() && agent.received == said;
+}
+
+static bool recall(const char *rest)
+{
+	struct wire_message message = {.type = WIRE_RECALL, .vm = 1};
+	if (!say(&message))
+		return false;
+	while (synthetic_receive(&agent, &message, 5000)) {
+		if (message.type == WIRE_STORED)
+			printf("stored %lu %s\n", message.stored.identity.inode,
+			       message.stored.label);
+		if (message.type == WIRE_RECALLED)
+			return true;
+	}
+	return false;
+}
+
 static const struct {
 	const char *name;
 	bool (*run)(const char *rest);
@@ -181,6 +240,8 @@ static const struct {
 	{"socket ", send_socket}, {"endpoint ", send_endpoint},
 	{"out ", send_out},	  {"edge ", send_edge},
 	{"labels", await_labels}, {"nolabels", expect_silence},
+	{"kept ", send_kept_file}, {"saved", await_saved},
+	{"again", connect_again}, {"recall", recall},
 };
 
 static bool run(const char *line)
@@ -195,8 +256,8 @@ int main(int argc, char **argv)
 {
 	char line[1024];
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	if (argc != 4 || !synthetic_connect(&agent, argv[1]) ||
-	    !synthetic_hello(&agent, (uint8_t)atoi(argv[3]), argv[2], "")) {
+	arguments = argv;
+	if (argc != 4 || !say_hello()) {
 		printf("no daemon\n");
 		return 1;
 	}
