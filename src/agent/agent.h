@@ -91,6 +91,7 @@ struct agent_vm {
 	bool announced, give_way_reported, starved_reported, site_reported;
 	_Atomic bool gave_way, guest_starved, site_starved;
 	_Atomic bool labels_known; // the daemon has told what is classified here
+	_Atomic bool labels_late;  // it had not when tracing began, and nobody has been told so
 };
 
 struct agent_vcpu {

@@ -223,7 +223,8 @@ static bool read_kernel(struct agent_vm *vm, struct error *error)
 }
 
 // So that nothing is traced before it is known what is classified. A daemon that is not there, or
-// does not answer, stops nobody: then labels come late, and a sweep follows.
+// does not answer, stops nobody: then labels come late, and a sweep follows. Where no policy is
+// known of, it is said when one comes (put_in_force() in labels.c).
 static void await_labels(struct agent_vm *vm)
 {
 	agent_vm_report(vm); // with its UUID
@@ -238,6 +239,7 @@ static void await_labels(struct agent_vm *vm)
 		}
 		nanosleep(&millisecond, NULL);
 	}
+	atomic_store(&vm->labels_late, !atomic_load(&vm->labels_known));
 }
 
 // A kernel that has only begun may not have what we look for yet: so, more than once.

@@ -108,6 +108,20 @@ static void test_replaced(void **state)
 	assert_int_equal(in_force->count, 0);
 }
 
+static void test_late(void **state)
+{
+	unsigned int gaps_before = gaps;
+	atomic_store(&vm.labels_late, true);
+	begin(0); // says nothing that would be late
+	assert_int_equal(gaps, gaps_before);
+	for (int i = 0; i < 2; i++) { // said once
+		begin(1);
+		take("payroll", "/p");
+		assert_int_equal(gaps, gaps_before + 1);
+	}
+	begin(0);
+}
+
 static void test_cut_off(void **state)
 {
 	const struct trace_rules *before = in_force;
@@ -175,6 +189,7 @@ int main(void)
 		cmocka_unit_test(test_expected),
 		cmocka_unit_test(test_all_at_once),
 		cmocka_unit_test(test_replaced),
+		cmocka_unit_test(test_late),
 		cmocka_unit_test(test_cut_off),
 		cmocka_unit_test(test_bad_rows),
 		cmocka_unit_test(test_names_are_said),
