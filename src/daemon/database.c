@@ -126,7 +126,6 @@ struct database {
 	sqlite3_stmt *statements[STATEMENTS];
 	uint64_t last_agent, last_vm; // rows that were given
 	struct id_list agents_forgotten, vms_forgotten;
-	bool forgotten_unknown; // no memory for these lists
 	struct labels labels;	// as they were written
 
 	// of the transaction that is open
@@ -660,7 +659,7 @@ static void note_forgotten(void *context, bool is_vm, uint64_t row)
 {
 	struct database *database = context;
 	struct id_list *list = is_vm ? &database->vms_forgotten : &database->agents_forgotten;
-	database->forgotten_unknown |= !id_list_add(list, row);
+	id_list_add(list, row); // without memory: it is listed again after a restart
 }
 
 static void drop_forgotten(struct database *database)

@@ -78,10 +78,13 @@ struct store *store_create(const struct store_limits *limits)
 
 // Changes ------------------------------------------------------------------------------------
 
-// Without memory for the list: everything is written anew.
+// Without memory for the list, or when nothing could be written for so long: everything is written
+// anew.
 static void note_id(struct store *store, struct id_list *list, uint64_t id)
 {
-	if (store->tracked && !id_list_add(list, id))
+	if (!store->tracked || store->changes.all)
+		return;
+	if (list->count == STORE_CHANGES_MAXIMUM || !id_list_add(list, id))
 		store->changes.all = true;
 }
 
@@ -839,8 +842,17 @@ struct store_changes *store_changes(struct store *store)
 	return changes;
 }
 
+static void all_unchanged(struct store *store)
+{
+	for (size_t i = 0; i < store->slots_used; i++)
+		if (store->slots[i].object)
+			store->slots[i].object->changed = false;
+}
+
 void store_written(struct store *store)
 {
+	if (store->changes.all)
+		all_unchanged(store);
 	for (size_t i = 0; i < store->changed.count; i++) {
 		struct store_object *object =
 			(struct store_object *)store_object(store, store->changed.ids[i]);

@@ -15,6 +15,8 @@
  * that a database that could not be written for a while catches up with one write.
  */
 
+enum { STORE_CHANGES_MAXIMUM = 1 << 18 }; // of a list; beyond, all is written anew
+
 struct id_list {
 	uint64_t *ids;
 	size_t count, capacity;

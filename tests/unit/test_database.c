@@ -515,6 +515,30 @@ static void test_boot(void **state)
 	store_destroy(store);
 }
 
+// While nothing can be written the lists of what has changed do not grow for ever.
+static void test_many_changes(void **state)
+{
+	const struct store_limits limits = STORE_DEFAULT_LIMITS;
+	struct store *store = store_create(&limits);
+	store_track(store);
+	store_written(store);
+	for (uint32_t number = 1; number <= STORE_CHANGES_MAXIMUM; number++)
+		describe(store, number, "/a", "tmpfs", 0);
+	assert_false(store_changes(store)->all);
+	describe(store, STORE_CHANGES_MAXIMUM + 1, "/a", "tmpfs", 0);
+	describe(store, STORE_CHANGES_MAXIMUM + 2, "/a", "tmpfs", 0);
+	assert_true(store_changes(store)->all);
+	assert_int_equal(store_changes(store)->changed->count, STORE_CHANGES_MAXIMUM);
+
+	// What was not listed is noticed again after that.
+	store_written(store);
+	assert_null(store_changes(store));
+	describe(store, STORE_CHANGES_MAXIMUM + 2, "/b", "tmpfs", 0);
+	assert_false(store_changes(store)->all);
+	assert_int_equal(store_changes(store)->changed->count, 1);
+	store_destroy(store);
+}
+
 static bool status_says(const struct world *world, const char *text)
 {
 	struct synthetic client;
@@ -672,6 +696,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(test_killed_daemons, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_killed_agents, set_up, tear_down),
 		cmocka_unit_test(test_boot),
+		cmocka_unit_test(test_many_changes),
 		cmocka_unit_test_setup_teardown(test_full_disk, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_refused_databases, set_up, tear_down),
 	};
