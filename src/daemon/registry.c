@@ -901,9 +901,11 @@ bool registry_apply(struct registry *registry, struct registry_agent *agent,
 			return true;
 		}
 	}
-	if (message->type & WIRE_JOURNAL)
+	bool applied = handler->apply(&context, message);
+	// What there was no memory for is not acknowledged, and sent again.
+	if (message->type & WIRE_JOURNAL && (applied || context.error->code != ERROR_MEMORY))
 		agent->journal_received++;
-	return handler->apply(&context, message);
+	return applied;
 }
 
 void registry_finish_restart(struct registry *registry, struct registry_agent *agent, uint64_t now)
