@@ -143,8 +143,8 @@ static void handle_synced(struct connection *connection, const struct wire_messa
 	server_synced(connection, token, false);
 }
 
-// A VM that was killed a moment ago may be what comes again now, while there still is something to be read
-// from its agent's connection.
+// A VM that was killed a moment ago may be what comes again now, while there still is something to
+// be read from its agent's connection.
 static void settle_earlier(struct connection *connection, const uint8_t uuid[16])
 {
 	struct registry_vm *const *vms;

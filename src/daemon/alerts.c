@@ -114,8 +114,8 @@ struct path {
 	bool whole;
 };
 
-// The edge before `edge` by which an object got the label; `number`: the agent's of it, 0 if that is
-// not known. Then the two directions of a socket cannot be told apart: *sure is false.
+// The edge before `edge` by which an object got the label; `number`: the agent's of it, 0 if that
+// is not known. Then the two directions of a socket cannot be told apart: *sure is false.
 static const struct store_edge *edge_before(const struct incident *incident,
 					    const struct store_edge *edge,
 					    const struct description *object, uint32_t number,
@@ -154,8 +154,7 @@ static void trace_back(const struct incident *incident, struct path *path)
 			path->whole = kept && sure;
 			return;
 		}
-		edge = edge_before(incident, edge, edge->from ? edge->from : edge->to, from,
-				   &sure);
+		edge = edge_before(incident, edge, edge->from ? edge->from : edge->to, from, &sure);
 		from = edge ? origins_from(&incident->vm->origins, edge->event) : 0;
 	}
 }

@@ -72,7 +72,8 @@ enum statement {
 	"restarting, left_out, journal, ignored, connected_time, disconnected_time, heard_time, "  \
 	"synced_time, label_bits"
 #define VM_COLUMNS                                                                                 \
-	"row, agent, name, number, gone, described, unwatched, state, boot, vcpus, uuid, uuid_ns, " \
+	"row, agent, name, number, gone, described, unwatched, state, boot, vcpus, uuid, "         \
+	"uuid_ns, "                                                                                \
 	"profile_ns, profile_cached, kernel, hook, reason, first_time, state_time, event, "        \
 	"generation, ever_files, ever_processes, ever_sockets, ever_endpoints, edges_dropped, "    \
 	"ended_dropped, descriptions"
@@ -126,7 +127,7 @@ struct database {
 	sqlite3_stmt *statements[STATEMENTS];
 	uint64_t last_agent, last_vm; // rows that were given
 	struct id_list agents_forgotten, vms_forgotten;
-	struct labels labels;	// as they were written
+	struct labels labels; // as they were written
 
 	// of the transaction that is open
 	bool failed, wrote;
@@ -161,8 +162,8 @@ static void put(struct row *row, uint64_t number)
 
 static void put_text(struct row *row, const char *text)
 {
-	if (sqlite3_bind_text(row->statement, ++row->column, text ? text : "", -1,
-			      SQLITE_STATIC) != SQLITE_OK)
+	if (sqlite3_bind_text(row->statement, ++row->column, text ? text : "", -1, SQLITE_STATIC) !=
+	    SQLITE_OK)
 		row->database->failed = true;
 }
 
@@ -251,10 +252,10 @@ static const struct number_column {
 	{                                                                                          \
 		offsetof(struct wire_object, member), sizeof(((struct wire_object *)0)->member)    \
 	}
-	COLUMN(kind),	COLUMN(group),	   COLUMN(time),      COLUMN(inode),
-	COLUMN(start_time), COLUMN(device), COLUMN(generation), COLUMN(mode),
-	COLUMN(pid),	COLUMN(uid),	   COLUMN(family),    COLUMN(socket_type),
-	COLUMN(inner_pid), COLUMN(pid_namespace),
+	COLUMN(kind),	    COLUMN(group),	   COLUMN(time),       COLUMN(inode),
+	COLUMN(start_time), COLUMN(device),	   COLUMN(generation), COLUMN(mode),
+	COLUMN(pid),	    COLUMN(uid),	   COLUMN(family),     COLUMN(socket_type),
+	COLUMN(inner_pid),  COLUMN(pid_namespace),
 #undef COLUMN
 };
 
@@ -299,8 +300,7 @@ static struct description *get_description(struct row *row)
 	uint64_t id = get(row), of = get(row);
 	for (size_t i = 0; i < COUNT(number_columns); i++) {
 		uint64_t number = get(row);
-		memcpy((char *)&object + number_columns[i].offset, &number,
-		       number_columns[i].size);
+		memcpy((char *)&object + number_columns[i].offset, &number, number_columns[i].size);
 	}
 	for (size_t i = 0; i < COUNT(text_columns); i++)
 		*(const char **)((char *)&object + text_columns[i]) = get_text(row);
@@ -316,10 +316,10 @@ static struct description *get_description(struct row *row)
 static bool remember_described(struct database *database, struct description *description)
 {
 	if (database->described_count == database->described_capacity) {
-		size_t capacity = database->described_capacity ? 2 * database->described_capacity
-							       : 256;
-		void *larger = realloc(database->described,
-				       capacity * sizeof(struct description *));
+		size_t capacity =
+			database->described_capacity ? 2 * database->described_capacity : 256;
+		void *larger =
+			realloc(database->described, capacity * sizeof(struct description *));
 		if (!larger)
 			return false;
 		database->described = (struct description **)larger;
@@ -448,8 +448,7 @@ static void save_changed_objects(struct database *database, uint64_t vm, const s
 	}
 }
 
-static void save_gaps_and_kernels(struct database *database, uint64_t vm,
-				  const struct store *store)
+static void save_gaps_and_kernels(struct database *database, uint64_t vm, const struct store *store)
 {
 	size_t count;
 	const struct store_gap *gaps = store_gaps(store, &count);
@@ -691,8 +690,7 @@ static bool database_error(struct database *database, struct error *error, const
 
 static void note_saved(struct database *database, struct registry *registry)
 {
-	for (struct registry_agent *agent = registry_agents(registry); agent;
-	     agent = agent->next) {
+	for (struct registry_agent *agent = registry_agents(registry); agent; agent = agent->next) {
 		agent->journal_saved = agent->journal_received;
 		for (size_t i = 0; i < agent->vms_count; i++)
 			store_written(agent->vms[i]->store);
@@ -706,8 +704,7 @@ static void note_unsaved(struct database *database, struct registry *registry)
 {
 	for (size_t i = 0; i < database->described_count; i++)
 		database->described[i]->saved = 0;
-	for (struct registry_agent *agent = registry_agents(registry); agent;
-	     agent = agent->next) {
+	for (struct registry_agent *agent = registry_agents(registry); agent; agent = agent->next) {
 		agent->row_hash = 0;
 		for (size_t i = 0; i < agent->vms_count; i++)
 			agent->vms[i]->row_hash = 0;
@@ -722,8 +719,8 @@ bool database_save(struct database *database, struct registry *registry, struct 
 		return database_error(database, error, "cannot write");
 	drop_forgotten(database);
 	save_labels(database, registry_labels(registry));
-	for (struct registry_agent *agent = registry_agents(registry);
-	     agent && !database->failed; agent = agent->next)
+	for (struct registry_agent *agent = registry_agents(registry); agent && !database->failed;
+	     agent = agent->next)
 		save_agent(database, agent);
 	if (!database->failed && execute(database, "COMMIT")) {
 		note_saved(database, registry);
@@ -787,8 +784,8 @@ static bool load_numbers(struct database *database, uint64_t vm, struct store *s
 	while (next_row(&row)) {
 		uint32_t number = (uint32_t)get(&row), generation = (uint32_t)get(&row);
 		const struct store_object *object = store_object(store, get(&row));
-		if (!object || !store_restore_number(store, (struct store_object *)object, number,
-						     generation))
+		if (!object ||
+		    !store_restore_number(store, (struct store_object *)object, number, generation))
 			return false;
 	}
 	return true;
@@ -973,9 +970,9 @@ static bool load_agents(struct database *database, struct registry *registry)
 	struct row row = begin_row(database, GET_AGENTS);
 	while (next_row(&row)) {
 		struct registry_agent saved = {0};
-		struct registry_agent *agent = get_agent(database, &row, &saved) ?
-						       registry_restore_agent(registry, &saved) :
-						       NULL;
+		struct registry_agent *agent = get_agent(database, &row, &saved)
+						       ? registry_restore_agent(registry, &saved)
+						       : NULL;
 		if (!agent)
 			return false;
 		if (agent->row > database->last_agent)
@@ -1016,10 +1013,11 @@ bool database_load(struct database *database, struct registry *registry, struct 
 	for (int which = 0; which < STATEMENTS; which++)
 		sqlite3_reset(database->statements[which]);
 	if (!done)
-		return error_set(error, ERROR_INVALID,
-				 "the database %s contradicts itself, or is larger than memory: move "
-				 "it away, or restore it; nothing in it was changed",
-				 database->path);
+		return error_set(
+			error, ERROR_INVALID,
+			"the database %s contradicts itself, or is larger than memory: move "
+			"it away, or restore it; nothing in it was changed",
+			database->path);
 	registry_finish_restoring(registry, process_is_running, realtime());
 	return true;
 }
@@ -1036,9 +1034,10 @@ static bool make_directory(const char *directory, struct error *error)
 	if (!S_ISDIR(status.st_mode))
 		return error_set(error, ERROR_INVALID, "%s is no directory", directory);
 	if ((status.st_uid != geteuid() && status.st_uid != 0) || status.st_mode & S_IWOTH)
-		return error_set(error, ERROR_INVALID,
-				 "others can write to the directory %s: the state is not safe there",
-				 directory);
+		return error_set(
+			error, ERROR_INVALID,
+			"others can write to the directory %s: the state is not safe there",
+			directory);
 	return true;
 }
 
@@ -1073,10 +1072,11 @@ static bool refuse(struct database *database, struct error *error)
 				 "another --state)",
 				 database->path);
 	if (code == SQLITE_NOTADB || code == SQLITE_CORRUPT)
-		return error_set(error, ERROR_INVALID,
-				 "the database %s is damaged (%s): restore it from a backup, or move "
-				 "it away to begin anew; nothing in it was changed",
-				 database->path, sqlite3_errmsg(database->connection));
+		return error_set(
+			error, ERROR_INVALID,
+			"the database %s is damaged (%s): restore it from a backup, or move "
+			"it away to begin anew; nothing in it was changed",
+			database->path, sqlite3_errmsg(database->connection));
 	return database_error(database, error, "cannot open");
 }
 
@@ -1146,8 +1146,8 @@ static void read_host_boot(char text[HOST_BOOT_SIZE])
 static bool connect_file(struct database *database, struct error *error)
 {
 	int64_t version, ignored;
-	// Made before SQLite would, so that nobody else can read it; the WAL gets the same mode. Closed
-	// before SQLite opens it: closing it later would give up SQLite's locks (fcntl(2)).
+	// Made before SQLite would, so that nobody else can read it; the WAL gets the same mode.
+	// Closed before SQLite opens it: closing it later would give up SQLite's locks (fcntl(2)).
 	int fd = open(database->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return error_set_errno(error, "cannot open %s", database->path);

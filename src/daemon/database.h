@@ -9,9 +9,9 @@
 #include "daemon/registry.h"
 
 /**
- * The registry and all stores on disk: an SQLite database in WAL mode, one per daemon. The truth is in
- * memory; database_save() brings the database up to it in one transaction, which is on the disk when
- * the call returns. With it goes how much of each agent's journal is contained, so what comes
+ * The registry and all stores on disk: an SQLite database in WAL mode, one per daemon. The truth is
+ * in memory; database_save() brings the database up to it in one transaction, which is on the disk
+ * when the call returns. With it goes how much of each agent's journal is contained, so what comes
  * after a crash goes on exactly there.
  *
  * A database that cannot be written stays as it was at the last success; the next success

@@ -4,8 +4,8 @@
 
 /**
  * How a database comes from one version of the schema (PRAGMA user_version) to the next: element N
- * makes version N + 1 of version N; 0 is an empty file. A step that was released never changes: what is
- * to be different is another step.
+ * makes version N + 1 of version N; 0 is an empty file. A step that was released never changes:
+ * what is to be different is another step.
  *
  * All integers are 64 bits, labels and unsigned numbers in two's complement. Texts from guests are
  * their bytes. Times are CLOCK_REALTIME ns.
@@ -19,7 +19,8 @@ static const char *const database_migrations[] = {
 	" journal INTEGER NOT NULL, ignored INTEGER NOT NULL, connected_time INTEGER NOT NULL,"
 	" disconnected_time INTEGER NOT NULL, heard_time INTEGER NOT NULL,"
 	" synced_time INTEGER NOT NULL, label_bits BLOB NOT NULL);"
-	// What the bits of all labels are called; agents.label_bits: ours, a byte for each of the agent's.
+	// What the bits of all labels are called; agents.label_bits: ours, a byte for each of the
+	// agent's.
 	"CREATE TABLE labels(bit INTEGER PRIMARY KEY, name TEXT NOT NULL);"
 	"CREATE TABLE vms(row INTEGER PRIMARY KEY, agent INTEGER NOT NULL, name TEXT NOT NULL,"
 	" number INTEGER NOT NULL, gone INTEGER NOT NULL, described INTEGER NOT NULL,"
@@ -34,7 +35,8 @@ static const char *const database_migrations[] = {
 	" descriptions INTEGER NOT NULL);"
 	"CREATE INDEX vms_uuid ON vms(uuid);"
 	// What an object was like at some moment; objects and edges refer to it.
-	"CREATE TABLE descriptions(vm INTEGER NOT NULL, id INTEGER NOT NULL, object INTEGER NOT NULL,"
+	"CREATE TABLE descriptions(vm INTEGER NOT NULL, id INTEGER NOT NULL, object INTEGER NOT "
+	"NULL,"
 	" kind INTEGER NOT NULL, group_number INTEGER NOT NULL, time INTEGER NOT NULL,"
 	" inode INTEGER NOT NULL, start_time INTEGER NOT NULL, device INTEGER NOT NULL,"
 	" generation INTEGER NOT NULL, mode INTEGER NOT NULL, pid INTEGER NOT NULL,"
@@ -51,7 +53,8 @@ static const char *const database_migrations[] = {
 	" object INTEGER NOT NULL, generation INTEGER NOT NULL, PRIMARY KEY(vm, number))"
 	" WITHOUT ROWID;"
 	"CREATE INDEX numbers_object ON numbers(vm, object);"
-	// source: NULL where a file was marked as classified; 0: an object that was never described.
+	// source: NULL where a file was marked as classified; 0: an object that was never
+	// described.
 	"CREATE TABLE edges(vm INTEGER NOT NULL, event INTEGER NOT NULL, sequence INTEGER NOT NULL,"
 	" time INTEGER NOT NULL, labels INTEGER NOT NULL, source INTEGER,"
 	" destination INTEGER NOT NULL, cause TEXT NOT NULL, PRIMARY KEY(vm, event))"
@@ -59,7 +62,8 @@ static const char *const database_migrations[] = {
 	"CREATE TABLE gaps(vm INTEGER NOT NULL, position INTEGER NOT NULL, kind TEXT NOT NULL,"
 	" detail TEXT NOT NULL, count INTEGER NOT NULL, first_time INTEGER NOT NULL,"
 	" last_time INTEGER NOT NULL, PRIMARY KEY(vm, position)) WITHOUT ROWID;"
-	"CREATE TABLE kernels(vm INTEGER NOT NULL, position INTEGER NOT NULL, release TEXT NOT NULL,"
+	"CREATE TABLE kernels(vm INTEGER NOT NULL, position INTEGER NOT NULL, release TEXT NOT "
+	"NULL,"
 	" begin_time INTEGER NOT NULL, end_time INTEGER NOT NULL, PRIMARY KEY(vm, position))"
 	" WITHOUT ROWID;",
 };

@@ -9,9 +9,9 @@
 #include "daemon/registry.h"
 
 /**
- * Decides when the registry is saved (database.h): KEEPER_LATENCY milliseconds after a change, all changes until
- * then with one fsync. While it cannot be saved (the disk is full) it says so once, tries again every
- * second, and says when it has caught up. Times are monotonic milliseconds.
+ * Decides when the registry is saved (database.h): KEEPER_LATENCY milliseconds after a change, all
+ * changes until then with one fsync. While it cannot be saved (the disk is full) it says so once,
+ * tries again every second, and says when it has caught up. Times are monotonic milliseconds.
  */
 struct keeper;
 

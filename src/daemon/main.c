@@ -11,7 +11,7 @@
 #include "daemon/server.h"
 #include "wire/address.h"
 
-#define SYSTEM_STATE "/var/lib/nijimi"
+#define SYSTEM_STATE   "/var/lib/nijimi"
 #define DEFAULT_POLICY "/etc/nijimi/policy.yaml"
 
 static struct server *running; // for the signal handler
@@ -42,7 +42,8 @@ static void print_usage(void)
 	       "  --linger S      the patience of --private, in seconds (default: 5)\n"
 	       "  --edges N       keep the newest N edges of each VM, and as many ended objects\n"
 	       "                  (default: 1000000)\n"
-	       "  --state DIR     keep everything in DIR/nijimi.db, over restarts (default: /var/lib/nijimi\n"
+	       "  --state DIR     keep everything in DIR/nijimi.db, over restarts (default: "
+	       "/var/lib/nijimi\n"
 	       "                  for root without --socket; otherwise none)\n"
 	       "  --no-state      keep nothing\n"
 	       "  --keep DAYS     forget ended objects and edges after so long (default: only\n"

@@ -9,8 +9,8 @@
 /**
  * By which edge each object of a VM got each of its labels. There is one such edge at most, because
  * an edge carries what is new. Objects go by the agent's numbers: those of a socket's two
- * directions differ, and none comes twice. What an agent told another daemon, or another life of the
- * VM did, goes by the object's id in the store. All zero is empty.
+ * directions differ, and none comes twice. What an agent told another daemon, or another life of
+ * the VM did, goes by the object's id in the store. All zero is empty.
  */
 struct origins {
 	struct map edges;   // number and bit -> event of the edge

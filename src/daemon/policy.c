@@ -67,12 +67,13 @@ static bool assign_bits(const struct policy_state *state, const struct policy *p
 	for (size_t i = 0; i < policy->label_count; i++) {
 		bits[i] = labels_assign(&trial, policy->labels[i].name, 0);
 		if (bits[i] < 0)
-			return error_set(error, ERROR_LIMIT,
-					 "there is no room for the label '%s': with those of "
-					 "policies before, which objects may still hold, there are "
-					 "%d; a restart of nijimid forgets those that nothing holds "
-					 "any more",
-					 policy->labels[i].name, LABELS);
+			return error_set(
+				error, ERROR_LIMIT,
+				"there is no room for the label '%s': with those of "
+				"policies before, which objects may still hold, there are "
+				"%d; a restart of nijimid forgets those that nothing holds "
+				"any more",
+				policy->labels[i].name, LABELS);
 	}
 	*labels = trial;
 	return true;

@@ -22,8 +22,8 @@ static bool add_frame(struct answer *answer, const struct wire_message *message)
 		answer->bytes = larger;
 		answer->capacity = capacity;
 	}
-	answer->used += wire_encode(message, answer->bytes + answer->used,
-				    answer->capacity - answer->used);
+	answer->used +=
+		wire_encode(message, answer->bytes + answer->used, answer->capacity - answer->used);
 	return true;
 }
 

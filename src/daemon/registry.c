@@ -652,7 +652,8 @@ static void format_moment(uint64_t time, char text[32])
 		strcpy(text, "?");
 }
 
-// What its disks went through while nobody looked is not known: files that were copied then are clean.
+// What its disks went through while nobody looked is not known: files that were copied then are
+// clean.
 static void begin_kernel(struct registry *registry, struct registry_vm *vm, uint64_t now)
 {
 	uint64_t since = store_untraced_since(vm->store);
@@ -733,8 +734,8 @@ static bool apply_boot(struct context *context, const struct wire_message *messa
 {
 	uint64_t time = message->moment.time ? message->moment.time : context->now;
 	store_end_kernel(context->vm->store, time);
-	report_unrecognisable(context->registry, context->vm,
-			      store_boot(context->vm->store, time), time);
+	report_unrecognisable(context->registry, context->vm, store_boot(context->vm->store, time),
+			      time);
 	context->registry->changes++;
 	return true;
 }

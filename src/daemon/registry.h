@@ -67,10 +67,10 @@ struct registry_agent {
 	uint64_t synced_time;	    // when it last said that all had been sent; 0: never
 	struct registry_vm **vms;   // oldest first
 	size_t vms_count;
-	int8_t label_bits[LABELS];  // ours, by the agent's; -1: not named yet
-	void *connection; // the server's
-	uint64_t journal_saved; // frames that are in the database
-	uint64_t row, row_hash; // in the database
+	int8_t label_bits[LABELS]; // ours, by the agent's; -1: not named yet
+	void *connection;	   // the server's
+	uint64_t journal_saved;	   // frames that are in the database
+	uint64_t row, row_hash;	   // in the database
 	struct registry_agent *next;
 };
 
@@ -92,9 +92,9 @@ struct registry_vm {
 	char kernel[WIRE_NAME_MAXIMUM + 2];
 	char hook[WIRE_NAME_MAXIMUM + 1];
 	char reason[WIRE_TEXT_MAXIMUM + 1];
-	uint64_t first_time; // when the daemon first heard of it
-	uint64_t state_time; // when it got into its state
-	bool unwatched;	     // it may have run untraced since its last kernel
+	uint64_t first_time;	// when the daemon first heard of it
+	uint64_t state_time;	// when it got into its state
+	bool unwatched;		// it may have run untraced since its last kernel
 	uint64_t row, row_hash; // in the database; row 0: not yet
 };
 
@@ -154,8 +154,9 @@ void registry_skip(struct registry_agent *agent, uint16_t type);
 /** All that lives has been described anew since RESTART: what has not is over. */
 void registry_finish_restart(struct registry *registry, struct registry_agent *agent, uint64_t now);
 
-/** The first VM from index *at on, which is advanced, that is known by the same UUID as `vm`, belonged to the same
- *  user (or `vm` is root's), and does not run; `vm` itself first of all. NULL: no more. */
+/** The first VM from index *at on, which is advanced, that is known by the same UUID as `vm`,
+ * belonged to the same user (or `vm` is root's), and does not run; `vm` itself first of all. NULL:
+ * no more. */
 const struct registry_vm *registry_next_life(const struct registry *registry,
 					     const struct registry_vm *vm, size_t *at);
 

@@ -359,7 +359,8 @@ static void check_lost_agents(struct server *server)
 void server_settle(struct server *server, struct registry_agent *agent)
 {
 	struct connection *connection = agent->connection;
-	if (process_is_running(agent->pid, agent->process_start) || (connection && connection->busy))
+	if (process_is_running(agent->pid, agent->process_start) ||
+	    (connection && connection->busy))
 		return;
 	registry_process_ended(server->registry, agent, server_realtime());
 	while (connection && connection->fd >= 0 && !connection->input_ended) {
@@ -549,9 +550,9 @@ static bool create_keeper(struct server *server, struct error *error)
 static bool create_policy(struct server *server, struct error *error)
 {
 	const struct server_options *options = &server->options;
-	server->policy = policy_state_create(server->registry, options->policy,
-					     options->policy_optional, options->notice,
-					     options->notice_context, error);
+	server->policy =
+		policy_state_create(server->registry, options->policy, options->policy_optional,
+				    options->notice, options->notice_context, error);
 	return server->policy != NULL;
 }
 

@@ -230,8 +230,8 @@ static uint64_t hash_identity(const struct store *store, const struct wire_ident
 	memcpy(parts, identity->filesystem, sizeof(identity->filesystem));
 	uint64_t hash = store->identity_key[0];
 	for (int i = 0; i < 4; i++) {
-		unsigned __int128 product = (unsigned __int128)(hash ^ parts[i]) *
-					    (store->identity_key[1] | 1);
+		unsigned __int128 product =
+			(unsigned __int128)(hash ^ parts[i]) * (store->identity_key[1] | 1);
 		hash = (uint64_t)product ^ (uint64_t)(product >> 64);
 	}
 	return hash;
@@ -366,11 +366,32 @@ void store_end_kinds(struct store *store, uint32_t kinds, uint64_t time)
 static bool is_in_memory(const char *filesystem)
 {
 	static const char *const names[] = {
-		"tmpfs",  "ramfs",   "rootfs",	"devtmpfs", "hugetlbfs", "proc",     "sysfs",
-		"pipefs", "sockfs",  "mqueue",	"cgroup",   "cgroup2",	 "debugfs",  "tracefs",
-		"devpts", "securityfs", "bpf",	"configfs", "anon_inodefs", "secretmem",
+		"tmpfs",
+		"ramfs",
+		"rootfs",
+		"devtmpfs",
+		"hugetlbfs",
+		"proc",
+		"sysfs",
+		"pipefs",
+		"sockfs",
+		"mqueue",
+		"cgroup",
+		"cgroup2",
+		"debugfs",
+		"tracefs",
+		"devpts",
+		"securityfs",
+		"bpf",
+		"configfs",
+		"anon_inodefs",
+		"secretmem",
 		// not file systems: what a kernel keeps by itself (src/trace)
-		"sysvmsg", "sysvsem", "tty", "keys", "kmsg",
+		"sysvmsg",
+		"sysvsem",
+		"tty",
+		"keys",
+		"kmsg",
 	};
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (strcmp(names[i], filesystem) == 0)
@@ -932,9 +953,9 @@ struct store_object *store_restore_object(struct store *store, const struct stor
 	store->totals.bytes += sizeof(*object) + object->description->size;
 	if (lives && object->labels)
 		store->totals.managed[fields->kind]++;
-	if (lives && ((fields->group &&
-		       !map_set(&store->groups[fields->kind], fields->group, object)) ||
-		      !add_identity(store, object)))
+	if (lives &&
+	    ((fields->group && !map_set(&store->groups[fields->kind], fields->group, object)) ||
+	     !add_identity(store, object)))
 		return NULL;
 	return object;
 }
@@ -974,8 +995,7 @@ bool store_restore_ended(struct store *store, uint64_t id)
 
 bool store_restore_edge(struct store *store, const struct store_edge *saved)
 {
-	uint64_t last =
-		store->totals.edges ? edge_at(store, store->totals.edges - 1)->event : 0;
+	uint64_t last = store->totals.edges ? edge_at(store, store->totals.edges - 1)->event : 0;
 	if (saved->event <= last || saved->event > store->event ||
 	    (store->totals.edges == store->edges_capacity && !grow_edges(store)))
 		return false;

@@ -118,8 +118,8 @@ void store_end_kinds(struct store *store, uint32_t kinds, uint64_t time);
  */
 uint64_t store_boot(struct store *store, uint64_t time);
 
-/** The first object, living or ended, with an id greater than `after` that has an identity and holds
- *  a label; NULL: none. */
+/** The first object, living or ended, with an id greater than `after` that has an identity and
+ * holds a label; NULL: none. */
 const struct store_object *store_next_durable(const struct store *store, uint64_t after);
 
 /** A kernel is traced from `time` on; or no longer (0 of them is open then). */

@@ -43,12 +43,12 @@ static inline void id_list_deinit(struct id_list *list)
 }
 
 struct store_changes {
-	bool all;		  // the lists are not complete: everything has to be written
-	bool gaps;		  // gaps or kernels
-	uint64_t event;		  // as it was written
-	uint64_t edges_event;	  // edges up to this one are written
-	uint64_t edges_dropped;	  // as it was written
-	uint64_t descriptions;	  // the last number that one was given
+	bool all;		// the lists are not complete: everything has to be written
+	bool gaps;		// gaps or kernels
+	uint64_t event;		// as it was written
+	uint64_t edges_event;	// edges up to this one are written
+	uint64_t edges_dropped; // as it was written
+	uint64_t descriptions;	// the last number that one was given
 
 	// objects that are new or different, or gone; descriptions (their numbers) that are gone
 	const struct id_list *changed, *dropped, *released;
@@ -57,7 +57,8 @@ struct store_changes {
 /** From now on changes are noted; all that is there counts as changed. */
 void store_track(struct store *store);
 
-/** NULL: nothing has changed. Valid until the store is changed. The writer may use `descriptions`. */
+/** NULL: nothing has changed. Valid until the store is changed. The writer may use `descriptions`.
+ */
 struct store_changes *store_changes(struct store *store);
 
 /** They have been written. */
@@ -84,8 +85,8 @@ void store_get_scalars(const struct store *store, struct store_scalars *scalars)
 
 /*
  * Making it again: scalars; objects in the order of their ids, each with its numbers; then those
- * that have ended, in that order; edges in their order; the rest. They fail for lack of memory, or if what was
- * written contradicts itself.
+ * that have ended, in that order; edges in their order; the rest. They fail for lack of memory, or
+ * if what was written contradicts itself.
  */
 void store_restore_scalars(struct store *store, const struct store_scalars *scalars);
 struct store_object *store_restore_object(struct store *store, const struct store_object *saved);

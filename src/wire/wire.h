@@ -35,19 +35,19 @@
  * A later connection of the same instance takes the place of an earlier one.
  *
  * A daemon that keeps its state on disk says so in WELCOME, and how much of the journal is safe
- * there in ACKNOWLEDGE, some times a second. What is not acknowledged may be asked for again, by the
- * WELCOME of the daemon that comes after a crash.
+ * there in ACKNOWLEDGE, some times a second. What is not acknowledged may be asked for again, by
+ * the WELCOME of the daemon that comes after a crash.
  *
  * RECALL asks for the labels that files of a VM have been known to hold. The daemon answers with a
  * STORED for each label of each file and a RECALLED; what the agent sent before RECALL is
  * considered. Which VM it is the daemon knows from the VM frames of this agent.
  *
  * Labels have names on the wire; which bit of a label_set a name has is each side's own business.
- * The agent says with LABEL_NAME, before it uses a bit, what it is called; bit 0 is "classified" and
- * need not be said. The daemon tells what is classified in a VM with LABELS and as many LABEL_FILES,
- * which together replace all that it told before; as soon as it knows the VM's UUID (or that there
- * is none: VM with uuid_nanoseconds other than 0), and whenever its policy changes. LABELS with vm 0
- * says that there is a policy, so that it is worth waiting for.
+ * The agent says with LABEL_NAME, before it uses a bit, what it is called; bit 0 is "classified"
+ * and need not be said. The daemon tells what is classified in a VM with LABELS and as many
+ * LABEL_FILES, which together replace all that it told before; as soon as it knows the VM's UUID
+ * (or that there is none: VM with uuid_nanoseconds other than 0), and whenever its policy changes.
+ * LABELS with vm 0 says that there is a policy, so that it is worth waiting for.
  */
 enum {
 	WIRE_VERSION = 2,
@@ -74,15 +74,15 @@ enum wire_type {
 	WIRE_RECALL = 0x11,	 // agent -> daemon: what is known of the files of this VM?
 	WIRE_STORED = 0x12,	 // daemon -> agent: a label of a file
 	WIRE_RECALLED = 0x13,	 // daemon -> agent: all have been told
-	WIRE_LABELS = 0x14,      // daemon -> agent: what is classified in the VM from now on, ...
+	WIRE_LABELS = 0x14,	 // daemon -> agent: what is classified in the VM from now on, ...
 	WIRE_LABEL_FILES = 0x15, // daemon -> agent: ... a row of it
 	WIRE_VM = 1 | WIRE_JOURNAL, // a VM came, or its state changed: all fields anew
 	WIRE_VM_GONE = 2 | WIRE_JOURNAL,
 	WIRE_OBJECT = 3 | WIRE_JOURNAL, // a managed object, or a new description of it
 	WIRE_EDGE = 4 | WIRE_JOURNAL,
-	WIRE_ENDED = 5 | WIRE_JOURNAL, // an object has ended
-	WIRE_GAP = 6 | WIRE_JOURNAL,   // something could not be followed
-	WIRE_BOOT = 7 | WIRE_JOURNAL,  // the guest has (re)booted: all its objects have ended
+	WIRE_ENDED = 5 | WIRE_JOURNAL,	    // an object has ended
+	WIRE_GAP = 6 | WIRE_JOURNAL,	    // something could not be followed
+	WIRE_BOOT = 7 | WIRE_JOURNAL,	    // the guest has (re)booted: all its objects have ended
 	WIRE_LABEL_NAME = 8 | WIRE_JOURNAL, // what the agent calls a bit
 };
 

@@ -68,8 +68,8 @@ static void check_answer(char *answer, size_t length)
 // Random bytes are hardly ever a request: without libFuzzer's help, put some into one.
 static size_t dress(const uint8_t *data, size_t size, char *line, size_t room)
 {
-	static const char *const commands[] = {"vms", "vm", "objects",
-					       "edges",	 "status", "alerts", "policy"};
+	static const char *const commands[] = {"vms",	 "vm",	   "objects", "edges",
+					       "status", "alerts", "policy"};
 	static const char *const keys[] = {"vm",    "kind",  "after", "as_of", "last",
 					   "label", "ended", "sync",  "run",   "timeout"};
 	static const char *const values[] = {

@@ -61,9 +61,9 @@ static void check_round_trip(const struct wire_message *message)
 // A frame with plausible fields from the input.
 static size_t make_frame(struct input *input, unsigned char *frame)
 {
-	static const uint16_t types[] = {WIRE_VM,      WIRE_VM_GONE, WIRE_OBJECT, WIRE_EDGE,
-					 WIRE_ENDED,   WIRE_GAP,     WIRE_BOOT,	  WIRE_COUNTERS,
-					 WIRE_RESTART, WIRE_OBJECT,  WIRE_EDGE,	  WIRE_OBJECT,
+	static const uint16_t types[] = {WIRE_VM,	 WIRE_VM_GONE, WIRE_OBJECT, WIRE_EDGE,
+					 WIRE_ENDED,	 WIRE_GAP,     WIRE_BOOT,   WIRE_COUNTERS,
+					 WIRE_RESTART,	 WIRE_OBJECT,  WIRE_EDGE,   WIRE_OBJECT,
 					 WIRE_LABEL_NAME};
 	static const char *const texts[] = {"",	    "/etc/passwd",  "\x1b[2J", "\xff\xfe",
 					    "a\\b", "\xe2\x80\xae", "read",    "@abstract"};

@@ -235,13 +235,13 @@ static const struct {
 	const char *name;
 	bool (*run)(const char *rest);
 } commands[] = {
-	{"vm ", send_vm},	  {"name ", send_name},
-	{"file ", send_file},	  {"process ", send_process},
-	{"socket ", send_socket}, {"endpoint ", send_endpoint},
-	{"out ", send_out},	  {"edge ", send_edge},
-	{"labels", await_labels}, {"nolabels", expect_silence},
+	{"vm ", send_vm},	   {"name ", send_name},
+	{"file ", send_file},	   {"process ", send_process},
+	{"socket ", send_socket},  {"endpoint ", send_endpoint},
+	{"out ", send_out},	   {"edge ", send_edge},
+	{"labels", await_labels},  {"nolabels", expect_silence},
 	{"kept ", send_kept_file}, {"saved", await_saved},
-	{"again", connect_again}, {"recall", recall},
+	{"again", connect_again},  {"recall", recall},
 };
 
 static bool run(const char *line)

@@ -186,14 +186,10 @@ static void test_more_names_than_bits(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_expected),
-		cmocka_unit_test(test_all_at_once),
-		cmocka_unit_test(test_replaced),
-		cmocka_unit_test(test_late),
-		cmocka_unit_test(test_cut_off),
-		cmocka_unit_test(test_bad_rows),
-		cmocka_unit_test(test_names_are_said),
-		cmocka_unit_test(test_more_names_than_bits),
+		cmocka_unit_test(test_expected),       cmocka_unit_test(test_all_at_once),
+		cmocka_unit_test(test_replaced),       cmocka_unit_test(test_late),
+		cmocka_unit_test(test_cut_off),	       cmocka_unit_test(test_bad_rows),
+		cmocka_unit_test(test_names_are_said), cmocka_unit_test(test_more_names_than_bits),
 	};
 	return cmocka_run_group_tests(tests, set_up, NULL);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /*
- * What nijimid keeps: real daemons, which are killed, and agents that speak the wire protocol from a
- * script of which every frame is known by its number. NIJIMI_KILLS: how many kills (20).
+ * What nijimid keeps: real daemons, which are killed, and agents that speak the wire protocol from
+ * a script of which every frame is known by its number. NIJIMI_KILLS: how many kills (20).
  */
 #include <fcntl.h>
 #include <poll.h>
@@ -152,13 +152,17 @@ static void make_frame(const struct script *script, uint64_t number, char path[6
 		break;
 	case 1:
 		message->type = WIRE_EDGE;
-		message->edge = (struct wire_edge){
-			.sequence = 2 * file - 1, .to = as_file, .labels = 1, .cause = "classified"};
+		message->edge = (struct wire_edge){.sequence = 2 * file - 1,
+						   .to = as_file,
+						   .labels = 1,
+						   .cause = "classified"};
 		break;
 	case 2:
 		message->type = WIRE_OBJECT;
-		message->object = (struct wire_object){
-			.number = as_process, .kind = WIRE_PROCESS, .pid = (uint32_t)file, .name = "cat"};
+		message->object = (struct wire_object){.number = as_process,
+						       .kind = WIRE_PROCESS,
+						       .pid = (uint32_t)file,
+						       .name = "cat"};
 		break;
 	case 3:
 		message->type = WIRE_EDGE;
@@ -226,7 +230,8 @@ static bool send_burst(struct agent *agent, uint64_t count)
 
 static void await_acknowledgement(struct agent *agent, int milliseconds)
 {
-	for (int waited = 0; agent->acknowledged < agent->sent && waited < milliseconds; waited += 10)
+	for (int waited = 0; agent->acknowledged < agent->sent && waited < milliseconds;
+	     waited += 10)
 		take_acknowledgements(agent, 10);
 	assert_int_equal(agent->acknowledged, agent->sent);
 }
@@ -389,10 +394,12 @@ static uint64_t recall(struct agent *agent)
 	if (!synthetic_send(&agent->link, &message))
 		return UINT64_MAX;
 	while (synthetic_receive(&agent->link, &message, 5000)) {
-		count += message.type == WIRE_STORED && strcmp(message.stored.label, "classified") == 0;
+		count += message.type == WIRE_STORED &&
+			 strcmp(message.stored.label, "classified") == 0;
 		if (message.type == WIRE_RECALLED)
-			return message.recall.count == count && message.recall.token == 5 ? count
-											  : UINT64_MAX;
+			return message.recall.count == count && message.recall.token == 5
+				       ? count
+				       : UINT64_MAX;
 	}
 	return UINT64_MAX;
 }
@@ -434,8 +441,8 @@ static void test_killed_agents(void **state)
 			continue; // killed before it had its answer
 		assert_true(lives[i].recalled != UINT64_MAX);
 		assert_true(lives[i].recalled >= known);
-		// A file has its label with the second frame of its five. What was not acknowledged may
-		// go with the daemon.
+		// A file has its label with the second frame of its five. What was not acknowledged
+		// may go with the daemon.
 		known += frames_up_to(lives[i].acknowledged, 1);
 		if (i % 7 == 0) {
 			kill_daemon(world, SIGKILL);

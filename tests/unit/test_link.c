@@ -61,7 +61,8 @@ static int set_up(void **state)
 	struct error error = {0};
 	struct trace_config config = {.emit = emit};
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	snprintf(agent.socket_path, sizeof(agent.socket_path), "/tmp/nijimi-link.%d", (int)getpid());
+	snprintf(agent.socket_path, sizeof(agent.socket_path), "/tmp/nijimi-link.%d",
+		 (int)getpid());
 	strcpy(address.sun_path, agent.socket_path);
 	listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	vm.trace = trace_create(&config, &error);
@@ -161,7 +162,8 @@ static void test_recall_and_acknowledge(void **state)
 	assert_int_equal(atomic_load(&vm.trace->stored_count), 2);
 	assert_false(atomic_load(&vm.sweep_wanted));
 
-	// A daemon that comes later is not asked again. It does not have the second frame on disk yet.
+	// A daemon that comes later is not asked again. It does not have the second frame on disk
+	// yet.
 	close(daemon.fd);
 	agent_vm_report(&vm);
 	welcome(&daemon, 1);
