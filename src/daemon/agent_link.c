@@ -154,8 +154,10 @@ static void settle_earlier(struct connection *connection, const uint8_t uuid[16]
 		if (vms[i]->gone || !vms[i]->has_uuid || agent == connection->agent ||
 		    agent->process_ended || memcmp(vms[i]->uuid, uuid, 16) != 0)
 			continue;
-		server_settle(connection->server, agent);
+		if (!server_settle(connection->server, agent))
+			continue;
 		count = registry_vms(server_registry(connection->server), &vms);
+		i = SIZE_MAX; // from the beginning: others may have moved up
 	}
 }
 

@@ -128,8 +128,9 @@ void server_log(const struct server *server, const char *format, ...)
 /** Finishes the requests that wait for this agent: up to `token`, or all, with the answer stale. */
 void server_synced(struct connection *agent, uint64_t token, bool stale);
 
-/** If the agent's process has ended, handles what it has sent, and closes its connection. */
-void server_settle(struct server *server, struct registry_agent *agent);
+/** If the agent's process has ended, handles what it has sent, and closes its connection. True: it
+ *  has, and the registry may have forgotten it and others. */
+bool server_settle(struct server *server, struct registry_agent *agent);
 
 /** Watches the descriptor for what the connection needs now. */
 void server_watch(struct connection *connection);

@@ -356,12 +356,12 @@ static void check_lost_agents(struct server *server)
 	}
 }
 
-void server_settle(struct server *server, struct registry_agent *agent)
+bool server_settle(struct server *server, struct registry_agent *agent)
 {
 	struct connection *connection = agent->connection;
 	if (process_is_running(agent->pid, agent->process_start) ||
 	    (connection && connection->busy))
-		return;
+		return false;
 	registry_process_ended(server->registry, agent, server_realtime());
 	while (connection && connection->fd >= 0 && !connection->input_ended) {
 		size_t before = connection->input_used;
@@ -372,6 +372,7 @@ void server_settle(struct server *server, struct registry_agent *agent)
 	if (connection)
 		server_close(connection); // the agent may be forgotten now
 	note_change(server);
+	return true;
 }
 
 static void check_loneliness(struct server *server, uint64_t now)

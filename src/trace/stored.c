@@ -73,6 +73,13 @@ void trace_store_labels(struct trace *trace, const struct wire_identity *identit
 	static const struct wire_identity none;
 	if (labels == 0 || same_identity(identity, &none))
 		return;
+	if (trace->stored_capacity > 0) {
+		struct stored_file *known = find_slot(trace, identity);
+		if (known->labels) {
+			known->labels |= labels;
+			return;
+		}
+	}
 	if (!grow(trace)) {
 		trace_gap(trace, "stored-limit",
 			  "more than %d files with labels from before, or no memory: inode %llu is "
@@ -80,12 +87,8 @@ void trace_store_labels(struct trace *trace, const struct wire_identity *identit
 			  STORED_MAXIMUM, (unsigned long long)identity->inode);
 		return;
 	}
-	struct stored_file *slot = find_slot(trace, identity);
-	if (slot->labels == 0) {
-		slot->identity = *identity;
-		atomic_fetch_add_explicit(&trace->stored_count, 1, memory_order_release);
-	}
-	slot->labels |= labels;
+	*find_slot(trace, identity) = (struct stored_file){ *identity, labels };
+	atomic_fetch_add_explicit(&trace->stored_count, 1, memory_order_release);
 }
 
 void trace_forget_stored(struct trace *trace)
