@@ -17,33 +17,13 @@
 
 static const uint64_t minute = 60 * 1000000000ull;
 
-struct alert {
-	uint64_t id;
-	uint64_t repeated;
-	uint64_t last_time; // of the repetitions
-	size_t size;
-	char *json; // without what changes later
-};
-
-// What was judged lately, by a hash of what it was; a newer one may take the place.
-struct seen {
-	uint64_t hash;
-	uint64_t time;
-	uint64_t alert; // id; 0: it was allowed, or by somebody who is known
-};
-
 struct alerts {
 	struct registry *registry;
 	struct deliveries *deliveries;
-	uint64_t key;
-	uint64_t newest, first; // ids; those from `first` on are kept
-	size_t bytes;
-	struct alert ring[ALERTS_KEPT];
-	struct seen seen[ALERTS_SEEN];
-
-	uint64_t window_end; // CLOCK_REALTIME ns
-	uint64_t window_count, window_held;
-	uint64_t held_back, dropped;
+	struct alert_log *log;
+	struct alerts_numbers numbers;
+	struct alerts_seen seen[ALERTS_SEEN];
+	uint64_t seen_changed[ALERTS_SEEN / 64]; // bits: since they were written
 };
 
 /** One thing to judge. */
@@ -68,32 +48,22 @@ struct alerts *alerts_create(struct registry *registry, struct deliveries *deliv
 		return NULL;
 	alerts->registry = registry;
 	alerts->deliveries = deliveries;
-	alerts->first = 1;
-	if (getrandom(&alerts->key, sizeof(alerts->key), GRND_NONBLOCK) != sizeof(alerts->key))
-		alerts->key = (uintptr_t)alerts;
+	alerts->log = alert_log_create(deliveries);
+	if (!alerts->log) {
+		free(alerts);
+		return NULL;
+	}
+	uint64_t *key = &alerts->numbers.key;
+	if (getrandom(key, sizeof(*key), GRND_NONBLOCK) != sizeof(*key))
+		*key = (uintptr_t)alerts;
 	return alerts;
-}
-
-static struct alert *slot_of(struct alerts *alerts, uint64_t id)
-{
-	return &alerts->ring[id % ALERTS_KEPT];
-}
-
-static void drop_first(struct alerts *alerts)
-{
-	struct alert *alert = slot_of(alerts, alerts->first++);
-	alerts->bytes -= alert->size;
-	free(alert->json);
-	*alert = (struct alert){0};
-	alerts->dropped++;
 }
 
 void alerts_destroy(struct alerts *alerts)
 {
 	if (!alerts)
 		return;
-	while (alerts->first <= alerts->newest)
-		drop_first(alerts);
+	alert_log_destroy(alerts->log);
 	free(alerts);
 }
 
@@ -184,7 +154,7 @@ static uint64_t hash_of(const struct alerts *alerts, const struct incident *inci
 			      process ? process->start_time : 0, incident->target.kind};
 	const char *texts[] = {incident->label, target_text(incident->to),
 			       process ? process->path : ""};
-	XXH3_64bits_reset_withSeed(&state, alerts->key);
+	XXH3_64bits_reset_withSeed(&state, alerts->numbers.key);
 	XXH3_64bits_update(&state, vm->agent->instance, sizeof(vm->agent->instance));
 	XXH3_64bits_update(&state, numbers, sizeof(numbers));
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
@@ -192,11 +162,11 @@ static uint64_t hash_of(const struct alerts *alerts, const struct incident *inci
 	return XXH3_64bits_digest(&state);
 }
 
-static struct seen *find_seen(struct alerts *alerts, const struct incident *incident,
-			      const struct wire_object *process, bool *fresh)
+static struct alerts_seen *find_seen(struct alerts *alerts, const struct incident *incident,
+				     const struct wire_object *process, bool *fresh)
 {
 	uint64_t hash = hash_of(alerts, incident, process);
-	struct seen *seen = &alerts->seen[hash % ALERTS_SEEN];
+	struct alerts_seen *seen = &alerts->seen[hash % ALERTS_SEEN];
 	uint64_t age = incident->now - seen->time;
 	*fresh = seen->hash == hash && seen->time &&
 		 age < incident->policy->repeat_seconds * 1000000000ull;
@@ -205,26 +175,29 @@ static struct seen *find_seen(struct alerts *alerts, const struct incident *inci
 	return seen;
 }
 
+static void set_seen(struct alerts *alerts, struct alerts_seen *seen, uint64_t time, uint64_t alert)
+{
+	size_t place = (size_t)(seen - alerts->seen);
+	seen->time = time;
+	seen->alert = alert;
+	alerts->seen_changed[place / 64] |= 1ull << place % 64;
+}
+
 // Whether there is nothing new to say; remembers what is judged now otherwise.
-static struct seen *note_incident(struct alerts *alerts, const struct incident *incident)
+static struct alerts_seen *note_incident(struct alerts *alerts, const struct incident *incident)
 {
 	bool fresh;
-	struct seen *seen = find_seen(alerts, incident, incident->process, &fresh);
-	if (fresh && seen->alert) {
-		struct alert *alert = slot_of(alerts, seen->alert);
-		if (alert->id == seen->alert) {
-			alert->repeated++;
-			alert->last_time = incident->time;
-		}
-	}
+	struct alerts_seen *seen = find_seen(alerts, incident, incident->process, &fresh);
+	if (fresh && seen->alert)
+		alert_log_repeat(alerts->log, seen->alert, incident->time);
 	// What a known process brought there goes on, by another edge, as nobody's.
 	if (fresh && (seen->alert || !incident->process))
 		return NULL;
-	*seen = (struct seen){seen->hash, incident->now, 0};
+	set_seen(alerts, seen, incident->now, 0);
 	if (incident->process) {
-		struct seen *anybody = find_seen(alerts, incident, NULL, &fresh);
+		struct alerts_seen *anybody = find_seen(alerts, incident, NULL, &fresh);
 		if (anybody != seen)
-			*anybody = (struct seen){anybody->hash, incident->now, 0};
+			set_seen(alerts, anybody, incident->now, 0);
 	}
 	return seen;
 }
@@ -277,7 +250,7 @@ static struct json_object *render_alert(const struct alerts *alerts,
 	struct json_object *object = json_object_new_object();
 	char uuid[UUID_TEXT_SIZE];
 	json_object_object_add(object, "event", json_object_new_string("alert"));
-	add_number(object, "id", alerts->newest + 1);
+	add_number(object, "id", alert_log_next_id(alerts->log));
 	render_time(object, "time", incident->time);
 	json_object_object_add(object, "vm", json_object_new_string(vm->name));
 	add_text(object, "uuid", vm->has_uuid ? uuid_format(vm->uuid, uuid) : "");
@@ -330,65 +303,52 @@ static char *print(struct json_object *object)
 
 static bool begin_window(struct alerts *alerts, uint64_t now)
 {
-	if (now < alerts->window_end && alerts->window_end - now <= minute)
+	if (now < alerts->numbers.window_end && alerts->numbers.window_end - now <= minute)
 		return false;
 	alerts_tend(alerts, now);
-	alerts->window_end = now + minute;
-	alerts->window_count = alerts->window_held = 0;
+	alerts->numbers.window_end = now + minute;
+	alerts->numbers.window_count = alerts->numbers.window_held = 0;
 	return true;
 }
 
 static bool is_over_limit(struct alerts *alerts, const struct policy *policy, uint64_t now)
 {
 	begin_window(alerts, now);
-	if (alerts->window_count < policy->alerts_a_minute) {
-		alerts->window_count++;
+	if (alerts->numbers.window_count < policy->alerts_a_minute) {
+		alerts->numbers.window_count++;
 		return false;
 	}
-	alerts->window_held++;
-	alerts->held_back++;
+	alerts->numbers.window_held++;
+	alerts->numbers.held_back++;
 	return true;
 }
 
 uint64_t alerts_tend(struct alerts *alerts, uint64_t now)
 {
-	if (!alerts->window_held)
+	if (!alerts->numbers.window_held)
 		return 0;
-	if (now < alerts->window_end && alerts->window_end - now <= minute)
-		return alerts->window_end;
+	if (now < alerts->numbers.window_end && alerts->numbers.window_end - now <= minute)
+		return alerts->numbers.window_end;
 	struct json_object *object = json_object_new_object();
 	char text[120];
 	snprintf(text, sizeof(text),
 		 "%" PRIu64 " alerts of one minute were held back (`nijimi alerts` lists them)",
-		 alerts->window_held);
+		 alerts->numbers.window_held);
 	json_object_object_add(object, "event", json_object_new_string("held-back"));
+	add_number(object, "id", alert_log_next_id(alerts->log));
 	render_time(object, "time", now);
-	add_number(object, "count", alerts->window_held);
+	add_number(object, "count", alerts->numbers.window_held);
 	char *json = print(object);
-	struct deliver_record record = {text, json ? json : "{}", "", "", ""};
-	deliveries_put(alerts->deliveries, &record);
+	struct deliver_record record = {0, text, json ? json : "{}", "", "", ""};
+	alert_log_add(alerts->log, &record, false, false);
 	free(json);
 	json_object_put(object);
-	alerts->window_held = 0;
+	alerts->numbers.window_held = 0;
 	return 0;
 }
 
-static bool keep(struct alerts *alerts, char *json)
-{
-	if (!json)
-		return false;
-	size_t size = strlen(json) + 1;
-	while (alerts->first <= alerts->newest &&
-	       (alerts->newest + 1 - alerts->first >= ALERTS_KEPT ||
-		alerts->bytes + size > ALERTS_BYTES))
-		drop_first(alerts);
-	uint64_t id = ++alerts->newest;
-	*slot_of(alerts, id) = (struct alert){.id = id, .size = size, .json = json};
-	alerts->bytes += size;
-	return true;
-}
-
-static void raise_alert(struct alerts *alerts, const struct incident *incident, struct seen *seen)
+static void raise_alert(struct alerts *alerts, const struct incident *incident,
+			struct alerts_seen *seen)
 {
 	char text[TEXT_ESCAPED_SIZE(2 * WIRE_PATH_MAXIMUM)];
 	struct path path;
@@ -398,14 +358,17 @@ static void raise_alert(struct alerts *alerts, const struct incident *incident, 
 	char *json = print(object);
 	json_object_put(object);
 	say_alert(incident, &path, text, sizeof(text));
-	if (!held_back) {
-		struct deliver_record record = {
-			text, json ? json : "{}", incident->vm->name, incident->label,
-			incident->policy->sinks[incident->verdict.sink].name};
-		deliveries_put(alerts->deliveries, &record);
-	}
-	if (keep(alerts, json))
-		seen->alert = alerts->newest;
+	struct deliver_record record = {0,
+					text,
+					json ? json : "{}",
+					incident->vm->name,
+					incident->label,
+					incident->policy->sinks[incident->verdict.sink].name};
+	uint64_t id = alert_log_next_id(alerts->log);
+	alerts->numbers.raised++;
+	if (alert_log_add(alerts->log, &record, true, held_back))
+		set_seen(alerts, seen, seen->time, id);
+	free(json);
 	registry_touch(alerts->registry);
 }
 
@@ -444,7 +407,7 @@ void alerts_consider(struct alerts *alerts, const struct policy *policy, const i
 				  incident.process ? incident.process->path : "",
 				  &incident.verdict))
 			continue;
-		struct seen *seen = note_incident(alerts, &incident);
+		struct alerts_seen *seen = note_incident(alerts, &incident);
 		if (seen && incident.verdict.action == POLICY_ALERT)
 			raise_alert(alerts, &incident, seen);
 	}
@@ -452,25 +415,24 @@ void alerts_consider(struct alerts *alerts, const struct policy *policy, const i
 
 // Asking -------------------------------------------------------------------------------------
 
-uint64_t alerts_newest(const struct alerts *alerts)
+struct alert_log *alerts_log(const struct alerts *alerts)
 {
-	return alerts->newest;
+	return alerts->log;
+}
+
+struct deliveries *alerts_deliveries(const struct alerts *alerts)
+{
+	return alerts->deliveries;
+}
+
+uint64_t alerts_raised(const struct alerts *alerts)
+{
+	return alerts->numbers.raised;
 }
 
 uint64_t alerts_held_back(const struct alerts *alerts)
 {
-	return alerts->held_back;
-}
-
-uint64_t alerts_dropped(const struct alerts *alerts)
-{
-	return alerts->dropped;
-}
-
-uint64_t alerts_before_last(const struct alerts *alerts, uint64_t count)
-{
-	uint64_t kept = alerts->newest + 1 - alerts->first;
-	return alerts->newest - (count < kept ? count : kept);
+	return alerts->numbers.held_back;
 }
 
 struct json_object *alerts_render(const struct alerts *alerts, uint64_t after, size_t maximum,
@@ -478,19 +440,57 @@ struct json_object *alerts_render(const struct alerts *alerts, uint64_t after, s
 {
 	enum { BYTES = 1 << 20 };
 	struct json_object *list = json_object_new_array();
-	uint64_t id = after + 1 > alerts->first ? after + 1 : alerts->first;
+	const struct alert_record *record;
 	size_t bytes = 0;
 	*last = after;
-	for (; id <= alerts->newest && maximum > 0 && bytes < BYTES; id++, maximum--) {
-		const struct alert *alert = &alerts->ring[id % ALERTS_KEPT];
-		struct json_object *object = json_tokener_parse(alert->json);
+	for (; maximum > 0 && bytes < BYTES && (record = alert_log_next(alerts->log, *last));
+	     maximum--) {
+		struct json_object *object =
+			json_tokener_parse(deliver_record_of(record->shared)->json);
+		*last = record->id;
 		if (!object)
 			continue;
-		add_number(object, "repeated", alert->repeated);
-		render_time(object, "last_time", alert->last_time);
+		add_number(object, "repeated", record->repeated);
+		render_time(object, "last_time", record->last_time);
 		json_object_array_add(list, object);
-		bytes += alert->size;
-		*last = id;
+		bytes += deliver_size(record->shared);
 	}
 	return list;
+}
+
+// For the database ---------------------------------------------------------------------------
+
+void alerts_get_numbers(const struct alerts *alerts, struct alerts_numbers *numbers)
+{
+	*numbers = alerts->numbers;
+}
+
+void alerts_set_numbers(struct alerts *alerts, const struct alerts_numbers *numbers)
+{
+	alerts->numbers = *numbers;
+}
+
+const struct alerts_seen *alerts_changed_seen(const struct alerts *alerts, size_t *place)
+{
+	for (; *place < ALERTS_SEEN; ++*place) {
+		uint64_t rest = alerts->seen_changed[*place / 64] >> *place % 64;
+		if (rest & 1)
+			return &alerts->seen[*place];
+		if (!rest)
+			*place |= 63; // to the next word
+	}
+	return NULL;
+}
+
+void alerts_seen_written(struct alerts *alerts)
+{
+	memset(alerts->seen_changed, 0, sizeof(alerts->seen_changed));
+}
+
+bool alerts_restore_seen(struct alerts *alerts, uint64_t place, const struct alerts_seen *seen)
+{
+	if (place >= ALERTS_SEEN || seen->hash % ALERTS_SEEN != place)
+		return false;
+	alerts->seen[place] = *seen;
+	return true;
 }

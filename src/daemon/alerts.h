@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "daemon/alert_log.h"
 #include "daemon/deliver.h"
 #include "daemon/registry.h"
 #include "policy/policy.h"
@@ -20,8 +21,6 @@
 struct alerts;
 
 enum {
-	ALERTS_KEPT = 10000, // the newest
-	ALERTS_BYTES = 32 << 20,
 	ALERTS_SEEN = 65536, // to notice what repeats
 	ALERTS_PATH_EDGES = 500,
 };
@@ -38,15 +37,41 @@ void alerts_consider(struct alerts *alerts, const struct policy *policy, const i
  *  (CLOCK_REALTIME ns), 0: no need. */
 uint64_t alerts_tend(struct alerts *alerts, uint64_t now);
 
-uint64_t alerts_newest(const struct alerts *alerts); // id; 0: none
+/** Where they are kept and delivered from. */
+struct alert_log *alerts_log(const struct alerts *alerts);
+
+uint64_t alerts_raised(const struct alerts *alerts); // how many
 uint64_t alerts_held_back(const struct alerts *alerts);
-uint64_t alerts_dropped(const struct alerts *alerts); // not kept any more
 
 /** Those with an id above `after`, oldest first, at most `maximum`; *last is the id of the last. */
 struct json_object *alerts_render(const struct alerts *alerts, uint64_t after, size_t maximum,
 				  uint64_t *last);
 
-/** The id after which lie the last `count`. */
-uint64_t alerts_before_last(const struct alerts *alerts, uint64_t count);
+/** The number of alerts that destinations have got, and have not, are the deliveries' own. */
+struct deliveries *alerts_deliveries(const struct alerts *alerts);
+
+/* For the database: what was judged lately, and numbers. Alerts are in the log. */
+
+struct alerts_numbers {
+	uint64_t key; // of hashes
+	uint64_t raised, held_back;
+	uint64_t window_end; // CLOCK_REALTIME ns
+	uint64_t window_count, window_held;
+};
+
+/** What was judged lately, by a hash of what it was; a newer one may take the place. */
+struct alerts_seen {
+	uint64_t hash;
+	uint64_t time;
+	uint64_t alert; // id; 0: it was allowed, or by somebody who is known
+};
+
+void alerts_get_numbers(const struct alerts *alerts, struct alerts_numbers *numbers);
+void alerts_set_numbers(struct alerts *alerts, const struct alerts_numbers *numbers);
+
+/** The first place from *place on that has changed since alerts_seen_written(); NULL: none. */
+const struct alerts_seen *alerts_changed_seen(const struct alerts *alerts, size_t *place);
+void alerts_seen_written(struct alerts *alerts);
+bool alerts_restore_seen(struct alerts *alerts, uint64_t place, const struct alerts_seen *seen);
 
 #endif

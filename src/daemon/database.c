@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "daemon/database_internal.h"
 #include "daemon/database_schema.h"
 #include "daemon/map.h"
 #include "daemon/process.h"
@@ -23,44 +24,7 @@ _Static_assert(sizeof(database_migrations) / sizeof(database_migrations[0]) == D
 
 enum {
 	APPLICATION_ID = 0x6e696a69, // "niji", in the header of the file
-	HOST_BOOT_SIZE = 40,
 	SHRINK_PAGES = 256,
-};
-
-enum statement {
-	PUT_AGENT,
-	PUT_VM,
-	PUT_DESCRIPTION,
-	PUT_OBJECT,
-	PUT_NUMBER,
-	PUT_EDGE,
-	PUT_GAP,
-	PUT_KERNEL,
-	DROP_AGENT,
-	DROP_VM,
-	DROP_DESCRIPTION,
-	DROP_OBJECT,
-	DROP_NUMBERS,
-	DROP_EDGES,
-	CLEAR_DESCRIPTIONS,
-	CLEAR_OBJECTS,
-	CLEAR_NUMBERS,
-	CLEAR_EDGES,
-	CLEAR_GAPS,
-	CLEAR_KERNELS,
-	PUT_LABEL,
-	CLEAR_LABELS,
-	GET_LABELS,
-	GET_AGENTS,
-	GET_VMS,
-	GET_DESCRIPTIONS,
-	GET_OBJECTS,
-	GET_NUMBERS,
-	GET_ENDED,
-	GET_EDGES,
-	GET_GAPS,
-	GET_KERNELS,
-	STATEMENTS
 };
 
 #define DESCRIPTION_COLUMNS                                                                        \
@@ -77,6 +41,10 @@ enum statement {
 	"profile_ns, profile_cached, kernel, hook, reason, first_time, state_time, event, "        \
 	"generation, ever_files, ever_processes, ever_sockets, ever_endpoints, edges_dropped, "    \
 	"ended_dropped, descriptions"
+
+#define ALERT_COLUMNS "id, listed, held_back, json, text, vm, label, sink"
+#define ALERT_NUMBER_COLUMNS                                                                       \
+	"last, exact, dropped, hash_key, raised, held_back, window_end, window_count, window_held"
 
 static const char *const statement_texts[STATEMENTS] = {
 	[PUT_AGENT] = "REPLACE INTO agents(" AGENT_COLUMNS
@@ -118,128 +86,28 @@ static const char *const statement_texts[STATEMENTS] = {
 		     " WHERE vm = ? ORDER BY position",
 	[GET_KERNELS] = "SELECT release, begin_time, end_time FROM kernels"
 			" WHERE vm = ? ORDER BY position",
-};
-
-struct database {
-	char path[PATH_MAX];
-	char host_boot[HOST_BOOT_SIZE];
-	sqlite3 *connection;
-	sqlite3_stmt *statements[STATEMENTS];
-	uint64_t last_agent, last_vm; // rows that were given
-	struct id_list agents_forgotten, vms_forgotten;
-	struct labels labels; // as they were written
-
-	// of the transaction that is open
-	bool failed, wrote;
-	struct description **described; // have got their number in it
-	size_t described_count, described_capacity;
+	[PUT_ALERT] = "REPLACE INTO alerts(" ALERT_COLUMNS ") VALUES(?,?,?,?,?,?,?,?)",
+	[PUT_ALERT_REPEATS] = "REPLACE INTO alert_repeats VALUES(?,?,?)",
+	[PUT_ALERT_SEEN] = "REPLACE INTO alerts_seen VALUES(?,?,?,?)",
+	[PUT_ALERT_DESTINATION] = "REPLACE INTO alert_destinations VALUES(?,?,?,?)",
+	[PUT_ALERT_NUMBERS] = "REPLACE INTO alert_numbers(one, " ALERT_NUMBER_COLUMNS
+			      ") VALUES(1,?,?,?,?,?,?,?,?,?)",
+	[DROP_ALERT] = "DELETE FROM alerts WHERE id = ?",
+	[DROP_ALERT_REPEATS] = "DELETE FROM alert_repeats WHERE alert = ?",
+	[CLEAR_ALERTS] = "DELETE FROM alerts",
+	[CLEAR_ALERT_REPEATS] = "DELETE FROM alert_repeats",
+	[CLEAR_ALERT_DESTINATIONS] = "DELETE FROM alert_destinations",
+	[GET_ALERTS] = "SELECT " ALERT_COLUMNS " FROM alerts ORDER BY id",
+	[GET_ALERT_REPEATS] = "SELECT alert, count, last_time FROM alert_repeats",
+	[GET_ALERTS_SEEN] = "SELECT place, hash, time, alert FROM alerts_seen",
+	[GET_ALERT_DESTINATIONS] =
+		"SELECT identity, confirmed, delivered, lost FROM alert_destinations",
+	[GET_ALERT_NUMBERS] = "SELECT " ALERT_NUMBER_COLUMNS " FROM alert_numbers",
 };
 
 const char *database_path(const struct database *database)
 {
 	return database->path;
-}
-
-// Statements: columns in their order; what fails is noted once and makes the transaction fail.
-
-struct row {
-	struct database *database;
-	sqlite3_stmt *statement;
-	int column;
-};
-
-static struct row begin_row(struct database *database, enum statement which)
-{
-	struct row row = {database, database->statements[which], 0};
-	sqlite3_reset(row.statement);
-	return row;
-}
-
-static void put(struct row *row, uint64_t number)
-{
-	sqlite3_bind_int64(row->statement, ++row->column, (sqlite3_int64)number);
-}
-
-static void put_text(struct row *row, const char *text)
-{
-	if (sqlite3_bind_text(row->statement, ++row->column, text ? text : "", -1, SQLITE_STATIC) !=
-	    SQLITE_OK)
-		row->database->failed = true;
-}
-
-static void put_bytes(struct row *row, const void *bytes, size_t length)
-{
-	if (sqlite3_bind_blob(row->statement, ++row->column, bytes, (int)length, SQLITE_STATIC) !=
-	    SQLITE_OK)
-		row->database->failed = true;
-}
-
-static void put_null(struct row *row)
-{
-	sqlite3_bind_null(row->statement, ++row->column);
-}
-
-static void run_row(struct row *row)
-{
-	if (!row->database->failed && sqlite3_step(row->statement) != SQLITE_DONE)
-		row->database->failed = true;
-	row->database->wrote = true;
-}
-
-static bool next_row(struct row *row)
-{
-	row->column = 0;
-	int result = sqlite3_step(row->statement);
-	if (result != SQLITE_ROW && result != SQLITE_DONE)
-		row->database->failed = true;
-	return result == SQLITE_ROW;
-}
-
-static uint64_t get(struct row *row)
-{
-	return (uint64_t)sqlite3_column_int64(row->statement, row->column++);
-}
-
-static bool get_is_null(const struct row *row)
-{
-	return sqlite3_column_type(row->statement, row->column) == SQLITE_NULL;
-}
-
-static const char *get_text(struct row *row)
-{
-	const char *text = (const char *)sqlite3_column_text(row->statement, row->column++);
-	return text ? text : "";
-}
-
-static void get_copy(struct row *row, char *buffer, size_t size)
-{
-	snprintf(buffer, size, "%s", get_text(row));
-}
-
-// All 0 if there is none.
-static void get_bytes(struct row *row, void *bytes, size_t size)
-{
-	const void *value = sqlite3_column_blob(row->statement, row->column);
-	memset(bytes, 0, size);
-	if (value && (size_t)sqlite3_column_bytes(row->statement, row->column) == size)
-		memcpy(bytes, value, size);
-	row->column++;
-}
-
-static void run_on(struct database *database, enum statement which, uint64_t first)
-{
-	struct row row = begin_row(database, which);
-	put(&row, first);
-	run_row(&row);
-}
-
-static void run_on_two(struct database *database, enum statement which, uint64_t first,
-		       uint64_t second)
-{
-	struct row row = begin_row(database, which);
-	put(&row, first);
-	put(&row, second);
-	run_row(&row);
 }
 
 // Descriptions -------------------------------------------------------------------------------
@@ -697,6 +565,7 @@ static void note_saved(struct database *database, struct registry *registry)
 	}
 	database->vms_forgotten.count = database->agents_forgotten.count = 0;
 	database->labels = *registry_labels(registry);
+	database_alerts_done(database, true);
 }
 
 // As if it had not been tried.
@@ -709,19 +578,25 @@ static void note_unsaved(struct database *database, struct registry *registry)
 		for (size_t i = 0; i < agent->vms_count; i++)
 			agent->vms[i]->row_hash = 0;
 	}
+	database_alerts_done(database, false);
 }
 
 bool database_save(struct database *database, struct registry *registry, struct error *error)
 {
 	database->failed = database->wrote = false;
 	database->described_count = 0;
-	if (!execute(database, "BEGIN IMMEDIATE"))
-		return database_error(database, error, "cannot write");
+	if (!execute(database, "BEGIN IMMEDIATE")) {
+		database_error(database, error, "cannot write");
+		database_alerts_done(database, false);
+		return false;
+	}
 	drop_forgotten(database);
 	save_labels(database, registry_labels(registry));
 	for (struct registry_agent *agent = registry_agents(registry); agent && !database->failed;
 	     agent = agent->next)
 		save_agent(database, agent);
+	if (!database->failed)
+		database_save_alerts(database);
 	if (!database->failed && execute(database, "COMMIT")) {
 		note_saved(database, registry);
 		return true;
@@ -1004,12 +879,14 @@ static uint64_t realtime(void)
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-bool database_load(struct database *database, struct registry *registry, struct error *error)
+bool database_load(struct database *database, struct registry *registry, struct alerts *alerts,
+		   struct error *error)
 {
 	database->failed = false;
 	registry_set_forgotten(registry, note_forgotten, database);
 	bool done = load_labels(database, registry_labels(registry)) &&
-		    load_agents(database, registry) && !database->failed;
+		    load_agents(database, registry) && database_load_alerts(database, alerts) &&
+		    !database->failed;
 	for (int which = 0; which < STATEMENTS; which++)
 		sqlite3_reset(database->statements[which]);
 	if (!done)

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "daemon/alerts.h"
 #include "daemon/registry.h"
 
 /**
@@ -19,7 +20,7 @@
  */
 struct database;
 
-enum { DATABASE_SCHEMA = 1 };
+enum { DATABASE_SCHEMA = 2 };
 
 /**
  * Opens DIRECTORY/nijimi.db, and makes both if they are not there. Nothing is changed in a database
@@ -29,8 +30,13 @@ enum { DATABASE_SCHEMA = 1 };
 struct database *database_open(const char *directory, struct error *error);
 void database_close(struct database *database);
 
-/** Fills an empty registry, and is told from then on what that forgets. */
-bool database_load(struct database *database, struct registry *registry, struct error *error);
+/** Fills an empty registry, and is told from then on what that forgets; and alerts, which from then
+ *  on are delivered when they are saved, or that has failed (NULL: those are left alone). */
+bool database_load(struct database *database, struct registry *registry, struct alerts *alerts,
+		   struct error *error);
+
+/** No more alerts come: with the next database_save() the next daemon may count on from here. */
+void database_end_alerts(struct database *database);
 
 /** Writes what has changed. After success agent->journal_saved says what may be acknowledged. */
 bool database_save(struct database *database, struct registry *registry, struct error *error);

@@ -66,6 +66,23 @@ static const char *const database_migrations[] = {
 	"NULL,"
 	" begin_time INTEGER NOT NULL, end_time INTEGER NOT NULL, PRIMARY KEY(vm, position))"
 	" WITHOUT ROWID;",
+	// Alerts, and counts of what was held back (listed 0), in the order of delivery.
+	"CREATE TABLE alerts(id INTEGER PRIMARY KEY, listed INTEGER NOT NULL,"
+	" held_back INTEGER NOT NULL, json TEXT NOT NULL, text TEXT NOT NULL, vm TEXT NOT NULL,"
+	" label TEXT NOT NULL, sink TEXT NOT NULL);"
+	// Apart, because they change, and alerts are long.
+	"CREATE TABLE alert_repeats(alert INTEGER PRIMARY KEY, count INTEGER NOT NULL,"
+	" last_time INTEGER NOT NULL);"
+	"CREATE TABLE alerts_seen(place INTEGER PRIMARY KEY, hash INTEGER NOT NULL,"
+	" time INTEGER NOT NULL, alert INTEGER NOT NULL);"
+	// All alerts up to the id `confirmed` have arrived there, or are older than it.
+	"CREATE TABLE alert_destinations(identity BLOB PRIMARY KEY, confirmed INTEGER NOT NULL,"
+	" delivered INTEGER NOT NULL, lost INTEGER NOT NULL) WITHOUT ROWID;"
+	// One row. exact: no id above `last` has been given.
+	"CREATE TABLE alert_numbers(one INTEGER PRIMARY KEY CHECK(one = 1), last INTEGER NOT NULL,"
+	" exact INTEGER NOT NULL, dropped INTEGER NOT NULL, hash_key INTEGER NOT NULL,"
+	" raised INTEGER NOT NULL, held_back INTEGER NOT NULL, window_end INTEGER NOT NULL,"
+	" window_count INTEGER NOT NULL, window_held INTEGER NOT NULL);",
 };
 
 #endif

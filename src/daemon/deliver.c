@@ -11,6 +11,9 @@
 #include <string.h>
 #include <time.h>
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 #include "base/cleanup.h"
 #include "base/text.h"
 
@@ -22,15 +25,16 @@ enum {
 };
 
 /** A record in the queues of several destinations. */
-struct shared_record {
+struct deliver_shared {
 	_Atomic unsigned int references;
+	size_t size;
 	struct deliver_record record;
 	char texts[];
 };
 
 struct queued {
 	struct queued *next;
-	struct shared_record *shared;
+	struct deliver_shared *shared;
 };
 
 /** A destination. Held by the list and by its thread. */
@@ -38,8 +42,13 @@ struct destination {
 	struct destination *next;
 	struct policy_delivery delivery; // its texts are ours
 	char *identity;			 // all that is configured, to see what has changed
+	bool refill;			 // its queue has to be filled with what was there before
+	bool kept;			 // what it has not got is delivered by the next daemon
+	bool losing;			 // that was said
 	deliver_notice notice;
 	void *notice_context;
+	void (*wake)(void *context); // under the lock, as all that follows
+	void *wake_context;
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
@@ -49,7 +58,8 @@ struct destination {
 	unsigned int references;
 	struct queued *first, **last;
 	size_t length;
-	uint64_t delivered, failures, lost;
+	struct deliver_state state;
+	uint64_t failures;
 	char error[sizeof(((struct error *)0)->message)];
 };
 
@@ -57,19 +67,24 @@ struct deliveries {
 	struct destination *destinations;
 	deliver_notice notice;
 	void *notice_context;
+	bool kept, finished;
+	void (*wake)(void *context);
+	void *wake_context;
+	struct deliver_state restored[POLICY_DELIVERIES_MAXIMUM]; // that no destination has taken
+	size_t restored_count;
 };
 
 // Records ------------------------------------------------------------------------------------
 
-static struct shared_record *share(const struct deliver_record *record)
+struct deliver_shared *deliver_share(const struct deliver_record *record)
 {
 	const char *texts[TEXTS] = {record->text, record->json, record->vm, record->label,
 				    record->sink};
 	const char *copies[TEXTS];
-	size_t size = sizeof(struct shared_record), used = 0;
+	size_t size = sizeof(struct deliver_shared), used = 0;
 	for (int i = 0; i < TEXTS; i++)
 		size += strlen(texts[i]) + 1;
-	struct shared_record *shared = malloc(size);
+	struct deliver_shared *shared = malloc(size);
 	if (!shared)
 		return NULL;
 	for (int i = 0; i < TEXTS; i++) {
@@ -78,15 +93,31 @@ static struct shared_record *share(const struct deliver_record *record)
 		used += length;
 	}
 	atomic_init(&shared->references, 1);
-	shared->record =
-		(struct deliver_record){copies[0], copies[1], copies[2], copies[3], copies[4]};
+	shared->size = size;
+	shared->record = (struct deliver_record){record->id, copies[0], copies[1],
+						 copies[2],  copies[3], copies[4]};
 	return shared;
 }
 
-static void release(struct shared_record *shared)
+void deliver_release(struct deliver_shared *shared)
 {
 	if (atomic_fetch_sub(&shared->references, 1) == 1)
 		free(shared);
+}
+
+const struct deliver_record *deliver_record_of(const struct deliver_shared *shared)
+{
+	return &shared->record;
+}
+
+size_t deliver_size(const struct deliver_shared *shared)
+{
+	return shared->size;
+}
+
+bool deliver_is_awaited(const struct deliver_shared *shared)
+{
+	return atomic_load(&shared->references) > 1;
 }
 
 static void drop_first(struct destination *destination)
@@ -96,7 +127,7 @@ static void drop_first(struct destination *destination)
 	if (!destination->first)
 		destination->last = &destination->first;
 	destination->length--;
-	release(queued->shared);
+	deliver_release(queued->shared);
 	free(queued);
 }
 
@@ -164,10 +195,20 @@ static void pause_after_failure(struct destination *destination, unsigned int fa
 		continue;
 }
 
+// With the lock.
+static void wake(const struct destination *destination)
+{
+	if (destination->wake && !destination->stop)
+		destination->wake(destination->wake_context);
+}
+
 static void note_success(struct destination *destination, unsigned int *failures)
 {
-	destination->delivered++;
+	destination->state.delivered++;
+	destination->state.confirmed = destination->first->shared->record.id;
+	destination->losing = false;
 	drop_first(destination);
+	wake(destination);
 	if (*failures > 0)
 		say(destination, "alerts arrive at %s again",
 		    policy_delivery_name(destination->delivery.kind));
@@ -189,7 +230,7 @@ static void note_failure(struct destination *destination, unsigned int *failures
 // from the front, or whoever makes room, who keeps the first.
 static bool deliver_first(struct destination *destination, struct error *error)
 {
-	struct shared_record *shared = destination->first->shared;
+	struct deliver_shared *shared = destination->first->shared;
 	pthread_mutex_unlock(&destination->lock);
 	bool done = deliver_to(&destination->delivery, &shared->record, &destination->stop, error);
 	pthread_mutex_lock(&destination->lock);
@@ -219,7 +260,8 @@ static void *serve(void *argument)
 	destination->thread_ended = true;
 	pthread_cond_broadcast(&destination->changed);
 	if (destination->length)
-		say(destination, "%zu alerts were not delivered to %s", destination->length,
+		say(destination, "%zu alerts %s delivered to %s", destination->length,
+		    destination->kept ? "wait for the next nijimid to be" : "were not",
 		    policy_delivery_name(destination->delivery.kind));
 	pthread_mutex_unlock(&destination->lock);
 	put_back(destination);
@@ -271,7 +313,8 @@ static bool start_thread(struct destination *destination)
 
 // Takes ownership of `identity`.
 static struct destination *add_destination(struct deliveries *deliveries,
-					   const struct policy_delivery *delivery, char *identity)
+					   const struct policy_delivery *delivery, char *identity,
+					   const struct deliver_state *state, bool refill)
 {
 	struct destination *destination = calloc(1, sizeof(*destination));
 	pthread_condattr_t monotonic;
@@ -287,6 +330,10 @@ static struct destination *add_destination(struct deliveries *deliveries,
 	destination->identity = identity;
 	destination->notice = deliveries->notice;
 	destination->notice_context = deliveries->notice_context;
+	destination->wake = deliveries->wake;
+	destination->wake_context = deliveries->wake_context;
+	destination->state = *state;
+	destination->refill = refill;
 	destination->last = &destination->first;
 	destination->references = 2;
 	pthread_mutex_init(&destination->lock, NULL);
@@ -304,10 +351,14 @@ static struct destination *add_destination(struct deliveries *deliveries,
 	return destination;
 }
 
-static void order_to_leave(struct destination *destination)
+// `kept`: what remains is for the next daemon; else nobody wants it any more.
+static void order_to_leave(struct destination *destination, bool kept)
 {
 	pthread_mutex_lock(&destination->lock);
 	destination->leaving = true;
+	destination->kept = kept;
+	if (!kept)
+		destination->wake = NULL;
 	pthread_cond_broadcast(&destination->changed);
 	pthread_mutex_unlock(&destination->lock);
 }
@@ -337,19 +388,71 @@ static struct destination *take(struct destination **list, const char *identity)
 	return NULL;
 }
 
-void deliveries_set(struct deliveries *deliveries, const struct policy *policy)
+void deliveries_keep(struct deliveries *deliveries, void (*wake_up)(void *context), void *context)
+{
+	deliveries->kept = true;
+	deliveries->wake = wake_up;
+	deliveries->wake_context = context;
+}
+
+void deliveries_restore(struct deliveries *deliveries, const struct deliver_state *state)
+{
+	if (deliveries->restored_count < POLICY_DELIVERIES_MAXIMUM)
+		deliveries->restored[deliveries->restored_count++] = *state;
+}
+
+// The same destination twice has two states.
+static void hash_identity(const struct destination *others, const char *identity,
+			  uint8_t hash[static 16])
+{
+	XXH64_hash_t number = 0;
+	for (; others; others = others->next)
+		number += strcmp(others->identity, identity) == 0;
+	XXH128_hash_t value = XXH3_128bits_withSeed(identity, strlen(identity), number);
+	memcpy(hash, &value, sizeof(value));
+}
+
+static bool take_restored(struct deliveries *deliveries, struct deliver_state *state)
+{
+	struct deliver_state *restored = deliveries->restored;
+	for (size_t i = 0; i < deliveries->restored_count; i++) {
+		if (memcmp(restored[i].identity, state->identity, sizeof(state->identity)) != 0)
+			continue;
+		*state = restored[i];
+		restored[i] = restored[--deliveries->restored_count];
+		return true;
+	}
+	return false;
+}
+
+static void forget_restored(struct deliveries *deliveries)
+{
+	if (deliveries->restored_count && deliveries->notice)
+		deliveries->notice(deliveries->notice_context,
+				   "the policy has no longer all destinations of alerts that the "
+				   "daemon before had: what waited for those is not delivered");
+	deliveries->restored_count = 0;
+}
+
+void deliveries_set(struct deliveries *deliveries, const struct policy *policy, uint64_t newest)
 {
 	struct destination *before = deliveries->destinations, **last = &deliveries->destinations;
 	deliveries->destinations = NULL;
 	for (size_t i = 0; policy && i < policy->delivery_count; i++) {
-		char *identity = identity_of(&policy->deliveries[i]);
+		const struct policy_delivery *delivery = &policy->deliveries[i];
+		struct deliver_state state = {.confirmed = newest};
+		char *identity = identity_of(delivery);
 		if (!identity)
 			continue;
+		hash_identity(deliveries->destinations, identity, state.identity);
 		struct destination *destination = take(&before, identity);
-		if (destination)
+		if (destination) {
 			free(identity);
-		else
-			destination = add_destination(deliveries, &policy->deliveries[i], identity);
+		} else {
+			bool refill = take_restored(deliveries, &state);
+			destination =
+				add_destination(deliveries, delivery, identity, &state, refill);
+		}
 		if (!destination)
 			continue;
 		destination->next = NULL;
@@ -359,54 +462,122 @@ void deliveries_set(struct deliveries *deliveries, const struct policy *policy)
 	while (before) {
 		struct destination *old = before;
 		before = old->next;
-		order_to_leave(old);
+		order_to_leave(old, false);
 		put_back(old);
 	}
+	forget_restored(deliveries);
 }
 
-static void append(struct destination *destination, struct shared_record *shared)
+// With the lock; false: no memory.
+static bool append(struct destination *destination, struct deliver_shared *shared)
 {
 	struct queued *queued = malloc(sizeof(*queued));
-	if (queued)
-		*queued = (struct queued){NULL, shared};
-	pthread_mutex_lock(&destination->lock);
-	if (!queued) {
-		destination->lost++;
-		release(shared);
-	} else {
-		*destination->last = queued;
-		destination->last = &queued->next;
-		destination->length++;
-	}
-	if (destination->length > DELIVER_QUEUE_MAXIMUM) {
-		// The first may be on its way.
-		struct queued *second = destination->first->next;
-		destination->first->next = second->next;
-		release(second->shared);
-		free(second);
-		destination->length--;
-		destination->lost++;
-	}
+	if (!queued)
+		return false;
+	*queued = (struct queued){NULL, shared};
+	atomic_fetch_add(&shared->references, 1);
+	*destination->last = queued;
+	destination->last = &queued->next;
+	destination->length++;
 	pthread_cond_broadcast(&destination->changed);
-	pthread_mutex_unlock(&destination->lock);
+	return true;
 }
 
-void deliveries_put(struct deliveries *deliveries, const struct deliver_record *record)
+static void lose(struct destination *destination)
 {
-	struct shared_record *shared = share(record);
+	destination->state.lost++;
+	if (!destination->losing)
+		say(destination, "alerts for %s are lost: too many wait, or there is no memory",
+		    policy_delivery_name(destination->delivery.kind));
+	destination->losing = true;
+}
+
+void deliveries_refill(struct deliveries *deliveries, struct deliver_shared *shared)
+{
 	for (struct destination *destination = deliveries->destinations; destination;
 	     destination = destination->next) {
-		if (shared) {
-			atomic_fetch_add(&shared->references, 1);
-			append(destination, shared);
-			continue;
-		}
 		pthread_mutex_lock(&destination->lock);
-		destination->lost++;
+		if (destination->refill && shared->record.id > destination->state.confirmed &&
+		    !append(destination, shared))
+			lose(destination);
 		pthread_mutex_unlock(&destination->lock);
 	}
-	if (shared)
-		release(shared);
+}
+
+void deliveries_refilled(struct deliveries *deliveries)
+{
+	for (struct destination *destination = deliveries->destinations; destination;
+	     destination = destination->next)
+		destination->refill = false;
+}
+
+void deliveries_put(struct deliveries *deliveries, struct deliver_shared *shared)
+{
+	for (struct destination *destination = deliveries->destinations; destination;
+	     destination = destination->next) {
+		pthread_mutex_lock(&destination->lock);
+		if (!append(destination, shared))
+			lose(destination);
+		pthread_mutex_unlock(&destination->lock);
+	}
+}
+
+void deliveries_lose(struct deliveries *deliveries)
+{
+	for (struct destination *destination = deliveries->destinations; destination;
+	     destination = destination->next) {
+		pthread_mutex_lock(&destination->lock);
+		lose(destination);
+		pthread_mutex_unlock(&destination->lock);
+	}
+}
+
+static void take_out(struct destination *destination, const struct deliver_shared *shared)
+{
+	for (struct queued **link = &destination->first; *link; link = &(*link)->next) {
+		struct queued *queued = *link;
+		if (queued->shared != shared)
+			continue;
+		*link = queued->next;
+		if (!queued->next)
+			destination->last = link;
+		deliver_release(queued->shared);
+		free(queued);
+		destination->length--;
+		lose(destination);
+		return;
+	}
+}
+
+// All locks are held, so that it does not become the first of a queue meanwhile.
+bool deliveries_drop(struct deliveries *deliveries, struct deliver_shared *shared)
+{
+	struct destination *first = deliveries->destinations;
+	bool free_to_go = true;
+	for (struct destination *each = first; each; each = each->next) {
+		pthread_mutex_lock(&each->lock);
+		free_to_go &= !each->first || each->first->shared != shared;
+	}
+	for (struct destination *each = first; each; each = each->next) {
+		if (free_to_go)
+			take_out(each, shared);
+		pthread_mutex_unlock(&each->lock);
+	}
+	return free_to_go;
+}
+
+size_t deliveries_states(struct deliveries *deliveries,
+			 struct deliver_state states[POLICY_DELIVERIES_MAXIMUM])
+{
+	size_t count = deliveries->restored_count;
+	memcpy(states, deliveries->restored, count * sizeof(*states));
+	for (struct destination *destination = deliveries->destinations;
+	     destination && count < POLICY_DELIVERIES_MAXIMUM; destination = destination->next) {
+		pthread_mutex_lock(&destination->lock);
+		states[count++] = destination->state;
+		pthread_mutex_unlock(&destination->lock);
+	}
+	return count;
 }
 
 static void add_number(struct json_object *object, const char *key, uint64_t number)
@@ -427,9 +598,9 @@ struct json_object *deliveries_render(struct deliveries *deliveries)
 			object, "to",
 			json_object_new_string(policy_delivery_name(destination->delivery.kind)));
 		add_number(object, "queued", destination->length);
-		add_number(object, "delivered", destination->delivered);
+		add_number(object, "delivered", destination->state.delivered);
 		add_number(object, "failures", destination->failures);
-		add_number(object, "lost", destination->lost);
+		add_number(object, "lost", destination->state.lost);
 		text_escape(destination->error, error, sizeof(error));
 		pthread_mutex_unlock(&destination->lock);
 		json_object_object_add(object, "error",
@@ -450,20 +621,28 @@ static void await_end(struct destination *destination, const struct timespec *en
 	pthread_mutex_unlock(&destination->lock);
 }
 
-void deliveries_destroy(struct deliveries *deliveries)
+void deliveries_finish(struct deliveries *deliveries)
 {
 	struct timespec end;
-	if (!deliveries)
-		return;
 	clock_gettime(CLOCK_MONOTONIC, &end);
 	end.tv_sec += GOODBYE_SECONDS;
-	for (struct destination *destination = deliveries->destinations; destination;
-	     destination = destination->next)
-		order_to_leave(destination);
+	for (struct destination *destination = deliveries->destinations;
+	     destination && !deliveries->finished; destination = destination->next)
+		order_to_leave(destination, deliveries->kept);
+	for (struct destination *destination = deliveries->destinations;
+	     destination && !deliveries->finished; destination = destination->next)
+		await_end(destination, &end);
+	deliveries->finished = true;
+}
+
+void deliveries_destroy(struct deliveries *deliveries)
+{
+	if (!deliveries)
+		return;
+	deliveries_finish(deliveries);
 	while (deliveries->destinations) {
 		struct destination *destination = deliveries->destinations;
 		deliveries->destinations = destination->next;
-		await_end(destination, &end);
 		put_back(destination);
 	}
 	free(deliveries);

@@ -112,16 +112,36 @@ static bool send_to_syslog(const struct policy_delivery *delivery,
 	       error_set_errno(error, "cannot send to syslog at %s", address.sun_path);
 }
 
+// What is there ends in the middle of a line: somebody was killed there.
+static bool is_cut_off(int fd, off_t size)
+{
+	char last = '\n';
+	return size > 0 && pread(fd, &last, 1, size - 1) == 1 && last != '\n';
+}
+
+// A new file's name has to be on the disk, too.
+static void sync_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	cleanup_free char *directory = slash ? strndup(path, (size_t)(slash - path) + 1) : NULL;
+	cleanup_close int fd =
+		open(directory ? directory : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd >= 0)
+		fsync(fd); // of file systems that cannot, nothing better can be had
+}
+
 // A whole line or nothing: what a full disk cut off is taken back.
 static bool append_line(int fd, const char *path, const char *json, struct error *error)
 {
 	struct stat before;
 	cleanup_free char *line = NULL;
-	int length = asprintf(&line, "%s\n", json);
-	if (length < 0)
-		return error_set(error, ERROR_MEMORY, "no memory for a line of %s", path);
 	if (fstat(fd, &before) != 0)
 		return error_set_errno(error, "cannot write to %s", path);
+	int length = asprintf(&line, "%s%s\n", is_cut_off(fd, before.st_size) ? "\n" : "", json);
+	if (length < 0)
+		return error_set(error, ERROR_MEMORY, "no memory for a line of %s", path);
+	if (before.st_size == 0)
+		sync_name(path);
 	ssize_t written = write(fd, line, (size_t)length);
 	if (written == length && fdatasync(fd) == 0)
 		return true;
@@ -138,7 +158,7 @@ static bool send_to_file(const struct policy_delivery *delivery,
 {
 	cleanup_close int fd =
 		open(delivery->target,
-		     O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0640);
+		     O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0640);
 	struct stat status;
 	if (fd < 0 || fstat(fd, &status) != 0)
 		return error_set_errno(error, "cannot open %s", delivery->target);

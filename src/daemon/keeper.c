@@ -36,29 +36,6 @@ static void say(const struct keeper *keeper, const char *text, const char *detai
 	keeper->settings.notice(keeper->settings.notice_context, line);
 }
 
-struct keeper *keeper_create(const struct keeper_settings *settings, struct registry *registry,
-			     struct error *error)
-{
-	struct keeper *keeper = calloc(1, sizeof(*keeper));
-	if (!keeper) {
-		error_set(error, ERROR_MEMORY, "no memory for the database");
-		return NULL;
-	}
-	keeper->settings = *settings;
-	keeper->registry = registry;
-	keeper->due = UINT64_MAX;
-	keeper->next_forgetting = settings->keep ? 0 : UINT64_MAX;
-	keeper->database = database_open(settings->directory, error);
-	if (!keeper->database || !database_load(keeper->database, registry, error)) {
-		registry_set_forgotten(registry, NULL, NULL);
-		database_close(keeper->database);
-		free(keeper);
-		return NULL;
-	}
-	keeper->due = 0; // what has ended meanwhile
-	return keeper;
-}
-
 static bool save(struct keeper *keeper)
 {
 	struct error error = {0};
@@ -77,6 +54,34 @@ static bool save(struct keeper *keeper)
 	keeper->failing_since = 0;
 	keeper->saved_time = realtime();
 	return true;
+}
+
+void keeper_save(struct keeper *keeper)
+{
+	keeper->due = save(keeper) ? UINT64_MAX : 0;
+}
+
+struct keeper *keeper_create(const struct keeper_settings *settings, struct registry *registry,
+			     struct alerts *alerts, struct error *error)
+{
+	struct keeper *keeper = calloc(1, sizeof(*keeper));
+	if (!keeper) {
+		error_set(error, ERROR_MEMORY, "no memory for the database");
+		return NULL;
+	}
+	keeper->settings = *settings;
+	keeper->registry = registry;
+	keeper->due = UINT64_MAX;
+	keeper->next_forgetting = settings->keep ? 0 : UINT64_MAX;
+	keeper->database = database_open(settings->directory, error);
+	if (!keeper->database || !database_load(keeper->database, registry, alerts, error)) {
+		registry_set_forgotten(registry, NULL, NULL);
+		database_close(keeper->database);
+		free(keeper);
+		return NULL;
+	}
+	keeper_save(keeper); // what has ended meanwhile
+	return keeper;
 }
 
 void keeper_touch(struct keeper *keeper, uint64_t now)
@@ -125,6 +130,7 @@ void keeper_destroy(struct keeper *keeper)
 {
 	if (!keeper)
 		return;
+	database_end_alerts(keeper->database);
 	save(keeper);
 	registry_set_forgotten(keeper->registry, NULL, NULL);
 	database_close(keeper->database);

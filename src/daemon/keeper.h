@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "daemon/alerts.h"
 #include "daemon/registry.h"
 
 /**
@@ -24,11 +25,15 @@ struct keeper_settings {
 	void *notice_context;
 };
 
-/** Opens the database and fills the registry from it. */
+/** Opens the database, fills the registry and the alerts from it, and saves what has changed by
+ *  that. */
 struct keeper *keeper_create(const struct keeper_settings *settings, struct registry *registry,
-			     struct error *error);
+			     struct alerts *alerts, struct error *error);
 
-/** Saves for the last time. */
+/** Saves now. */
+void keeper_save(struct keeper *keeper);
+
+/** Saves for the last time: nothing comes any more. */
 void keeper_destroy(struct keeper *keeper);
 
 /** Something may have changed. */

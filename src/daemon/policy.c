@@ -87,7 +87,7 @@ static void put_in_force(struct policy_state *state, struct policy *policy, cons
 	memcpy(state->bits, bits, sizeof(state->bits));
 	state->version++;
 	state->load_time = now_realtime();
-	deliveries_set(state->deliveries, policy);
+	alert_log_set_destinations(alerts_log(state->alerts), policy);
 	for (size_t count = registry_vms(state->registry, &vms); count > 0; count--)
 		vms[count - 1]->labels_sent = false;
 	registry_touch(state->registry);
@@ -135,7 +135,7 @@ bool policy_state_reload(struct policy_state *state, struct error *error)
 			 state->error.message);
 }
 
-static bool init(struct policy_state *state, const char *path, bool optional, struct error *error)
+static bool init(struct policy_state *state, const char *path, struct error *error)
 {
 	state->deliveries = deliveries_create(state->notice, state->notice_context);
 	if (state->deliveries)
@@ -145,14 +145,25 @@ static bool init(struct policy_state *state, const char *path, bool optional, st
 	if (!path)
 		return true;
 	state->path = strdup(path);
-	if (!state->path)
-		return error_set(error, ERROR_MEMORY, "no memory for a policy");
-	if (optional && access(path, F_OK) != 0)
-		return true;
-	return load(state, error);
+	return state->path || error_set(error, ERROR_MEMORY, "no memory for a policy");
 }
 
-struct policy_state *policy_state_create(struct registry *registry, const char *path, bool optional,
+bool policy_state_start(struct policy_state *state, bool optional, struct error *error)
+{
+	bool missing = !state->path || (optional && access(state->path, F_OK) != 0);
+	if (!missing && !load(state, error))
+		return false;
+	registry_set_watcher(state->registry, consider, state);
+	return true;
+}
+
+void policy_state_finish(struct policy_state *state)
+{
+	registry_set_watcher(state->registry, NULL, NULL);
+	deliveries_finish(state->deliveries);
+}
+
+struct policy_state *policy_state_create(struct registry *registry, const char *path,
 					 registry_notice notice, void *context, struct error *error)
 {
 	struct policy_state *state = calloc(1, sizeof(*state));
@@ -163,11 +174,10 @@ struct policy_state *policy_state_create(struct registry *registry, const char *
 	state->registry = registry;
 	state->notice = notice;
 	state->notice_context = context;
-	if (!init(state, path, optional, error)) {
+	if (!init(state, path, error)) {
 		policy_state_destroy(state);
 		return NULL;
 	}
-	registry_set_watcher(registry, consider, state);
 	return state;
 }
 
@@ -381,7 +391,7 @@ struct json_object *policy_state_render(const struct policy_state *state)
 	if (state->policy)
 		render_sections(state, object);
 	json_object_object_add(object, "deliveries", deliveries_render(state->deliveries));
-	add_number(object, "alerts", alerts_newest(state->alerts));
+	add_number(object, "alerts", alerts_raised(state->alerts));
 	add_number(object, "held_back", alerts_held_back(state->alerts));
 	return object;
 }

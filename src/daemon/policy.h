@@ -14,14 +14,20 @@
 struct policy_state;
 
 /**
- * Watches the registry, which has to outlive it. `path` may be NULL: then there is no policy, and
- * never will be. With a path the file is read; NULL: it is broken or, unless `optional`, not there,
- * see *error.
+ * For the registry, which has to outlive it. `path` may be NULL: then there is no policy, and never
+ * will be. Nothing is read yet: alerts of the daemon before may be restored.
  */
-struct policy_state *policy_state_create(struct registry *registry, const char *path, bool optional,
+struct policy_state *policy_state_create(struct registry *registry, const char *path,
 					 registry_notice notice, void *context,
 					 struct error *error);
 void policy_state_destroy(struct policy_state *state);
+
+/** Reads the file, and watches the registry. False: the file is broken or, unless `optional`, not
+ *  there, see *error. */
+bool policy_state_start(struct policy_state *state, bool optional, struct error *error);
+
+/** Watches no more, and gives deliveries a moment. */
+void policy_state_finish(struct policy_state *state);
 
 /** Reads the file anew. False: the policy from before stays in force. */
 bool policy_state_reload(struct policy_state *state, struct error *error);

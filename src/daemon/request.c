@@ -62,7 +62,7 @@ static void add_policy(struct json_object *daemon, const struct policy_state *po
 		render_text(daemon, "policy", file);
 	else
 		json_object_object_add(daemon, "policy", NULL);
-	add_number(daemon, "alerts", alerts ? alerts_newest(alerts) : 0);
+	add_number(daemon, "alerts", alerts ? alerts_raised(alerts) : 0);
 	add_number(daemon, "alerts_held_back", alerts ? alerts_held_back(alerts) : 0);
 }
 
@@ -249,14 +249,15 @@ static bool answer_alerts(struct json_object *answer, const struct request *requ
 	if (!situation->policy)
 		return error_set(error, ERROR_UNSUPPORTED, "there are no alerts here");
 	const struct alerts *alerts = policy_state_alerts(situation->policy);
-	uint64_t newest = alerts_newest(alerts), last;
+	const struct alert_log *log = alerts_log(alerts);
+	uint64_t newest = alert_log_last(log), last;
 	uint64_t after = request->last && !request->after
-				 ? alerts_before_last(alerts, request->last)
+				 ? alert_log_before_last(log, request->last)
 				 : request->after;
 	struct json_object *list = alerts_render(alerts, after, REQUEST_PAGE_ITEMS, &last);
 	json_object_object_add(answer, "alerts", list);
 	add_number(answer, "newest", newest);
-	add_number(answer, "dropped", alerts_dropped(alerts));
+	add_number(answer, "dropped", alert_log_dropped(log));
 	json_object_object_add(answer, "next",
 			       json_object_array_length(list) && last < newest
 				       ? json_object_new_uint64(last)
@@ -439,7 +440,7 @@ bool request_waits(const struct request *request, const struct registry *registr
 {
 	if (request->command == REQUEST_ALERTS)
 		return request->timeout && policy &&
-		       alerts_newest(policy_state_alerts(policy)) <= request->after;
+		       !alert_log_next(alerts_log(policy_state_alerts(policy)), request->after);
 	return request->command == REQUEST_VMS && request->has_changes &&
 	       request->changes == registry_changes(registry);
 }

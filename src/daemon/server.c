@@ -34,7 +34,7 @@ struct server {
 	struct keeper *keeper; // NULL: nothing is kept
 	struct policy_state *policy;
 	int epoll;
-	int stop_event, reload_event;
+	int stop_event, reload_event, delivery_event;
 	bool stopping;
 	struct connection *connections;
 	size_t agents, clients, undecided;
@@ -81,8 +81,15 @@ struct policy_state *server_policy(struct server *server)
 	return server->policy;
 }
 
+static void note_change(struct server *server)
+{
+	if (server->keeper)
+		keeper_touch(server->keeper, server_monotonic());
+}
+
 void server_tell_agents(struct server *server)
 {
+	note_change(server); // other destinations of alerts
 	for (struct connection *connection = server->connections; connection;
 	     connection = connection->next)
 		if (connection->fd >= 0 && connection->role == ROLE_AGENT)
@@ -99,10 +106,14 @@ bool server_is_durable(const struct server *server)
 	return server->keeper != NULL;
 }
 
-static void note_change(struct server *server)
+// From threads that deliver: what has arrived is to be saved.
+static void note_delivery(void *context)
 {
-	if (server->keeper)
-		keeper_touch(server->keeper, server_monotonic());
+	const struct server *server = context;
+	uint64_t one = 1;
+	if (write(server->delivery_event, &one, sizeof(one)) < 0) {
+		// It is full: then it says so already.
+	}
 }
 
 void server_situation(const struct server *server, struct request_situation *situation)
@@ -427,7 +438,11 @@ static int wait_milliseconds(const struct server *server)
 static void tend_policy(struct server *server, uint64_t now)
 {
 	uint64_t realtime = server_realtime();
+	const struct alert_log *log = alerts_log(policy_state_alerts(server->policy));
+	uint64_t last = alert_log_last(log);
 	uint64_t due = policy_state_tend(server->policy, realtime);
+	if (alert_log_last(log) != last)
+		note_change(server);
 	server->policy_due = due ? now + (due > realtime ? (due - realtime) / 1000000 : 0) + 1 : 0;
 }
 
@@ -468,6 +483,13 @@ static void reload(struct server *server)
 		server_tell_agents(server);
 }
 
+static void take_deliveries(struct server *server)
+{
+	uint64_t count;
+	if (read(server->delivery_event, &count, sizeof(count)) == sizeof(count))
+		note_change(server);
+}
+
 static bool handle_round(struct server *server, struct error *error)
 {
 	struct epoll_event events[EVENTS];
@@ -480,6 +502,8 @@ static bool handle_round(struct server *server, struct error *error)
 			server->stopping = true;
 		else if (source == &server->reload_event)
 			reload(server);
+		else if (source == &server->delivery_event)
+			take_deliveries(server);
 		else if (source == &server->listener)
 			accept_connections(server);
 		else
@@ -544,16 +568,17 @@ static bool create_keeper(struct server *server, struct error *error)
 	};
 	if (!options->state)
 		return true;
-	server->keeper = keeper_create(&settings, server->registry, error);
+	struct alerts *alerts = policy_state_alerts(server->policy);
+	deliveries_keep(alerts_deliveries(alerts), note_delivery, server);
+	server->keeper = keeper_create(&settings, server->registry, alerts, error);
 	return server->keeper;
 }
 
 static bool create_policy(struct server *server, struct error *error)
 {
 	const struct server_options *options = &server->options;
-	server->policy =
-		policy_state_create(server->registry, options->policy, options->policy_optional,
-				    options->notice, options->notice_context, error);
+	server->policy = policy_state_create(server->registry, options->policy, options->notice,
+					     options->notice_context, error);
 	return server->policy != NULL;
 }
 
@@ -572,19 +597,23 @@ struct server *server_create(const struct server_options *options, struct error 
 	server->epoll = epoll_create1(EPOLL_CLOEXEC);
 	server->stop_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	server->reload_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	server->delivery_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	server->registry = registry_create(&server->options.limits);
 	if (!server->registry)
 		error_set(error, ERROR_MEMORY, "no memory for the server");
 	// What is stored has its labels before the policy gives bits to new ones.
 	if (!server->registry || !listener_init(&server->listener, options->address, error) ||
-	    !create_keeper(server, error) || !create_policy(server, error) ||
+	    !create_policy(server, error) || !create_keeper(server, error) ||
+	    !policy_state_start(server->policy, options->policy_optional, error) ||
 	    !watch(server, server->stop_event, &server->stop_event, error) ||
 	    !watch(server, server->reload_event, &server->reload_event, error) ||
+	    !watch(server, server->delivery_event, &server->delivery_event, error) ||
 	    !watch(server, server->listener.fd, &server->listener, error)) {
 		server_destroy(server);
 		return NULL;
 	}
 	registry_set_notice(server->registry, options->notice, options->notice_context);
+	note_change(server); // the destinations of alerts
 	return server;
 }
 
@@ -599,11 +628,18 @@ void server_destroy(struct server *server)
 	     connection = connection->next)
 		server_close(connection);
 	free_closed(server);
-	policy_state_destroy(server->policy);
+	// What is not saved is not delivered, and what has arrived has to be saved.
+	if (server->keeper)
+		keeper_save(server->keeper);
+	if (server->policy)
+		policy_state_finish(server->policy);
 	keeper_destroy(server->keeper);
+	policy_state_destroy(server->policy);
 	registry_destroy(server->registry);
 	if (server->reload_event >= 0)
 		close(server->reload_event);
+	if (server->delivery_event >= 0)
+		close(server->delivery_event);
 	if (server->epoll >= 0)
 		close(server->epoll);
 	if (server->stop_event >= 0)

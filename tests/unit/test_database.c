@@ -287,7 +287,7 @@ static struct registry *load(const struct world *world, struct database **databa
 	struct error error = {0};
 	struct registry *registry = registry_create(&limits);
 	*database = database_open(world->state, &error);
-	if (!*database || !database_load(*database, registry, &error))
+	if (!*database || !database_load(*database, registry, NULL, &error))
 		fail_msg("%s", error.message);
 	return registry;
 }
@@ -676,7 +676,7 @@ static void test_refused_databases(void **state)
 
 	make_database(world);
 	execute(world, "PRAGMA user_version = 99");
-	assert_refused(world, "newer nijimid (its schema is 99, this one knows 1)");
+	assert_refused(world, "newer nijimid (its schema is 99, this one knows 2)");
 
 	make_database(world);
 	execute(world, "PRAGMA application_id = 5");
