@@ -27,89 +27,9 @@
 #include "daemon/registry.h"
 #include "daemon/store_changes.h"
 #include "daemon_synthetic.h"
+#include "daemon_world.h"
 
 enum { AGENTS = 3, FRAMES_PER_FILE = 5, BURST = 120 };
-
-static const char *nijimid, *full_disk;
-
-struct world {
-	char directory[64], socket[96], state[96], marker[96], database[128];
-	pid_t daemon;
-	bool limited; // the disk can be full
-};
-
-static int set_up(void **state)
-{
-	struct world *world = calloc(1, sizeof(*world));
-	strcpy(world->directory, "/tmp/nijimi-database.XXXXXX");
-	if (!mkdtemp(world->directory))
-		return -1;
-	snprintf(world->socket, sizeof(world->socket), "%s/socket", world->directory);
-	snprintf(world->state, sizeof(world->state), "%s/state", world->directory);
-	snprintf(world->marker, sizeof(world->marker), "%s/full", world->directory);
-	snprintf(world->database, sizeof(world->database), "%s/nijimi.db", world->state);
-	*state = world;
-	return 0;
-}
-
-static void kill_daemon(struct world *world, int signal)
-{
-	if (world->daemon <= 0)
-		return;
-	kill(world->daemon, signal);
-	waitpid(world->daemon, NULL, 0);
-	world->daemon = 0;
-}
-
-static int tear_down(void **state)
-{
-	struct world *world = *state;
-	char command[128];
-	kill_daemon(world, SIGKILL);
-	snprintf(command, sizeof(command), "rm -rf %s", world->directory);
-	int status = system(command);
-	free(world);
-	return status;
-}
-
-static void sleep_microseconds(unsigned int microseconds)
-{
-	struct timespec time = {microseconds / 1000000, (long)(microseconds % 1000000) * 1000};
-	nanosleep(&time, NULL);
-}
-
-static void become_daemon(const struct world *world, int ready)
-{
-	char number[16], log[128];
-	snprintf(number, sizeof(number), "%d", ready);
-	snprintf(log, sizeof(log), "%s/log", world->directory);
-	int fd = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
-	dup2(fd, STDERR_FILENO);
-	if (world->limited) {
-		setenv("LD_PRELOAD", full_disk, 1);
-		setenv("ASAN_OPTIONS", "verify_asan_link_order=0", 1);
-		setenv("FULL_DISK", world->marker, 1);
-	}
-	execl(nijimid, "nijimid", "--socket", world->socket, "--state", world->state, "--ready-fd",
-	      number, NULL);
-	_exit(127);
-}
-
-// `wait`: until it is ready.
-static void start_daemon(struct world *world, bool wait)
-{
-	int ends[2];
-	char text[600] = "";
-	assert_int_equal(pipe(ends), 0);
-	world->daemon = fork();
-	assert_true(world->daemon >= 0);
-	if (world->daemon == 0)
-		become_daemon(world, ends[1]);
-	close(ends[1]);
-	if (wait && (read(ends[0], text, sizeof(text) - 1) < 0 || strcmp(text, "ready") != 0))
-		fail_msg("nijimid: %s", text);
-	close(ends[0]);
-}
 
 // The script -------------------------------------------------------------------------------------
 
@@ -315,12 +235,6 @@ static void check_database(const struct world *world, const struct agent *agents
 
 // Tests ------------------------------------------------------------------------------------------
 
-static unsigned int kills(void)
-{
-	const char *text = getenv("NIJIMI_KILLS");
-	return text ? (unsigned int)atoi(text) : 20;
-}
-
 static void make_agents(struct agent *agents)
 {
 	for (int i = 0; i < AGENTS; i++)
@@ -331,10 +245,10 @@ static void make_agents(struct agent *agents)
 static void run_until_killed(struct world *world, struct agent *agents)
 {
 	bool in_the_middle_of_starting = rand() % 8 == 0;
-	start_daemon(world, !in_the_middle_of_starting);
+	world_start(world, !in_the_middle_of_starting);
 	if (in_the_middle_of_starting) {
-		sleep_microseconds((unsigned int)rand() % 20000);
-		kill_daemon(world, SIGKILL);
+		world_sleep((unsigned int)rand() % 20000);
+		world_kill(world, SIGKILL);
 		return;
 	}
 	for (int i = 0; i < AGENTS; i++)
@@ -342,11 +256,11 @@ static void run_until_killed(struct world *world, struct agent *agents)
 	for (int round = rand() % 6; round >= 0; round--) {
 		for (int i = 0; i < AGENTS; i++)
 			assert_true(send_burst(&agents[i], (uint64_t)(rand() % BURST)));
-		sleep_microseconds((unsigned int)rand() % 60000);
+		world_sleep((unsigned int)rand() % 60000);
 		for (int i = 0; i < AGENTS; i++)
 			take_acknowledgements(&agents[i], 0);
 	}
-	kill_daemon(world, SIGKILL);
+	world_kill(world, SIGKILL);
 	for (int i = 0; i < AGENTS; i++) {
 		take_acknowledgements(&agents[i], 0); // that are still on the way
 		synthetic_close(&agents[i].link);
@@ -358,21 +272,21 @@ static void test_killed_daemons(void **state)
 	struct world *world = *state;
 	static struct agent agents[AGENTS];
 	unsigned int seed = (unsigned int)time(NULL);
-	print_message("seed %u, %u kills\n", seed, kills());
+	print_message("seed %u, %u kills\n", seed, world_kills());
 	srand(seed);
 	make_agents(agents);
-	for (unsigned int i = 0; i < kills(); i++) {
+	for (unsigned int i = 0; i < world_kills(); i++) {
 		run_until_killed(world, agents);
 		if (access(world->database, F_OK) == 0)
 			check_database(world, agents, AGENTS);
 	}
-	start_daemon(world, true);
+	world_start(world, true);
 	for (int i = 0; i < AGENTS; i++) {
 		assert_true(connect_agent(world, &agents[i]));
 		assert_true(send_burst(&agents[i], BURST));
 		await_acknowledgement(&agents[i], 5000);
 	}
-	kill_daemon(world, SIGTERM);
+	world_kill(world, SIGTERM);
 	check_database(world, agents, AGENTS);
 	print_message("%llu frames of each agent or so\n", (unsigned long long)agents[0].sent);
 	for (int i = 0; i < AGENTS; i++)
@@ -422,18 +336,18 @@ static void live(const struct world *world, uint8_t number, struct life *life)
 static void test_killed_agents(void **state)
 {
 	struct world *world = *state;
-	unsigned int count = kills() < 200 ? kills() : 200;
+	unsigned int count = world_kills() < 200 ? world_kills() : 200;
 	struct life *lives = mmap(NULL, 256 * sizeof(*lives), PROT_READ | PROT_WRITE,
 				  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	uint64_t known = 0;
-	start_daemon(world, true);
+	world_start(world, true);
 	for (unsigned int i = 1; i <= count; i++) {
 		pid_t child = fork();
 		if (child == 0) {
 			live(world, (uint8_t)i, &lives[i]);
 			_exit(0);
 		}
-		sleep_microseconds(20000 + (unsigned int)rand() % 250000);
+		world_sleep(20000 + (unsigned int)rand() % 250000);
 		kill(child, SIGKILL);
 		waitpid(child, NULL, 0);
 		assert_false(lives[i].broken);
@@ -445,11 +359,11 @@ static void test_killed_agents(void **state)
 		// may go with the daemon.
 		known += frames_up_to(lives[i].acknowledged, 1);
 		if (i % 7 == 0) {
-			kill_daemon(world, SIGKILL);
-			start_daemon(world, true);
+			world_kill(world, SIGKILL);
+			world_start(world, true);
 		}
 	}
-	kill_daemon(world, SIGTERM);
+	world_kill(world, SIGTERM);
 	struct database *database;
 	struct registry *registry = load(world, &database);
 	struct registry_vm *const *vms;
@@ -546,31 +460,6 @@ static void test_many_changes(void **state)
 	store_destroy(store);
 }
 
-static bool status_says(const struct world *world, const char *text)
-{
-	struct synthetic client;
-	char answer[4096] = "";
-	size_t used = 0;
-	static const char request[] = "{\"command\":\"status\"}\n";
-	assert_true(synthetic_connect(&client, world->socket));
-	assert_int_equal(write(client.fd, request, sizeof(request) - 1), sizeof(request) - 1);
-	while (!strchr(answer, '\n')) {
-		ssize_t got = read(client.fd, answer + used, sizeof(answer) - 1 - used);
-		assert_true(got > 0);
-		used += (size_t)got;
-	}
-	synthetic_close(&client);
-	return strstr(answer, text);
-}
-
-static void set_full(const struct world *world, bool full)
-{
-	if (full)
-		close(open(world->marker, O_WRONLY | O_CREAT, 0600));
-	else
-		unlink(world->marker);
-}
-
 static void test_full_disk(void **state)
 {
 	struct world *world = *state;
@@ -578,33 +467,33 @@ static void test_full_disk(void **state)
 	struct agent *agent = &agents[0];
 	make_agents(agents);
 	world->limited = true;
-	start_daemon(world, true);
+	world_start(world, true);
 	assert_true(connect_agent(world, agent));
 	for (int round = 0; round < 3; round++) {
 		assert_true(send_burst(agent, 101));
 		await_acknowledgement(agent, 5000);
 		uint64_t before = agent->acknowledged;
 
-		set_full(world, true);
+		world_set_full(world, true);
 		assert_true(send_burst(agent, 1003));
 		take_acknowledgements(agent, 500);
 		assert_int_equal(agent->acknowledged, before);
-		assert_true(status_says(world, "the disk is full"));
+		assert_true(world_status_says(world, "the disk is full"));
 		if (round == 1) { // what was not acknowledged is asked for again
-			kill_daemon(world, SIGKILL);
+			world_kill(world, SIGKILL);
 			synthetic_close(&agent->link);
-			set_full(world, false);
+			world_set_full(world, false);
 			check_database(world, agents, 1);
-			start_daemon(world, true);
+			world_start(world, true);
 			assert_true(connect_agent(world, agent));
 			assert_int_equal(agent->sent, before);
 			assert_true(send_burst(agent, 1003));
 		}
-		set_full(world, false);
+		world_set_full(world, false);
 		await_acknowledgement(agent, 5000);
-		assert_false(status_says(world, "the disk is full"));
+		assert_false(world_status_says(world, "the disk is full"));
 	}
-	kill_daemon(world, SIGTERM);
+	world_kill(world, SIGTERM);
 	synthetic_close(&agent->link);
 	check_database(world, agents, 1);
 }
@@ -616,36 +505,16 @@ static void write_file(const char *path, const void *bytes, size_t length, long 
 	close(fd);
 }
 
-static void execute(const struct world *world, const char *text)
-{
-	sqlite3 *connection;
-	assert_int_equal(sqlite3_open(world->database, &connection), SQLITE_OK);
-	assert_int_equal(sqlite3_exec(connection, text, NULL, NULL, NULL), SQLITE_OK);
-	sqlite3_close(connection);
-}
-
-static char *read_file(const char *path, size_t *length)
-{
-	struct stat status;
-	int fd = open(path, O_RDONLY);
-	assert_int_equal(fstat(fd, &status), 0);
-	char *bytes = malloc((size_t)status.st_size + 1);
-	*length = (size_t)status.st_size;
-	assert_int_equal(read(fd, bytes, *length), (ssize_t)*length);
-	close(fd);
-	return bytes;
-}
-
 // It is refused with these words, and not a byte of it changes.
 static void assert_refused(const struct world *world, const char *words)
 {
 	struct error error = {0};
 	size_t before, after;
-	char *was = read_file(world->database, &before);
+	char *was = world_read_file(world->database, &before);
 	assert_null(database_open(world->state, &error));
 	if (!strstr(error.message, words))
 		fail_msg("%s", error.message);
-	char *is = read_file(world->database, &after);
+	char *is = world_read_file(world->database, &after);
 	assert_int_equal(before, after);
 	assert_memory_equal(was, is, before);
 	free(was);
@@ -675,11 +544,11 @@ static void test_refused_databases(void **state)
 	assert_refused(world, "is damaged");
 
 	make_database(world);
-	execute(world, "PRAGMA user_version = 99");
+	world_execute(world, "PRAGMA user_version = 99");
 	assert_refused(world, "newer nijimid (its schema is 99, this one knows 2)");
 
 	make_database(world);
-	execute(world, "PRAGMA application_id = 5");
+	world_execute(world, "PRAGMA application_id = 5");
 	assert_refused(world, "no database of nijimi's");
 
 	make_database(world);
@@ -700,17 +569,17 @@ static void test_refused_databases(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_killed_daemons, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_killed_agents, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_killed_daemons, world_set_up, world_tear_down),
+		cmocka_unit_test_setup_teardown(test_killed_agents, world_set_up, world_tear_down),
 		cmocka_unit_test(test_boot),
 		cmocka_unit_test(test_many_changes),
-		cmocka_unit_test_setup_teardown(test_full_disk, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_refused_databases, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_full_disk, world_set_up, world_tear_down),
+		cmocka_unit_test_setup_teardown(test_refused_databases, world_set_up,
+						world_tear_down),
 	};
 	if (argc < 3)
 		return 2;
-	nijimid = argv[1];
-	full_disk = argv[2];
+	world_programs(argv[1], argv[2]);
 	signal(SIGPIPE, SIG_IGN);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
