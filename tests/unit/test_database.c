@@ -24,6 +24,7 @@
 #include <cmocka.h>
 
 #include "daemon/database.h"
+#include "daemon/database_schema.h"
 #include "daemon/registry.h"
 #include "daemon/store_changes.h"
 #include "daemon_synthetic.h"
@@ -566,6 +567,68 @@ static void test_refused_databases(void **state)
 	database_close(first);
 }
 
+// As far as it was before alerts were kept.
+static void test_older_schema(void **state)
+{
+	struct world *world = *state;
+	struct error error = {0};
+	mkdir(world->state, 0700);
+	world_execute(world, database_migrations[0]);
+	world_execute(world, "PRAGMA application_id = 1852402281; PRAGMA user_version = 1;"
+			     "INSERT INTO labels VALUES(0, 'classified')");
+	struct database *database = database_open(world->state, &error);
+	if (!database)
+		fail_msg("%s", error.message);
+	database_close(database);
+	size_t length;
+	char *bytes = world_read_file(world->database, &length);
+	assert_int_equal(bytes[63], 2); // user_version ("Database File Format", 1.3)
+	free(bytes);
+	world_execute(world, "INSERT INTO alert_repeats VALUES(1, 2, 3)");
+}
+
+static void assert_alerts_refused(const struct world *world, const char *change)
+{
+	const struct registry_limits limits = REGISTRY_DEFAULT_LIMITS;
+	struct error error = {0};
+	size_t before, after;
+	world_execute(world, change);
+	char *was = world_read_file(world->database, &before);
+	struct registry *registry = registry_create(&limits);
+	struct deliveries *deliveries = deliveries_create(NULL, NULL);
+	struct alerts *alerts = alerts_create(registry, deliveries);
+	struct database *database = database_open(world->state, &error);
+	assert_non_null(database);
+	assert_false(database_load(database, registry, alerts, &error));
+	assert_non_null(strstr(error.message, "contradicts itself"));
+	registry_set_forgotten(registry, NULL, NULL);
+	database_close(database);
+	deliveries_destroy(deliveries);
+	alerts_destroy(alerts);
+	registry_destroy(registry);
+	char *is = world_read_file(world->database, &after);
+	assert_int_equal(before, after);
+	assert_memory_equal(was, is, before);
+	free(was);
+	free(is);
+	make_database(world);
+}
+
+static void test_damaged_alerts(void **state)
+{
+	struct world *world = *state;
+	make_database(world);
+	assert_alerts_refused(world, "INSERT INTO alerts VALUES(1, 1, 0, '{', '', '', '', '')");
+	assert_alerts_refused(world, "INSERT INTO alerts VALUES(-1, 1, 0, '{}', '', '', '', '');"
+				     "INSERT INTO alerts VALUES(1, 1, 0, '{}', '', '', '', '')");
+	assert_alerts_refused(world, "INSERT INTO alert_repeats VALUES(1, 2, 3)");
+	assert_alerts_refused(world, "INSERT INTO alerts_seen VALUES(1, 2, 3, 4)");
+	assert_alerts_refused(world, "INSERT INTO alerts_seen VALUES(65536, 0, 3, 4)");
+	// An id that will be given again.
+	assert_alerts_refused(world, "INSERT INTO alerts VALUES(9, 1, 0, '{}', '', '', '', '');"
+				     "INSERT INTO alert_numbers VALUES(1,8,1,0,0,0,0,0,0,0)");
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -574,6 +637,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_boot),
 		cmocka_unit_test(test_many_changes),
 		cmocka_unit_test_setup_teardown(test_full_disk, world_set_up, world_tear_down),
+		cmocka_unit_test_setup_teardown(test_older_schema, world_set_up, world_tear_down),
+		cmocka_unit_test_setup_teardown(test_damaged_alerts, world_set_up, world_tear_down),
 		cmocka_unit_test_setup_teardown(test_refused_databases, world_set_up,
 						world_tear_down),
 	};
