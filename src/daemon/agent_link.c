@@ -50,7 +50,8 @@ static bool is_identified(const struct registry_vm *vm)
 static void send_labels_of_vm(struct connection *connection, struct registry_vm *vm)
 {
 	const struct policy_state *policy = server_policy(connection->server);
-	if (vm->gone || vm->labels_sent || !is_identified(vm) || !policy_state_version(policy))
+	if (vm->gone || vm->labels_sent || !is_identified(vm) || !policy_state_version(policy) ||
+	    !connection_takes_long(connection)) // then later, see agent_link_output()
 		return;
 	size_t length;
 	unsigned char *frames = policy_state_frames(policy, vm, &length);
@@ -116,17 +117,54 @@ void agent_link_acknowledge(struct connection *connection)
 		connection->acknowledged = message.acknowledge.journal;
 }
 
+// Asked again, it is told from the beginning: once.
 static bool handle_recall(struct connection *connection, const struct wire_message *message,
 			  struct error *error)
 {
-	size_t length;
-	char *answer = recall_answer(server_registry(connection->server), connection->agent,
-				     message->vm, message->recall.token, &length);
-	if (!answer)
+	size_t place = 0;
+	if (!connection->recalls)
+		connection->recalls = calloc(RECALLS_MAXIMUM, sizeof(*connection->recalls));
+	if (!connection->recalls)
 		return error_set(error, ERROR_MEMORY, "no memory for what is known of a VM");
-	bool sent = connection_send_long(connection, answer, length);
-	free(answer);
-	return sent || error_set(error, ERROR_PROTOCOL, "the agent does not read");
+	while (place < connection->recalls_count && connection->recalls[place].vm != message->vm)
+		place++;
+	if (place == RECALLS_MAXIMUM)
+		return error_set(error, ERROR_PROTOCOL, "the agent asks for too much at once");
+	if (place == connection->recalls_count)
+		connection->recalls_count++;
+	recall_begin(&connection->recalls[place], server_registry(connection->server),
+		     connection->agent, message->vm, message->recall.token);
+	return true;
+}
+
+static void continue_recall(struct connection *connection)
+{
+	size_t length;
+	bool done;
+	char *piece = recall_continue(connection->recalls, server_registry(connection->server),
+				      connection->agent, &length, &done);
+	if (done)
+		memmove(connection->recalls, connection->recalls + 1,
+			--connection->recalls_count * sizeof(*connection->recalls));
+	if (!piece || (length > 0 && !connection_send_long(connection, piece, length))) {
+		server_log(connection->server,
+			   "process %d: it cannot be told what is known of its VM",
+			   (int)connection->pid);
+		server_close(connection);
+	}
+	free(piece);
+}
+
+void agent_link_output(struct connection *connection)
+{
+	if (connection->fd < 0 || !connection->agent || connection_has_output(connection))
+		return;
+	agent_link_acknowledge(connection);
+	if (connection->fd >= 0)
+		agent_link_send_labels(connection);
+	if (connection->fd >= 0 && connection->recalls_count > 0 &&
+	    connection_takes_long(connection))
+		continue_recall(connection);
 }
 
 static void handle_synced(struct connection *connection, const struct wire_message *message)

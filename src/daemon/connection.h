@@ -8,6 +8,7 @@
 #include <sys/types.h>
 
 #include "daemon/policy.h"
+#include "daemon/recall.h"
 #include "daemon/registry.h"
 #include "daemon/request.h"
 #include "daemon/server.h"
@@ -25,7 +26,8 @@ enum client_wait { WAIT_NOTHING, WAIT_SYNC, WAIT_CHANGE };
 enum {
 	INPUT_SIZE = 4 * WIRE_FRAME_MAXIMUM, // the longest frame, the longest request
 	AGENT_OUTPUT_MAXIMUM = 4096,	     // an agent that does not read is not asked any more
-	LONG_OUTPUT_MAXIMUM = 160 << 20,     // beside that: what is classified, and was, in its VMs
+	LONG_OUTPUT_MAXIMUM = 8 << 20,	     // beside that, of what is long: one piece at a time
+	RECALLS_MAXIMUM = 256,		     // of an agent at once
 };
 
 struct connection {
@@ -52,6 +54,8 @@ struct connection {
 	bool busy;		      // its input is being handled
 	uint64_t acknowledged;	      // frames of the journal
 	uint64_t restart_token;	      // of the SYNC that ends a restart; 0: none
+	struct recall *recalls;	      // that are to be answered, in this order
+	size_t recalls_count;
 
 	// of a client
 	enum client_wait waiting;
@@ -74,7 +78,8 @@ void connection_send_owned(struct connection *connection, char *bytes, size_t le
 /** Appends a short message to what is kept. False: the peer does not read, or no memory. */
 bool connection_send(struct connection *connection, const void *bytes, size_t length);
 
-/** As above, for what is long: it does not count as something that the peer does not read. */
+/** As above, for what is long: it does not count as something that the peer does not read. To be
+ *  called when nothing long is kept (connection_takes_long()). */
 bool connection_send_long(struct connection *connection, const void *bytes, size_t length);
 
 /** Sends what is kept, as far as possible. False: broken. */
@@ -85,10 +90,18 @@ static inline bool connection_has_output(const struct connection *connection)
 	return connection->output_used > connection->output_sent;
 }
 
+static inline bool connection_takes_long(const struct connection *connection)
+{
+	return connection->allowance == 0;
+}
+
 /* agent_link.c */
 
 /** Handles all whole frames of the input. */
 void agent_link_input(struct connection *connection);
+
+/** Says what is still to be said, as far as there is room: one long piece. */
+void agent_link_output(struct connection *connection);
 
 /** Asks the agent to bring the daemon up to date; the token, or 0 if it cannot be asked. */
 uint64_t agent_link_sync(struct connection *connection);

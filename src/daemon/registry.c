@@ -18,6 +18,7 @@ struct registry {
 	struct registry_vm **vms; // in the order in which they came
 	size_t vms_count;
 	uint64_t changes;
+	uint64_t last_serial;
 	registry_notice notice;
 	void *notice_context;
 	registry_forgotten forgotten;
@@ -373,6 +374,7 @@ static struct registry_vm *find_or_add_vm(struct registry *registry, struct regi
 	if (registry->limits.durable)
 		store_track(vm->store);
 	name_vm(registry, vm);
+	vm->serial = ++registry->last_serial;
 	registry->vms[registry->vms_count++] = vm;
 	agent->vms[agent->vms_count++] = vm;
 	registry->changes++;
@@ -572,18 +574,12 @@ static bool may_continue(const struct registry_vm *vm, const struct registry_vm 
 	       (vm->agent->uid == 0 || vm->agent->uid == earlier->agent->uid);
 }
 
-const struct registry_vm *registry_next_life(const struct registry *registry,
-					     const struct registry_vm *vm, size_t *at)
+const struct registry_vm *registry_earlier_life(const struct registry *registry,
+						const struct registry_vm *vm, uint64_t serial)
 {
-	if (*at == 0) {
-		*at = 1;
-		return vm;
-	}
-	while (*at <= registry->vms_count) {
-		const struct registry_vm *earlier = registry->vms[(*at)++ - 1];
-		if (may_continue(vm, earlier))
-			return earlier;
-	}
+	for (size_t i = 0; i < registry->vms_count; i++)
+		if (registry->vms[i]->serial >= serial && may_continue(vm, registry->vms[i]))
+			return registry->vms[i];
 	return NULL;
 }
 
@@ -967,6 +963,7 @@ struct registry_vm *registry_restore_vm(struct registry *registry, struct regist
 		free(vm);
 		return NULL;
 	}
+	vm->serial = ++registry->last_serial;
 	registry->vms[registry->vms_count++] = vm;
 	agent->vms[agent->vms_count++] = vm;
 	return vm;

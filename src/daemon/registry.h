@@ -76,6 +76,7 @@ struct registry_agent {
 
 struct registry_vm {
 	char name[REGISTRY_NAME_SIZE]; // safe text; unique
+	uint64_t serial;	       // grows from one to the next that the registry lists
 	struct registry_agent *agent;
 	uint16_t number; // the agent's
 	struct store *store;
@@ -154,11 +155,10 @@ void registry_skip(struct registry_agent *agent, uint16_t type);
 /** All that lives has been described anew since RESTART: what has not is over. */
 void registry_finish_restart(struct registry *registry, struct registry_agent *agent, uint64_t now);
 
-/** The first VM from index *at on, which is advanced, that is known by the same UUID as `vm`,
- * belonged to the same user (or `vm` is root's), and does not run; `vm` itself first of all. NULL:
- * no more. */
-const struct registry_vm *registry_next_life(const struct registry *registry,
-					     const struct registry_vm *vm, size_t *at);
+/** The first VM with this serial or a greater one that is known by the same UUID as `vm`, belonged
+ *  to the same user (or `vm` is root's), and does not run. NULL: there is none. */
+const struct registry_vm *registry_earlier_life(const struct registry *registry,
+						const struct registry_vm *vm, uint64_t serial);
 
 /** Told of agents and VMs with a row in the database that are listed no more. */
 typedef void (*registry_forgotten)(void *context, bool is_vm, uint64_t row);

@@ -170,7 +170,7 @@ void server_watch(struct connection *connection)
 {
 	if (connection->fd < 0)
 		return;
-	bool output = connection_has_output(connection);
+	bool output = connection_has_output(connection) || connection->recalls_count > 0;
 	// A client that waits for an answer is not read: its next request can wait, too.
 	bool input = !connection->input_ended && connection->waiting == WAIT_NOTHING &&
 		     (connection->role != ROLE_CLIENT || !output);
@@ -207,6 +207,7 @@ static void free_connection(struct connection *connection)
 {
 	free(connection->input);
 	free(connection->output);
+	free(connection->recalls);
 	free(connection);
 }
 
@@ -297,6 +298,7 @@ static void handle_connection(struct connection *connection, uint32_t events)
 		decide_role(connection);
 	if (connection->fd >= 0 && connection->role == ROLE_AGENT) {
 		agent_link_input(connection);
+		agent_link_output(connection);
 		note_change(connection->server);
 	}
 	if (connection->fd >= 0 && connection->role == ROLE_CLIENT)
