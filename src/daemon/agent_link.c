@@ -130,10 +130,13 @@ static bool handle_recall(struct connection *connection, const struct wire_messa
 		place++;
 	if (place == RECALLS_MAXIMUM)
 		return error_set(error, ERROR_PROTOCOL, "the agent asks for too much at once");
+	struct recall *recall = &connection->recalls[place];
+	uint32_t told = place < connection->recalls_count ? recall->count : 0;
 	if (place == connection->recalls_count)
 		connection->recalls_count++;
-	recall_begin(&connection->recalls[place], server_registry(connection->server),
-		     connection->agent, message->vm, message->recall.token);
+	recall_begin(recall, server_registry(connection->server), connection->agent, message->vm,
+		     message->recall.token);
+	recall->count = told; // that has no RECALLED yet
 	return true;
 }
 
