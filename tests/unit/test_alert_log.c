@@ -220,11 +220,34 @@ static void test_tracked(void **state)
 	assert_false(alert_log_changes(fixture->log, &changes));
 }
 
+// A line that a killed daemon left unfinished does not spoil the next one.
+static void test_cut_off_line(void **state)
+{
+	struct fixture *fixture = *state;
+	char path[80], text[128] = "";
+	snprintf(path, sizeof(path), "%s/near", fixture->directory);
+	FILE *file = fopen(path, "w");
+	assert_non_null(file);
+	fputs("{\"event\":\"al", file);
+	fclose(file);
+	alert_log_set_destinations(fixture->log, fixture->policy);
+	add(fixture, false, 0);
+	await_delivered(fixture, 0, 1);
+	file = fopen(path, "r");
+	assert_non_null(fgets(text, sizeof(text), file));
+	assert_string_equal(text, "{\"event\":\"al\n");
+	assert_non_null(fgets(text, sizeof(text), file));
+	assert_int_equal(text[0], '{');
+	assert_non_null(strstr(text, "}\n"));
+	fclose(file);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_history, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_wanted, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_cut_off_line, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_tracked, set_up, tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
