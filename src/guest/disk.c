@@ -25,7 +25,55 @@ enum guest_result guest_disk_read(const struct guest_kernel *kernel, uint64_t bl
 	if (result == GUEST_OK)
 		result = GUEST_READ_MEMBERS(kernel, gendisk, disk_members, disk);
 	disk->name[sizeof(disk->name) - 1] = '\0';
+	uint64_t number;
+	if (result == GUEST_OK && guest_has_field(kernel, FIELD_bdev_bd_dev) &&
+	    guest_read_field(kernel, block_device, FIELD_bdev_bd_dev, &number) == GUEST_OK &&
+	    number == (disk->major << GUEST_MINOR_BITS | disk->first_minor))
+		disk->block_device = block_device;
 	return result;
+}
+
+static bool is_name(const char *text)
+{
+	return text[0] != '\0' &&
+	       text[strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")] ==
+		       '\0';
+}
+
+static bool read_type(const struct guest_kernel *kernel, uint64_t type,
+		      struct guest_disk_holder *holder)
+{
+	uint64_t name;
+	char *text = holder->filesystem;
+	if (guest_follow_required(kernel, type, FIELD_file_system_type_name, &name) == GUEST_OK) {
+		enum guest_result result =
+			guest_read_kernel_string(kernel, name, text, sizeof(holder->filesystem));
+		if ((result == GUEST_OK || result == GUEST_BOUND) && is_name(text))
+			return true;
+	}
+	text[0] = '\0';
+	return false;
+}
+
+// A holder is nothing but an address, so it is tried as what it may be: a name at its place tells.
+enum guest_result guest_disk_holder_read(const struct guest_kernel *kernel, uint64_t block_device,
+					 struct guest_disk_holder *holder)
+{
+	uint64_t type;
+	*holder = (struct guest_disk_holder){ 0 };
+	if (!guest_has_field(kernel, FIELD_bdev_bd_holder))
+		return GUEST_BAD_DATA;
+	enum guest_result result =
+		guest_follow(kernel, block_device, FIELD_bdev_bd_holder, &holder->address);
+	if (result != GUEST_OK)
+		return result == GUEST_NOT_FOUND ? GUEST_OK : result;
+	if (guest_follow_required(kernel, holder->address, FIELD_super_block_s_type, &type) ==
+		    GUEST_OK &&
+	    read_type(kernel, type, holder))
+		holder->superblock = holder->address;
+	else
+		read_type(kernel, holder->address, holder);
+	return GUEST_OK;
 }
 
 // The pages of a block device belong to an inode of its own, next to its struct block_device.

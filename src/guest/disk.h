@@ -11,6 +11,7 @@ struct guest_disk {
 	uint64_t private_data; // the driver's
 	uint32_t major, first_minor;
 	char name[33]; // "vda", "loop0", "dm-0", ...
+	uint64_t block_device; // struct block_device of all of it; 0: only that of a partition is known
 };
 
 /** The disk of a struct block_device. */
@@ -21,6 +22,17 @@ enum guest_result guest_disk_read(const struct guest_kernel *kernel, uint64_t bl
 enum guest_result guest_block_device_of_file(const struct guest_kernel *kernel,
 					     const struct guest_file *file,
 					     uint64_t *block_device);
+
+/** Who has claimed a block device for himself. */
+struct guest_disk_holder {
+	uint64_t address;    // block_device.bd_holder; 0: nobody
+	uint64_t superblock; // the same, if it is that; up to 6.5, btrfs later, it is the file system's type
+	char filesystem[16]; // its name, as in struct guest_file; "": it is something else
+};
+
+/** Of a disk with partitions the holder is something else as soon as one of them has one. */
+enum guest_result guest_disk_holder_read(const struct guest_kernel *kernel, uint64_t block_device,
+					 struct guest_disk_holder *holder);
 
 /** The open file (struct file) that a loop device shows; GUEST_NOT_FOUND: none is found. */
 enum guest_result guest_loop_file(const struct guest_kernel *kernel, const struct guest_disk *disk,

@@ -199,6 +199,7 @@
 	F(O, super_block_s_mounts, "super_block.s_mounts") /* a list_head to 6.16 */              \
 	F(O, bdev_bd_dev, "block_device.bd_dev")                                                  \
 	F(O, bdev_bd_disk, "block_device.bd_disk")                                                \
+	F(O, bdev_bd_holder, "block_device.bd_holder")                                            \
 	F(O, bdev_inode_bdev, "bdev_inode.bdev")                                                  \
 	F(O, bdev_inode_inode, "bdev_inode.vfs_inode")                                            \
 	F(O, gendisk_major, "gendisk.major")                                                      \

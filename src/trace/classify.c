@@ -192,8 +192,8 @@ void trace_classify(struct trace *trace, struct trace_cpu *cpu, const struct gue
 			trace_describe(trace, object.number, &reference);
 	}
 	if (search.labels)
-		engine_mark(trace->engine, &reference, search.labels, CAUSE_CLASSIFIED);
+		trace_mark_file(trace, &reference, search.labels, CAUSE_CLASSIFIED);
 	if (stored)
-		engine_mark(trace->engine, &reference, stored, CAUSE_STORED);
+		trace_mark_file(trace, &reference, stored, CAUSE_STORED);
 	trace_unlock(trace);
 }

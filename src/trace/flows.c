@@ -16,8 +16,8 @@
 
 #include "trace/internal.h"
 
-bool trace_add_flow(struct trace_event *event, const struct object_reference *from,
-		    const struct object_reference *to)
+static bool add_flow(struct trace_event *event, const struct object_reference *from,
+		     const struct object_reference *to)
 {
 	struct pending_call *call = event->call;
 	if (call->flow_count == FLOWS_MAXIMUM) {
@@ -32,6 +32,15 @@ bool trace_add_flow(struct trace_event *event, const struct object_reference *fr
 	return true;
 }
 
+bool trace_add_flow(struct trace_event *event, const struct object_reference *from,
+		    const struct object_reference *to)
+{
+	struct object_reference outside;
+	if (trace_image_outside(event->trace, &to->id, &outside) && !add_flow(event, from, &outside))
+		return false;
+	return add_flow(event, from, to);
+}
+
 void trace_use_file(struct trace_event *event, struct guest_file *file)
 {
 	file->viewer = event->task.fs;
@@ -40,8 +49,10 @@ void trace_use_file(struct trace_event *event, struct guest_file *file)
 		return;
 	// What is done where files are opened, for those of which that was not seen.
 	trace_note_device(event, file);
-	if (!S_ISCHR(file->mode))
-		trace_copied_up(event->trace, file, event->call->cause);
+	if (S_ISCHR(file->mode))
+		return;
+	trace_copied_up(event->trace, file, event->call->cause);
+	trace_disk_opened(event->trace, file);
 }
 
 bool trace_read_descriptor(struct trace_event *event, int64_t fd, struct guest_file *file)

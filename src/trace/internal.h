@@ -30,6 +30,7 @@ enum {
 	MOUNTS_MAXIMUM = 1024, // of one file system, in all mount namespaces
 	DISKS_MAXIMUM = 64,
 	STORED_MAXIMUM = 1u << 20, // files with labels from before
+	NESTED_MAXIMUM = 4, // loop devices one on the other
 };
 
 enum {
@@ -39,6 +40,7 @@ enum {
 	CAUSE_MEMORY,  // through an address space that both use
 	CAUSE_STORED,  // it held the label in an earlier boot
 	CAUSE_CORE_DUMP,
+	CAUSE_LOOP,    // by the loop device that a file system lies on
 	CAUSE_RING = OTHER_CAUSE_FIRST + 256, // and the opcode of a request of io_uring
 };
 
@@ -177,14 +179,22 @@ struct gained {
 	uint32_t number, tries;
 };
 
+/** A file that a loop device shows, or has shown: see disks.c. */
+struct image {
+	struct object_id id;
+	bool settled; // what it held when it became one has been put outside
+	struct endpoint outside;
+};
+
 /** What files have brought to a disk: see disks.c. */
 struct disk {
 	uint32_t number;		 // major << 20 | first minor
 	bool stacked;			 // of other disks
 	bool written;			 // past its file system, by a managed process
 	struct object_reference backing; // of a loop device: the file that it shows
-	uint32_t below;			 // number of the disk that this file lies on
+	uint32_t below[NESTED_MAXIMUM];	 // numbers of the disks that this file lies on, to the last or a 0
 	uint64_t superblock;		 // of a file system on it that says so, 0: none is known
+	uint64_t block_device;		 // of all of it; 0: only a partition was seen
 	label_set labels;
 	uint32_t from_count;
 	struct object_id from[64]; // each brought another label
@@ -249,8 +259,11 @@ struct trace {
 
 	struct disk disks[DISKS_MAXIMUM];
 	uint32_t disk_count;
-	_Atomic uint32_t loop_count; // of them
-	_Atomic bool disk_written;   // one of them
+	struct image images[DISKS_MAXIMUM];
+	_Atomic uint32_t image_count;
+	_Atomic bool image_filled; // from outside
+	_Atomic uint32_t loop_count; // of the disks
+	_Atomic bool disk_written;   // one of the disks
 
 	struct stored_file *stored; // open addressing
 	uint32_t stored_capacity;   // 0 or a power of two
@@ -515,11 +528,23 @@ void trace_end_attributes(struct trace_event *event, int64_t result);
 
 /* disks.c: block devices. */
 enum { TRACE_DEVICE_BLOCK = UINT32_MAX - 1 }; // object_id.b of a disk
-/** Notes which disk a file that is described lies on. Locked. */
+/** Notes which disk a file that is described lies on, or is. Locked. */
 void trace_disk_of_file(struct trace *trace, struct watched_object *watched,
 			const struct guest_file *file);
 /** A file has gained labels. Locked. */
 void trace_disk_gains(struct trace *trace, const struct engine_edge *edge);
+/** What it has gained is in the image that its file system lies in. `again`: was done before. Locked. */
+void trace_disk_spread(struct trace *trace, const struct watched_object *watched, bool again);
+/** If the file is an image: what came there otherwise than from the files in it. */
+bool trace_image_outside(struct trace *trace, const struct object_id *file,
+			 struct object_reference *outside);
+/** engine_transfer() and engine_mark() to a file that may be an image. Locked. */
+void trace_transfer_to_file(struct trace *trace, const struct object_reference *from,
+			    const struct object_reference *file, uint32_t cause);
+void trace_mark_file(struct trace *trace, const struct object_reference *file, label_set labels,
+		     uint32_t cause);
+/** At an open: a managed file may have come with another image than before. */
+void trace_disk_opened(struct trace *trace, const struct guest_file *file);
 /** A block device as what is read or written. */
 bool trace_disk_source(struct trace_event *event, const struct guest_file *file,
 		       struct object_reference *source);

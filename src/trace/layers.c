@@ -31,7 +31,7 @@ void trace_copied_up(struct trace *trace, const struct guest_file *file, uint32_
 	}
 	if (!trace_lock(trace))
 		return;
-	engine_transfer(trace->engine, &lower, &reference, cause);
+	trace_transfer_to_file(trace, &lower, &reference, cause);
 	trace_unlock(trace);
 }
 

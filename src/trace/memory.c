@@ -140,7 +140,7 @@ static bool visit_own_mapping(const struct guest_mapping *mapping, void *context
 	if (trace_is_anonymous_inode(&reference.id))
 		give_to_partners(spread, &file);
 	else
-		engine_transfer(spread->trace->engine, &spread->object, &reference, CAUSE_MAPPING);
+		trace_transfer_to_file(spread->trace, &spread->object, &reference, CAUSE_MAPPING);
 	return true;
 }
 
@@ -278,6 +278,7 @@ static void spread_one(struct trace *trace, const struct gained *gained)
 	struct spread spread = { .trace = trace, .object = { .id = watched.id } };
 	enum guest_result result = watched.id.kind == OBJECT_PROCESS ? spread_process(&spread, &watched)
 								     : spread_file(&spread, &watched);
+	trace_disk_spread(trace, &watched, gained->tries > 0);
 	struct chain chain = { .trace = trace };
 	engine_for_each_flow_from(trace->engine, &watched.id, follow_flow, &chain);
 	if (gained->tries == 0 || (result != GUEST_OK && gained->tries < SPREAD_TRIES))
@@ -352,7 +353,7 @@ static bool settle_mapping(const struct guest_mapping *mapping, void *context)
 		return false;
 	engine_transfer(trace->engine, &reference, &event->call->process, cause);
 	if (is_shared_writable(mapping->flags))
-		engine_transfer(trace->engine, &event->call->process, &reference, cause);
+		trace_transfer_to_file(trace, &event->call->process, &reference, cause);
 	trace_unlock(trace);
 	return true;
 }

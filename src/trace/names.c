@@ -305,7 +305,7 @@ static void follow_name(struct trace_event *event, const struct name *before,
 	if (engine_find(trace->engine, &reference.id, &object))
 		trace_describe(trace, object.number, &reference);
 	if (labels)
-		engine_mark(trace->engine, &reference, labels, CAUSE_CLASSIFIED);
+		trace_mark_file(trace, &reference, labels, CAUSE_CLASSIFIED);
 	trace_unlock(trace);
 }
 

@@ -141,6 +141,7 @@ static void end_open(struct trace_event *event, int64_t result)
 		file.viewer = event->task.fs;
 		trace_classify(event->trace, event->cpu, &file, true);
 		trace_copied_up(event->trace, &file, (uint32_t)(event->call->row - syscall_rows));
+		trace_disk_opened(event->trace, &file);
 	} else if (found != GUEST_NOT_FOUND) // another thread may have closed it already
 		trace_gap(event->trace, "unread-descriptor", "file just opened by pid %u (%s): %s",
 			  event->task.tgid, event->task.comm, guest_result_text(found));
@@ -513,6 +514,8 @@ const char *trace_cause_name(uint32_t cause)
 		return "memory";
 	if (cause == CAUSE_STORED)
 		return "stored";
+	if (cause == CAUSE_LOOP)
+		return "loop";
 	if (cause >= CAUSE_RING)
 		return trace_ring_cause_name(cause);
 	if (cause < SYSCALL_ROWS && syscall_rows[cause].name)

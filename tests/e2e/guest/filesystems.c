@@ -117,14 +117,29 @@ static dev_t file_system_of(const char *path)
 	return device;
 }
 
+static struct stat status_of(const char *path)
+{
+	struct stat status;
+	need(stat(path, &status) == 0, path);
+	if (major(status.st_dev) == 0)
+		status.st_dev = file_system_of(path);
+	return status;
+}
+
 // The real file, under the name that it has elsewhere.
 static void expect_real(const char *real, const char *name)
 {
-	struct stat status;
-	need(stat(real, &status) == 0, real);
-	if (major(status.st_dev) == 0)
-		status.st_dev = file_system_of(real);
+	struct stat status = status_of(real);
 	expect_file_as(&status, name, LIVE);
+}
+
+// From a file to the image that it is in.
+static void expect_in_image(const char *file, const char *image)
+{
+	struct stat from = status_of(file), to = status_of(image);
+	expect_real(file, file);
+	expect_real(image, image);
+	expect_edge("loop", end_status(&from), end_status(&to));
 }
 
 /* Overlays */
@@ -345,17 +360,74 @@ static void make_image(const char *path)
 	run(command);
 }
 
-static void mount_image(const char *path, const char *directory)
+static void attach_to(const char *path, int number)
+{
+	snprintf(loop_device, sizeof(loop_device), "/dev/loop%d", number);
+	int device = open_or_fault(loop_device, O_RDWR), image = open_or_fault(path, O_RDWR);
+	need(ioctl(device, LOOP_SET_FD, image) == 0, "LOOP_SET_FD");
+	close(device);
+	close(image);
+}
+
+static int attach(const char *path)
 {
 	run("modprobe loop");
 	int control = open_or_fault("/dev/loop-control", O_RDWR);
 	int number = ioctl(control, LOOP_CTL_GET_FREE);
 	need(number >= 0, "LOOP_CTL_GET_FREE");
-	snprintf(loop_device, sizeof(loop_device), "/dev/loop%d", number);
-	int device = open_or_fault(loop_device, O_RDWR), image = open_or_fault(path, O_RDWR);
-	need(ioctl(device, LOOP_SET_FD, image) == 0, "LOOP_SET_FD");
+	close(control);
+	attach_to(path, number);
+	return number;
+}
+
+static void mount_as(const char *type, const char *directory)
+{
 	folder(directory);
-	need(mount(loop_device, directory, "ext4", 0, NULL) == 0, "mount image");
+	need(mount(loop_device, directory, type, 0, NULL) == 0, "mount image");
+}
+
+static void mount_image(const char *path, const char *directory)
+{
+	attach(path);
+	mount_as("ext4", directory);
+}
+
+// Waits until the device shows nothing: its last user may be gone a little later.
+static void unmount_and_detach(const char *directory)
+{
+	struct loop_info64 info;
+	need(umount(directory) == 0, "umount");
+	int device = open_or_fault(loop_device, O_RDWR);
+	need(ioctl(device, LOOP_CLR_FD) == 0, "LOOP_CLR_FD");
+	close(device);
+	for (int tries = 0; tries < 100; tries++) {
+		device = open_or_fault(loop_device, O_RDWR);
+		bool is_free = ioctl(device, LOOP_GET_STATUS64, &info) != 0 && errno == ENXIO;
+		close(device);
+		if (is_free)
+			return;
+		pause_milliseconds(50);
+	}
+	fault("%s is not free", loop_device);
+}
+
+// What has nothing in it takes no place.
+static void copy_sparse(const char *from, const char *to)
+{
+	enum { BLOCK = 4096, AT_ONCE = 256 * BLOCK };
+	static char data[AT_ONCE], zeros[BLOCK];
+	int in_fd = open_or_fault(from, O_RDONLY), out_fd = open_or_fault(to, O_RDWR | O_CREAT);
+	off_t position = 0;
+	ssize_t length;
+	while ((length = read(in_fd, data, AT_ONCE)) > 0) {
+		for (ssize_t at = 0; at < length; at += BLOCK)
+			if (memcmp(data + at, zeros, BLOCK) != 0)
+				need(pwrite(out_fd, data + at, BLOCK, position + at) == BLOCK, "pwrite");
+		position += length;
+	}
+	need(length == 0 && ftruncate(out_fd, position) == 0, "copy");
+	close(in_fd);
+	close(out_fd);
 }
 
 static void image_written(void)
@@ -391,6 +463,96 @@ static void image_classified(void)
 	mount_image(plain("other"), plain("b"));
 	create(in(plain("b"), "f"));
 	read_as("outsider", in(plain("b"), "f"), act_read_clean);
+}
+
+// The image holds what a file in it has got, whether anybody looks or not; that of its neighbour does not.
+static void image_unread(void)
+{
+	make_source();
+	make_image(plain("image"));
+	make_image(plain("other"));
+	mount_image(plain("other"), plain("b"));
+	create(in(plain("b"), "f"));
+	mount_image(plain("image"), plain("inside"));
+	strcpy(target, in(plain("inside"), "f"));
+	play("copier", act_copy);
+	expect_in_image(target, plain("image"));
+	create(in(plain("inside"), "clean"));
+	read_as("neighbour", in(plain("inside"), "clean"), act_read_clean);
+	need(umount(plain("b")) == 0, "umount");
+	read_as("outsider", plain("other"), act_read_clean);
+}
+
+static void act_link(void)
+{
+	read_file(source);
+	need(symlink("ink", target) == 0, "symlink");
+	expect_self(ENDED);
+}
+
+static void image_link(void)
+{
+	struct stat status;
+	make_source();
+	make_image(plain("image"));
+	mount_image(plain("image"), plain("inside"));
+	strcpy(target, in(plain("inside"), "link"));
+	play("linker", act_link);
+	need(lstat(target, &status) == 0, "lstat");
+	expect_file_as(&status, target, LIVE);
+	expect_real(plain("image"), plain("image"));
+}
+
+static void image_nested(void)
+{
+	make_source();
+	make_image(plain("outer"));
+	mount_image(plain("outer"), plain("a"));
+	copy_sparse("/payload/ext4", in(plain("a"), "inner"));
+	copy_sparse("/payload/ext4", in(plain("a"), "inner2"));
+	mount_image(in(plain("a"), "inner2"), plain("c"));
+	create(in(plain("c"), "f"));
+	mount_image(in(plain("a"), "inner"), plain("b"));
+	strcpy(target, in(plain("b"), "f"));
+	play("copier", act_copy);
+	expect_real(target, target);
+	expect_in_image(in(plain("a"), "inner"), plain("outer"));
+}
+
+// By its name, when it is opened, and then in the image too.
+static void image_of_classified(void)
+{
+	char *mounted = classified("inside");
+	make_image(plain("image"));
+	mount_image(plain("image"), mounted);
+	create(in(mounted, "f"));
+	expect_in_image(in(mounted, "f"), plain("image"));
+}
+
+// Another image on the same device, with a file of the same numbers: nothing new comes to that, but to the image.
+static void image_exchanged(void)
+{
+	char *mounted = plain("inside");
+	make_source();
+	make_image(plain("image"));
+	int number = attach(plain("image"));
+	mount_as("ext4", mounted);
+	create(in(mounted, "f"));
+	unmount_and_detach(mounted);
+	copy_sparse(plain("image"), plain("copy"));
+	copy_sparse(plain("image"), plain("unused"));
+	strcpy(target, in(mounted, "f"));
+	attach_to(plain("image"), number);
+	mount_as("ext4", mounted);
+	play("copier", act_copy);
+	expect_real(target, target);
+	unmount_and_detach(mounted);
+	attach_to(plain("copy"), number);
+	mount_as("ext4", mounted);
+	play("copier", act_copy);
+	expect_real(plain("image"), plain("image"));
+	expect_real(plain("copy"), plain("copy"));
+	read_as("outsider", plain("unused"), act_read_clean);
 }
 
 /* Disks */
@@ -429,6 +591,23 @@ static void act_write_raw(void)
 	need(lseek(fd, -4096, SEEK_END) > 0, "lseek");
 	write_some(fd);
 	expect_self(ENDED);
+}
+
+// A loop device itself: it is the image that is written, and nothing else on the disk below.
+static void loop_written(void)
+{
+	make_source();
+	make_image(plain("image"));
+	make_image(plain("other"));
+	attach(plain("other"));
+	attach(plain("image"));
+	strcpy(target, loop_device);
+	play("raw-writer", act_write_raw);
+	expect_real(loop_device, loop_device);
+	expect_real(plain("image"), plain("image"));
+	create(plain("beside"));
+	read_as("outsider", plain("beside"), act_read_clean);
+	read_as("outsider", plain("other"), act_read_clean);
 }
 
 // Past a file system: whatever is read from it afterwards may be that.
@@ -486,6 +665,29 @@ static void cloned_btrfs(void)
 	share_blocks("btrfs");
 }
 
+// Of a file system that does not say where it lies. The disk that it was copied from is for cloned-btrfs.
+static void image_of_btrfs(void)
+{
+	make_source();
+	run("modprobe btrfs");
+	copy_sparse(disk("btrfs"), plain("image"));
+	make_image(plain("other"));
+	mount_image(plain("other"), plain("b"));
+	create(in(plain("b"), "f"));
+	attach(plain("image"));
+	mount_as("btrfs", plain("inside"));
+	// With inode numbers that no file of cloned-btrfs will have.
+	for (char name[] = "a"; name[0] <= 'p'; name[0]++)
+		create(in(plain("inside"), name));
+	strcpy(target, in(plain("inside"), "copy"));
+	play("copier", act_copy);
+	read_as("neighbour", in(plain("inside"), "a"), act_read_clean);
+	expect_in_image(in(plain("inside"), "copy"), plain("image"));
+	// Two copies at a time cannot be mounted: it is forgotten.
+	unmount_and_detach(plain("inside"));
+	run("rmmod btrfs");
+}
+
 static void cloned_xfs(void)
 {
 	share_blocks("xfs");
@@ -505,8 +707,15 @@ const struct scenario filesystem_scenarios[] = {
 	{ "on-tmpfs", on_tmpfs },
 	{ "image-written", image_written },
 	{ "image-classified", image_classified },
+	{ "image-unread", image_unread },
+	{ "image-of-classified", image_of_classified },
+	{ "image-exchanged", image_exchanged },
+	{ "image-link", image_link },
+	{ "image-nested", image_nested },
 	{ "raw-disk", raw_disk },
+	{ "loop-written", loop_written },
 	{ "cloned-xfs", cloned_xfs },
+	{ "image-of-btrfs", image_of_btrfs },
 	{ "cloned-btrfs", cloned_btrfs },
 	// From here on what comes from a btrfs may be that.
 	{ "raw-written", raw_written },
