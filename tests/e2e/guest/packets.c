@@ -5,12 +5,14 @@
 #include <linux/if_packet.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
+#include <linux/vm_sockets.h>
 #include <net/ethernet.h>
 #include <netinet/in.h>
 #include <netinet/ip.h>
 #include <netinet/ip_icmp.h>
 #include <netinet/udp.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -202,6 +204,94 @@ static void netlink_kernel(void)
 	play("innocent", act_asks);
 }
 
+/* vsock, over its loopback: streams, and from 5.14 on records */
+
+static struct sockaddr_vm vsock_address;
+
+static int vsock_listener(int type, unsigned port)
+{
+	struct sockaddr_vm any = { .svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_ANY, .svm_port = port };
+	int fd = open_socket(AF_VSOCK, type, 0);
+	need(bind(fd, (struct sockaddr *)&any, sizeof(any)) == 0, "bind vsock");
+	need(listen(fd, 1) == 0, "listen vsock");
+	vsock_address = any;
+	vsock_address.svm_cid = VMADDR_CID_LOCAL;
+	return fd;
+}
+
+static int vsock_type;
+
+static const char *vsock_type_name(void)
+{
+	return vsock_type == SOCK_STREAM ? "stream" : "seqpacket";
+}
+
+static int vsock_connect(void)
+{
+	int fd = open_socket(AF_VSOCK, vsock_type, 0);
+	need(connect(fd, (struct sockaddr *)&vsock_address, sizeof(vsock_address)) == 0, "connect vsock");
+	return fd;
+}
+
+static void act_vsock_sender(void)
+{
+	read_source();
+	int fd = vsock_connect();
+	need(send(fd, content, 4, 0) == 4, "send");
+	expect_self(LIVE);
+	expect_other_socket(fd, "vsock", vsock_type_name(), "-");
+	stay();
+}
+
+static void act_vsock_receiver(void)
+{
+	int fd = accept(receiver, NULL, NULL);
+	need(fd >= 0, "accept vsock");
+	receive_ink(fd);
+	expect_self(LIVE);
+	expect_other_socket(fd, "vsock", vsock_type_name(), "-");
+	stay();
+}
+
+static void act_vsock_other_sender(void)
+{
+	need(send(vsock_connect(), "nothing", 7, 0) == 7, "send");
+	stay();
+}
+
+static void act_vsock_other_receiver(void)
+{
+	char data[64];
+	int fd = accept(receiver, NULL, NULL);
+	need(fd >= 0 && recv(fd, data, sizeof(data), 0) == 7, "recv");
+	stay();
+}
+
+static void vsock(void)
+{
+	static const int types[] = { SOCK_STREAM, SOCK_SEQPACKET };
+	unsigned port = PORT;
+	make_source();
+	need(system("modprobe vsock_loopback") == 0, "modprobe vsock_loopback");
+	int records = socket(AF_VSOCK, SOCK_SEQPACKET, 0), count = records < 0 ? 1 : 2;
+	close(records);
+	// What unmanaged processes send each other first; afterwards whoever receives is taken for a receiver of it.
+	for (int i = 0; i < count; i++) {
+		vsock_type = types[i];
+		receiver = vsock_listener(vsock_type, port++);
+		play("other-sender", act_vsock_other_sender);
+		play("other-receiver", act_vsock_other_receiver);
+	}
+	for (int i = 0; i < count; i++) {
+		vsock_type = types[i];
+		receiver = vsock_listener(vsock_type, port++);
+		play("sender", act_vsock_sender);
+		play("receiver", act_vsock_receiver);
+		receiver = vsock_listener(vsock_type, port++);
+		play("late-sender", act_vsock_other_sender);
+	}
+}
+
 /* A packet socket sees what others are sent */
 
 static int open_udp(int port)
@@ -339,6 +429,7 @@ const struct scenario packet_scenarios[] = {
 	{ "raw", raw },
 	{ "netlink", netlink },
 	{ "netlink-kernel", netlink_kernel },
+	{ "vsock", vsock },
 	{ "sniffed", sniffed },
 	{ "sniffed-awaited", sniffed_awaited },
 	{ "several", several },
