@@ -168,7 +168,7 @@ void trace_mark_stored(struct trace *trace, const struct guest_file *file)
 		reference.hint[0] = 0;
 		reference.hint[1] = (uintptr_t)file;
 	}
-	engine_mark(trace->engine, &reference, labels, CAUSE_STORED);
+	trace_mark_file(trace, &reference, labels, CAUSE_STORED);
 	trace_unlock(trace);
 }
 
