@@ -322,6 +322,18 @@ static void read_file(const char *path, struct arrived *arrived)
 	check_ids(arrived);
 }
 
+static bool has_alerts(sqlite3 *connection)
+{
+	sqlite3_stmt *statement;
+	assert_int_equal(sqlite3_prepare_v2(connection,
+					    "SELECT 1 FROM sqlite_master WHERE name = 'alerts'", -1,
+					    &statement, NULL),
+			 SQLITE_OK);
+	bool found = sqlite3_step(statement) == SQLITE_ROW;
+	assert_int_equal(sqlite3_finalize(statement), SQLITE_OK);
+	return found;
+}
+
 // What the database has for the destination that has got least.
 static void read_waiting(const struct world *world, struct arrived *arrived)
 {
@@ -330,6 +342,10 @@ static void read_waiting(const struct world *world, struct arrived *arrived)
 	if (access(world->database, F_OK) != 0)
 		return;
 	assert_int_equal(sqlite3_open(world->database, &connection), SQLITE_OK);
+	if (!has_alerts(connection)) { // killed before it had made its tables, so nothing is acknowledged
+		sqlite3_close(connection);
+		return;
+	}
 	assert_int_equal(
 		sqlite3_prepare_v2(connection,
 				   "SELECT json FROM alerts WHERE NOT held_back AND id > coalesce("
