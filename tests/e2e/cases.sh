@@ -71,7 +71,7 @@ readonly EVERYTHING='paper negatives names channels memory endings races counter
 readonly COMPAT_EXACT='paper negatives names channels memory endings races'
 readonly COMPAT_SUCCEED='paper names channels memory endings'
 readonly CLASSIFIED=('/classified/**' '/dev/shm/secret*' '/only-1/**')
-readonly SCRIPT_SECONDS=600
+readonly SCRIPT_SECONDS=300
 # The console is for the scenarios: no word of the kernel's between their lines.
 readonly KERNEL_ARGUMENTS='loglevel=1 rcupdate.rcu_cpu_stall_suppress=1'
 
