@@ -60,6 +60,11 @@ struct object_id {
 	uint32_t kind; // enum object_kind
 };
 
+static inline bool object_id_equal(const struct object_id *x, const struct object_id *y)
+{
+	return x->a == y->a && x->b == y->b && x->c == y->c && x->kind == y->kind;
+}
+
 /**
  * An object as one end of a flow. The hint means nothing to the engine: it is handed back to the
  * sink when the object becomes managed, so that the sink can find out more (say, a kernel address

@@ -61,9 +61,4 @@ void object_table_for_each(const struct object_table *table,
 			   bool (*visit)(const struct managed_object *object, void *context),
 			   void *context);
 
-static inline bool object_id_equal(const struct object_id *x, const struct object_id *y)
-{
-	return x->a == y->a && x->b == y->b && x->c == y->c && x->kind == y->kind;
-}
-
 #endif

@@ -43,15 +43,11 @@ static bool is_name(const char *text)
 static bool read_type(const struct guest_kernel *kernel, uint64_t type,
 		      struct guest_disk_holder *holder)
 {
-	uint64_t name;
-	char *text = holder->filesystem;
-	if (guest_follow_required(kernel, type, FIELD_file_system_type_name, &name) == GUEST_OK) {
-		enum guest_result result =
-			guest_read_kernel_string(kernel, name, text, sizeof(holder->filesystem));
-		if ((result == GUEST_OK || result == GUEST_BOUND) && is_name(text))
-			return true;
-	}
-	text[0] = '\0';
+	char *name = holder->filesystem;
+	enum guest_result result = guest_filesystem_name(kernel, type, name);
+	if ((result == GUEST_OK || result == GUEST_BOUND) && is_name(name))
+		return true;
+	name[0] = '\0';
 	return false;
 }
 

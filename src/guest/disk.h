@@ -27,7 +27,7 @@ enum guest_result guest_block_device_of_file(const struct guest_kernel *kernel,
 struct guest_disk_holder {
 	uint64_t address;    // block_device.bd_holder; 0: nobody
 	uint64_t superblock; // the same, if it is that; up to 6.5, btrfs later, it is the file system's type
-	char filesystem[16]; // its name, as in struct guest_file; "": it is something else
+	char filesystem[GUEST_FILESYSTEM_SIZE]; // its name, as in struct guest_file; "": it is something else
 };
 
 /** Of a disk with partitions the holder is something else as soon as one of them has one. */

@@ -34,7 +34,6 @@ static const struct guest_member inode_members[] = {
 
 enum {
 	FS_REQUIRES_DEV = 1, // file_system_type.fs_flags, include/linux/fs.h
-	MINOR_BITS = 20,     // include/linux/kdev_t.h
 };
 
 struct superblock {
@@ -63,10 +62,20 @@ static uint64_t holders(const struct guest_kernel *kernel, uint64_t counter)
 	return from_zero && counter >> 62 == 2 ? INT64_MAX : 0;
 }
 
+enum guest_result guest_filesystem_name(const struct guest_kernel *kernel, uint64_t type,
+					char name[GUEST_FILESYSTEM_SIZE])
+{
+	uint64_t address;
+	enum guest_result result =
+		guest_follow_required(kernel, type, FIELD_file_system_type_name, &address);
+	if (result != GUEST_OK)
+		return result;
+	return guest_read_kernel_string(kernel, address, name, GUEST_FILESYSTEM_SIZE);
+}
+
 static enum guest_result read_filesystem(const struct guest_kernel *kernel, struct guest_file *file)
 {
 	struct superblock superblock = {0};
-	uint64_t name;
 	enum guest_result result =
 		GUEST_READ_MEMBERS(kernel, file->superblock, superblock_members, &superblock);
 	if (result)
@@ -75,14 +84,11 @@ static enum guest_result read_filesystem(const struct guest_kernel *kernel, stru
 	file->block_device = superblock.block_device;
 	// A device number of its own, and yet on disks.
 	uint64_t flags = 0;
-	if ((S_ISREG(file->mode) || S_ISLNK(file->mode)) && file->device >> MINOR_BITS == 0 &&
+	if ((S_ISREG(file->mode) || S_ISLNK(file->mode)) && file->device >> GUEST_MINOR_BITS == 0 &&
 	    superblock.type != 0 && guest_has_field(kernel, FIELD_file_system_type_flags))
 		guest_read_field(kernel, superblock.type, FIELD_file_system_type_flags, &flags);
 	file->on_unknown_disk = flags & FS_REQUIRES_DEV;
-	result = guest_follow_required(kernel, superblock.type, FIELD_file_system_type_name, &name);
-	if (result == GUEST_OK)
-		result = guest_read_kernel_string(kernel, name, file->filesystem,
-						  sizeof(file->filesystem));
+	result = guest_filesystem_name(kernel, superblock.type, file->filesystem);
 	return result == GUEST_BOUND ? GUEST_OK : result;
 }
 

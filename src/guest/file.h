@@ -19,6 +19,8 @@ struct guest_real_inode {
 /** Device numbers as the kernel has them: the major above these bits, the minor in them (include/linux/kdev_t.h). */
 enum { GUEST_MINOR_BITS = 20, GUEST_MINOR_MASK = (1 << GUEST_MINOR_BITS) - 1 };
 
+enum { GUEST_FILESYSTEM_SIZE = 16 }; // of the name of a type of file system that is kept, with its NUL
+
 /** An open file with its inode. */
 struct guest_file {
 	uint64_t address; // struct file
@@ -38,7 +40,7 @@ struct guest_file {
 	uint64_t references; // f_count / f_ref, as "number of holders" (see file.c)
 	uint32_t uid, gid;
 	uint32_t device_number; // i_rdev of a device node
-	char filesystem[16];	// s_type->name, cut off
+	char filesystem[GUEST_FILESYSTEM_SIZE]; // s_type->name, cut off
 	uint64_t block_device;	// s_bdev: struct block_device below the file system, 0: none
 	bool on_unknown_disk;	// the file system lies on disks that it does not tell of (btrfs)
 	uint64_t viewer;	// fs_struct of the task that reached it, if the caller says so
@@ -52,11 +54,30 @@ static inline bool guest_file_is_overlay(const struct guest_file *file)
 	return file->real.address != 0;
 }
 
+/** The inode that holds the content: for a file of overlayfs that of the layer, else the file's own. */
+static inline struct guest_real_inode guest_file_content(const struct guest_file *file)
+{
+	if (guest_file_is_overlay(file))
+		return file->real;
+	return (struct guest_real_inode){ .address = file->inode,
+					  .superblock = file->superblock,
+					  .inode_number = file->inode_number,
+					  .device = file->device,
+					  .generation = file->generation,
+					  .links = file->links,
+					  .block_device = file->block_device,
+					  .on_unknown_disk = file->on_unknown_disk };
+}
+
 /** The file behind a descriptor of a task, of which the low 32 bits count, as in the kernel.
  *  GUEST_NOT_FOUND: no such descriptor is open. */
 enum guest_result guest_file_from_descriptor(const struct guest_kernel *kernel,
 					     const struct guest_task *task, int64_t fd,
 					     uint64_t *file);
+
+/** The name of a file_system_type. GUEST_BOUND: it is longer, and cut off. */
+enum guest_result guest_filesystem_name(const struct guest_kernel *kernel, uint64_t type,
+					char name[GUEST_FILESYSTEM_SIZE]);
 
 enum guest_result guest_file_read(const struct guest_kernel *kernel, uint64_t address,
 				  struct guest_file *file);

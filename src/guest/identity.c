@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "guest/file.h"
 #include "guest/members.h"
 
 /*
@@ -22,16 +23,14 @@ enum guest_result guest_filesystem_uuid(const struct guest_kernel *kernel, uint6
 					uint8_t uuid[GUEST_UUID_SIZE])
 {
 	static const uint8_t none[GUEST_UUID_SIZE];
-	uint64_t type, address;
-	char name[16];
+	uint64_t type;
+	char name[GUEST_FILESYSTEM_SIZE];
 	if (superblock == 0 || !guest_has_field(kernel, FIELD_super_block_s_uuid))
 		return GUEST_NOT_FOUND;
 	enum guest_result result =
 		guest_follow_required(kernel, superblock, FIELD_super_block_s_type, &type);
 	if (result == GUEST_OK)
-		result = guest_follow_required(kernel, type, FIELD_file_system_type_name, &address);
-	if (result == GUEST_OK)
-		result = guest_read_kernel_string(kernel, address, name, sizeof(name));
+		result = guest_filesystem_name(kernel, type, name);
 	if (result != GUEST_OK)
 		return result == GUEST_BOUND ? GUEST_NOT_FOUND : result;
 	if (!keeps_inodes(name))

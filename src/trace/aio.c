@@ -68,7 +68,7 @@ void trace_end_io_submit(struct trace_event *event, int64_t result)
 	if (result <= 0)
 		return;
 	memcpy(&again, event->call, sizeof(again));
-	again.flow_count = again.endpoint_count = again.way_out_count = 0;
+	trace_begin_again(&again);
 	event->call = &again;
 	follow_all(event, true);
 }

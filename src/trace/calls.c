@@ -129,12 +129,6 @@ void trace_finish_call(struct trace *trace, struct pending_call *call, bool move
 	give_back(trace, call);
 }
 
-static bool leads_into(const struct engine_flow *flow, const struct object_reference *process)
-{
-	return flow->to.id.kind == OBJECT_PROCESS && flow->to.id.a == process->id.a &&
-	       flow->to.id.b == process->id.b;
-}
-
 void trace_abandon_call(struct trace *trace, struct pending_call *call)
 {
 	if (call->loose) { // may be over long since
@@ -145,7 +139,7 @@ void trace_abandon_call(struct trace *trace, struct pending_call *call)
 	// it. Which of its flows lead into the process is told by their ends.
 	for (unsigned i = 0; i < call->flow_count; i++) {
 		struct engine_flow *flow = &call->flows[i];
-		engine_flow_end(trace->engine, flow, !leads_into(flow, &call->process));
+		engine_flow_end(trace->engine, flow, !object_id_equal(&flow->to.id, &call->process.id));
 	}
 	unlink_call(trace, call);
 	give_back(trace, call);
@@ -243,7 +237,7 @@ static void prepare_call(struct trace_event *event, struct pending_call *call,
 	call->task_start_time = thread->start_time;
 	call->pid = thread->pid;
 	call->tgid = thread->tgid;
-	call->flow_count = call->endpoint_count = call->way_out_count = 0;
+	trace_begin_again(call);
 	call->age = 0;
 	call->makes = MAKES_NOTHING;
 	call->sniffs = SNIFFS_NOTHING;

@@ -41,7 +41,7 @@ static void use_instead(struct trace_event *event, const struct pending_call *ca
 	struct trace *trace = event->trace;
 	struct pending_call scratch = *call;
 	struct trace_event again = *event;
-	scratch.flow_count = scratch.endpoint_count = scratch.way_out_count = 0;
+	trace_begin_again(&scratch);
 	scratch.paths = NULL;
 	again.call = &scratch;
 	again.beginning = false;

@@ -47,12 +47,6 @@ static bool is_leaf(const char *name)
 	return false;
 }
 
-static bool same_id(const struct object_id *one, const struct object_id *other)
-{
-	return one->a == other->a && one->b == other->b && one->c == other->c &&
-	       one->kind == other->kind;
-}
-
 struct found_disk {
 	struct guest_disk disk;
 	struct object_reference backing; // of a loop device
@@ -71,7 +65,7 @@ bool trace_image_outside(struct trace *trace, const struct object_id *file,
 	uint32_t count = atomic_load_explicit(&trace->image_count, memory_order_acquire);
 	for (uint32_t i = 0; i < count && file->kind == OBJECT_FILE; i++) {
 		const struct image *image = &trace->images[i];
-		if (!same_id(&image->id, file))
+		if (!object_id_equal(&image->id, file))
 			continue;
 		*outside = (struct object_reference){
 			.id = { .a = file->a,
@@ -143,7 +137,7 @@ static struct disk *find_disk(struct trace *trace, const struct found_disk *foun
 		add_image(trace, &found->images[i]);
 	for (uint32_t i = 0; i < trace->disk_count; i++) {
 		struct disk *disk = &trace->disks[i];
-		if (disk->number == number && same_id(&disk->backing.id, &backing->id)) {
+		if (disk->number == number && object_id_equal(&disk->backing.id, &backing->id)) {
 			disk->backing = *backing;
 			if (found->disk.block_device)
 				disk->block_device = found->disk.block_device;
@@ -176,14 +170,6 @@ static struct disk *find_settled_disk(struct trace *trace, const struct found_di
 	return disk;
 }
 
-// What the file lies on: the struct block_device, 0 if it is on none or does not tell.
-static uint64_t device_below(const struct guest_file *file, bool *unknown)
-{
-	bool overlay = guest_file_is_overlay(file);
-	*unknown = overlay ? file->real.on_unknown_disk : file->on_unknown_disk;
-	return overlay ? file->real.block_device : file->block_device;
-}
-
 // For a loop device, the file that it shows, and what that lies on.
 static void read_backing(struct trace *trace, struct found_disk *found)
 {
@@ -193,7 +179,6 @@ static void read_backing(struct trace *trace, struct found_disk *found)
 	memset(found->below, 0, sizeof(found->below));
 	memset(found->images, 0, sizeof(found->images));
 	for (int i = 0; disk.major == GUEST_LOOP_MAJOR; i++) {
-		bool unknown;
 		if (guest_loop_file(trace->kernel, &disk, &file) != GUEST_OK) {
 			if (i > 0)
 				found->below[i - 1] = DISK_UNKNOWN;
@@ -205,11 +190,11 @@ static void read_backing(struct trace *trace, struct found_disk *found)
 		if (i == 0)
 			found->backing = image;
 		found->images[i] = image.id;
-		uint64_t block_device = device_below(&file, &unknown);
-		if (block_device == 0 && !unknown)
+		const struct guest_real_inode inode = guest_file_content(&file);
+		if (inode.block_device == 0 && !inode.on_unknown_disk)
 			return;
-		if (i == NESTED_MAXIMUM - 1 || unknown ||
-		    guest_disk_read(trace->kernel, block_device, &disk) != GUEST_OK ||
+		if (i == NESTED_MAXIMUM - 1 || inode.on_unknown_disk ||
+		    guest_disk_read(trace->kernel, inode.block_device, &disk) != GUEST_OK ||
 		    !is_leaf(disk.name)) {
 			found->below[i] = DISK_UNKNOWN;
 			return;
@@ -258,9 +243,9 @@ void trace_disk_of_file(struct trace *trace, struct watched_object *watched,
 			const struct guest_file *file)
 {
 	struct found_disk found;
-	bool unknown;
-	uint64_t block_device = device_below(file, &unknown);
-	bool is_disk = S_ISBLK(file->mode);
+	const struct guest_real_inode inode = guest_file_content(file);
+	uint64_t block_device = inode.block_device;
+	bool unknown = inode.on_unknown_disk, is_disk = S_ISBLK(file->mode);
 	if (is_disk && guest_block_device_of_file(trace->kernel, file, &block_device) != GUEST_OK)
 		return;
 	if (!is_disk && ((!S_ISREG(file->mode) && !S_ISLNK(file->mode)) ||
@@ -279,8 +264,7 @@ void trace_disk_of_file(struct trace *trace, struct watched_object *watched,
 	struct disk *disk = find_disk(trace, &found);
 	watched->disk = disk ? (uint32_t)(disk - trace->disks) + 1 : 0;
 	if (disk && !unknown && !is_disk)
-		disk->superblock = guest_file_is_overlay(file) ? file->real.superblock :
-								 file->superblock;
+		disk->superblock = inode.superblock;
 }
 
 void trace_disk_gains(struct trace *trace, const struct engine_edge *edge)
@@ -318,7 +302,7 @@ static bool is_shown(struct trace *trace, struct disk *disk)
 	    number_of(&found.disk) != disk->number)
 		return false; // the device is no more
 	read_backing(trace, &found);
-	if (!same_id(&found.backing.id, &disk->backing.id))
+	if (!object_id_equal(&found.backing.id, &disk->backing.id))
 		return false;
 	disk->backing = found.backing;
 	return true;
@@ -361,7 +345,7 @@ static void spread_to_images(struct trace *trace, const struct watched_object *w
 	for (uint32_t i = 0; i < trace->disk_count; i++) {
 		struct disk *loop = &trace->disks[i];
 		if (loop->backing.id.kind != OBJECT_NONE &&
-		    !same_id(&loop->backing.id, &watched->id) &&
+		    !object_id_equal(&loop->backing.id, &watched->id) &&
 		    may_lie_on(trace, unknown ? &file : NULL, loop) && is_shown(trace, loop))
 			engine_transfer(trace->engine, from, &loop->backing, CAUSE_LOOP);
 	}
@@ -394,14 +378,13 @@ void trace_disk_spread(struct trace *trace, const struct watched_object *watched
 // same numbers (a copy of the image). Only a managed file is looked at.
 void trace_disk_opened(struct trace *trace, const struct guest_file *file)
 {
-	bool overlay = guest_file_is_overlay(file);
-	uint32_t major = (overlay ? file->real.device : file->device) >> GUEST_MINOR_BITS;
-	bool unknown = overlay ? file->real.on_unknown_disk : file->on_unknown_disk;
+	const struct guest_real_inode inode = guest_file_content(file);
+	uint32_t major = inode.device >> GUEST_MINOR_BITS;
 	struct object_reference reference;
 	struct engine_object object;
 	if (atomic_load_explicit(&trace->loop_count, memory_order_acquire) == 0 ||
 	    !S_ISREG(file->mode) ||
-	    !(unknown || major == GUEST_LOOP_MAJOR || major == EXTENDED_MAJOR) ||
+	    !(inode.on_unknown_disk || major == GUEST_LOOP_MAJOR || major == EXTENDED_MAJOR) ||
 	    !trace_file_reference(file, &reference) || !trace_lock(trace))
 		return;
 	struct watched_object *watched =
@@ -411,7 +394,7 @@ void trace_disk_opened(struct trace *trace, const struct guest_file *file)
 	if (watched) {
 		uint32_t before = watched->disk;
 		trace_disk_of_file(trace, watched, file);
-		if (unknown || watched->disk != before)
+		if (inode.on_unknown_disk || watched->disk != before)
 			trace_gained(trace, object.number, 0);
 	}
 	trace_unlock(trace);
@@ -565,7 +548,7 @@ static void flows_from_any(struct trace_event *event, const struct guest_file *f
 	for (uint32_t i = 0; i < trace->disk_count; i++) {
 		struct disk *disk = &trace->disks[i];
 		struct object_reference outside;
-		bool is_image = !same_id(&disk->backing.id, &reference->id) &&
+		bool is_image = !object_id_equal(&disk->backing.id, &reference->id) &&
 				holds_from_outside(trace, disk, &outside);
 		if ((!disk->written && !is_image) || is_taken(trace, disk) ||
 		    !may_lie_on(trace, &below, disk))
@@ -586,7 +569,7 @@ static void flows_from_image(struct trace_event *event, const struct object_refe
 	if (!trace_lock(trace))
 		return;
 	for (uint32_t i = 0; i < trace->disk_count; i++)
-		if (same_id(&trace->disks[i].backing.id, &file->id))
+		if (object_id_equal(&trace->disks[i].backing.id, &file->id))
 			gather(trace, &trace->disks[i], file,
 			       (uint32_t)(event->call->row - syscall_rows));
 	trace_unlock(trace);
@@ -616,18 +599,16 @@ void trace_disk_flows(struct trace_event *event, const struct guest_file *file,
 		      const struct object_reference *reference)
 {
 	struct trace *trace = event->trace;
-	bool overlay = guest_file_is_overlay(file);
-	uint64_t block_device = overlay ? file->real.block_device : file->block_device;
-	uint32_t major = (overlay ? file->real.device : file->device) >> GUEST_MINOR_BITS;
-	bool unknown = overlay ? file->real.on_unknown_disk : file->on_unknown_disk;
+	const struct guest_real_inode inode = guest_file_content(file);
+	uint32_t major = inode.device >> GUEST_MINOR_BITS;
 	bool written = atomic_load_explicit(&trace->disk_written, memory_order_acquire);
 	bool loops = atomic_load_explicit(&trace->loop_count, memory_order_acquire) != 0;
 	bool filled = atomic_load_explicit(&trace->image_filled, memory_order_acquire);
-	if (unknown && (written || loops))
+	if (inode.on_unknown_disk && (written || loops))
 		flows_from_any(event, file, reference);
-	else if (block_device && (major == GUEST_LOOP_MAJOR || (major == EXTENDED_MAJOR && loops) ||
-				  filled || written))
-		flows_from_below(event, reference, block_device);
+	else if (inode.block_device && (major == GUEST_LOOP_MAJOR ||
+					(major == EXTENDED_MAJOR && loops) || filled || written))
+		flows_from_below(event, reference, inode.block_device);
 	if (loops)
 		flows_from_image(event, reference);
 }

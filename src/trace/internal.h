@@ -63,7 +63,7 @@ struct way_out {
 	uint32_t mode; // of a file
 	uint64_t leader;
 	char address[256];
-	char filesystem[16];
+	char filesystem[GUEST_FILESYSTEM_SIZE];
 };
 
 enum { WAY_OUT = 100 }; // object_id.c of an endpoint that is one
@@ -418,6 +418,20 @@ void trace_object_ended(void *context, uint32_t number, const struct object_id *
 			label_set labels);
 void trace_edge(void *context, const struct engine_edge *edge);
 void trace_lost(void *context, const struct object_reference *object, label_set labels);
+/** A call of several parts: what its part before has collected is done with. */
+static inline void trace_begin_again(struct pending_call *call)
+{
+	call->flow_count = call->endpoint_count = call->way_out_count = 0;
+}
+
+/** A file that nobody need have open is described from `file`, which was just read. */
+static inline void trace_describe_as_read(struct object_reference *reference,
+					  const struct guest_file *file)
+{
+	reference->hint[0] = 0;
+	reference->hint[1] = (uintptr_t)file;
+}
+
 /** Describes a managed object anew, as it is now. Locked. */
 void trace_describe(struct trace *trace, uint32_t number, const struct object_reference *object);
 /** Whether a socket has other addresses than it was described with. */

@@ -25,10 +25,8 @@ void trace_copied_up(struct trace *trace, const struct guest_file *file, uint32_
 	if (file->lower.address == 0 || !trace_file_reference(file, &reference))
 		return;
 	struct object_reference lower = trace_lower_reference(file);
-	if (file->address == 0) {
-		reference.hint[0] = 0;
-		reference.hint[1] = (uintptr_t)file;
-	}
+	if (file->address == 0)
+		trace_describe_as_read(&reference, file);
 	if (!trace_lock(trace))
 		return;
 	trace_transfer_to_file(trace, &lower, &reference, cause);

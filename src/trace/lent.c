@@ -12,11 +12,6 @@
 
 enum { FMODE_WRITE_BIT = 2 }; // include/linux/fs.h
 
-static bool same(const struct object_id *a, const struct object_id *b)
-{
-	return a->a == b->a && a->b == b->b && a->c == b->c && a->kind == b->kind;
-}
-
 static bool is_over(struct trace *trace, const struct lent_pages *lent)
 {
 	bool alive;
@@ -33,7 +28,7 @@ static struct lent_pages *find_place(struct trace *trace, const struct object_id
 {
 	struct lent_pages *place = NULL;
 	for (uint32_t i = 0; i < trace->lent_count; i++)
-		if (same(&trace->lent[i].process.id, process) && same(&trace->lent[i].pipe.id, pipe))
+		if (object_id_equal(&trace->lent[i].process.id, process) && object_id_equal(&trace->lent[i].pipe.id, pipe))
 			return &trace->lent[i];
 	if (trace->lent_count < LENT_MAXIMUM)
 		return &trace->lent[trace->lent_count++];
@@ -83,7 +78,7 @@ void trace_pass_lent(struct trace_event *event, const struct guest_file *from,
 	    !trace_file_reference(to, &target) || !trace_lock(trace))
 		return;
 	for (uint32_t i = 0; i < trace->lent_count; i++)
-		if (same(&trace->lent[i].pipe.id, &source.id))
+		if (object_id_equal(&trace->lent[i].pipe.id, &source.id))
 			lenders[count++] = trace->lent[i].process;
 	trace_unlock(trace);
 	for (uint32_t i = 0; i < count; i++)
@@ -93,7 +88,7 @@ void trace_pass_lent(struct trace_event *event, const struct guest_file *from,
 bool trace_has_lent(const struct trace *trace, const struct object_id *process)
 {
 	for (uint32_t i = 0; i < trace->lent_count; i++)
-		if (same(&trace->lent[i].process.id, process))
+		if (object_id_equal(&trace->lent[i].process.id, process))
 			return true;
 	return false;
 }
@@ -102,7 +97,7 @@ void trace_spread_lent(struct trace *trace, const struct object_reference *proce
 {
 	for (uint32_t i = 0; i < trace->lent_count; i++) {
 		struct lent_pages *lent = &trace->lent[i];
-		if (!same(&lent->process.id, &process->id) || is_over(trace, lent))
+		if (!object_id_equal(&lent->process.id, &process->id) || is_over(trace, lent))
 			continue;
 		// Nobody need have it open by now: described as it was.
 		struct object_reference pipe = { .id = lent->pipe.id,

@@ -91,7 +91,7 @@ void trace_end_sendmmsg(struct trace_event *event, int64_t result)
 	    !trace_file_is_socket(&file))
 		return;
 	memcpy(&again, event->call, sizeof(again));
-	again.flow_count = again.endpoint_count = again.way_out_count = 0;
+	trace_begin_again(&again);
 	event->call = &again;
 	follow_others(event, &file);
 }

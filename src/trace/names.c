@@ -90,12 +90,11 @@ static void note_unlinked(struct trace_event *event, const struct name *name)
 	if (find_name(event, name, &lookup, &file) && !S_ISDIR(file.mode) &&
 	    trace_file_reference(&file, &reference)) {
 		trace_mark_stored(event->trace, &file); // so that its end is told, too
-		bool overlay = guest_file_is_overlay(&file);
+		const struct guest_real_inode inode = guest_file_content(&file);
 		// All subvolumes of a btrfs are one to us: the name may be of a snapshot.
-		if (!(overlay ? file.real.on_unknown_disk : file.on_unknown_disk))
+		if (!inode.on_unknown_disk)
 			event->call->unlinked = (struct unlinked_inode){
-				reference.id, overlay ? file.real.address : file.inode,
-				overlay ? file.real.links : file.links
+				reference.id, inode.address, inode.links
 			};
 	}
 }
@@ -297,9 +296,7 @@ static void follow_name(struct trace_event *event, const struct name *before,
 	if (!trace_file_reference(&file, &reference))
 		return;
 	label_set labels = renamed.labels;
-	// Nobody need have it open: described from what was just read.
-	reference.hint[0] = 0;
-	reference.hint[1] = (uintptr_t)&file;
+	trace_describe_as_read(&reference, &file);
 	if (!trace_lock(trace))
 		return;
 	if (engine_find(trace->engine, &reference.id, &object))

@@ -184,15 +184,7 @@ static void describe_file(struct trace *trace, struct description *scratch,
 	if (object->hint[0])
 		file->viewer = object->hint[1];
 	// A file of an overlay is the one in the layer, with the name that it has in the overlay.
-	const struct guest_real_inode inode =
-		guest_file_is_overlay(file) ?
-			file->real :
-			(struct guest_real_inode){ .address = file->inode,
-						   .inode_number = file->inode_number,
-						   .device = file->device,
-						   .generation = file->generation,
-						   .links = file->links,
-						   .on_unknown_disk = file->on_unknown_disk };
+	const struct guest_real_inode inode = guest_file_content(file);
 	wire->mode = file->mode;
 	wire->inode = inode.inode_number;
 	wire->device = inode.device;

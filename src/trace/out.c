@@ -9,7 +9,6 @@
 #include "trace/internal.h"
 
 enum {
-	DEVICE_MINOR_BITS = 20,
 	// Linux, Documentation/admin-guide/devices.txt
 	MAJOR_MEMORY = 1,
 	MAJOR_TTY_AUX = 5,
@@ -73,8 +72,8 @@ void trace_way_out(struct trace_event *event, const struct object_reference *giv
 // Pseudo-terminals lead to another process, and what is like /dev/null keeps nothing.
 static bool device_leads_out(uint32_t device)
 {
-	uint32_t major = device >> DEVICE_MINOR_BITS;
-	uint32_t minor = device & ((1u << DEVICE_MINOR_BITS) - 1);
+	uint32_t major = device >> GUEST_MINOR_BITS;
+	uint32_t minor = device & GUEST_MINOR_MASK;
 	return major != MAJOR_MEMORY && !(major == MAJOR_TTY_AUX && minor == MINOR_PTMX) &&
 	       !(major >= MAJOR_PTS_FIRST && major <= MAJOR_PTS_LAST);
 }

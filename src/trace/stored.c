@@ -105,17 +105,18 @@ void trace_store_living(struct trace *trace)
 			trace_store_labels(trace, &trace->watched[i].identity, object.labels);
 }
 
-static bool read_identity(struct trace *trace, uint64_t superblock, uint64_t inode,
-			  uint32_t generation, struct wire_identity *identity)
+static bool read_identity(struct trace *trace, const struct guest_real_inode *inode,
+			  struct wire_identity *identity)
 {
-	*identity = (struct wire_identity){ .inode = inode, .generation = generation };
+	*identity = (struct wire_identity){ .inode = inode->inode_number,
+					    .generation = inode->generation };
 	enum guest_result result =
-		guest_filesystem_uuid(trace->kernel, superblock, identity->filesystem);
+		guest_filesystem_uuid(trace->kernel, inode->superblock, identity->filesystem);
 	if (result == GUEST_OK)
 		return true;
 	if (result != GUEST_NOT_FOUND)
-		trace_gap(trace, "unread-file-system", "inode %llu: %s", (unsigned long long)inode,
-			  guest_result_text(result));
+		trace_gap(trace, "unread-file-system", "inode %llu: %s",
+			  (unsigned long long)inode->inode_number, guest_result_text(result));
 	*identity = (struct wire_identity){ 0 };
 	return false;
 }
@@ -126,11 +127,8 @@ bool trace_identity(struct trace *trace, const struct guest_file *file,
 	*identity = (struct wire_identity){ 0 };
 	if (!S_ISREG(file->mode) && !S_ISLNK(file->mode))
 		return false;
-	if (guest_file_is_overlay(file))
-		return read_identity(trace, file->real.superblock, file->real.inode_number,
-				     file->real.generation, identity);
-	return read_identity(trace, file->superblock, file->inode_number, file->generation,
-			     identity);
+	const struct guest_real_inode inode = guest_file_content(file);
+	return read_identity(trace, &inode, identity);
 }
 
 static label_set look_up(struct trace *trace, const struct wire_identity *identity)
@@ -151,9 +149,7 @@ label_set trace_stored_labels(struct trace *trace, const struct guest_file *file
 	if (trace_identity(trace, file, &identity))
 		labels = look_up(trace, &identity);
 	// A file of an overlay that was copied up holds what the lower one did.
-	if (file->lower.address && read_identity(trace, file->lower.superblock,
-						 file->lower.inode_number, file->lower.generation,
-						 &identity))
+	if (file->lower.address && read_identity(trace, &file->lower, &identity))
 		labels |= look_up(trace, &identity);
 	return labels;
 }
@@ -164,10 +160,8 @@ void trace_mark_stored(struct trace *trace, const struct guest_file *file)
 	label_set labels = trace_stored_labels(trace, file);
 	if (labels == 0 || !trace_file_reference(file, &reference) || !trace_lock(trace))
 		return;
-	if (file->address == 0) { // nobody has it open: described from what was just read
-		reference.hint[0] = 0;
-		reference.hint[1] = (uintptr_t)file;
-	}
+	if (file->address == 0)
+		trace_describe_as_read(&reference, file);
 	trace_mark_file(trace, &reference, labels, CAUSE_STORED);
 	trace_unlock(trace);
 }

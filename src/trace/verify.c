@@ -63,7 +63,7 @@ static void abandon_calls_of(struct trace *trace, const struct object_id *proces
 	struct pending_call *newer;
 	for (struct pending_call *call = trace->oldest; call; call = newer) {
 		newer = call->newer;
-		if (call->process.id.a == process->a && call->process.id.b == process->b)
+		if (object_id_equal(&call->process.id, process))
 			trace_abandon_call(trace, call);
 	}
 }
@@ -79,6 +79,15 @@ static bool is_renamed(struct trace *trace, const struct watched_object *watched
 	       strcmp(now.comm, watched->leader.comm) != 0;
 }
 
+static void describe_anew(struct trace *trace, const struct watched_object *watched)
+{
+	struct object_reference object = { .id = watched->id,
+					   .hint = { watched->sock, watched->inode } };
+	if (watched->id.kind == OBJECT_PROCESS)
+		object.hint[0] = watched->leader.address;
+	trace_describe(trace, watched->number, &object);
+}
+
 // False: there are no more.
 static bool verify_batch(struct trace *trace, uint32_t first)
 {
@@ -92,11 +101,11 @@ static bool verify_batch(struct trace *trace, uint32_t first)
 			batch[count++] = trace->watched[i];
 	trace_unlock(trace);
 
-	bool ended[BATCH], renamed[BATCH], readdressed[BATCH], dumped[BATCH];
+	bool ended[BATCH], changed[BATCH], dumped[BATCH];
 	for (uint32_t i = 0; i < count; i++) {
 		ended[i] = is_ended(trace, &batch[i]);
-		renamed[i] = !ended[i] && is_renamed(trace, &batch[i]);
-		readdressed[i] = !ended[i] && trace_is_readdressed(trace, &batch[i]);
+		changed[i] = !ended[i] && (is_renamed(trace, &batch[i]) ||
+					   trace_is_readdressed(trace, &batch[i]));
 		dumped[i] = batch[i].id.kind == OBJECT_PROCESS && trace_was_dumped(trace, &batch[i]);
 	}
 	if (!trace_lock(trace))
@@ -106,17 +115,8 @@ static bool verify_batch(struct trace *trace, uint32_t first)
 		if (!watched)
 			continue;
 		watched->missed = batch[i].missed;
-		if (renamed[i]) {
-			struct object_reference process = { .id = batch[i].id,
-							    .hint = { batch[i].leader.address } };
-			trace_describe(trace, batch[i].number, &process);
-		}
-		if (readdressed[i]) {
-			struct object_reference socket = { .id = batch[i].id,
-							   .hint = { batch[i].sock,
-								     batch[i].inode } };
-			trace_describe(trace, batch[i].number, &socket);
-		}
+		if (changed[i])
+			describe_anew(trace, &batch[i]);
 		if (dumped[i])
 			trace_core_of(trace, &batch[i].id);
 		if (!ended[i])
