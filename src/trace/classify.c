@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "base/glob.h"
+#include "guest/dentry.h"
 #include "trace/internal.h"
 
 static label_set match(const struct trace *trace, const char *path, const struct guest_file *file)
@@ -148,13 +149,25 @@ static uint64_t hash_of_name(struct trace *trace, const struct guest_file *file)
 
 static bool was_checked(struct trace *trace, struct trace_cpu *cpu, const struct guest_file *file)
 {
-	uint64_t epoch = atomic_load_explicit(&trace->namespace_epoch, memory_order_acquire);
-	size_t slot = (file->address >> 6) % TRACE_CHECKED_FILES;
-	struct checked_file *checked = &cpu->checked[slot];
-	if (checked->file == file->address && checked->inode == file->inode &&
-	    checked->epoch == epoch)
+	struct guest_dentry dentry;
+	if (guest_dentry_read(trace->kernel, file->dentry, &dentry) != GUEST_OK)
+		return false;
+	const struct checked_file now = {
+		.file = file->address,
+		.inode = file->inode,
+		.dentry = file->dentry,
+		.parent = dentry.parent,
+		.inode_number = file->inode_number,
+		.generation = file->generation,
+		.name_hash = dentry.name_hash,
+		.uid = file->uid,
+		.gid = file->gid,
+		.epoch = atomic_load_explicit(&trace->namespace_epoch, memory_order_acquire),
+	};
+	struct checked_file *checked = &cpu->checked[(file->address >> 6) % TRACE_CHECKED_FILES];
+	if (memcmp(checked, &now, sizeof(now)) == 0)
 		return true;
-	*checked = (struct checked_file){ file->address, file->inode, epoch };
+	*checked = now;
 	return false;
 }
 

@@ -69,9 +69,13 @@ struct trace_cpu {
 	struct trace_counters counters;
 	uint64_t gs_base; // the kernel's per-CPU area of this vCPU
 	struct pending_call *spare;
-	// Open files whose path was compared with the globs already (direct-mapped).
+	// Open files whose path was compared with the globs already (direct-mapped). The kernel gives
+	// freed structures out again, so addresses alone do not tell two files apart.
 	struct checked_file {
-		uint64_t file, inode;
+		uint64_t file, inode, dentry, parent; // addresses
+		uint64_t inode_number;
+		uint32_t generation, name_hash;
+		uint32_t uid, gid;
 		uint64_t epoch;
 	} checked[TRACE_CHECKED_FILES];
 };

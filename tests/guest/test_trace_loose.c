@@ -11,6 +11,9 @@
 #include <cmocka.h>
 
 #include "frozen.h"
+#include "guest/dentry.h"
+#include "guest/file.h"
+#include "guest/members.h"
 #include "replay.h"
 
 /* 32-bit calls and requests of io_uring: what is seen to begin, and ends unseen. */
@@ -155,6 +158,72 @@ static void test_waits(void **state)
 	assert_true(reader_got_it("read"));
 }
 
+/* Where opening is not seen to end, a file is looked at when it is first used. */
+
+static void use_secret(void)
+{
+	struct guest_task holder = frozen_task("holder");
+	frozen.kernel.sites.exit_in_rdi = false;
+	replay_enter_compat(&replay, 0, &holder, READ_32, (uint32_t[6]){ HOLDER_SECRET });
+	verify();
+}
+
+struct change {
+	uint64_t address;
+	uint64_t value;
+	size_t size;
+};
+
+static struct change change_of(uint64_t structure, enum profile_field_id field, uint64_t value, size_t size)
+{
+	return (struct change){ structure + frozen.kernel.profile->fields[field].offset, value, size };
+}
+
+// Twice: as it was.
+static void exchange(struct change *change)
+{
+	uint64_t before = 0;
+	assert_read(guest_read_kernel(&frozen.kernel, change->address, &before, change->size));
+	replay_poke(&replay, change->address, &change->value, change->size);
+	change->value = before;
+}
+
+// With the changes it is a file that is not classified. Then the kernel has given its structures to the secret.
+static void expect_found(struct change *changes, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		exchange(&changes[i]);
+	use_secret();
+	assert_int_equal(replay.edge_count, 0);
+	for (size_t i = 1; i < count; i++)
+		exchange(&changes[i]);
+	use_secret();
+	exchange(&changes[0]);
+	assert_true(arrived("holder"));
+}
+
+static void test_structures_used_again(void **state)
+{
+	struct guest_task holder = frozen_task("holder");
+	struct guest_file file = frozen_file(&holder, HOLDER_SECRET);
+	struct guest_dentry name;
+	assert_read(guest_dentry_read(&frozen.kernel, file.dentry, &name));
+	expect_found((struct change[]){ change_of(file.inode, FIELD_inode_i_nlink, 1, 4),
+					change_of(file.inode, FIELD_inode_i_generation, 77, 4),
+					change_of(name.parent, FIELD_dentry_short_name, 'C', 1) }, 3);
+}
+
+static void test_structures_used_again_without_generations(void **state)
+{
+	struct guest_task holder = frozen_task("holder");
+	struct guest_file file = frozen_file(&holder, HOLDER_SECRET);
+	struct guest_dentry name, directory;
+	assert_read(guest_dentry_read(&frozen.kernel, file.dentry, &name));
+	assert_read(guest_dentry_read(&frozen.kernel, name.parent, &directory));
+	expect_found((struct change[]){ change_of(file.inode, FIELD_inode_i_nlink, 1, 4),
+					change_of(file.dentry, FIELD_dentry_d_parent, directory.parent, 8) }, 2);
+}
+
 /* Requests of io_uring */
 
 static void request(const struct guest_task *task, int opcode, int fd)
@@ -232,6 +301,8 @@ int main(void)
 		TEST(test_ends_are_seen),	 TEST(test_over_at_the_next_call),
 		TEST(test_over_at_another_calls_end),
 		TEST(test_silence),		 TEST(test_waits),
+		TEST(test_structures_used_again),
+		TEST(test_structures_used_again_without_generations),
 		TEST(test_request),		 TEST(test_request_in_silence),
 		TEST(test_request_waits),	 TEST(test_request_is_over),
 		TEST(test_unknown_operation),	 TEST(test_lies),
