@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +12,11 @@
 
 /* What has ended is in the list of what has ended, and nowhere else. */
 
-enum { MUCH = 1 << 20 };
+enum {
+	MUCH = 1 << 20,
+	USED_AGAIN = 8,
+	GRACE_PERIOD = 50000, // µs: until RCU has let go of a removed inode
+};
 
 static int channel[2];
 static const char *source;
@@ -239,6 +244,22 @@ static void other_name_left(void)
 	play("two-names", act_one_of_two_names);
 }
 
+// The kernel gives the memory of a removed file's inode, and of its open file, to the next ones.
+static void used_again(void)
+{
+	cpu_set_t first;
+	CPU_ZERO(&first);
+	CPU_SET(0, &first);
+	need(sched_setaffinity(0, sizeof(first), &first) == 0, "sched_setaffinity");
+	for (int i = 0; i < USED_AGAIN; i++) {
+		char name[16];
+		snprintf(name, sizeof(name), "source-%d", i);
+		unlink(create(plain("removed")));
+		usleep(GRACE_PERIOD);
+		expect_path(create(classified(name)), LIVE);
+	}
+}
+
 static void act_closer(void)
 {
 	int pair[2], pipes[2];
@@ -291,6 +312,7 @@ const struct scenario ending_scenarios[] = {
 	{ "unlinked-open", unlinked_open },
 	{ "replaced", replaced },
 	{ "other-name-left", other_name_left },
+	{ "used-again", used_again },
 	{ "closed", closed },
 	{ "orphan", orphan },
 	{ NULL, NULL },
