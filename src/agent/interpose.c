@@ -155,13 +155,13 @@ static int set_slot(struct agent_vm *vm, int fd, unsigned long request, void *ar
 	pthread_mutex_lock(&vm->lock);
 	// A slot that goes, moves or shrinks must not be read any more when KVM forgets it.
 	if (region->memory_size == 0)
-		vm_memory_set_slot(vm->memory, region->slot, 0, 0, NULL, NULL);
+		vm_memory_set_slot(vm->memory, region->slot, 0, 0, NULL, false, NULL);
 	int result = real_ioctl(fd, request, argument);
 	saved_errno = errno;
 	if (result == 0 && region->memory_size != 0 &&
 	    !vm_memory_set_slot(vm->memory, region->slot, region->guest_phys_addr,
 				region->memory_size, (void *)(uintptr_t)region->userspace_addr,
-				&error))
+				!(region->flags & KVM_MEM_READONLY), &error))
 		agent_say("memory slot %u is not seen: %s", region->slot, error.message);
 	pthread_mutex_unlock(&vm->lock);
 	errno = saved_errno;

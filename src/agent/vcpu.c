@@ -219,6 +219,29 @@ static void drill(struct agent_vcpu *vcpu)
 		raise_fault();
 }
 
+// A call may be refused with these.
+static void lend_registers(struct agent_vcpu *vcpu)
+{
+	const struct kvm_regs *registers = &vcpu->run->s.regs.regs;
+	vcpu->cpu.registers = (struct guest_cpu_registers){ registers->rip, registers->rsp, registers->rax,
+							    registers->rdi, registers->rsi };
+	vcpu->cpu.registers_changed = false;
+}
+
+static void take_registers(struct agent_vcpu *vcpu)
+{
+	struct kvm_regs *registers = &vcpu->run->s.regs.regs;
+	const struct guest_cpu_registers *changed = &vcpu->cpu.registers;
+	if (!vcpu->cpu.registers_changed)
+		return;
+	registers->rip = changed->rip;
+	registers->rsp = changed->rsp;
+	registers->rax = changed->rax;
+	registers->rdi = changed->rdi;
+	registers->rsi = changed->rsi;
+	vcpu->run->kvm_dirty_regs |= KVM_SYNC_X86_REGS;
+}
+
 static void trace_site(struct agent_vcpu *vcpu, const struct hook_debug_exit *owner)
 {
 	const struct kvm_regs *registers = &vcpu->run->s.regs.regs;
@@ -246,10 +269,12 @@ static void handle_sites(struct agent_vcpu *vcpu, const struct hook_debug_exit *
 	memory_enter(&vcpu->reader);
 	if (sigsetjmp(recovery.environment, 0) == 0) {
 		fault_recovery = &recovery;
+		lend_registers(vcpu);
 		if (find_per_cpu_area(vcpu))
 			trace_site(vcpu, owner);
 		drill(vcpu);
 		fault_recovery = NULL;
+		take_registers(vcpu);
 	} else {
 		agent_fault(vm, &recovery);
 	}

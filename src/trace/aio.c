@@ -35,7 +35,9 @@ static bool follow(struct trace_event *event, const struct iocb *iocb)
 		       trace_flows_to_file(event, &file, &event->call->process, 0, 0);
 }
 
-static bool follow_all(struct trace_event *event, bool at_exit)
+enum pass { LOOK, AT_ENTRY, AT_EXIT };
+
+static bool follow_all(struct trace_event *event, enum pass pass)
 {
 	uint64_t count = trace_argument(event, 1);
 	bool followed = false;
@@ -48,17 +50,24 @@ static bool follow_all(struct trace_event *event, bool at_exit)
 		struct iocb iocb;
 		if (!read_iocb(event, i, &iocb))
 			break; // the kernel stops there, too
-		uint8_t keep = event->call->flow_count;
+		uint8_t keep = event->call->flow_count, ways_out = event->call->way_out_count;
 		followed = follow(event, &iocb) || followed;
-		if (at_exit || keep > FLOWS_KEPT)
+		if (event->denied)
+			return false;
+		if (pass == LOOK) {
+			event->call->flow_count = keep;
+			event->call->way_out_count = ways_out;
+		} else if (pass == AT_EXIT || keep > FLOWS_KEPT) {
 			trace_carry_out(event, keep);
+		}
 	}
 	return followed;
 }
 
 bool trace_begin_io_submit(struct trace_event *event)
 {
-	return follow_all(event, false);
+	// Any of them may have to be refused.
+	return (!trace_has_barrier(event) || follow_all(event, LOOK)) && follow_all(event, AT_ENTRY);
 }
 
 // Again, because a request may have waited for its data inside the call.
@@ -70,5 +79,5 @@ void trace_end_io_submit(struct trace_event *event, int64_t result)
 	memcpy(&again, event->call, sizeof(again));
 	trace_begin_again(&again);
 	event->call = &again;
-	follow_all(event, true);
+	follow_all(event, AT_EXIT);
 }

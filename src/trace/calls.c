@@ -155,6 +155,9 @@ static bool read_event(struct trace *trace, struct trace_cpu *cpu, uint64_t pt_r
 	event->beginning = false;
 	event->instead_file = 0;
 	event->request = NULL;
+	event->pt_regs = pt_regs;
+	event->site = SITE_NONE;
+	event->denied = false;
 	enum guest_result result = guest_read_kernel(event->kernel, pt_regs, &event->registers,
 						     sizeof(event->registers));
 	if (result == GUEST_OK)
@@ -301,9 +304,10 @@ bool trace_begin_call(struct trace_event *event, const struct trace_begun *begun
 	if (atomic_load_explicit(&trace->core_is_piped, memory_order_relaxed))
 		trace_feed_helper(event);
 	event->beginning = !event->request; // a ring's request has its file already
-	bool followed = begun->row->begin(event);
+	bool followed = begun->row->begin(event) && !event->denied;
 	event->beginning = false;
-	if (!followed && call->shared_files && !call->paths)
+	event->site = SITE_NONE;
+	if (!followed && !event->denied && call->shared_files && !call->paths)
 		followed = call->only_watched = true;
 	if (!trace_lock(trace))
 		return false;
@@ -395,6 +399,7 @@ void trace_syscall_entry(struct trace *trace, struct trace_cpu *cpu, uint64_t pt
 	count(&cpu->counters.entries);
 	if (!read_event(trace, cpu, pt_regs, &event) || !settle_loose(&event))
 		return;
+	event.site = SITE_ENTRY;
 	if (is_compat(&event))
 		enter_compat(&event, false);
 	else
@@ -405,8 +410,10 @@ void trace_compat_entry(struct trace *trace, struct trace_cpu *cpu, uint64_t pt_
 {
 	struct trace_event event;
 	count(&cpu->counters.entries);
-	if (read_event(trace, cpu, pt_regs, &event) && settle_loose(&event))
-		enter_compat(&event, event.kernel->sites.entry_in_rdi);
+	if (!read_event(trace, cpu, pt_regs, &event) || !settle_loose(&event))
+		return;
+	event.site = SITE_COMPAT;
+	enter_compat(&event, event.kernel->sites.entry_in_rdi);
 }
 
 // What the call returned. A signal may have put its own registers there: then the result lies in

@@ -20,6 +20,8 @@ static bool add_flow(struct trace_event *event, const struct object_reference *f
 		     const struct object_reference *to)
 {
 	struct pending_call *call = event->call;
+	if (event->site != SITE_NONE && object_id_equal(&to->id, &call->process.id))
+		trace_refuse_taking(event, from);
 	if (call->flow_count == FLOWS_MAXIMUM) {
 		trace_gap(event->trace, "flow-limit", "%s of pid %u (%s) moves to too many places",
 			  call->row->name, event->task.tgid, event->task.comm);

@@ -2,6 +2,7 @@
 #ifndef NIJIMI_TRACE_INTERNAL_H
 #define NIJIMI_TRACE_INTERNAL_H
 
+#include "guest/deny.h"
 #include "guest/file.h"
 #include "guest/liveness.h"
 #include "guest/members.h"
@@ -44,13 +45,6 @@ enum {
 	CAUSE_RING = OTHER_CAUSE_FIRST + 256, // and the opcode of a request of io_uring
 };
 
-// The guest's registers at the boundary of a system call: struct pt_regs of x86-64, an ABI
-// (arch/x86/include/asm/ptrace.h).
-struct guest_registers {
-	uint64_t r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di;
-	uint64_t orig_ax, ip, cs, flags, sp, ss;
-};
-
 // Where data goes that is under way to an address; the text is for people.
 struct endpoint {
 	uint16_t family, socket_type;
@@ -64,9 +58,10 @@ struct way_out {
 	uint64_t leader;
 	char address[256];
 	char filesystem[GUEST_FILESYSTEM_SIZE];
+	bool denied; // the call that would have led there was refused
 };
 
-enum { WAY_OUT = 100 }; // object_id.c of an endpoint that is one
+enum { WAY_OUT = 100, WAY_DENIED }; // object_id.c of an endpoint that is one
 
 struct call_paths {
 	char from[GUEST_PATH_MAXIMUM];
@@ -208,6 +203,8 @@ struct trace {
 	_Atomic bool abandoned;
 	_Atomic uint64_t namespace_epoch; // grows whenever names of files may have changed
 	const struct trace_rules *_Atomic rules; // of the policy; NULL: none
+	const struct trace_barrier *_Atomic barrier; // likewise
+	_Atomic uint64_t denied; // calls that were refused
 	uint64_t endpoint_key[2];
 
 	struct pending_call *pending_pool; // lazily touched
@@ -287,6 +284,14 @@ struct trace_event {
 	struct guest_registers registers;
 	struct pending_call *call;
 	bool beginning;		// at the entry of the call
+	uint64_t pt_regs;	// of a system call, at its entry
+	enum trace_site {
+		SITE_NONE, // nothing can be refused: it has begun already
+		SITE_ENTRY,
+		SITE_COMPAT,
+		SITE_REQUEST,
+	} site;
+	bool denied; // the call was refused
 	int32_t instead_number; // the descriptor that is taken to mean
 	uint64_t instead_file;	// this; 0: none
 	const struct guest_ring_request *request; // of io_uring: else NULL; `task` is who submitted it,
@@ -496,19 +501,34 @@ bool trace_may_match_below(const char *pattern, const char *directory);
 /** Whether there is a policy at all. */
 bool trace_has_policy(const struct trace *trace);
 
+/* barrier.c: what the policy says must not happen. */
+
+/** Refuses the call of the event if what the giver holds must not come there: true, and the program gets EACCES. A call that
+ *  must not be, and cannot be refused, goes on and is a gap. */
+bool trace_refuse(struct trace_event *event, const struct object_reference *giver,
+		  const struct way_out *way);
+/** The same for what would come to the calling process; tells it. */
+void trace_refuse_taking(struct trace_event *event, const struct object_reference *from);
+/** Whether it may have to be refused that what the giver holds comes to some file, whatever its file system. */
+bool trace_may_refuse_files(struct trace_event *event, const struct object_reference *giver);
+/** Whether anything may be refused here at all. */
+bool trace_has_barrier(const struct trace_event *event);
+
 /* out.c: places that a policy may call sinks. Each is one for each process and each program that it
  * executes, so that whoever brings something there is seen, even if another has done so before. */
 void trace_way_out(struct trace_event *event, const struct object_reference *giver,
 		   uint16_t family, uint16_t socket_type, const char *address);
 void trace_file_way_out(struct trace_event *event, const struct object_reference *giver,
 			const struct guest_file *file);
+/** What the giver holds was kept from the calling process. */
+void trace_taking_refused(struct trace_event *event, const struct object_reference *from);
 void trace_describe_way_out(struct trace *trace, const struct object_reference *object,
 			    struct wire_object *wire, struct watched_object *watched,
 			    struct guest_task *task, struct guest_file *file,
 			    char path[GUEST_PATH_MAXIMUM]);
 static inline bool trace_is_way_out(const struct object_id *id)
 {
-	return id->kind == OBJECT_ENDPOINT && id->c == WAY_OUT;
+	return id->kind == OBJECT_ENDPOINT && (id->c == WAY_OUT || id->c == WAY_DENIED);
 }
 
 /** Some file may have another owner now. */

@@ -55,19 +55,23 @@ bool trace_begin_sendmsg(struct trace_event *event)
 				   (uint32_t)message.name_length);
 }
 
-// All but the first: carried out at once, as there may be any number of them.
-static void follow_others(struct trace_event *event, const struct guest_file *file)
+// All but the first: carried out at once, as there may be any number of them, or only looked at.
+static void follow_others(struct trace_event *event, const struct guest_file *file, bool carry)
 {
 	struct message message;
+	struct pending_call *call = event->call;
 	uint32_t count = (uint32_t)trace_argument(event, 2);
-	for (uint32_t i = 1; i < count && i < MESSAGES_MAXIMUM; i++) {
+	for (uint32_t i = 1; i < count && i < MESSAGES_MAXIMUM && !event->denied; i++) {
 		if (!read_message(event, i, &message))
 			return;
-		uint8_t keep = event->call->flow_count;
+		uint8_t keep = call->flow_count, ways_out = call->way_out_count;
 		if (message.name)
-			trace_flows_to_file(event, file, &event->call->process, message.name,
+			trace_flows_to_file(event, file, &call->process, message.name,
 					    (uint32_t)message.name_length);
-		trace_carry_out(event, keep);
+		if (carry)
+			trace_carry_out(event, keep);
+		call->flow_count = keep;
+		call->way_out_count = ways_out;
 	}
 }
 
@@ -77,8 +81,10 @@ bool trace_begin_sendmmsg(struct trace_event *event)
 	if (!trace_begin_sendmsg(event) ||
 	    !trace_read_descriptor(event, trace_descriptor_argument(event, 0), &file))
 		return false;
-	if (trace_file_is_socket(&file))
-		follow_others(event, &file);
+	if (trace_file_is_socket(&file) && trace_has_barrier(event))
+		follow_others(event, &file, false); // any of them may have to be refused
+	if (trace_file_is_socket(&file) && !event->denied)
+		follow_others(event, &file, true);
 	return true;
 }
 
@@ -93,5 +99,5 @@ void trace_end_sendmmsg(struct trace_event *event, int64_t result)
 	memcpy(&again, event->call, sizeof(again));
 	trace_begin_again(&again);
 	event->call = &again;
-	follow_others(event, &file);
+	follow_others(event, &file, true);
 }

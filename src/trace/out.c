@@ -24,11 +24,48 @@ struct way_out_key {
 	uint64_t inode;
 };
 
+static struct object_reference reference_of(struct trace_event *event, struct way_out_key *key,
+					    const struct way_out *way)
+{
+	struct trace *trace = event->trace;
+	key->process = event->call->process.id.a;
+	key->start_time = event->call->process.id.b;
+	key->memory = event->task.mm; // another program has another
+
+	XXH3_state_t state;
+	XXH3_INITSTATE(&state);
+	XXH3_128bits_reset_withSeed(&state, trace->endpoint_key[0]);
+	XXH3_128bits_update(&state, key, sizeof(*key));
+	XXH3_128bits_update(&state, way->address, strlen(way->address));
+	XXH128_hash_t hash = XXH3_128bits_digest(&state);
+	return (struct object_reference){
+		.id = { .a = hash.low64 ^ trace->endpoint_key[1],
+			.b = hash.high64,
+			.c = way->denied ? WAY_DENIED : WAY_OUT,
+			.kind = OBJECT_ENDPOINT },
+		.hint = { (uintptr_t)way },
+	};
+}
+
+// It has come as far as that, and no further.
+static void tell_refused(struct trace_event *event, const struct object_reference *giver,
+			 struct way_out_key *key, struct way_out *way)
+{
+	way->denied = true;
+	way->leader = event->task.group_leader;
+	const struct object_reference out = reference_of(event, key, way);
+	trace_transfer(event, giver, &out);
+}
+
 static void add_way_out(struct trace_event *event, const struct object_reference *giver,
-			struct way_out_key *key, const struct way_out *way)
+			struct way_out_key *key, struct way_out *way)
 {
 	struct trace *trace = event->trace;
 	struct pending_call *call = event->call;
+	if (trace_refuse(event, giver, way)) {
+		tell_refused(event, giver, key, way);
+		return;
+	}
 	if (call->way_out_count == WAYS_OUT_MAXIMUM) {
 		trace_gap(trace, "flow-limit", "%s of pid %u (%s) leads out at too many places",
 			  call->row->name, event->task.tgid, event->task.comm);
@@ -37,23 +74,16 @@ static void add_way_out(struct trace_event *event, const struct object_reference
 	struct way_out *kept = &call->ways_out[call->way_out_count++];
 	*kept = *way;
 	kept->leader = event->task.group_leader;
-	key->process = call->process.id.a;
-	key->start_time = call->process.id.b;
-	key->memory = event->task.mm; // another program has another
-
-	XXH3_state_t state;
-	XXH3_128bits_reset_withSeed(&state, trace->endpoint_key[0]);
-	XXH3_128bits_update(&state, key, sizeof(*key));
-	XXH3_128bits_update(&state, kept->address, strlen(kept->address));
-	XXH128_hash_t hash = XXH3_128bits_digest(&state);
-	struct object_reference out = {
-		.id = { .a = hash.low64 ^ trace->endpoint_key[1],
-			.b = hash.high64,
-			.c = WAY_OUT,
-			.kind = OBJECT_ENDPOINT },
-		.hint = { (uintptr_t)kept },
-	};
+	const struct object_reference out = reference_of(event, key, kept);
 	trace_add_flow(event, giver, &out);
+}
+
+void trace_taking_refused(struct trace_event *event, const struct object_reference *from)
+{
+	struct way_out way = { 0 };
+	struct way_out_key key;
+	memset(&key, 0, sizeof(key));
+	tell_refused(event, from, &key, &way);
 }
 
 void trace_way_out(struct trace_event *event, const struct object_reference *giver,
@@ -100,7 +130,8 @@ void trace_file_way_out(struct trace_event *event, const struct object_reference
 	struct way_out way = { .mode = file->mode };
 	struct way_out_key key;
 	char path[GUEST_PATH_MAXIMUM];
-	if (!leads_out || !trace_has_policy(event->trace))
+	bool refusable = S_ISREG(file->mode) && trace_may_refuse_files(event, giver);
+	if (!(leads_out || refusable) || !trace_has_policy(event->trace))
 		return;
 	if (guest_path(event->kernel, file->dentry, file->mount, path, NULL) != GUEST_OK)
 		path[0] = '\0';
@@ -112,7 +143,10 @@ void trace_file_way_out(struct trace_event *event, const struct object_reference
 	key.mode = file->mode & S_IFMT;
 	key.device = S_ISREG(file->mode) ? file->device : file->device_number;
 	key.inode = S_ISREG(file->mode) ? file->inode_number : 0;
-	add_way_out(event, giver, &key, &way);
+	if (leads_out)
+		add_way_out(event, giver, &key, &way);
+	else if (trace_refuse(event, giver, &way))
+		tell_refused(event, giver, &key, &way);
 }
 
 void trace_describe_way_out(struct trace *trace, const struct object_reference *object,
@@ -128,6 +162,7 @@ void trace_describe_way_out(struct trace *trace, const struct object_reference *
 	wire->mode = way->mode;
 	wire->address = way->address;
 	wire->peer = way->filesystem;
+	wire->denied = way->denied;
 	if (guest_task_read(trace->kernel, way->leader, task) != GUEST_OK)
 		return;
 	wire->pid = task->tgid;

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "engine/engine.h"
 #include "guest/profile.h"
+#include "guest/registers.h"
 #include "wire/wire.h"
 
 /**
@@ -44,6 +45,25 @@ struct trace_rules {
 	const struct trace_rule *rules;
 };
 
+/** A place that information would come to. Only one of family and mode is not 0; neither: a process. */
+struct trace_way {
+	uint16_t family, socket_type; // AF_*, SOCK_*
+	uint32_t mode;		      // of a file
+	const char *address;	      // "192.0.2.7:80", a path; "": not known
+	const char *filesystem;
+};
+
+/** What must not happen. */
+struct trace_barrier {
+	/** Whether what holds the labels must not come there by this program (its path; "": not known). In
+	 *  vCPU threads, between exit and re-entry: short, and without allocation. */
+	bool (*refuses)(const struct trace_barrier *barrier, label_set labels,
+			const struct trace_way *way, const char *program);
+	label_set labels; // those that it may refuse
+	bool every_file;  // a file of any file system may be such a place
+	bool processes;	  // a process may
+};
+
 struct trace_config {
 	const struct trace_glob *globs; // kept by reference
 	size_t glob_count;
@@ -69,6 +89,9 @@ struct trace_cpu {
 	struct trace_counters counters;
 	uint64_t gs_base; // the kernel's per-CPU area of this vCPU
 	struct pending_call *spare;
+	// Those that a call is refused with: the vCPU's, set before an event, and read after it if they were changed.
+	struct guest_cpu_registers registers;
+	bool registers_changed;
 	// Open files whose path was compared with the globs already (direct-mapped). The kernel gives
 	// freed structures out again, so addresses alone do not tell two files apart.
 	struct checked_file {
@@ -111,6 +134,12 @@ void trace_sweep(struct trace *trace, struct memory_reader *reader);
  * that an object has got by the rules before stay with it.
  */
 const struct trace_rules *trace_set_rules(struct trace *trace, const struct trace_rules *rules);
+
+/** The same for what is to be refused; NULL: nothing. Calls that are in progress go on. */
+const struct trace_barrier *trace_set_barrier(struct trace *trace, const struct trace_barrier *barrier);
+
+/** How many calls were refused. */
+uint64_t trace_denied(const struct trace *trace);
 
 /**
  * Finds managed objects that have ended without a system call of their own (a process that was

@@ -281,6 +281,7 @@ void trace_ring_request(struct trace *trace, struct trace_cpu *cpu, uint64_t add
 	trace_end_loose_one(&event, thread.address | LOOSE_REQUEST_OF_THREAD);
 	trace_end_loose_one(&event, address | LOOSE_REQUEST);
 	event.task = submitter;
+	event.site = SITE_REQUEST;
 	const struct trace_begun begun = {
 		.row = row_of(&request),
 		.thread = &thread,

@@ -58,6 +58,11 @@ bool copy_guarded(void *destination, const void *source, size_t length)
 	return copy_guarded_bytes(destination, source, length) == 0;
 }
 
+bool copy_to_guarded(void *destination, const void *source, size_t length)
+{
+	return copy_guarded_bytes(destination, source, length) == 0;
+}
+
 static void hand_on(int signal, siginfo_t *info, void *context, const struct sigaction *previous)
 {
 	if (previous->sa_flags & SA_SIGINFO) {

@@ -17,6 +17,8 @@
  * address of its instructions.
  */
 bool copy_guarded(void *destination, const void *source, size_t length);
+/** The same where it is the destination that may not be there. */
+bool copy_to_guarded(void *destination, const void *source, size_t length);
 
 /**
  * Puts our handler in front of SIGSEGV, SIGBUS, SIGILL and SIGFPE of this process, if it does not stand there

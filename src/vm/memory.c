@@ -14,8 +14,9 @@ enum { MEMORY_SLOTS_MAXIMUM = 32768 }; // KVM_USER_MEM_SLOTS is 32764 on x86
 struct memory_slot {
 	uint64_t gpa;
 	uint64_t size; // bytes, never 0
-	const unsigned char *host_address;
+	unsigned char *host_address;
 	uint32_t id;
+	bool writable;
 };
 
 // Immutable once published; sorted by GPA.
@@ -92,7 +93,7 @@ void vm_memory_wait_for_readers(struct vm_memory *memory)
 }
 
 bool vm_memory_set_slot(struct vm_memory *memory, uint32_t id, uint64_t gpa, uint64_t size,
-			void *host_address, struct error *error)
+			void *host_address, bool writable, struct error *error)
 {
 	if (gpa + size < gpa)
 		return error_set(error, ERROR_INVALID,
@@ -110,7 +111,7 @@ bool vm_memory_set_slot(struct vm_memory *memory, uint32_t id, uint64_t gpa, uin
 		goto unlock;
 	}
 
-	struct memory_slot added = { gpa, size, host_address, id };
+	struct memory_slot added = { gpa, size, host_address, id, writable };
 	bool pending = size > 0;
 	new->count = 0;
 	for (size_t i = 0; i < old->count; i++) {
@@ -174,6 +175,20 @@ enum memory_result vm_memory_read(const struct vm_memory *memory, uint64_t gpa, 
 		length -= part;
 	}
 	return MEMORY_OK;
+}
+
+enum memory_result vm_memory_write(const struct vm_memory *memory, uint64_t gpa, const void *bytes,
+				   size_t length)
+{
+	const struct slot_table *table =
+		atomic_load_explicit(&memory->table, memory_order_acquire);
+	const struct memory_slot *slot = find_slot(table, gpa);
+	if (!slot || length > slot->size - (gpa - slot->gpa))
+		return MEMORY_UNMAPPED;
+	if (!slot->writable)
+		return MEMORY_READ_ONLY;
+	return copy_to_guarded(slot->host_address + (gpa - slot->gpa), bytes, length) ? MEMORY_OK
+										      : MEMORY_FAULT;
 }
 
 void vm_memory_for_each_range(const struct vm_memory *memory,

@@ -3,6 +3,7 @@
 #define NIJIMI_VM_MEMORY_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -27,6 +28,7 @@ enum memory_result {
 	MEMORY_OK = 0,
 	MEMORY_UNMAPPED, // no slot holds the address
 	MEMORY_FAULT,	 // the slot is there, the host memory behind it is not
+	MEMORY_READ_ONLY, // the guest itself may not write there
 };
 
 /** One thread's reader. Zeroed by its owner; must stay in place between add and remove. */
@@ -53,14 +55,14 @@ static inline void memory_leave(struct memory_reader *reader)
 }
 
 /**
- * Sets, moves or (size 0) deletes the slot `id`, as the VMM asked KVM to. To be called before the
+ * Sets, moves or (size 0) deletes the slot `id`, as the VMM asked KVM to; `writable`: by the guest. To be called before the
  * ioctl when it deletes or moves, after it when it adds, and never inside a reader's section.
  * Waits for open sections of other threads; they are short by contract.
  *
  * Fails with ERROR_MEMORY, ERROR_LIMIT (too many slots), ERROR_INVALID (wraps around).
  */
 bool vm_memory_set_slot(struct vm_memory *memory, uint32_t id, uint64_t gpa, uint64_t size,
-			void *host_address, struct error *error);
+			void *host_address, bool writable, struct error *error);
 
 /** Returns when every section that is open now has been left: what they could see of something that
  *  was replaced before can be freed. Never inside a section. */
@@ -69,6 +71,11 @@ void vm_memory_wait_for_readers(struct vm_memory *memory);
 /** Copies `length` bytes at `gpa`; may cross slots. On failure the buffer's content is undefined. */
 enum memory_result vm_memory_read(const struct vm_memory *memory, uint64_t gpa, void *buffer,
 				  size_t length);
+
+/** Writes `length` bytes at `gpa`, all in one slot. What KVM and the VMM track of dirty pages does not see it: only for a
+ *  page that the vCPU, which stands still meanwhile, writes next. */
+enum memory_result vm_memory_write(const struct vm_memory *memory, uint64_t gpa, const void *bytes,
+				   size_t length);
 
 /** Calls `visit` for each range of RAM, in order of GPA, until it returns false. Inside a section. */
 void vm_memory_for_each_range(const struct vm_memory *memory,

@@ -125,6 +125,7 @@ static const struct field object_fields[] = {
 	BYTES(object.identity.filesystem),
 	INTEGER(object.identity.inode),
 	INTEGER(object.identity.generation),
+	INTEGER(object.denied),
 };
 
 static const struct field edge_fields[] = {

@@ -185,6 +185,7 @@ struct wire_object {
 	uint32_t pid_namespace; // inode number of that namespace
 	uint64_t labels;      // that it holds already; 0 if the edges tell. Never takes labels away
 	struct wire_identity identity; // of a file
+	uint8_t denied; // an endpoint that was not reached: the call was refused
 };
 
 struct wire_edge {

@@ -53,7 +53,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!memory) {
 		memory = vm_memory_create();
 		require(copy_guard_install(&error) &&
-			vm_memory_set_slot(memory, 0, 0, MEMORY, ram, &error));
+			vm_memory_set_slot(memory, 0, 0, MEMORY, ram, true, &error));
 	}
 	if (size < 16)
 		return 0;

@@ -51,7 +51,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	if (!memory) {
 		if (!copy_guard_install(NULL) || !(memory = vm_memory_create()) ||
-		    !vm_memory_set_slot(memory, 0, 0, MEMORY_SIZE, memory_bytes, NULL))
+		    !vm_memory_set_slot(memory, 0, 0, MEMORY_SIZE, memory_bytes, true, NULL))
 			abort();
 	}
 	size_t offset = ((size_t)data[0] << 8 | data[1]) & 0xFFF0;

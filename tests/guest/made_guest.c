@@ -126,7 +126,7 @@ void made_create(struct made_guest *guest, enum made_age age, size_t size)
 	guest->ram = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	guest->memory = vm_memory_create();
 	if (guest->ram == MAP_FAILED || !guest->memory || !copy_guard_install(&error) ||
-	    !vm_memory_set_slot(guest->memory, 0, 0, size, guest->ram, &error))
+	    !vm_memory_set_slot(guest->memory, 0, 0, size, guest->ram, true, &error))
 		err(1, "no guest");
 	guest->next = FIRST_OBJECT;
 	lay_out(&guest->profile, age);

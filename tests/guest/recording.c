@@ -90,9 +90,9 @@ static void map_memory(struct recording *recording)
 	struct error error;
 	recording->memory = vm_memory_create();
 	if (!recording->memory ||
-	    !vm_memory_set_slot(recording->memory, 0, 0, VGA, recording->ram, &error) ||
+	    !vm_memory_set_slot(recording->memory, 0, 0, VGA, recording->ram, true, &error) ||
 	    !vm_memory_set_slot(recording->memory, 1, BIOS, recording->size - BIOS,
-				recording->ram + BIOS, &error))
+				recording->ram + BIOS, true, &error))
 		errx(1, "%s: no memory slots", path);
 	vm_memory_add_reader(recording->memory, &recording->reader);
 }

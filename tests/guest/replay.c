@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "replay.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,7 +42,8 @@ static void take_object(struct replay *replay, const struct wire_object *wire)
 		break;
 	default:
 		snprintf(object->name, sizeof(object->name), "%s<%s>",
-			 wire->kind == WIRE_SOCKET ? "socket" : "way", wire->address);
+			 wire->kind == WIRE_SOCKET ? "socket" : wire->denied ? "denied" : "way",
+			 wire->address);
 		break;
 	}
 }
@@ -159,6 +161,9 @@ void replay_enter(struct replay *replay, int cpu, const struct guest_task *task,
 					[PT_IP] = 0x401000,
 					[PT_CS] = 0x33 };
 	show(replay, cpu, task, registers);
+	replay->cpus[cpu].registers = (struct guest_cpu_registers){
+		.rdi = replay->stands_elsewhere ? 0 : replay->slots[cpu].registers, .rsi = (uint64_t)number };
+	replay->cpus[cpu].registers_changed = false;
 	trace_syscall_entry(replay->trace, &replay->cpus[cpu],
 			    replay->slots[cpu].registers);
 }
@@ -173,6 +178,35 @@ void replay_leave(struct replay *replay, int cpu, const struct guest_task *task,
 	show(replay, cpu, task, registers);
 	trace_syscall_exit(replay->trace, &replay->cpus[cpu],
 			    replay->slots[cpu].registers);
+}
+
+// The vCPU stands at the first instruction of a function of the kernel: its way back lies on the stack.
+enum { STACK = 4088 };
+
+static void begin_function(struct replay *replay, int cpu, uint64_t argument)
+{
+	uint64_t page = replay->slots[cpu].registers_gpa;
+	memcpy(replay->recording->ram + page + STACK, &replay->kernel->text, sizeof(uint64_t));
+	replay->cpus[cpu].registers = (struct guest_cpu_registers){ .rdi = argument,
+								    .rsp = replay->kernel->direct_map + page + STACK };
+	replay->cpus[cpu].registers_changed = false;
+}
+
+bool replay_was_refused(const struct replay *replay, int cpu, enum replay_site site)
+{
+	const struct guest_cpu_registers *registers = &replay->cpus[cpu].registers;
+	uint64_t page = replay->slots[cpu].registers_gpa;
+	bool by_return = registers->rip == replay->kernel->text &&
+			 registers->rsp == replay->kernel->direct_map + page + STACK + sizeof(uint64_t) &&
+			 (int64_t)registers->rax == -EACCES;
+	int64_t shown[PT_SIZE];
+	memcpy(shown, replay->recording->ram + page, sizeof(shown));
+	bool by_number = shown[PT_ORIG_AX] == -1 && shown[PT_AX] == -EACCES;
+	if (!replay->cpus[cpu].registers_changed)
+		return false;
+	if (site == REPLAY_CALL)
+		return by_number && (int64_t)registers->rsi == -1;
+	return site == REPLAY_COMPAT && replay->kernel->sites.entry_in_rdi ? by_number : by_return;
 }
 
 void replay_enter_compat(struct replay *replay, int cpu, const struct guest_task *task, int number,
@@ -191,6 +225,7 @@ void replay_enter_compat(struct replay *replay, int cpu, const struct guest_task
 					[PT_IP] = 0x8049000,
 					[PT_CS] = 0x23 };
 	show(replay, cpu, task, registers);
+	begin_function(replay, cpu, replay->slots[cpu].registers);
 	trace_compat_entry(replay->trace, &replay->cpus[cpu], replay->slots[cpu].registers);
 }
 
@@ -217,6 +252,7 @@ void replay_request(struct replay *replay, int cpu, const struct guest_task *tas
 	put(replay, page + REQUEST, FIELD_io_kiocb_task, task->address);
 	put(replay, page + REQUEST, FIELD_io_kiocb_tctx, map + page + RING_TASK);
 	put(replay, page + RING_TASK, FIELD_io_uring_task_task, task->address);
+	begin_function(replay, cpu, map + page + REQUEST);
 	trace_ring_request(replay->trace, &replay->cpus[cpu], map + page + REQUEST);
 }
 

@@ -41,6 +41,7 @@ struct replay {
 	struct replay_edge edges[REPLAY_EDGES];
 	size_t object_count, edge_count, gap_count;
 	char last_gap[256];
+	bool stands_elsewhere; // what the vCPU has in its registers is not what it should be
 };
 
 /** Inside a section of the recording's reader. False if the recording does not allow it. */
@@ -59,6 +60,10 @@ void replay_enter_compat(struct replay *replay, int cpu, const struct guest_task
 /** A request of io_uring is carried out by the task that made it, with this struct file. */
 void replay_request(struct replay *replay, int cpu, const struct guest_task *task, int opcode,
 		    uint64_t file);
+
+/** Whether what was shown to the trace last on the CPU will go on with EACCES, and not happen. */
+enum replay_site { REPLAY_CALL, REPLAY_COMPAT, REPLAY_REQUEST };
+bool replay_was_refused(const struct replay *replay, int cpu, enum replay_site site);
 
 /** Writes to the recorded memory, at an address of the kernel. */
 void replay_poke(struct replay *replay, uint64_t address, const void *bytes, size_t length);

@@ -573,7 +573,7 @@ void synthetic_create(struct synthetic_guest *guest, const struct synthetic_opti
 		.text_physical = IMAGE_PHYSICAL,
 	};
 	if (!guest->ram || !guest->memory ||
-	    !vm_memory_set_slot(guest->memory, 0, 0, RAM_SIZE, guest->ram, &error))
+	    !vm_memory_set_slot(guest->memory, 0, 0, RAM_SIZE, guest->ram, true, &error))
 		errx(1, "synthetic: no memory");
 	vm_memory_add_reader(guest->memory, &guest->reader);
 	make_tables(guest, options);

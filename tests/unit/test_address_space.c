@@ -32,7 +32,7 @@ static int set_up(void **state)
 	fixture->space = (struct guest_address_space){.memory = fixture->memory, .root = ROOT};
 	*state = fixture;
 	return !copy_guard_install(&error) ||
-	       !vm_memory_set_slot(fixture->memory, 0, 0, MEMORY, fixture->ram, &error);
+	       !vm_memory_set_slot(fixture->memory, 0, 0, MEMORY, fixture->ram, true, &error);
 }
 
 static int tear_down(void **state)

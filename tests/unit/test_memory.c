@@ -44,8 +44,8 @@ static void test_reads_across_slots(void **state)
 	memset(low, 1, PAGE);
 	memset(high, 2, PAGE);
 	// Added out of order; adjacent in the guest, apart in the host.
-	assert_true(vm_memory_set_slot(memory, 1, PAGE, PAGE, high, NULL));
-	assert_true(vm_memory_set_slot(memory, 0, 0, PAGE, low, NULL));
+	assert_true(vm_memory_set_slot(memory, 1, PAGE, PAGE, high, true, NULL));
+	assert_true(vm_memory_set_slot(memory, 0, 0, PAGE, low, true, NULL));
 	assert_int_equal(vm_memory_read(memory, PAGE - 8, buffer, 16), MEMORY_OK);
 	assert_int_equal(buffer[7], 1);
 	assert_int_equal(buffer[8], 2);
@@ -63,15 +63,15 @@ static void test_slots_move_and_go(void **state)
 	unsigned char *bytes = map_pages(1), byte;
 	struct error error;
 	bytes[0] = 42;
-	assert_true(vm_memory_set_slot(memory, 3, 0x1000, PAGE, bytes, NULL));
+	assert_true(vm_memory_set_slot(memory, 3, 0x1000, PAGE, bytes, true, NULL));
 	assert_int_equal(vm_memory_read(memory, 0x1000, &byte, 1), MEMORY_OK);
-	assert_true(vm_memory_set_slot(memory, 3, 0x8000, PAGE, bytes, NULL));
+	assert_true(vm_memory_set_slot(memory, 3, 0x8000, PAGE, bytes, true, NULL));
 	assert_int_equal(vm_memory_read(memory, 0x1000, &byte, 1), MEMORY_UNMAPPED);
 	assert_int_equal(vm_memory_read(memory, 0x8000, &byte, 1), MEMORY_OK);
 	assert_int_equal(byte, 42);
-	assert_true(vm_memory_set_slot(memory, 3, 0, 0, NULL, NULL));
+	assert_true(vm_memory_set_slot(memory, 3, 0, 0, NULL, true, NULL));
 	assert_int_equal(vm_memory_read(memory, 0x8000, &byte, 1), MEMORY_UNMAPPED);
-	assert_false(vm_memory_set_slot(memory, 4, UINT64_MAX - 1, PAGE, bytes, &error));
+	assert_false(vm_memory_set_slot(memory, 4, UINT64_MAX - 1, PAGE, bytes, true, &error));
 	assert_int_equal(error.code, ERROR_INVALID);
 	munmap(bytes, PAGE);
 }
@@ -82,7 +82,7 @@ static void test_lost_host_memory_is_an_error(void **state)
 	unsigned char *bytes = map_pages(2), buffer[PAGE];
 	assert_true(copy_guard_install(NULL)); // in front of cmocka's own, which a test begins with
 	uint64_t word;
-	assert_true(vm_memory_set_slot(memory, 0, 0, 2 * PAGE, bytes, NULL));
+	assert_true(vm_memory_set_slot(memory, 0, 0, 2 * PAGE, bytes, true, NULL));
 	munmap(bytes + PAGE, PAGE); // behind KVM's back
 	assert_int_equal(vm_memory_read(memory, 0, buffer, PAGE), MEMORY_OK);
 	assert_int_equal(vm_memory_read(memory, PAGE, &word, sizeof(word)), MEMORY_FAULT);
@@ -99,7 +99,7 @@ static void test_truncated_file_is_an_error(void **state)
 	int fd = memfd_create("guest", 0);
 	assert_int_equal(ftruncate(fd, PAGE), 0);
 	void *bytes = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	assert_true(vm_memory_set_slot(memory, 0, 0, PAGE, bytes, NULL));
+	assert_true(vm_memory_set_slot(memory, 0, 0, PAGE, bytes, true, NULL));
 	assert_int_equal(vm_memory_read(memory, 0, &word, sizeof(word)), MEMORY_OK);
 	assert_int_equal(ftruncate(fd, 0), 0); // SIGBUS from now on
 	assert_int_equal(vm_memory_read(memory, 0, &word, sizeof(word)), MEMORY_FAULT);
@@ -171,8 +171,8 @@ static void test_readers_and_a_writer(void **state)
 	assert_int_equal(pthread_create(&thread, NULL, read_on, &churn), 0);
 	for (int i = 0; i < 2000; i++) {
 		unsigned char *bytes = map_pages(1);
-		assert_true(vm_memory_set_slot(churn.memory, 0, 0, PAGE, bytes, NULL));
-		assert_true(vm_memory_set_slot(churn.memory, 0, 0, 0, NULL, NULL));
+		assert_true(vm_memory_set_slot(churn.memory, 0, 0, PAGE, bytes, true, NULL));
+		assert_true(vm_memory_set_slot(churn.memory, 0, 0, 0, NULL, true, NULL));
 		munmap(bytes, PAGE);
 	}
 	churn.stop = true;

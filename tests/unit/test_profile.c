@@ -193,7 +193,7 @@ static void the_direct_map_ends_before_vmalloc(void **state)
 	vmalloc = base + (1ull << 40);
 	memcpy(synthetic_image(&guest, guest.symbols[SYMBOL_vmalloc_base] - guest.text), &vmalloc,
 	       8);
-	assert_true(vm_memory_set_slot(guest.memory, 1, 1ull << 44, sizeof(bar), bar, &error));
+	assert_true(vm_memory_set_slot(guest.memory, 1, 1ull << 44, sizeof(bar), bar, true, &error));
 	assert_true(detect(&guest, &kernel, NULL, NULL));
 	assert_int_equal(kernel.direct_map_size, 1ull << 40);
 	assert_int_equal(guest_read_kernel(&kernel, base + (1ull << 44), &word, 8),

@@ -82,7 +82,7 @@ static int set_up(void **state)
 	fixture->bytes = calloc(1, MEMORY_SIZE);
 	fixture->memory = vm_memory_create();
 	assert_true(copy_guard_install(NULL));
-	assert_true(vm_memory_set_slot(fixture->memory, 0, 0, MEMORY_SIZE, fixture->bytes, NULL));
+	assert_true(vm_memory_set_slot(fixture->memory, 0, 0, MEMORY_SIZE, fixture->bytes, true, NULL));
 	*state = fixture;
 	return 0;
 }
