@@ -91,6 +91,8 @@ struct agent_vm {
 	bool announced, give_way_reported, starved_reported, site_reported;
 	_Atomic bool gave_way, guest_starved, site_starved;
 	_Atomic bool labels_known; // the daemon has told what is classified here
+	_Atomic bool fail_closed;  // the VM is to stop when tracing fails
+	_Atomic bool held;	   // it has: vCPUs do not enter the guest any more
 	_Atomic bool labels_late;  // it had not when tracing began, and nobody has been told so
 };
 
@@ -173,6 +175,8 @@ void agent_arm_rings(struct agent_vm *vm);
 void *agent_guard(void *unused);
 void agent_wake_guard(void);
 void agent_vm_report(struct agent_vm *vm);
+/** Tracing has failed for good: the guard does the rest. */
+void agent_fail(struct agent_vm *vm);
 /** A fault of ours while reading the VM's guest: tracing ends, the VM goes on. */
 void agent_fault(struct agent_vm *vm, const struct fault_recovery *recovery);
 void agent_emit(void *vm, struct wire_message *message);
@@ -190,6 +194,11 @@ label_set agent_label(const char *name);
 void agent_drop_labels(void);
 /** Says what all labels are called, to a daemon that may not know. */
 void agent_name_labels(void);
+
+/* barrier.c, likewise */
+void agent_take_barrier(uint16_t vm, const struct wire_barrier *barrier);
+void agent_take_barrier_part(uint16_t vm, const struct wire_part *part);
+void agent_drop_barrier(void);
 
 uint64_t agent_monotonic(void); // ns
 uint64_t agent_realtime(void);	// ns

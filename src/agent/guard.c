@@ -78,12 +78,19 @@ static void set_state(struct agent_vm *vm, enum agent_vm_state state, const char
 	agent_vm_report(vm);
 }
 
+void agent_fail(struct agent_vm *vm)
+{
+	atomic_store_explicit(&vm->held, atomic_load(&vm->fail_closed), memory_order_release);
+	atomic_store(&vm->failed, true);
+}
+
 void agent_fault(struct agent_vm *vm, const struct fault_recovery *recovery)
 {
 	snprintf(vm->failure, sizeof(vm->failure),
-		 "a fault in nijimi itself (signal %d at %#lx): tracing has ended, the VM runs on",
-		 recovery->signal, (unsigned long)recovery->address);
-	atomic_store(&vm->failed, true);
+		 "a fault in nijimi itself (signal %d at %#lx): tracing has ended, the VM %s",
+		 recovery->signal, (unsigned long)recovery->address,
+		 atomic_load(&vm->fail_closed) ? "is stopped, as the policy says" : "runs on");
+	agent_fail(vm);
 	trace_abandon(vm->trace);
 	agent_wake_guard();
 }

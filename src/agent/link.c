@@ -56,6 +56,7 @@ static void disconnect(struct link *link)
 		atomic_compare_exchange_strong(&agent.vms[i]->recall, &asked, RECALL_WANTED);
 	}
 	agent_drop_labels();
+	agent_drop_barrier();
 	atomic_store(&agent.policy_expected, false);
 	link->out_used = link->out_sent = link->in_used = 0;
 	link->next_attempt = agent_monotonic() + RECONNECT_NANOSECONDS;
@@ -181,6 +182,12 @@ static bool take_message(struct link *link, const struct wire_message *message)
 	case WIRE_LABEL_FILES:
 		agent_take_label_files(message->vm, &message->label_files);
 		break;
+	case WIRE_BARRIER:
+		agent_take_barrier(message->vm, &message->barrier);
+		break;
+	case WIRE_BARRIER_PART:
+		agent_take_barrier_part(message->vm, &message->part);
+		break;
 	default:
 		break;
 	}
@@ -258,6 +265,7 @@ static void queue_counters(struct link *link)
 			{ "open_flows", statistics.open_flows },
 			{ "edges", statistics.edges },
 			{ "labels_lost", statistics.lost },
+			{ "calls_blocked", trace_denied(vm->trace) },
 		};
 		uint32_t count = 0;
 		while (count < COUNTER_ROWS && counters[count].name)

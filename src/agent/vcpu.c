@@ -179,7 +179,7 @@ static void apply_sites(struct agent_vcpu *vcpu, uint32_t generation)
 	if ((wanted || vcpu->setting.ours) && set_debug(vcpu) != 0) {
 		snprintf(vm->failure, sizeof(vm->failure),
 			 "KVM_SET_GUEST_DEBUG on vCPU %u failed: %s", vcpu->id, strerror(errno));
-		atomic_store(&vm->failed, true);
+		agent_fail(vm);
 		memset(vcpu->request.sites, 0, sizeof(vcpu->request.sites));
 		agent_wake_guard();
 	}
@@ -430,10 +430,21 @@ static void tell_shutdown(const struct agent_vcpu *vcpu)
 		  (unsigned long long)atomic_load_explicit(&vcpu->debug_exits, memory_order_relaxed));
 }
 
+// The VMM stops the VM, and says so.
+static int refuse_to_run(struct agent_vcpu *vcpu)
+{
+	vcpu->run->exit_reason = KVM_EXIT_INTERNAL_ERROR;
+	vcpu->run->internal.suberror = KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON;
+	vcpu->run->internal.ndata = 0;
+	return 0;
+}
+
 int agent_run(struct agent_vcpu *vcpu)
 {
 	prepare_thread(vcpu);
 	for (;;) {
+		if (atomic_load_explicit(&vcpu->vm->held, memory_order_acquire))
+			return refuse_to_run(vcpu);
 		// In this order: the guard bumps the generation, then looks at in_guest.
 		atomic_store(&vcpu->in_guest, true);
 		prepare_entry(vcpu);

@@ -135,7 +135,8 @@ static const struct wire_object *find_process(const struct incident *incident)
 {
 	const struct store_edge *edge = incident->edge;
 	bool sure = true;
-	if (incident->to->kind == WIRE_ENDPOINT && incident->to->pid)
+	if ((incident->to->kind == WIRE_ENDPOINT && incident->to->pid) ||
+	    incident->to->kind == WIRE_PROCESS)
 		return incident->to;
 	if (edge && edge->from && edge->from->fields.kind == WIRE_SOCKET)
 		edge = edge_before(incident, edge, edge->from, incident->from, &sure);
@@ -151,7 +152,8 @@ static uint64_t hash_of(const struct alerts *alerts, const struct incident *inci
 	XXH3_state_t state;
 	const struct registry_vm *vm = incident->vm;
 	uint64_t numbers[] = {vm->number, vm->boot, process ? process->pid : 0,
-			      process ? process->start_time : 0, incident->target.kind};
+			      process ? process->start_time : 0, incident->target.kind,
+			      incident->to->denied};
 	const char *texts[] = {incident->label, target_text(incident->to),
 			       process ? process->path : ""};
 	XXH3_64bits_reset_withSeed(&state, alerts->numbers.key);
@@ -265,6 +267,7 @@ static struct json_object *render_alert(const struct alerts *alerts,
 	else
 		add_number(object, "rule_line", policy->rules[verdict->rule].line);
 	add_text(object, "destination", target_text(incident->to));
+	json_object_object_add(object, "blocked", json_object_new_boolean(incident->to->denied));
 	json_object_object_add(object, "process", render_process(incident->process));
 	render_text(object, "syscall", incident->edge ? incident->edge->cause : "history lost");
 	json_object_object_add(object, "origin",
@@ -286,9 +289,11 @@ static void say_alert(const struct incident *incident, const struct path *path, 
 	if (process)
 		snprintf(who, sizeof(who), "%s[%u] of user %u", process->name, process->pid,
 			 process->uid);
-	snprintf(line, sizeof(line), "%s (%s): %s, from %s, was brought to %s (sink %s) by %s",
-		 vm->name, vm->has_uuid ? uuid_format(vm->uuid, uuid) : "no UUID", incident->label,
-		 *file ? file : "a file", target_text(incident->to),
+	snprintf(line, sizeof(line), "%s (%s): %s, from %s, was %s %s (sink %s) by %s", vm->name,
+		 vm->has_uuid ? uuid_format(vm->uuid, uuid) : "no UUID", incident->label,
+		 *file ? file : "a file",
+		 incident->to->denied ? "kept from being brought to" : "brought to",
+		 target_text(incident->to),
 		 incident->policy->sinks[incident->verdict.sink].name, who);
 	text_escape(line, text, size);
 }
@@ -408,7 +413,7 @@ void alerts_consider(struct alerts *alerts, const struct policy *policy, const i
 				  &incident.verdict))
 			continue;
 		struct alerts_seen *seen = note_incident(alerts, &incident);
-		if (seen && incident.verdict.action == POLICY_ALERT)
+		if (seen && (incident.verdict.action != POLICY_ALLOW || incident.to->denied))
 			raise_alert(alerts, &incident, seen);
 	}
 }

@@ -83,6 +83,8 @@ static const char *const database_migrations[] = {
 	" exact INTEGER NOT NULL, dropped INTEGER NOT NULL, hash_key INTEGER NOT NULL,"
 	" raised INTEGER NOT NULL, held_back INTEGER NOT NULL, window_end INTEGER NOT NULL,"
 	" window_count INTEGER NOT NULL, window_held INTEGER NOT NULL);",
+	// An endpoint that was not reached, because the call was refused.
+	"ALTER TABLE descriptions ADD COLUMN denied INTEGER NOT NULL DEFAULT 0;",
 };
 
 #endif

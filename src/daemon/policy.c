@@ -251,22 +251,45 @@ static bool write_label(FILE *file, const struct policy_label *label, uint16_t v
 	return true;
 }
 
+static bool write_barrier(FILE *file, const struct policy *policy, uint64_t labels, uint16_t vm)
+{
+	size_t length = 0;
+	bool blocks = policy && policy_blocked_labels(policy) & labels;
+	unsigned char *bytes = blocks ? policy_pack(policy, labels, &length) : NULL;
+	struct wire_message message = {.type = WIRE_BARRIER, .vm = vm};
+	message.barrier.size = (uint32_t)length;
+	bool done = (bytes || !blocks) && write_frame(file, &message);
+	message.type = WIRE_BARRIER_PART;
+	for (size_t at = 0; at < length && done; at += message.part.length) {
+		size_t left = length - at;
+		message.part.bytes = bytes + at;
+		message.part.length = left < WIRE_PART_MAXIMUM ? (uint32_t)left : WIRE_PART_MAXIMUM;
+		done = write_frame(file, &message);
+	}
+	free(bytes);
+	return done;
+}
+
 unsigned char *policy_state_frames(const struct policy_state *state, const struct registry_vm *vm,
 				   size_t *length)
 {
 	const struct policy *policy = state->policy;
 	size_t count = policy ? policy->label_count : 0;
 	struct wire_message message = {.type = WIRE_LABELS, .vm = vm->number};
+	uint64_t labels = 0;
 	char *frames = NULL;
 	FILE *file = open_memstream(&frames, length);
 	if (!file)
 		return NULL;
-	for (size_t i = 0; i < count; i++)
-		if (applies(&policy->labels[i], vm))
-			message.labels.rows += (uint32_t)policy->labels[i].file_count;
-	bool done = write_frame(file, &message);
+	for (size_t i = 0; i < count; i++) {
+		if (!applies(&policy->labels[i], vm))
+			continue;
+		labels |= 1ull << i;
+		message.labels.rows += (uint32_t)policy->labels[i].file_count;
+	}
+	bool done = write_barrier(file, policy, labels, vm->number) && write_frame(file, &message);
 	for (size_t i = 0; i < count && done; i++)
-		if (applies(&policy->labels[i], vm))
+		if (labels >> i & 1)
 			done = write_label(file, &policy->labels[i], vm->number);
 	if (fclose(file) != 0 || !done) {
 		free(frames);
@@ -377,6 +400,7 @@ static void render_sections(const struct policy_state *state, struct json_object
 	json_object_object_add(object, "rules", rules);
 	add_number(object, "alerts_a_minute", policy->alerts_a_minute);
 	add_number(object, "repeat_seconds", policy->repeat_seconds);
+	add_text(object, "failure", policy->fail_closed ? "closed" : "open");
 }
 
 struct json_object *policy_state_render(const struct policy_state *state)

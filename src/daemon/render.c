@@ -212,6 +212,8 @@ static void render_identity(struct json_object *object, const char *socket_type_
 	case WIRE_SOCKET:
 	case WIRE_ENDPOINT:
 		render_socket(object, socket_type_key, fields);
+		if (fields->denied)
+			json_object_object_add(object, "blocked", json_object_new_boolean(true));
 		break;
 	}
 }

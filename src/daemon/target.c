@@ -1,83 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "daemon/target.h"
 
-#include <arpa/inet.h>
-#include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-
-// "192.0.2.7:80" or "[2001:db8::1]:80". What cannot be read is not known, and may be anywhere.
-static void parse_address(const char *text, struct policy_target *target)
-{
-	char host[INET6_ADDRSTRLEN + 8];
-	uint8_t ipv4[4];
-	uint64_t port;
-	const char *colon = strrchr(text, ':');
-	bool bracket = *text == '[';
-	if (!colon || colon - text < 2 || (bracket && colon[-1] != ']'))
-		return;
-	size_t length = (size_t)(colon - text) - (bracket ? 2 : 0);
-	if (length >= sizeof(host) || !policy_parse_number(colon + 1, UINT16_MAX, &port, NULL))
-		return;
-	memcpy(host, text + bracket, length);
-	host[length] = '\0';
-	if (strcmp(host, "0.0.0.0") == 0) {
-		// Not connected yet (TCP fast open), or not read.
-	} else if (inet_pton(AF_INET, host, ipv4) == 1) {
-		memset(target->address + 10, 0xFF, 2);
-		memcpy(target->address + 12, ipv4, sizeof(ipv4));
-	} else if (inet_pton(AF_INET6, host, target->address) != 1) {
-		return;
-	}
-	target->port = (uint16_t)port;
-}
-
-static bool target_of_socket(const struct wire_object *object, struct policy_target *target)
-{
-	switch (object->family) {
-	case AF_UNIX:
-	case AF_NETLINK:
-	case AF_ALG: // the kernel's ciphers: what comes out goes to whoever holds the socket
-	case AF_KEY:
-		return false;
-	case AF_VSOCK:
-		target->kind = POLICY_SINK_VSOCK;
-		return true;
-	case AF_INET:
-	case AF_INET6:
-		if (object->socket_type == SOCK_RAW || strncmp(object->address, "raw:", 4) == 0 ||
-		    strncmp(object->address, "packets:", 8) == 0)
-			break;
-		target->kind = POLICY_SINK_INET;
-		if (object->socket_type == SOCK_STREAM)
-			target->protocol = POLICY_TCP;
-		else if (object->socket_type == SOCK_DGRAM)
-			target->protocol = POLICY_UDP;
-		parse_address(object->address, target);
-		return true;
-	}
-	target->kind = POLICY_SINK_PACKETS;
-	return true;
-}
 
 bool target_of(const struct wire_object *object, struct policy_target *target)
 {
-	*target = (struct policy_target){.path = "", .filesystem = ""};
 	bool endpoint = object->kind == WIRE_ENDPOINT;
 	if (endpoint && object->family != AF_UNSPEC)
-		return target_of_socket(object, target);
-	if (!endpoint && object->kind != WIRE_FILE)
+		return policy_target_of_socket(object->family, object->socket_type, object->address,
+					       target);
+	if (object->kind == WIRE_FILE || (endpoint && object->mode))
+		return policy_target_of_file(object->mode, target_text(object),
+					     endpoint ? object->peer : object->name, target);
+	if (object->kind != WIRE_PROCESS && !(endpoint && object->denied))
 		return false;
-	target->path = target_text(object);
-	target->filesystem = endpoint ? object->peer : object->name;
-	if (S_ISCHR(object->mode))
-		target->kind = POLICY_SINK_CHARACTER;
-	else if (S_ISBLK(object->mode))
-		target->kind = POLICY_SINK_BLOCK;
-	else if (S_ISREG(object->mode))
-		target->kind = POLICY_SINK_FILESYSTEM;
-	else
-		return false;
+	policy_target_of_process(target);
 	return true;
 }
 
@@ -85,7 +22,11 @@ const char *target_text(const struct wire_object *object)
 {
 	if (object->kind == WIRE_FILE)
 		return object->path;
+	if (object->kind == WIRE_PROCESS)
+		return object->path;
 	if (object->family == AF_VSOCK)
 		return "vsock";
+	if (object->family == AF_UNSPEC && !object->mode)
+		return object->path; // a process from which something was kept
 	return object->address;
 }

@@ -12,13 +12,16 @@ const char *policy_sink_kind_name(enum policy_sink_kind kind)
 		[POLICY_SINK_INET] = "inet",	   [POLICY_SINK_VSOCK] = "vsock",
 		[POLICY_SINK_PACKETS] = "packets", [POLICY_SINK_FILESYSTEM] = "filesystem",
 		[POLICY_SINK_BLOCK] = "block",	   [POLICY_SINK_CHARACTER] = "character",
+		[POLICY_SINK_PROGRAM] = "program",
 	};
 	return names[kind];
 }
 
 const char *policy_action_name(enum policy_action action)
 {
-	return action == POLICY_ALLOW ? "allow" : "alert";
+	static const char *const names[POLICY_ACTIONS] = {
+		[POLICY_ALLOW] = "allow", [POLICY_ALERT] = "alert", [POLICY_BLOCK] = "block"};
+	return names[action];
 }
 
 const char *policy_delivery_name(enum policy_delivery_kind kind)
@@ -103,8 +106,16 @@ static bool type_fits(const struct policy_sink *sink, const char *filesystem)
 	return false;
 }
 
+static bool program_is_sink(const struct policy_sink *sink, const char *program)
+{
+	if (!*program) // not known: may be any
+		return true;
+	return (sink->programs.count == 0 || matches_any(&sink->programs, program)) &&
+	       !matches_any(&sink->except, program);
+}
+
 static bool sink_fits(const struct policy *policy, const struct policy_sink *sink,
-		      const struct policy_target *target)
+		      const struct policy_target *target, const char *program)
 {
 	if (sink->kind != target->kind)
 		return false;
@@ -116,6 +127,8 @@ static bool sink_fits(const struct policy *policy, const struct policy_sink *sin
 			sink->protocols & target->protocol);
 	case POLICY_SINK_FILESYSTEM:
 		return type_fits(sink, target->filesystem) && path_fits(sink, target->path);
+	case POLICY_SINK_PROGRAM:
+		return program_is_sink(sink, program);
 	case POLICY_SINK_BLOCK:
 	case POLICY_SINK_CHARACTER:
 		return path_fits(sink, target->path);
@@ -134,7 +147,7 @@ bool policy_judge(const struct policy *policy, size_t label, const struct policy
 {
 	uint64_t sinks = 0;
 	for (size_t i = 0; i < policy->sink_count; i++)
-		if (sink_fits(policy, &policy->sinks[i], target))
+		if (sink_fits(policy, &policy->sinks[i], target, program))
 			sinks |= 1ull << i;
 	if (!sinks)
 		return false;

@@ -10,9 +10,10 @@
 #include <yaml.h>
 
 #include "base/cleanup.h"
+#include "base/filesystems.h"
 #include "base/glob.h"
 #include "base/text.h"
-#include "policy/policy.h"
+#include "policy/internal.h"
 
 enum {
 	SHOWN = 80, // bytes of a value in a message
@@ -20,11 +21,6 @@ enum {
 	REPEAT_SECONDS = 3600,
 	TIMEOUT_SECONDS = 10,
 	TIMEOUT_MAXIMUM = 300,
-};
-
-struct policy_block {
-	struct policy_block *next;
-	max_align_t bytes[];
 };
 
 struct reading {
@@ -109,26 +105,9 @@ static int compare_problems(const void *left, const void *right)
 
 static void *allocate(struct reading *reading, size_t size)
 {
-	struct policy_block *block = calloc(1, sizeof(*block) + size);
-	if (!block) {
-		reading->no_memory = true;
-		return NULL;
-	}
-	block->next = reading->policy->blocks;
-	reading->policy->blocks = block;
-	return block->bytes;
-}
-
-void policy_destroy(struct policy *policy)
-{
-	if (!policy)
-		return;
-	while (policy->blocks) {
-		struct policy_block *block = policy->blocks;
-		policy->blocks = block->next;
-		free(block);
-	}
-	free(policy);
+	void *memory = policy_allocate(reading->policy, size);
+	reading->no_memory |= !memory;
+	return memory;
 }
 
 // Nodes --------------------------------------------------------------------------------------
@@ -586,7 +565,7 @@ static void read_sink_kind(struct reading *reading, const yaml_node_t *value, co
 	if (text)
 		complain(reading, value,
 			 "unknown kind of sink '%.*s': there are inet, vsock, packets, filesystem, "
-			 "block, character",
+			 "block, character, program",
 			 SHOWN, text);
 }
 
@@ -692,6 +671,12 @@ static void read_sink_except(struct reading *reading, const yaml_node_t *value, 
 	read_texts(reading, value, what, read_glob, &((struct policy_sink *)target)->except);
 }
 
+static void read_sink_programs(struct reading *reading, const yaml_node_t *value, const char *what,
+			       void *target)
+{
+	read_texts(reading, value, what, read_glob, &((struct policy_sink *)target)->programs);
+}
+
 enum {
 	SINK_NAME,
 	SINK_KIND,
@@ -700,7 +685,8 @@ enum {
 	SINK_PROTOCOL,
 	SINK_TYPES,
 	SINK_PATHS,
-	SINK_EXCEPT
+	SINK_EXCEPT,
+	SINK_PROGRAMS
 };
 
 static const struct key sink_keys[] = {
@@ -712,13 +698,9 @@ static const struct key sink_keys[] = {
 	[SINK_TYPES] = {"types", read_sink_types, false},
 	[SINK_PATHS] = {"paths", read_sink_paths, false},
 	[SINK_EXCEPT] = {"except", read_sink_except, false},
+	[SINK_PROGRAMS] = {"programs", read_sink_programs, false},
 	{0},
 };
-
-// What leads to another machine by itself; "fuse*" is fuse, fuseblk and fusectl.
-static const char *const shared_types[] = {
-	"nfs", "nfs4",	    "cifs",  "smb3", "smbfs",  "9p",   "virtiofs", "fuse",   "ceph",
-	"afs", "glusterfs", "ocfs2", "gfs2", "lustre", "coda", "beegfs",   "vboxsf", "vmhgfs"};
 
 // Pseudo-terminals lead to another process, which is followed.
 static const char *const terminals[] = {"/dev/pts/**", "/dev/ptmx", "/dev/ptmx/**"};
@@ -726,8 +708,7 @@ static const char *const terminals[] = {"/dev/pts/**", "/dev/ptmx", "/dev/ptmx/*
 static void set_sink_defaults(struct policy_sink *sink)
 {
 	if (sink->kind == POLICY_SINK_FILESYSTEM && !sink->types.count)
-		sink->types = (struct policy_texts){shared_types,
-						    sizeof(shared_types) / sizeof(shared_types[0])};
+		sink->types = (struct policy_texts){shared_filesystems, shared_filesystem_count};
 	if (sink->kind == POLICY_SINK_CHARACTER && !sink->paths.count && !sink->except.count)
 		sink->except =
 			(struct policy_texts){terminals, sizeof(terminals) / sizeof(terminals[0])};
@@ -741,6 +722,7 @@ static void read_sink(struct reading *reading, const yaml_node_t *value, const c
 		[POLICY_SINK_FILESYSTEM] = 1 << SINK_TYPES | 1 << SINK_PATHS | 1 << SINK_EXCEPT,
 		[POLICY_SINK_BLOCK] = 1 << SINK_PATHS | 1 << SINK_EXCEPT,
 		[POLICY_SINK_CHARACTER] = 1 << SINK_PATHS | 1 << SINK_EXCEPT,
+		[POLICY_SINK_PROGRAM] = 1 << SINK_PROGRAMS | 1 << SINK_EXCEPT,
 	};
 	struct policy_sink *sink = target;
 	if (!reading->policy->sinks)
@@ -749,7 +731,7 @@ static void read_sink(struct reading *reading, const yaml_node_t *value, const c
 	uint64_t seen = read_mapping(reading, value, "a sink", sink_keys, sink);
 	if (sink->kind == POLICY_SINK_KINDS)
 		return; // said
-	for (int key = SINK_TO; key <= SINK_EXCEPT; key++)
+	for (int key = SINK_TO; key <= SINK_PROGRAMS; key++)
 		if (seen & 1ull << key && !(allowed[sink->kind] & 1ull << key))
 			complain(reading, value, "a sink of kind %s has no '%s': remove it",
 				 policy_sink_kind_name(sink->kind), sink_keys[key].name);
@@ -853,10 +835,10 @@ static void read_rule_action(struct reading *reading, const yaml_node_t *value, 
 	else if (strcmp(text, "alert") == 0)
 		rule->action = POLICY_ALERT;
 	else if (strcmp(text, "block") == 0)
-		complain(reading, value, "the action 'block' is not supported yet: write 'alert'");
+		rule->action = POLICY_BLOCK;
 	else
-		complain(reading, value, "unknown action '%.*s': there are allow and alert", SHOWN,
-			 text);
+		complain(reading, value, "unknown action '%.*s': there are allow, alert and block",
+			 SHOWN, text);
 }
 
 static const struct key rule_keys[] = {
@@ -1048,12 +1030,41 @@ static const struct key alerts_keys[] = {
 	{0},
 };
 
+// Enforcement --------------------------------------------------------------------------------
+
+static void read_failure(struct reading *reading, const yaml_node_t *value, const char *what,
+			 void *target)
+{
+	const char *text = text_of(reading, value, what);
+	if (text && strcmp(text, "closed") == 0)
+		reading->policy->fail_closed = true;
+	else if (text && strcmp(text, "open") != 0)
+		complain(reading, value,
+			 "%s: unknown value '%.*s': there are open (a VM whose calls cannot be "
+			 "refused any more runs on) and closed (it is stopped)",
+			 what, SHOWN, text);
+}
+
+static const struct key enforcement_keys[] = {
+	{"failure", read_failure, false},
+	{0},
+};
+
 // The whole ----------------------------------------------------------------------------------
 
 static void keep_node(struct reading *reading, const yaml_node_t *value, const char *what,
 		      void *target);
 
-enum { ROOT_VERSION, ROOT_LABELS, ROOT_NETWORKS, ROOT_SINKS, ROOT_RULES, ROOT_ALERTS, ROOT_KEYS };
+enum {
+	ROOT_VERSION,
+	ROOT_LABELS,
+	ROOT_NETWORKS,
+	ROOT_SINKS,
+	ROOT_RULES,
+	ROOT_ALERTS,
+	ROOT_ENFORCEMENT,
+	ROOT_KEYS
+};
 
 static const struct key root_keys[] = {
 	[ROOT_VERSION] = {"version", keep_node, true},
@@ -1062,8 +1073,8 @@ static const struct key root_keys[] = {
 	[ROOT_SINKS] = {"sinks", keep_node, false},
 	[ROOT_RULES] = {"rules", keep_node, false},
 	[ROOT_ALERTS] = {"alerts", keep_node, false},
+	[ROOT_ENFORCEMENT] = {"enforcement", keep_node, false},
 	{"boundaries", NULL, false},
-	{"enforcement", NULL, false},
 	{0},
 };
 
@@ -1104,6 +1115,9 @@ static void read_root(struct reading *reading, const yaml_node_t *root)
 		read_rules(reading, nodes[ROOT_RULES]);
 	if (nodes[ROOT_ALERTS])
 		read_mapping(reading, nodes[ROOT_ALERTS], "'alerts'", alerts_keys, NULL);
+	if (nodes[ROOT_ENFORCEMENT])
+		read_mapping(reading, nodes[ROOT_ENFORCEMENT], "'enforcement'", enforcement_keys,
+			     NULL);
 }
 
 static void explain_syntax(const yaml_parser_t *parser, struct policy_problems *problems)

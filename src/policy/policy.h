@@ -83,6 +83,7 @@ enum policy_sink_kind {
 	POLICY_SINK_FILESYSTEM,
 	POLICY_SINK_BLOCK,
 	POLICY_SINK_CHARACTER,
+	POLICY_SINK_PROGRAM, // a process that comes to hold it
 	POLICY_SINK_KINDS,
 };
 
@@ -98,10 +99,11 @@ struct policy_sink {
 	uint32_t protocols;	    // 0: all
 	struct policy_texts types;  // filesystem: patterns of types
 	struct policy_texts paths;  // globs, of files and devices; none: all
-	struct policy_texts except; // likewise; none: none
+	struct policy_texts except; // likewise, and of programs; none: none
+	struct policy_texts programs; // globs; none: all
 };
 
-enum policy_action { POLICY_ALLOW, POLICY_ALERT };
+enum policy_action { POLICY_ALLOW, POLICY_ALERT, POLICY_BLOCK, POLICY_ACTIONS };
 
 struct policy_rule {
 	uint64_t labels, sinks;	      // by index
@@ -140,6 +142,7 @@ struct policy {
 	size_t delivery_count;
 	uint32_t alerts_a_minute;    // that are delivered
 	uint32_t repeat_seconds;     // until the same alert is an alert again
+	bool fail_closed;	     // an agent that cannot refuse any more stops its VM
 	struct policy_block *blocks; // of memory
 };
 
@@ -195,6 +198,23 @@ struct policy_verdict {
  */
 bool policy_judge(const struct policy *policy, size_t label, const struct policy_target *target,
 		  const char *program, struct policy_verdict *verdict);
+
+/** The place of a socket's destination, as the wire has it; false: it can be no sink. */
+bool policy_target_of_socket(uint16_t family, uint16_t type, const char *address,
+			     struct policy_target *target);
+/** Of a file. The texts are kept by reference. */
+bool policy_target_of_file(uint32_t mode, const char *path, const char *filesystem,
+			   struct policy_target *target);
+void policy_target_of_process(struct policy_target *target);
+
+/** By index, those that some rule may block. */
+uint64_t policy_blocked_labels(const struct policy *policy);
+
+/** What decides (all but files, deliveries and names of sinks), in one piece, to be freed, with the names of these labels only. NULL:
+ *  no memory. */
+unsigned char *policy_pack(const struct policy *policy, uint64_t labels, size_t *length);
+/** The other way round; NULL: it cannot be understood, or there is no memory. Believes nothing. */
+struct policy *policy_unpack(const void *bytes, size_t length);
 
 /** Loopback, or in a named network. */
 bool policy_is_inside(const struct policy *policy, const uint8_t address[16]);

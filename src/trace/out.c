@@ -6,6 +6,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "base/filesystems.h"
 #include "trace/internal.h"
 
 enum {
@@ -108,23 +109,10 @@ static bool device_leads_out(uint32_t device)
 	       !(major >= MAJOR_PTS_FIRST && major <= MAJOR_PTS_LAST);
 }
 
-// File systems of other machines, or that others see as well.
-static bool is_shared(const char *filesystem)
-{
-	static const char *const types[] = { "nfs", "nfs4", "cifs", "smb3",  "smbfs",  "9p",
-					     "virtiofs", "fuse", "ceph", "afs", "glusterfs",
-					     "ocfs2", "gfs2", "lustre", "coda", "beegfs",
-					     "vboxsf", "vmhgfs" };
-	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
-		if (strcmp(types[i], filesystem) == 0)
-			return true;
-	return false;
-}
-
 void trace_file_way_out(struct trace_event *event, const struct object_reference *giver,
 			const struct guest_file *file)
 {
-	bool leads_out = S_ISREG(file->mode) ? is_shared(file->filesystem) :
+	bool leads_out = S_ISREG(file->mode) ? filesystem_is_shared(file->filesystem) :
 			 S_ISCHR(file->mode) ? device_leads_out(file->device_number) :
 					       S_ISBLK(file->mode);
 	struct way_out way = { .mode = file->mode };

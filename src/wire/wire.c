@@ -8,6 +8,7 @@ enum field_type {
 	FIELD_BYTES,   // `size` bytes as they are
 	FIELD_STRING,  // u16 length | bytes; at most `size` of them
 	FIELD_COUNTERS,
+	FIELD_PART, // u32 length | bytes
 };
 
 struct field {
@@ -29,6 +30,10 @@ struct field {
 #define STRING(member, maximum)                                                                    \
 	{                                                                                          \
 		offsetof(struct wire_message, member), maximum, FIELD_STRING                       \
+	}
+#define PART(member)                                                                               \
+	{                                                                                          \
+		offsetof(struct wire_message, member), 0, FIELD_PART                               \
 	}
 #define COUNTERS(member)                                                                           \
 	{                                                                                          \
@@ -165,6 +170,14 @@ static const struct field label_name_fields[] = {
 	STRING(label_name.name, WIRE_NAME_MAXIMUM),
 };
 
+static const struct field barrier_fields[] = {
+	INTEGER(barrier.size),
+};
+
+static const struct field part_fields[] = {
+	PART(part),
+};
+
 struct layout {
 	uint16_t type;
 	uint16_t fields;
@@ -197,6 +210,8 @@ static const struct layout layouts[] = {
 	LAYOUT(WIRE_LABELS, labels_fields),
 	LAYOUT(WIRE_LABEL_FILES, label_files_fields),
 	LAYOUT(WIRE_LABEL_NAME, label_name_fields),
+	LAYOUT(WIRE_BARRIER, barrier_fields),
+	LAYOUT(WIRE_BARRIER_PART, part_fields),
 };
 
 static const struct layout *find_layout(uint16_t type)
@@ -299,6 +314,16 @@ static void write_counters(struct writer *writer, const struct wire_counters *co
 	}
 }
 
+static void write_part(struct writer *writer, const struct wire_part *part)
+{
+	if (part->length > WIRE_PART_MAXIMUM)
+		writer->failed = true;
+	write_integer(writer, 4, part->length);
+	unsigned char *at = writer_take(writer, part->length);
+	if (at && part->length)
+		memcpy(at, part->bytes, part->length);
+}
+
 static void write_field(struct writer *writer, const struct field *field,
 			const struct wire_message *message)
 {
@@ -318,6 +343,9 @@ static void write_field(struct writer *writer, const struct field *field,
 		break;
 	case FIELD_COUNTERS:
 		write_counters(writer, member);
+		break;
+	case FIELD_PART:
+		write_part(writer, member);
 		break;
 	}
 }
@@ -403,6 +431,20 @@ static bool read_counters(struct reader *reader, struct wire_counters *counters)
 	return true;
 }
 
+static bool read_part(struct reader *reader, struct wire_part *part)
+{
+	uint64_t length;
+	if (!read_integer(reader, 4, &length) || length > WIRE_PART_MAXIMUM)
+		return false;
+	const unsigned char *at = reader_take(reader, length);
+	if (!at || length > sizeof(reader->scratch->text) - reader->text_used)
+		return false;
+	part->bytes = memcpy(reader->scratch->text + reader->text_used, at, length);
+	part->length = (uint32_t)length;
+	reader->text_used += length;
+	return true;
+}
+
 static bool read_field(struct reader *reader, const struct field *field,
 		       struct wire_message *message)
 {
@@ -425,6 +467,8 @@ static bool read_field(struct reader *reader, const struct field *field,
 		return read_string(reader, field->size, member);
 	case FIELD_COUNTERS:
 		return read_counters(reader, member);
+	case FIELD_PART:
+		return read_part(reader, member);
 	}
 	return false;
 }

@@ -48,6 +48,9 @@
  * LABEL_FILES, which together replace all that it told before; as soon as it knows the VM's UUID
  * (or that there is none: VM with uuid_nanoseconds other than 0), and whenever its policy changes.
  * LABELS with vm 0 says that there is a policy, so that it is worth waiting for.
+ *
+ * BARRIER says what the agent is to refuse in a VM: so many bytes follow, in BARRIER_PARTs, as src/policy/pack.c makes
+ * them; 0: nothing. It replaces what was told before when all of it has come; it comes before LABELS.
  */
 enum {
 	WIRE_VERSION = 2,
@@ -58,6 +61,8 @@ enum {
 	WIRE_NAME_MAXIMUM = 64,
 	WIRE_COUNTERS_MAXIMUM = 128,
 	WIRE_LABEL_FILES_MAXIMUM = 1024, // of a VM
+	WIRE_BARRIER_MAXIMUM = 4 << 20,
+	WIRE_PART_MAXIMUM = 8192,
 };
 
 enum { WIRE_JOURNAL = 0x100 };
@@ -76,6 +81,8 @@ enum wire_type {
 	WIRE_RECALLED = 0x13,	 // daemon -> agent: all have been told
 	WIRE_LABELS = 0x14,	 // daemon -> agent: what is classified in the VM from now on, ...
 	WIRE_LABEL_FILES = 0x15, // daemon -> agent: ... a row of it
+	WIRE_BARRIER = 0x16,	 // daemon -> agent: what is to be refused in the VM
+	WIRE_BARRIER_PART = 0x17,
 	WIRE_VM = 1 | WIRE_JOURNAL, // a VM came, or its state changed: all fields anew
 	WIRE_VM_GONE = 2 | WIRE_JOURNAL,
 	WIRE_OBJECT = 3 | WIRE_JOURNAL, // a managed object, or a new description of it
@@ -248,6 +255,16 @@ struct wire_label_files {
 	const char *filesystem; // NAME_MAXIMUM
 };
 
+struct wire_barrier {
+	uint32_t size; // of all parts; BARRIER_MAXIMUM
+};
+
+/** Bytes of a frame. */
+struct wire_part {
+	uint32_t length; // PART_MAXIMUM
+	const unsigned char *bytes;
+};
+
 struct wire_label_name {
 	uint32_t bit;
 	const char *name; // NAME_MAXIMUM
@@ -275,6 +292,8 @@ struct wire_message {
 		struct wire_labels labels;
 		struct wire_label_files label_files;
 		struct wire_label_name label_name;
+		struct wire_barrier barrier;
+		struct wire_part part;
 	};
 };
 

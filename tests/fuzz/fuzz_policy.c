@@ -39,6 +39,8 @@ static const char *const seed[] = {
 	"  deliver: [syslog, {to: file, path: /x}, {to: command, command: [/bin/x, y]}]\n",
 	"  deliver: {to: webhook, url: 'http://x', headers: 'A: b'}\n",
 	"boundaries: []\n",
+	"enforcement: {failure: closed}\n",
+	"  - {name: p, kind: program, programs: /bin/*, except: /bin/ed}\n",
 	"---\n",
 	"\t: [}\n",
 };
@@ -70,6 +72,29 @@ static void judge_all(const struct policy *policy, const uint8_t *data, size_t s
 	}
 }
 
+// Any bytes may come to an agent; what was packed comes out again.
+static void check_packed(const struct policy *policy, const uint8_t *data, size_t size)
+{
+	size_t length;
+	struct policy *made = policy_unpack(data, size);
+	if (made)
+		judge_all(made, data, size);
+	policy_destroy(made);
+	unsigned char *bytes = policy ? policy_pack(policy, UINT64_MAX, &length) : NULL;
+	if (!bytes)
+		return;
+	made = policy_unpack(bytes, length);
+	require(made, "what was packed cannot be unpacked");
+	policy_destroy(made);
+	for (size_t i = 0; i + 1 < size; i += 2)
+		bytes[(data[i] << 8 | data[i + 1]) % length] ^= data[i];
+	made = policy_unpack(bytes, length);
+	if (made)
+		judge_all(made, data, size);
+	policy_destroy(made);
+	free(bytes);
+}
+
 static void check(const char *text, size_t length, const uint8_t *data, size_t size)
 {
 	struct policy_problems problems = {0};
@@ -85,6 +110,7 @@ static void check(const char *text, size_t length, const uint8_t *data, size_t s
 			"problems are not in order");
 	if (policy)
 		judge_all(policy, data, size);
+	check_packed(policy, data, size);
 	policy_destroy(policy);
 	policy_problems_deinit(&problems);
 }

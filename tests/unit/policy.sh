@@ -176,11 +176,11 @@ run 0 'a good policy' nijimi policy check policy.yaml
 says out 'policy.yaml: fine: 3 labels, 1 networks, 7 sinks, 2 rules, 5 ways'
 run 0 'a good policy, JSON' nijimi policy check policy.yaml --json
 holds '.ok and .errors == []'
-sed 's/version: 1/version: 3/; s/group: 50/group: staff/; s/action: alert/action: block/' policy.yaml > bad.yaml
+sed 's/version: 1/version: 3/; s/group: 50/group: staff/; s/action: alert/action: refuse/' policy.yaml > bad.yaml
 run 1 'a bad policy' nijimi policy check bad.yaml
 says out "^bad.yaml:1:10: .* not '3'"
 says out "^bad.yaml:[0-9]+:[0-9]+: 'group': 'staff' is not"
-says out "'block' is not supported yet"
+says out "unknown action 'refuse': there are allow, alert and block"
 says err 'has 3 errors'
 run 1 'a bad policy, JSON' nijimi policy check bad.yaml --json
 holds '.ok == false and (.errors | length) == 3 and .errors[0].line == 1'

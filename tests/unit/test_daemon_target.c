@@ -110,7 +110,16 @@ static void test_files(void **state)
 		assert_string_equal(target.filesystem, "nfs");
 	}
 	struct wire_object process = {.kind = WIRE_PROCESS};
-	assert_false(target_of(&process, &target));
+	assert_true(target_of(&process, &target));
+	assert_int_equal(target.kind, POLICY_SINK_PROGRAM);
+	// What was kept from a process; an endpoint of which nothing is known is none.
+	struct wire_object kept = endpoint(AF_UNSPEC, 0, "");
+	assert_false(target_of(&kept, &target));
+	kept.denied = 1;
+	assert_true(target_of(&kept, &target));
+	assert_int_equal(target.kind, POLICY_SINK_PROGRAM);
+	struct wire_object pipe = {.kind = WIRE_SOCKET};
+	assert_false(target_of(&pipe, &target));
 }
 
 int main(void)

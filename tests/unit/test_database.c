@@ -546,7 +546,7 @@ static void test_refused_databases(void **state)
 
 	make_database(world);
 	world_execute(world, "PRAGMA user_version = 99");
-	assert_refused(world, "newer nijimid (its schema is 99, this one knows 2)");
+	assert_refused(world, "newer nijimid (its schema is 99, this one knows 3)");
 
 	make_database(world);
 	world_execute(world, "PRAGMA application_id = 5");
@@ -582,7 +582,7 @@ static void test_older_schema(void **state)
 	database_close(database);
 	size_t length;
 	char *bytes = world_read_file(world->database, &length);
-	assert_int_equal(bytes[63], 2); // user_version ("Database File Format", 1.3)
+	assert_int_equal(bytes[63], DATABASE_SCHEMA); // user_version ("Database File Format", 1.3)
 	free(bytes);
 	world_execute(world, "INSERT INTO alert_repeats VALUES(1, 2, 3)");
 }

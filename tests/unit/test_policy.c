@@ -110,7 +110,8 @@ static void test_problems(void **state)
 	expect(BEGIN "sinks: [{name: a, kind: inet, to: 1.2.3.4/33}]\n", 2, "prefix");
 	expect(BEGIN "sinks: [{name: a, kind: inet, protocol: icmp}]\n", 2, "tcp and udp");
 	expect(BEGIN "rules: [{label: x, sink: '*', action: alert}]\n", 2, "'x' is not defined");
-	expect(BEGIN "rules: [{label: '*', sink: '*', action: block}]\n", 2, "not supported yet");
+	expect(BEGIN "rules: [{label: '*', sink: '*', action: refuse}]\n", 2, "there are allow, alert and block");
+	expect(BEGIN "enforcement: {failure: ajar}\n", 2, "there are open");
 	expect(BEGIN "rules: [{label: '*', sink: '*', action: shout}]\n", 2, "'shout'");
 	expect(BEGIN "alerts: {limit: 0}\n", 2, "1 at least");
 	expect(BEGIN "alerts: {deliver: pager}\n", 2, "'pager'");
@@ -252,6 +253,86 @@ static void test_files_and_devices(void **state)
 	policy_destroy(policy);
 }
 
+static void test_programs(void **state)
+{
+	struct policy *policy = parse(BEGIN "sinks:\n"
+					    "- {name: others, kind: program, except: /usr/bin/ed*}\n"
+					    "- {name: shells, kind: program, programs: /bin/*sh}\n"
+					    "rules: [{label: '*', sink: others, action: block}]\n");
+	struct policy_target process;
+	policy_target_of_process(&process);
+	assert_int_equal(judge(policy, process, "/usr/bin/ed"), -1);
+	assert_int_equal(judge(policy, process, "/usr/bin/cat"), POLICY_BLOCK);
+	assert_int_equal(judge(policy, process, ""), POLICY_BLOCK); // not known: may be any
+	policy_destroy(policy);
+}
+
+static void test_enforcement(void **state)
+{
+	struct policy *open = parse(BEGIN), *closed = parse(BEGIN "enforcement: {failure: closed}\n");
+	assert_false(open->fail_closed);
+	assert_true(closed->fail_closed);
+	policy_destroy(open);
+	policy_destroy(closed);
+}
+
+static const char packed_policy[] =
+	BEGIN "labels: [{name: a, files: /a}, {name: b, files: /b}]\n"
+	      "networks: [{name: n, addresses: [10.0.0.0/8, 'fd00::/8']}]\n"
+	      "sinks:\n"
+	      "- {name: i, kind: inet, to: 0.0.0.0/0, ports: [25, 80-90], protocol: tcp}\n"
+	      "- {name: f, kind: filesystem, types: [nfs*, 9p], paths: /mnt/**, except: /mnt/ok/**}\n"
+	      "- {name: p, kind: program, programs: /bin/*, except: /bin/ed}\n"
+	      "rules:\n"
+	      "- {label: a, sink: i, program: /usr/bin/x, action: allow}\n"
+	      "- {label: a, sink: '*', action: block}\n"
+	      "- {label: b, sink: '*', action: alert}\n"
+	      "enforcement: {failure: closed}\n";
+
+// What is unpacked decides as what was packed.
+static void test_packed(void **state)
+{
+	struct policy *policy = parse(packed_policy);
+	size_t length;
+	unsigned char *bytes = policy_pack(policy, 1, &length);
+	assert_non_null(bytes);
+	struct policy *same = policy_unpack(bytes, length);
+	assert_non_null(same);
+	assert_string_equal(same->labels[0].name, "a");
+	assert_string_equal(same->labels[1].name, ""); // not told
+	assert_true(same->fail_closed);
+	assert_int_equal(policy_blocked_labels(same), 1);
+	struct policy_target targets[] = {
+		inet("1.2.3.4", 80, POLICY_TCP), inet("1.2.3.4", 80, POLICY_UDP), inet("10.1.2.3", 80, POLICY_TCP),
+		inet("fd00::1", 25, POLICY_TCP), inet("1.2.3.4", 91, POLICY_TCP), {0}, {0}, {0}};
+	policy_target_of_process(&targets[5]);
+	policy_target_of_file(0100644, "/mnt/x", "nfs4", &targets[6]);
+	policy_target_of_file(0100644, "/mnt/ok/x", "9p", &targets[7]);
+	static const char *const programs[] = {"", "/usr/bin/x", "/bin/ed", "/bin/cat"};
+	for (size_t i = 0; i < sizeof(targets) / sizeof(targets[0]); i++)
+		for (size_t j = 0; j < 4; j++)
+			for (size_t label = 0; label < 2; label++) {
+				struct policy_verdict before = {0}, after = {0};
+				bool is = policy_judge(policy, label, &targets[i], programs[j], &before);
+				assert_int_equal(is, policy_judge(same, label, &targets[i], programs[j], &after));
+				assert_int_equal(before.action, after.action);
+				assert_int_equal(before.rule, after.rule);
+			}
+	policy_destroy(same);
+
+	// Cut off, too long, or changed anywhere: refused, or a policy.
+	for (size_t i = 0; i < length; i++)
+		assert_null(policy_unpack(bytes, i));
+	for (size_t i = 0; i < length; i++) {
+		unsigned char was = bytes[i];
+		bytes[i] = 0xff;
+		policy_destroy(policy_unpack(bytes, length));
+		bytes[i] = was;
+	}
+	free(bytes);
+	policy_destroy(policy);
+}
+
 static void test_too_many_labels(void **state)
 {
 	char text[8192] = BEGIN "labels:\n";
@@ -276,6 +357,9 @@ int main(void)
 		cmocka_unit_test(test_inet),
 		cmocka_unit_test(test_rules),
 		cmocka_unit_test(test_files_and_devices),
+		cmocka_unit_test(test_programs),
+		cmocka_unit_test(test_enforcement),
+		cmocka_unit_test(test_packed),
 		cmocka_unit_test(test_too_many_labels),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -91,6 +91,8 @@ static const struct wire_message samples[] = {
 			 .path = "/srv/**",
 			 .filesystem = "ext4"}},
 	{.type = WIRE_LABEL_NAME, .label_name = {.bit = 63, .name = "payroll"}},
+	{.type = WIRE_BARRIER, .vm = 3, .barrier = {.size = 70000}},
+	{.type = WIRE_BARRIER_PART, .vm = 3, .part = {.length = 4, .bytes = (const unsigned char *)"\0\1\2\xff"}},
 };
 
 enum { SAMPLES = sizeof(samples) / sizeof(samples[0]) };
