@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "guest/deny.h"
+#include "guest/mapper.h"
 #include "trace/internal.h"
 
 /*
  * Calls that the policy refuses. It is decided at their entry, for each place that they lead to, and done at once: a call
  * that is refused has not begun. Replaced like the rules: one pointer, read once.
  */
+
+enum { MAPPINGS_LOOKED_AT = 1 << 17 };
 
 const struct trace_barrier *trace_set_barrier(struct trace *trace, const struct trace_barrier *barrier)
 {
@@ -98,15 +101,58 @@ bool trace_refuse(struct trace_event *event, const struct object_reference *give
 	return labels && refuse(event, barrier, labels, &place);
 }
 
+struct mapped {
+	struct trace_event *event;
+	const struct object_reference *giver;
+	uint64_t needed; // flags of a mapping that is looked at
+};
+
+// A giver's labels come to whatever it is that is mapped.
+static bool refuse_mapped(const struct guest_mapping *mapping, void *context)
+{
+	const struct mapped *mapped = context;
+	struct guest_file file;
+	if (!mapping->file || (mapping->flags & mapped->needed) != mapped->needed)
+		return true;
+	return guest_file_read(mapped->event->kernel, mapping->file, &file) != GUEST_OK ||
+	       !trace_refuse_file(mapped->event, mapped->giver, &file);
+}
+
+static bool has_already(struct trace_event *event, label_set labels)
+{
+	struct trace *trace = event->trace;
+	if (!trace_lock(trace))
+		return true;
+	labels &= ~engine_labels(trace->engine, &event->call->process.id);
+	trace_unlock(trace);
+	return labels == 0;
+}
+
 void trace_refuse_taking(struct trace_event *event, const struct object_reference *from)
 {
 	const struct trace_barrier *barrier = barrier_here(event);
 	const struct trace_way process = { .address = "", .filesystem = "" };
-	if (!barrier || !barrier->processes)
-		return;
 	label_set labels = labels_to_refuse(event, barrier, from);
-	if (labels && refuse(event, barrier, labels, &process))
+	if (!labels)
+		return;
+	if (barrier->processes && refuse(event, barrier, labels, &process)) {
 		trace_taking_refused(event, from);
+		return;
+	}
+	// What it has mapped shared and writable gets it without another system call.
+	struct mapped mapped = { event, from, GUEST_VM_SHARED | GUEST_VM_WRITE };
+	if (!event->denied && !has_already(event, labels))
+		guest_for_each_mapping(event->kernel, &event->task, MAPPINGS_LOOKED_AT, refuse_mapped,
+				       &mapped);
+}
+
+void trace_refuse_mappings(struct trace_event *event, uint64_t start, uint64_t length)
+{
+	struct mapped mapped = { event, &event->call->process, GUEST_VM_SHARED };
+	uint64_t end = start + length < start ? UINT64_MAX : start + length;
+	if (barrier_here(event) && labels_to_refuse(event, barrier_here(event), &event->call->process))
+		guest_for_each_mapping_in(event->kernel, &event->task, start, end, MAPPINGS_LOOKED_AT,
+					  refuse_mapped, &mapped);
 }
 
 bool trace_may_refuse_files(struct trace_event *event, const struct object_reference *giver)

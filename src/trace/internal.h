@@ -507,8 +507,10 @@ bool trace_has_policy(const struct trace *trace);
  *  must not be, and cannot be refused, goes on and is a gap. */
 bool trace_refuse(struct trace_event *event, const struct object_reference *giver,
 		  const struct way_out *way);
-/** The same for what would come to the calling process; tells it. */
+/** The same for what would come to the calling process, and by its memory to where it maps it; tells it. */
 void trace_refuse_taking(struct trace_event *event, const struct object_reference *from);
+/** The same for files that the process maps there and is about to make writable. */
+void trace_refuse_mappings(struct trace_event *event, uint64_t start, uint64_t length);
 /** Whether it may have to be refused that what the giver holds comes to some file, whatever its file system. */
 bool trace_may_refuse_files(struct trace_event *event, const struct object_reference *giver);
 /** Whether anything may be refused here at all. */
@@ -520,6 +522,9 @@ void trace_way_out(struct trace_event *event, const struct object_reference *giv
 		   uint16_t family, uint16_t socket_type, const char *address);
 void trace_file_way_out(struct trace_event *event, const struct object_reference *giver,
 			const struct guest_file *file);
+/** Refuses that what the giver holds comes to the file, and tells that: see trace_refuse(). */
+bool trace_refuse_file(struct trace_event *event, const struct object_reference *giver,
+		       const struct guest_file *file);
 /** What the giver holds was kept from the calling process. */
 void trace_taking_refused(struct trace_event *event, const struct object_reference *from);
 void trace_describe_way_out(struct trace *trace, const struct object_reference *object,

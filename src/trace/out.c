@@ -109,32 +109,57 @@ static bool device_leads_out(uint32_t device)
 	       !(major >= MAJOR_PTS_FIRST && major <= MAJOR_PTS_LAST);
 }
 
-void trace_file_way_out(struct trace_event *event, const struct object_reference *giver,
-			const struct guest_file *file)
+static bool file_leads_out(const struct guest_file *file)
 {
-	bool leads_out = S_ISREG(file->mode) ? filesystem_is_shared(file->filesystem) :
-			 S_ISCHR(file->mode) ? device_leads_out(file->device_number) :
-					       S_ISBLK(file->mode);
-	struct way_out way = { .mode = file->mode };
-	struct way_out_key key;
+	return S_ISREG(file->mode) ? filesystem_is_shared(file->filesystem) :
+	       S_ISCHR(file->mode) ? device_leads_out(file->device_number) :
+				     S_ISBLK(file->mode);
+}
+
+static void describe_file_way(const struct trace_event *event, const struct guest_file *file,
+			      struct way_out *way, struct way_out_key *key)
+{
 	char path[GUEST_PATH_MAXIMUM];
-	bool refusable = S_ISREG(file->mode) && trace_may_refuse_files(event, giver);
-	if (!(leads_out || refusable) || !trace_has_policy(event->trace))
-		return;
+	*way = (struct way_out){ .mode = file->mode };
 	if (guest_path(event->kernel, file->dentry, file->mount, path, NULL) != GUEST_OK)
 		path[0] = '\0';
 	// What does not fit is not known, and then any path.
-	if (strlen(path) < sizeof(way.address))
-		strcpy(way.address, path);
-	memcpy(way.filesystem, file->filesystem, sizeof(way.filesystem));
-	memset(&key, 0, sizeof(key));
-	key.mode = file->mode & S_IFMT;
-	key.device = S_ISREG(file->mode) ? file->device : file->device_number;
-	key.inode = S_ISREG(file->mode) ? file->inode_number : 0;
-	if (leads_out)
-		add_way_out(event, giver, &key, &way);
-	else if (trace_refuse(event, giver, &way))
-		tell_refused(event, giver, &key, &way);
+	if (strlen(path) < sizeof(way->address))
+		strcpy(way->address, path);
+	memcpy(way->filesystem, file->filesystem, sizeof(way->filesystem));
+	memset(key, 0, sizeof(*key));
+	key->mode = file->mode & S_IFMT;
+	key->device = S_ISREG(file->mode) ? file->device : file->device_number;
+	key->inode = S_ISREG(file->mode) ? file->inode_number : 0;
+}
+
+bool trace_refuse_file(struct trace_event *event, const struct object_reference *giver,
+		       const struct guest_file *file)
+{
+	struct way_out way;
+	struct way_out_key key;
+	if (!file_leads_out(file) && !(S_ISREG(file->mode) && trace_may_refuse_files(event, giver)))
+		return false;
+	describe_file_way(event, file, &way, &key);
+	if (!trace_refuse(event, giver, &way))
+		return false;
+	tell_refused(event, giver, &key, &way);
+	return true;
+}
+
+void trace_file_way_out(struct trace_event *event, const struct object_reference *giver,
+			const struct guest_file *file)
+{
+	struct way_out way;
+	struct way_out_key key;
+	if (!trace_has_policy(event->trace))
+		return;
+	if (!file_leads_out(file)) {
+		trace_refuse_file(event, giver, file);
+		return;
+	}
+	describe_file_way(event, file, &way, &key);
+	add_way_out(event, giver, &key, &way);
 }
 
 void trace_describe_way_out(struct trace *trace, const struct object_reference *object,

@@ -64,6 +64,10 @@ policy-5.10        5.10                  1     -
 policy-6.1         6.1                   2     -
 policy-6.12        6.12                  1     -
 policy-7.2         7.2                   2     -
+block-5.10         5.10                  1     -
+block-6.1          6.1                   2     -
+block-6.12         6.12                  1     -
+block-7.2          7.2                   2     -
 bad-use            -                     -     -
 '
 readonly EVERYTHING='paper negatives names channels memory endings races counters breakpoints'
@@ -503,6 +507,98 @@ judge_policy()
 for i in environment guest judge; do
 	for kernel in 5_10 6_1 6_12 7_2; do
 		eval "${i}_policy_$kernel() { ${i}_policy \"\$@\"; }"
+	done
+done
+
+# ---- block: what the policy blocks does not happen, by whatever way, and is told; everything else goes on
+
+environment_block()
+{
+	cp "$E2E/block.yaml" "$work/policy.yaml"
+	export NIJIMI_LAB_POLICY=$work/policy.yaml
+}
+
+guest_block()
+{
+	cat <<- 'END'
+		b=/bin/busybox
+		$b ip link set lo up
+		$b ip addr add 192.0.2.1/32 dev lo
+		$b mkdir -p /secrets /sealed /outside /plain
+		echo 'the plan' > /secrets/plan
+		echo 'the seal' > /sealed/file
+		$b mount -t tmpfs none /outside
+		for program in scenario scenario32; do
+			/payload/$program block || exit 1
+		done
+		$b cat /sealed/file > /plain/seal || exit 1
+		call block-alone || exit 1
+		/payload/scenario blocked-once || exit 1
+		call block-together $($b wc -c < /tally) || exit 1
+		/payload/scenario not-blocked || exit 1
+		call block-end || exit 1
+		exit 0
+	END
+}
+
+# Nobody but the agent is left.
+on_block_alone()
+{
+	kill -KILL "$(cat "$DAEMON_PID_FILE")"
+}
+
+await_armed()
+{
+	local limit=$((SECONDS + 30))
+
+	until [[ $("$NIJIMI" vms --json 2> /dev/null | jq 'map(select(.state == "armed")) | length') == 1 ]]; do
+		((SECONDS < limit)) || return 1
+		sleep 0.2
+	done
+}
+
+# What was refused while there was none is told to the next daemon; then the policy blocks nothing any more.
+on_block_together()
+{
+	setsid "${NIJIMI}d" --socket "$NIJIMI_SOCKET" --policy "$NIJIMI_LAB_POLICY" < /dev/null > "$OUT/nijimid-2.log" 2>&1 &
+	echo $! > "$DAEMON_PID_FILE"
+	await_armed || return 1
+	"$NIJIMI" state "vm$1" --json > "$OUT/state.json"
+	"$NIJIMI" alerts --json > "$OUT/alerts.json"
+	echo "$2" > "$OUT/tally"
+	sed -i 's/action: block/action: alert/' "$NIJIMI_LAB_POLICY"
+	"$NIJIMI" policy reload > "$OUT/reload.log"
+	sleep 1
+}
+
+on_block_end()
+{
+	sleep 0.5
+	"$NIJIMI" alerts --json > "$OUT/alerts-2.json"
+}
+
+judge_block()
+{
+	local alerts=$1/alerts.json
+
+	judge_played "$1" "$2" || return 0
+	want "$(state "$1/state.json" .counters.calls_blocked)" "$(cat "$1/tally")" 'calls that were blocked'
+	want "$(state "$alerts" '[.[] | select(.blocked | not)] | length')" 0 'alerts of what was not blocked'
+	want "$(state "$alerts" '[.[] | select(.label == "plans") | "\(.sink) \(.destination)"] | unique | join(", ")')" \
+		'console /dev/console, internet 192.0.2.1:4810, outside /outside/file' 'alerts of plans'
+	want "$(state "$alerts" '[.[] | select(.label == "sealed") | "\(.sink) \(.process.exe) \(.origin.path)"] | unique | join(", ")')" \
+		'strangers /payload/scenario /sealed/file, strangers /payload/scenario32 /sealed/file' 'alerts of what is sealed'
+	want "$(state "$1/alerts-2.json" '[.[] | select(.blocked | not) | "\(.sink) \(.destination)"] | unique | join(", ")')" \
+		'internet 192.0.2.1:4810' 'alerts after the policy was changed'
+	want "$(state "$1/state.json" '[.files[].path] | map(select(startswith("/outside"))) | length')" 0 'managed files outside'
+	want "$(state "$1/state.json" '[.files[].path] | map(select(startswith("/plain/"))) | sort | join(" ")')" \
+		'/plain/file /plain/low /plain/ring /plain/seal' 'managed files inside'
+	state "$1/state.json" '.gaps[] | "gap \(.kind) (\(.count)): \(.detail)"'
+}
+
+for i in environment guest judge; do
+	for kernel in 5_10 6_1 6_12 7_2; do
+		eval "${i}_block_$kernel() { ${i}_block \"\$@\"; }"
 	done
 done
 

@@ -26,6 +26,7 @@ static const struct group {
 	{ "packets", packet_scenarios },	  { "cores", core_scenarios },
 	{ "filesystems", filesystem_scenarios }, { "containers", container_scenarios },
 	{ "out", out_scenarios },
+	{ "block", block_scenarios },	  { "block-again", block_again_scenarios },
 };
 enum { GROUPS = sizeof(groups) / sizeof(groups[0]) };
 

@@ -40,7 +40,8 @@ extern const struct scenario paper_scenarios[], negative_scenarios[], name_scena
 	channel_scenarios[], ending_scenarios[], race_scenarios[],
 	machine_scenarios[], memory_scenarios[], ipc_scenarios[],
 	packet_scenarios[], core_scenarios[], filesystem_scenarios[], container_scenarios[],
-	compat_scenarios[], compat_32_scenarios[], ring_scenarios[], out_scenarios[];
+	compat_scenarios[], compat_32_scenarios[], ring_scenarios[], out_scenarios[],
+	block_scenarios[], block_again_scenarios[];
 
 /** The name of the scenario that runs. */
 extern const char *scenario_name;

@@ -15,6 +15,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "ring.h"
 #include "scenario.h"
 
 /*
@@ -118,6 +119,16 @@ static int request(int opcode, int fd, const void *address, unsigned length, uns
 	prepare(opcode, fd, address, length)->flags = (uint8_t)flags;
 	submit();
 	return complete();
+}
+
+void ring_make(unsigned flags)
+{
+	make_ring(flags);
+}
+
+int ring_request(int opcode, int fd, const void *address, unsigned length, unsigned flags)
+{
+	return request(opcode, fd, address, length, flags);
 }
 
 static const char *source;
