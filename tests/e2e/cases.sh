@@ -36,6 +36,7 @@ microvm            6.1                   1     case1,case2                      
 same-uuid          6.1,7.2               1     case1                                     --qemu-arg -uuid --qemu-arg 6e696a69-6d69-4a01-8b02-00c0ffee00ff
 daemon-killed      6.1,6.12              1     -
 fault              6.1,6.1               1     -
+fault-closed       7.2                   2     -
 early              5.10                  2     case1                                     --append rdinit=/payload/early
 early-7.2          7.2                   1     case1                                     --append rdinit=/payload/early
 ipc-5.10           5.10                  2     ipc,packets,cores
@@ -753,6 +754,62 @@ judge_fault()
 	[[ $(state "$1/vm1.json" .reason) == *'fault in nijimi'* ]] || echo "vm1: no reason: $(state "$1/vm1.json" .reason)"
 	grep -q 'GUEST WENT ON' "$1/vm1.log" || echo "vm1 did not go on to its end"
 	judge_vm "$1" 2 6.1 'case1 case2'
+}
+
+# ---- fault-closed: the policy blocks something, and wants a VM that cannot be kept from it any more to stop
+
+environment_fault_closed()
+{
+	export NIJIMI_FAULT_AT=8000 NIJIMI_LAB_POLICY=$work/policy.yaml
+	{
+		cat "$E2E/block.yaml"
+		echo 'enforcement: {failure: closed}'
+	} > "$NIJIMI_LAB_POLICY"
+}
+
+guest_fault_closed()
+{
+	cat <<- 'END'
+		dd if=/dev/zero of=/dev/null bs=1 count=20000 2>/dev/null &
+		call stopped
+		echo "GUEST WENT ON"
+	END
+}
+
+# Its end is that of its QEMU, by us.
+play_fault_closed()
+{
+	local status=0
+
+	play_in_lab "$@" || status=$?
+	[[ $status != 7 ]] || return 0
+	return $((status ? status : 1))
+}
+
+on_stopped()
+{
+	local limit=$((SECONDS + 100))
+
+	until socat -t 5 - "UNIX-CONNECT:$RUN/vm$1/qmp.sock" > "$OUT/qmp.log" <<- 'END' &&
+		{"execute": "qmp_capabilities"}
+		{"execute": "query-status"}
+	END
+		grep -q '"status": "internal-error"' "$OUT/qmp.log"; do
+		((SECONDS < limit)) || return 1
+		sleep 1
+	done
+	"$NIJIMI" state "vm$1" --json > "$OUT/state.json"
+	kill "$(cat "$RUN/vm$1/pid")"
+}
+
+judge_fault_closed()
+{
+	want "$2" 0 'status'
+	grep -q '"status": "internal-error"' "$1/qmp.log" || echo "the VM was not stopped: $(tail -n 1 "$1/qmp.log")"
+	want "$(state "$1/state.json" .state)" untraced 'state'
+	[[ $(state "$1/state.json" .reason) == *'the VM is stopped, as the policy says'* ]] ||
+		echo "no reason: $(state "$1/state.json" .reason)"
+	! grep -q 'GUEST WENT ON' "$1/vm1.log" || echo "the VM went on"
 }
 
 # ---- early: a file that is open, and a guest that does not leave the processor, when the tracing begins
