@@ -34,7 +34,7 @@ static bool target_of(const struct trace_way *way, struct policy_target *target)
 	if (way->family != AF_UNSPEC)
 		return policy_target_of_socket(way->family, way->socket_type, way->address, target);
 	if (way->mode)
-		return policy_target_of_file(way->mode, way->address, way->filesystem, target);
+		return policy_target_of_file(way->mode, way->address, way->filesystem, way->removable, target);
 	policy_target_of_process(target);
 	return true;
 }
@@ -75,7 +75,8 @@ static void prepare(struct vm_barrier *barrier)
 	}
 	for (size_t i = 0; i < policy->sink_count; i++) {
 		const struct policy_sink *sink = &policy->sinks[i];
-		barrier->barrier.every_file |= sink->kind == POLICY_SINK_FILESYSTEM && is_of_any_type(sink);
+		barrier->barrier.every_file |= sink->kind == POLICY_SINK_REMOVABLE ||
+					       (sink->kind == POLICY_SINK_FILESYSTEM && is_of_any_type(sink));
 		barrier->barrier.processes |= sink->kind == POLICY_SINK_PROGRAM;
 	}
 }

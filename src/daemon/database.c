@@ -29,7 +29,7 @@ enum {
 
 #define DESCRIPTION_COLUMNS                                                                        \
 	"id, object, kind, group_number, time, inode, start_time, device, generation, mode, pid, " \
-	"uid, family, socket_type, inner_pid, pid_namespace, denied, path, name, address, peer, "          \
+	"uid, family, socket_type, inner_pid, pid_namespace, denied, removable, path, name, address, peer, "          \
 	"host_path, filesystem, filesystem_inode, filesystem_generation"
 #define AGENT_COLUMNS                                                                              \
 	"row, instance, pid, process_start, host_boot, uid, program, name, run, process_ended, "   \
@@ -52,7 +52,7 @@ static const char *const statement_texts[STATEMENTS] = {
 	[PUT_VM] = "REPLACE INTO vms(" VM_COLUMNS
 		   ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
 	[PUT_DESCRIPTION] = "REPLACE INTO descriptions(vm, " DESCRIPTION_COLUMNS
-			    ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+			    ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
 	[PUT_OBJECT] = "REPLACE INTO objects VALUES(?,?,?,?,?,?)",
 	[PUT_NUMBER] = "REPLACE INTO numbers VALUES(?,?,?,?)",
 	[PUT_EDGE] = "REPLACE INTO edges VALUES(?,?,?,?,?,?,?,?)",
@@ -124,6 +124,7 @@ static const struct number_column {
 	COLUMN(start_time), COLUMN(device),	   COLUMN(generation), COLUMN(mode),
 	COLUMN(pid),	    COLUMN(uid),	   COLUMN(family),     COLUMN(socket_type),
 	COLUMN(inner_pid),  COLUMN(pid_namespace), COLUMN(denied),
+	COLUMN(removable),
 #undef COLUMN
 };
 

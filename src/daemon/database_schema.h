@@ -84,7 +84,9 @@ static const char *const database_migrations[] = {
 	" raised INTEGER NOT NULL, held_back INTEGER NOT NULL, window_end INTEGER NOT NULL,"
 	" window_count INTEGER NOT NULL, window_held INTEGER NOT NULL);",
 	// An endpoint that was not reached, because the call was refused.
-	"ALTER TABLE descriptions ADD COLUMN denied INTEGER NOT NULL DEFAULT 0;",
+	"ALTER TABLE descriptions ADD COLUMN denied INTEGER NOT NULL DEFAULT 0;"
+	// A file, or disk, on a disk that can be taken away.
+	"ALTER TABLE descriptions ADD COLUMN removable INTEGER NOT NULL DEFAULT 0;",
 };
 
 #endif

@@ -11,7 +11,7 @@ bool target_of(const struct wire_object *object, struct policy_target *target)
 					       target);
 	if (object->kind == WIRE_FILE || (endpoint && object->mode))
 		return policy_target_of_file(object->mode, target_text(object),
-					     endpoint ? object->peer : object->name, target);
+					     endpoint ? object->peer : object->name, object->removable, target);
 	if (object->kind != WIRE_PROCESS && !(endpoint && object->denied))
 		return false;
 	policy_target_of_process(target);

@@ -33,6 +33,85 @@ enum guest_result guest_disk_read(const struct guest_kernel *kernel, uint64_t bl
 	return result;
 }
 
+enum {
+	DISK_REMOVABLE = 1 << 0, // GENHD_FL_REMOVABLE
+	DEVICES_MAXIMUM = 16,	 // one above the other
+};
+
+// drivers/usb, mmc, memstick, firewire, pcmcia
+static bool is_bus_for_removal(const char *name)
+{
+	static const char *const buses[] = { "usb", "mmc", "memstick", "firewire", "pcmcia" };
+	for (size_t i = 0; i < sizeof(buses) / sizeof(buses[0]); i++)
+		if (strcmp(name, buses[i]) == 0)
+			return true;
+	return false;
+}
+
+// struct device of a whole disk.
+static enum guest_result device_of_disk(const struct guest_kernel *kernel, uint64_t gendisk,
+					uint64_t *device)
+{
+	if (guest_has_field(kernel, FIELD_hd_struct_dev)) {
+		*device = gendisk + guest_offset(kernel, FIELD_gendisk_part0) +
+			  guest_offset(kernel, FIELD_hd_struct_dev);
+		return GUEST_OK;
+	}
+	enum guest_result result = guest_follow_required(kernel, gendisk, FIELD_gendisk_part0, device);
+	*device += guest_offset(kernel, FIELD_bdev_bd_device);
+	return result;
+}
+
+static bool can_be_asked(const struct guest_kernel *kernel)
+{
+	return guest_has_field(kernel, FIELD_gendisk_flags) && guest_has_field(kernel, FIELD_gendisk_part0) &&
+	       (guest_has_field(kernel, FIELD_hd_struct_dev) ||
+		guest_has_field(kernel, FIELD_bdev_bd_device)) &&
+	       guest_has_field(kernel, FIELD_device_parent) && guest_has_field(kernel, FIELD_device_bus) &&
+	       guest_has_field(kernel, FIELD_bus_type_name) && guest_has_field(kernel, FIELD_bdev_bd_disk);
+}
+
+static enum guest_result read_bus(const struct guest_kernel *kernel, uint64_t device, char name[16])
+{
+	uint64_t bus, address;
+	name[0] = '\0';
+	enum guest_result result = guest_follow(kernel, device, FIELD_device_bus, &bus);
+	if (result != GUEST_OK)
+		return result == GUEST_NOT_FOUND ? GUEST_OK : result;
+	result = guest_follow_required(kernel, bus, FIELD_bus_type_name, &address);
+	if (result == GUEST_OK)
+		result = guest_read_kernel_string(kernel, address, name, 16);
+	return result == GUEST_BOUND ? GUEST_OK : result;
+}
+
+enum guest_result guest_disk_is_removable(const struct guest_kernel *kernel, uint64_t block_device,
+					  bool *removable)
+{
+	uint64_t gendisk, flags, device;
+	*removable = false;
+	if (!can_be_asked(kernel))
+		return GUEST_BAD_DATA;
+	enum guest_result result = guest_follow_required(kernel, block_device, FIELD_bdev_bd_disk, &gendisk);
+	if (result == GUEST_OK)
+		result = guest_read_field(kernel, gendisk, FIELD_gendisk_flags, &flags);
+	if (result == GUEST_OK)
+		result = device_of_disk(kernel, gendisk, &device);
+	if (result != GUEST_OK)
+		return result;
+	*removable = flags & DISK_REMOVABLE;
+	for (int i = 0; i < DEVICES_MAXIMUM && !*removable; i++) {
+		char bus[16];
+		result = read_bus(kernel, device, bus);
+		if (result != GUEST_OK)
+			return result;
+		*removable = is_bus_for_removal(bus);
+		result = guest_follow(kernel, device, FIELD_device_parent, &device);
+		if (result != GUEST_OK)
+			return result == GUEST_NOT_FOUND ? GUEST_OK : result;
+	}
+	return *removable ? GUEST_OK : GUEST_BOUND;
+}
+
 static bool is_name(const char *text)
 {
 	return text[0] != '\0' &&

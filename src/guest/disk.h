@@ -18,6 +18,10 @@ struct guest_disk {
 enum guest_result guest_disk_read(const struct guest_kernel *kernel, uint64_t block_device,
 				  struct guest_disk *disk);
 
+/** Whether the disk of a struct block_device can be taken away: it says so itself, or hangs on a bus for such. */
+enum guest_result guest_disk_is_removable(const struct guest_kernel *kernel, uint64_t block_device,
+					  bool *removable);
+
 /** The struct block_device behind an open block device node. */
 enum guest_result guest_block_device_of_file(const struct guest_kernel *kernel,
 					     const struct guest_file *file,

@@ -206,6 +206,13 @@
 	F(O, gendisk_first_minor, "gendisk.first_minor")                                          \
 	F(O, gendisk_disk_name, "gendisk.disk_name")                                              \
 	F(O, gendisk_private_data, "gendisk.private_data")                                        \
+	F(O, gendisk_flags, "gendisk.flags")                                                      \
+	F(O, gendisk_part0, "gendisk.part0") /* in it to 5.10, then a pointer */                  \
+	F(O, hd_struct_dev, "hd_struct.__dev")                                                    \
+	F(O, bdev_bd_device, "block_device.bd_device")                                            \
+	F(O, device_parent, "device.parent")                                                      \
+	F(O, device_bus, "device.bus")                                                            \
+	F(O, bus_type_name, "bus_type.name")                                                      \
 	F(O, file_f_mapping, "file.f_mapping")                                                    \
 	F(O, mapping_host, "address_space.host")                                                  \
 	F(O, file_system_type_flags, "file_system_type.fs_flags")                                 \

@@ -13,6 +13,7 @@ const char *policy_sink_kind_name(enum policy_sink_kind kind)
 		[POLICY_SINK_PACKETS] = "packets", [POLICY_SINK_FILESYSTEM] = "filesystem",
 		[POLICY_SINK_BLOCK] = "block",	   [POLICY_SINK_CHARACTER] = "character",
 		[POLICY_SINK_PROGRAM] = "program",
+		[POLICY_SINK_REMOVABLE] = "removable",
 	};
 	return names[kind];
 }
@@ -117,6 +118,8 @@ static bool program_is_sink(const struct policy_sink *sink, const char *program)
 static bool sink_fits(const struct policy *policy, const struct policy_sink *sink,
 		      const struct policy_target *target, const char *program)
 {
+	if (sink->kind == POLICY_SINK_REMOVABLE)
+		return target->removable && path_fits(sink, target->path);
 	if (sink->kind != target->kind)
 		return false;
 	switch (sink->kind) {

@@ -565,7 +565,7 @@ static void read_sink_kind(struct reading *reading, const yaml_node_t *value, co
 	if (text)
 		complain(reading, value,
 			 "unknown kind of sink '%.*s': there are inet, vsock, packets, filesystem, "
-			 "block, character, program",
+			 "block, character, program, removable",
 			 SHOWN, text);
 }
 
@@ -723,6 +723,7 @@ static void read_sink(struct reading *reading, const yaml_node_t *value, const c
 		[POLICY_SINK_BLOCK] = 1 << SINK_PATHS | 1 << SINK_EXCEPT,
 		[POLICY_SINK_CHARACTER] = 1 << SINK_PATHS | 1 << SINK_EXCEPT,
 		[POLICY_SINK_PROGRAM] = 1 << SINK_PROGRAMS | 1 << SINK_EXCEPT,
+		[POLICY_SINK_REMOVABLE] = 1 << SINK_PATHS | 1 << SINK_EXCEPT,
 	};
 	struct policy_sink *sink = target;
 	if (!reading->policy->sinks)

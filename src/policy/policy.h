@@ -84,6 +84,7 @@ enum policy_sink_kind {
 	POLICY_SINK_BLOCK,
 	POLICY_SINK_CHARACTER,
 	POLICY_SINK_PROGRAM, // a process that comes to hold it
+	POLICY_SINK_REMOVABLE, // a disk that can be taken away, and files on it
 	POLICY_SINK_KINDS,
 };
 
@@ -179,6 +180,7 @@ struct policy_target {
 	uint32_t protocol;   // POLICY_TCP, POLICY_UDP; 0: another
 	const char *path;
 	const char *filesystem;
+	bool removable; // on a disk that can be taken away
 };
 
 enum { POLICY_NO_RULE = -1 };
@@ -203,7 +205,7 @@ bool policy_judge(const struct policy *policy, size_t label, const struct policy
 bool policy_target_of_socket(uint16_t family, uint16_t type, const char *address,
 			     struct policy_target *target);
 /** Of a file. The texts are kept by reference. */
-bool policy_target_of_file(uint32_t mode, const char *path, const char *filesystem,
+bool policy_target_of_file(uint32_t mode, const char *path, const char *filesystem, bool removable,
 			   struct policy_target *target);
 void policy_target_of_process(struct policy_target *target);
 

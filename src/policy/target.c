@@ -62,10 +62,11 @@ bool policy_target_of_socket(uint16_t family, uint16_t type, const char *address
 	return true;
 }
 
-bool policy_target_of_file(uint32_t mode, const char *path, const char *filesystem,
+bool policy_target_of_file(uint32_t mode, const char *path, const char *filesystem, bool removable,
 			   struct policy_target *target)
 {
-	*target = (struct policy_target){.path = path, .filesystem = filesystem};
+	*target = (struct policy_target){
+		.path = path, .filesystem = filesystem, .removable = removable};
 	if (S_ISCHR(mode))
 		target->kind = POLICY_SINK_CHARACTER;
 	else if (S_ISBLK(mode))

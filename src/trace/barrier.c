@@ -96,8 +96,8 @@ bool trace_refuse(struct trace_event *event, const struct object_reference *give
 {
 	const struct trace_barrier *barrier = barrier_here(event);
 	label_set labels = labels_to_refuse(event, barrier, giver);
-	const struct trace_way place = { way->family, way->socket_type, way->mode, way->address,
-					 way->filesystem };
+	const struct trace_way place = { way->family,  way->socket_type, way->mode,
+					 way->address, way->filesystem,	 way->removable };
 	return labels && refuse(event, barrier, labels, &place);
 }
 

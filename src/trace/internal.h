@@ -59,6 +59,7 @@ struct way_out {
 	char address[256];
 	char filesystem[GUEST_FILESYSTEM_SIZE];
 	bool denied; // the call that would have led there was refused
+	bool removable;
 };
 
 enum { WAY_OUT = 100, WAY_DENIED }; // object_id.c of an endpoint that is one
@@ -522,6 +523,8 @@ void trace_way_out(struct trace_event *event, const struct object_reference *giv
 		   uint16_t family, uint16_t socket_type, const char *address);
 void trace_file_way_out(struct trace_event *event, const struct object_reference *giver,
 			const struct guest_file *file);
+/** Whether a file, or a block device, is on a disk that can be taken away. */
+bool trace_is_removable(struct trace *trace, const struct guest_file *file);
 /** Refuses that what the giver holds comes to the file, and tells that: see trace_refuse(). */
 bool trace_refuse_file(struct trace_event *event, const struct object_reference *giver,
 		       const struct guest_file *file);

@@ -189,6 +189,7 @@ static void describe_file(struct trace *trace, struct description *scratch,
 	wire->inode = inode.inode_number;
 	wire->device = inode.device;
 	wire->name = file->filesystem;
+	wire->removable = trace_has_policy(trace) && trace_is_removable(trace, file);
 	trace_identity(trace, file, &wire->identity);
 	watched->identity = wire->identity;
 	if (trace_paths(trace, file, scratch->path, scratch->host_path)) {

@@ -7,6 +7,7 @@
 #include <xxhash.h>
 
 #include "base/filesystems.h"
+#include "guest/disk.h"
 #include "trace/internal.h"
 
 enum {
@@ -116,6 +117,24 @@ static bool file_leads_out(const struct guest_file *file)
 				     S_ISBLK(file->mode);
 }
 
+bool trace_is_removable(struct trace *trace, const struct guest_file *file)
+{
+	uint64_t block_device = guest_file_content(file).block_device;
+	bool removable;
+	enum guest_result result = GUEST_OK;
+	if (S_ISBLK(file->mode))
+		result = guest_block_device_of_file(trace->kernel, file, &block_device);
+	else if (!S_ISREG(file->mode) || !block_device)
+		return false;
+	if (result == GUEST_OK)
+		result = guest_disk_is_removable(trace->kernel, block_device, &removable);
+	if (result == GUEST_OK)
+		return removable;
+	trace_gap(trace, "unread-disk", "whether the disk of a file of %s can be removed: %s", file->filesystem,
+		  guest_result_text(result));
+	return false;
+}
+
 static void describe_file_way(const struct trace_event *event, const struct guest_file *file,
 			      struct way_out *way, struct way_out_key *key)
 {
@@ -127,6 +146,7 @@ static void describe_file_way(const struct trace_event *event, const struct gues
 	if (strlen(path) < sizeof(way->address))
 		strcpy(way->address, path);
 	memcpy(way->filesystem, file->filesystem, sizeof(way->filesystem));
+	way->removable = trace_is_removable(event->trace, file);
 	memset(key, 0, sizeof(*key));
 	key->mode = file->mode & S_IFMT;
 	key->device = S_ISREG(file->mode) ? file->device : file->device_number;
@@ -176,6 +196,7 @@ void trace_describe_way_out(struct trace *trace, const struct object_reference *
 	wire->address = way->address;
 	wire->peer = way->filesystem;
 	wire->denied = way->denied;
+	wire->removable = way->removable;
 	if (guest_task_read(trace->kernel, way->leader, task) != GUEST_OK)
 		return;
 	wire->pid = task->tgid;

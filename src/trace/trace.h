@@ -51,6 +51,7 @@ struct trace_way {
 	uint32_t mode;		      // of a file
 	const char *address;	      // "192.0.2.7:80", a path; "": not known
 	const char *filesystem;
+	bool removable; // on a disk that can be taken away
 };
 
 /** What must not happen. */

@@ -131,6 +131,7 @@ static const struct field object_fields[] = {
 	INTEGER(object.identity.inode),
 	INTEGER(object.identity.generation),
 	INTEGER(object.denied),
+	INTEGER(object.removable),
 };
 
 static const struct field edge_fields[] = {

@@ -193,6 +193,7 @@ struct wire_object {
 	uint64_t labels;      // that it holds already; 0 if the edges tell. Never takes labels away
 	struct wire_identity identity; // of a file
 	uint8_t denied; // an endpoint that was not reached: the call was refused
+	uint8_t removable; // a file, or disk, on a disk that can be taken away
 };
 
 struct wire_edge {

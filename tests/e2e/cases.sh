@@ -65,10 +65,10 @@ policy-5.10        5.10                  1     -
 policy-6.1         6.1                   2     -
 policy-6.12        6.12                  1     -
 policy-7.2         7.2                   2     -
-block-5.10         5.10                  1     -
-block-6.1          6.1                   2     -
-block-6.12         6.12                  1     -
-block-7.2          7.2                   2     -
+block-5.10         5.10                  1     -                                         --qemu-arg -device --qemu-arg virtio-scsi-pci,id=scsi
+block-6.1          6.1                   2     -                                         --qemu-arg -device --qemu-arg virtio-scsi-pci,id=scsi
+block-6.12         6.12                  1     -                                         --qemu-arg -device --qemu-arg virtio-scsi-pci,id=scsi
+block-7.2          7.2                   2     -                                         --qemu-arg -device --qemu-arg virtio-scsi-pci,id=scsi
 bad-use            -                     -     -
 '
 readonly EVERYTHING='paper negatives names channels memory endings races counters breakpoints'
@@ -533,13 +533,46 @@ guest_block()
 			/payload/$program block || exit 1
 		done
 		$b cat /sealed/file > /plain/seal || exit 1
+		( call block-count $($b wc -c < /tally) ) || exit 1 # who has seen the tally is managed
+
+		# A disk that is plugged in: files on it, and the disk itself.
+		echo free > /plain/free
+		modprobe virtio_scsi && modprobe sd_mod || exit 1
+		call block-plug || exit 1
+		for i in 1 2 3 4 5 6 7 8 9 10; do
+			[ ! -b /dev/sda ] || break
+			$b sleep 0.5
+		done
+		$b mkdir /stick
+		$b mount -t ext4 /dev/sda /stick || exit 1
+		$b cp /plain/free /stick/free || exit 1
+		! $b cp /secrets/plan /stick/plan || exit 1
+		[ "$($b cat /stick/free)" = free ] && [ ! -s /stick/plan ] || exit 1
+		$b umount /stick
+		! $b dd if=/secrets/plan of=/dev/sda bs=512 || exit 1
+		$b dd if=/plain/free of=/dev/sda bs=512 || exit 1
+
 		call block-alone || exit 1
 		/payload/scenario blocked-once || exit 1
-		call block-together $($b wc -c < /tally) || exit 1
+		call block-together || exit 1
 		/payload/scenario not-blocked || exit 1
 		call block-end || exit 1
 		exit 0
 	END
+}
+
+on_block_count()
+{
+	"$NIJIMI" state "vm$1" --json > "$OUT/counted.json"
+	echo "$2" > "$OUT/tally"
+}
+
+on_block_plug()
+{
+	truncate -s 8M "$RUN/stick"
+	mke2fs -q -F "$RUN/stick"
+	qmp "$1" "drive_add 0 if=none,id=stick,format=raw,file=$RUN/stick" || [[ $(tail -n 1 "$OUT/qmp.log") == *OK* ]]
+	qmp "$1" 'device_add scsi-hd,drive=stick,removable=on'
 }
 
 # Nobody but the agent is left.
@@ -566,7 +599,6 @@ on_block_together()
 	await_armed || return 1
 	"$NIJIMI" state "vm$1" --json > "$OUT/state.json"
 	"$NIJIMI" alerts --json > "$OUT/alerts.json"
-	echo "$2" > "$OUT/tally"
 	sed -i 's/action: block/action: alert/' "$NIJIMI_LAB_POLICY"
 	"$NIJIMI" policy reload > "$OUT/reload.log"
 	sleep 1
@@ -583,10 +615,10 @@ judge_block()
 	local alerts=$1/alerts.json
 
 	judge_played "$1" "$2" || return 0
-	want "$(state "$1/state.json" .counters.calls_blocked)" "$(cat "$1/tally")" 'calls that were blocked'
+	want "$(state "$1/counted.json" .counters.calls_blocked)" "$(cat "$1/tally")" 'calls that were blocked'
 	want "$(state "$alerts" '[.[] | select(.blocked | not)] | length')" 0 'alerts of what was not blocked'
 	want "$(state "$alerts" '[.[] | select(.label == "plans") | "\(.sink) \(.destination)"] | unique | join(", ")')" \
-		'console /dev/console, internet 192.0.2.1:4810, outside /outside/file' 'alerts of plans'
+		'console /dev/console, internet 192.0.2.1:4810, outside /outside/file, stick /dev/sda, stick /stick/plan' 'alerts of plans'
 	want "$(state "$alerts" '[.[] | select(.label == "sealed") | "\(.sink) \(.process.exe) \(.origin.path)"] | unique | join(", ")')" \
 		'strangers /payload/scenario /sealed/file, strangers /payload/scenario32 /sealed/file' 'alerts of what is sealed'
 	want "$(state "$1/alerts-2.json" '[.[] | select(.blocked | not) | "\(.sink) \(.destination)"] | unique | join(", ")')" \
@@ -594,6 +626,7 @@ judge_block()
 	want "$(state "$1/state.json" '[.files[].path] | map(select(startswith("/outside"))) | length')" 0 'managed files outside'
 	want "$(state "$1/state.json" '[.files[].path] | map(select(startswith("/plain/"))) | sort | join(" ")')" \
 		'/plain/file /plain/low /plain/ring /plain/seal' 'managed files inside'
+	want "$(state "$1/state.json" '[.files[].path] | map(select(startswith("/stick/"))) | length')" 0 'managed files on the stick'
 	state "$1/state.json" '.gaps[] | "gap \(.kind) (\(.count)): \(.detail)"'
 }
 

@@ -267,6 +267,21 @@ static void test_programs(void **state)
 	policy_destroy(policy);
 }
 
+static void test_removable(void **state)
+{
+	struct policy *policy = parse(BEGIN "sinks: [{name: r, kind: removable, except: /backup/**}]\n");
+	struct policy_target target;
+	policy_target_of_file(0100644, "/mnt/x", "vfat", true, &target);
+	assert_int_equal(judge(policy, target, ""), POLICY_ALERT);
+	target.removable = false;
+	assert_int_equal(judge(policy, target, ""), -1);
+	policy_target_of_file(0060660, "/dev/sda", "devtmpfs", true, &target); // the disk itself
+	assert_int_equal(judge(policy, target, ""), POLICY_ALERT);
+	policy_target_of_file(0100644, "/backup/x", "ext4", true, &target);
+	assert_int_equal(judge(policy, target, ""), -1);
+	policy_destroy(policy);
+}
+
 static void test_enforcement(void **state)
 {
 	struct policy *open = parse(BEGIN), *closed = parse(BEGIN "enforcement: {failure: closed}\n");
@@ -283,6 +298,7 @@ static const char packed_policy[] =
 	      "- {name: i, kind: inet, to: 0.0.0.0/0, ports: [25, 80-90], protocol: tcp}\n"
 	      "- {name: f, kind: filesystem, types: [nfs*, 9p], paths: /mnt/**, except: /mnt/ok/**}\n"
 	      "- {name: p, kind: program, programs: /bin/*, except: /bin/ed}\n"
+	      "- {name: r, kind: removable}\n"
 	      "rules:\n"
 	      "- {label: a, sink: i, program: /usr/bin/x, action: allow}\n"
 	      "- {label: a, sink: '*', action: block}\n"
@@ -306,8 +322,8 @@ static void test_packed(void **state)
 		inet("1.2.3.4", 80, POLICY_TCP), inet("1.2.3.4", 80, POLICY_UDP), inet("10.1.2.3", 80, POLICY_TCP),
 		inet("fd00::1", 25, POLICY_TCP), inet("1.2.3.4", 91, POLICY_TCP), {0}, {0}, {0}};
 	policy_target_of_process(&targets[5]);
-	policy_target_of_file(0100644, "/mnt/x", "nfs4", &targets[6]);
-	policy_target_of_file(0100644, "/mnt/ok/x", "9p", &targets[7]);
+	policy_target_of_file(0100644, "/mnt/x", "nfs4", false, &targets[6]);
+	policy_target_of_file(0100644, "/mnt/ok/x", "9p", true, &targets[7]);
 	static const char *const programs[] = {"", "/usr/bin/x", "/bin/ed", "/bin/cat"};
 	for (size_t i = 0; i < sizeof(targets) / sizeof(targets[0]); i++)
 		for (size_t j = 0; j < 4; j++)
@@ -358,6 +374,7 @@ int main(void)
 		cmocka_unit_test(test_rules),
 		cmocka_unit_test(test_files_and_devices),
 		cmocka_unit_test(test_programs),
+		cmocka_unit_test(test_removable),
 		cmocka_unit_test(test_enforcement),
 		cmocka_unit_test(test_packed),
 		cmocka_unit_test(test_too_many_labels),
