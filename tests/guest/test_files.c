@@ -9,6 +9,8 @@
 #include <cmocka.h>
 
 #include "frozen.h"
+#include "guest/members.h"
+#include "guest/disk.h"
 
 enum { GUEST_O_CLOEXEC = 02000000 }; // a flag of the descriptor that fdinfo adds to the file's
 
@@ -183,6 +185,29 @@ static void names_of_a_file_are_found(void **state)
 	assert_string_equal(aliases.paths[0], "/data/gone (deleted)");
 }
 
+// The disk of the recorded guests stays where it is; turned into one that says otherwise, it does not.
+static void disks_can_be_removed_or_not(void **state)
+{
+	struct guest_task holder = frozen_task("holder");
+	struct guest_file file = frozen_file(&holder, 10);
+	uint64_t disk, flags;
+	bool removable = true;
+	assert_true(file.block_device != 0);
+	assert_read(guest_disk_is_removable(&frozen.kernel, file.block_device, &removable));
+	assert_false(removable);
+
+	assert_read(guest_follow(&frozen.kernel, file.block_device, FIELD_bdev_bd_disk, &disk));
+	assert_read(guest_read_field(&frozen.kernel, disk, FIELD_gendisk_flags, &flags));
+	uint64_t gpa;
+	assert_read(guest_translate(&frozen.kernel.space,
+				    disk + guest_offset(&frozen.kernel, FIELD_gendisk_flags), &gpa));
+	frozen.recording.ram[gpa] |= 1;
+	assert_read(guest_disk_is_removable(&frozen.kernel, file.block_device, &removable));
+	assert_true(removable);
+	frozen.recording.ram[gpa] = (unsigned char)flags;
+	assert_int_not_equal(guest_disk_is_removable(&frozen.kernel, 0xffffffffffffff00, &removable), GUEST_OK);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -192,6 +217,7 @@ int main(void)
 		cmocka_unit_test(holders_are_counted),
 		cmocka_unit_test(filesystems_have_names),
 		cmocka_unit_test(names_of_a_file_are_found),
+		cmocka_unit_test(disks_can_be_removed_or_not),
 	};
 	return frozen_run(tests);
 }
