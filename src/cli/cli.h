@@ -49,6 +49,7 @@ int command_files(const struct settings *settings, int count, char **operands);
 int command_processes(const struct settings *settings, int count, char **operands);
 int command_sockets(const struct settings *settings, int count, char **operands);
 int command_edges(const struct settings *settings, int count, char **operands);
+int command_explain(const struct settings *settings, int count, char **operands);
 int command_state(const struct settings *settings, int count, char **operands);
 int command_status(const struct settings *settings, int count, char **operands);
 int command_alerts(const struct settings *settings, int count, char **operands);

@@ -40,6 +40,12 @@ static const struct command {
 	{"sockets", "[VM]...", 0, MANY, false, LIST, command_sockets, "managed sockets", NULL},
 	{"edges", "[VM]...", 0, MANY, false, LIST | OPTION_SET(LAST), command_edges,
 	 "how classified information spread, step by step", NULL},
+	{"explain", "VM", 1, 1, false, COMMON | OPTION_SET(LABEL) | OPTION_SET(LAST),
+	 command_explain, "through which programs labels spread most",
+	 "REACHED is what holds a label only because a program passed it on. KEPT is what would not\n"
+	 "hold it if the program were a boundary: it would be managed, but pass nothing on. What is\n"
+	 "suggested can be pasted into the policy, and has to be judged by somebody who knows the\n"
+	 "program. --last N: looks at the newest N edges only.\n"},
 	{"state", "VM", 1, 1, false, COMMON | OPTION_SET(LAST), command_state,
 	 "everything that is known of one VM", NULL},
 	{"status", "", 0, 0, false, COMMON, command_status, "the daemon and its agents", NULL},

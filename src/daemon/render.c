@@ -254,6 +254,60 @@ struct json_object *render_edge(const struct labels *labels, const struct store_
 	return object;
 }
 
+static struct json_object *render_programs(const struct labels *labels,
+					   const struct explanation *explanation)
+{
+	struct json_object *list = json_object_new_array();
+	for (size_t i = 0; i < explanation->programs_count; i++) {
+		const struct explain_program *program = &explanation->programs[i];
+		struct json_object *object = json_object_new_object();
+		render_text_or_null(object, "exe", program->path);
+		render_number(object, "processes", program->processes);
+		render_number(object, "edges", program->edges);
+		render_number(object, "reached", program->reached);
+		render_number(object, "kept", program->kept);
+		render_labels(object, labels, program->labels);
+		json_object_array_add(list, object);
+	}
+	return list;
+}
+
+static struct json_object *render_spreaders(const struct labels *labels,
+					    const struct explanation *explanation)
+{
+	struct json_object *list = json_object_new_array();
+	for (size_t i = 0; i < explanation->processes_count; i++) {
+		const struct explain_process *process = &explanation->processes[i];
+		struct json_object *object = render_end(process->process);
+		render_labels(object, labels, process->labels);
+		render_number(object, "reached", process->reached);
+		json_object_array_add(list, object);
+	}
+	return list;
+}
+
+void render_explanation(struct json_object *object, const struct labels *labels,
+			const struct explanation *explanation)
+{
+	struct json_object *boundaries = json_object_new_array();
+	render_number(object, "edges", explanation->edges);
+	render_number(object, "gained", explanation->gained);
+	render_number(object, "marked", explanation->marked);
+	render_number(object, "unknown_sources", explanation->orphans);
+	render_boolean(object, "complete", explanation->complete);
+	json_object_object_add(object, "programs", render_programs(labels, explanation));
+	json_object_object_add(object, "processes", render_spreaders(labels, explanation));
+	for (size_t i = 0; i < explanation->boundaries_count; i++) {
+		const struct explain_boundary *boundary = &explanation->boundaries[i];
+		struct json_object *suggested = json_object_new_object();
+		render_text(suggested, "program", boundary->path);
+		render_labels(suggested, labels, boundary->labels);
+		render_number(suggested, "kept", boundary->kept);
+		json_object_array_add(boundaries, suggested);
+	}
+	json_object_object_add(object, "boundaries", boundaries);
+}
+
 // Gaps and counters --------------------------------------------------------------------------
 
 static void add_gap(struct json_object *gaps, const char *kind, const char *detail, uint64_t count,

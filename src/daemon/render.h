@@ -5,6 +5,7 @@
 #include <json-c/json.h>
 #include <stdint.h>
 
+#include "daemon/explain.h"
 #include "daemon/registry.h"
 #include "daemon/store.h"
 
@@ -32,6 +33,10 @@ struct json_object *render_edge(const struct labels *labels, const struct store_
 
 /** One end of an edge, as it was then; NULL stays NULL. */
 struct json_object *render_end(const struct description *description);
+
+/** Adds through whom labels spread. */
+void render_explanation(struct json_object *object, const struct labels *labels,
+			const struct explanation *explanation);
 
 /** With what the daemon itself had to leave out. */
 struct json_object *render_gaps(const struct store *store);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "daemon/explain.h"
 #include "daemon/render.h"
 
 static void cleanup_json_function(struct json_object **object)
@@ -242,6 +243,26 @@ static bool answer_edges(struct json_object *answer, const struct request *reque
 	return true;
 }
 
+static bool answer_explain(struct json_object *answer, const struct request *request,
+			   const struct registry *registry,
+			   const struct request_situation *situation, struct error *error)
+{
+	const struct registry_vm *vm = begin_answer(answer, request, registry, situation, error);
+	if (!vm)
+		return false;
+	uint64_t labels = 0, event = as_of(request, vm), after = 0;
+	if (*request->label &&
+	    !label_parse(registry_labels(registry), request->label, &labels, error))
+		return false;
+	if (request->last)
+		after = store_before_last_edges(vm->store, request->last, labels, event);
+	struct explanation explanation;
+	if (!explain_spread(vm->store, after, event, labels, &explanation, error))
+		return false;
+	render_explanation(answer, registry_labels(registry), &explanation);
+	return true;
+}
+
 static bool answer_alerts(struct json_object *answer, const struct request *request,
 			  const struct registry *registry,
 			  const struct request_situation *situation, struct error *error)
@@ -291,6 +312,7 @@ static const struct command {
 	[REQUEST_VM] = {"vm", true, answer_vm},
 	[REQUEST_OBJECTS] = {"objects", true, answer_objects},
 	[REQUEST_EDGES] = {"edges", true, answer_edges},
+	[REQUEST_EXPLAIN] = {"explain", true, answer_explain},
 	[REQUEST_ALERTS] = {"alerts", false, answer_alerts},
 	[REQUEST_POLICY] = {"policy", false, answer_policy},
 	[REQUEST_RELOAD] = {"reload", false, answer_policy},

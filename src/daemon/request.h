@@ -19,6 +19,7 @@
  *     {"command": "vm", "vm": V}
  *     {"command": "objects", "vm": V, "kind": K, "ended": B, "label": L, "after": I, "as_of": E}
  *     {"command": "edges", "vm": V, "last": N, "label": L, "after": E, "as_of": E}
+ *     {"command": "explain", "vm": V, "last": N, "label": L}
  *     {"command": "alerts", "after": I, "last": N, "timeout": S}
  *     {"command": "policy"}
  *     {"command": "reload"}
@@ -27,7 +28,7 @@
  * or "ok": false and "error": {"code", "message"}.
  *
  * "vms" with "changes" waits until the table's count of changes differs from N, for at most
- * "timeout" seconds. "vm", "objects" and "edges" first have the agent send what it still holds,
+ * "timeout" seconds. "vm", "objects", "edges" and "explain" first have the agent send what it still holds,
  * unless "sync" is false; when it does not answer in time, or is not connected, "stale" is true and
  * "stale_since" says when it was last heard to be up to date.
  *
@@ -44,6 +45,7 @@ enum request_command {
 	REQUEST_VM,
 	REQUEST_OBJECTS,
 	REQUEST_EDGES,
+	REQUEST_EXPLAIN,
 	REQUEST_ALERTS,
 	REQUEST_POLICY,
 	REQUEST_RELOAD,
