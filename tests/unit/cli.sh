@@ -90,7 +90,7 @@ run 0 version nijimi --version
 says out '^nijimi [0-9]'
 run 0 help nijimi --help
 says out 'processes'
-for command in run vms files processes sockets edges state status wait; do
+for command in explain run vms files processes sockets edges state status wait; do
 	run 0 "help of $command" nijimi $command --help
 	says out "^usage: nijimi $command"
 	says out '^  --json '
@@ -245,6 +245,15 @@ run 0 'the other again, too' nijimi wait second --timeout 10
 run 0 'nothing twice' nijimi state first --json
 jq -e '(.edges | length) == 6 and (.files | length) == 2 and (.gaps | length) == 1' out > /dev/null ||
 	fail 'not what it was'
+run 0 'explained' nijimi explain first
+says out '^first: 6 labels came to objects by 6 edges, 1 of them by being marked$'
+says out '^ +4 +66 % +4 +3 +2 +/usr/bin/tool +classified$'
+says out '^no boundary is suggested'
+run 0 'explained in JSON' nijimi explain first --json --last 2
+jq -e '.edges == 2 and .unknown_sources == 1 and (.boundaries | length) == 0' out > /dev/null ||
+	fail 'not what it was'
+run 1 'a label that is not known' nijimi explain first --label nothing
+one_line
 wait $SECOND
 wait
 cp first.err err

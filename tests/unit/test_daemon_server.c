@@ -261,6 +261,25 @@ static void test_a_story(void **state)
 	assert_string_equal(text_at(answer, "edges.5.to.socket_type"), "stream");
 	json_object_put(answer);
 
+	answer = ask(world, "{\"command\":\"explain\",\"vm\":\"vm1\",\"sync\":false}");
+	assert_int_equal(number_at(answer, "gained"), 6);
+	assert_int_equal(number_at(answer, "marked"), 1);
+	assert_string_equal(text_at(answer, "programs.0.exe"), "/usr/bin/tool");
+	assert_int_equal(number_at(answer, "programs.0.reached"), 4);
+	assert_int_equal(number_at(answer, "programs.0.edges"), 3);
+	assert_int_equal(number_at(answer, "programs.0.processes"), 2);
+	assert_string_equal(text_at(answer, "programs.0.labels.0"), "classified");
+	assert_int_equal(number_at(answer, "processes.0.pid"), 501);
+	assert_int_equal(number_at(answer, "processes.0.reached"), 4);
+	assert_int_equal(json_object_array_length(at(answer, "boundaries")), 0);
+	json_object_put(answer);
+	assert_answer(world,
+		      "{\"command\":\"explain\",\"vm\":\"vm1\",\"sync\":false,\"last\":2}",
+		      "unknown_sources", "1");
+	assert_answer(world,
+		      "{\"command\":\"explain\",\"vm\":\"vm1\",\"sync\":false,\"label\":\"x\"}",
+		      "error.code", "not-found");
+
 	answer = ask(world, "{\"command\":\"vm\",\"vm\":\"vm1\",\"sync\":false}");
 	assert_int_equal(number_at(answer, "counters.syscall-exits"), 1234);
 	assert_string_equal(text_at(answer, "gaps.0.kind"), "call-limit");
