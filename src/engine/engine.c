@@ -72,6 +72,12 @@ void engine_reset(struct engine *engine)
 	engine->present = 0;
 }
 
+void engine_set_boundaries(struct engine *engine, bool any)
+{
+	engine->has_boundaries = any && engine->sink.keeps;
+	engine->upsets++; // what brought nothing new may bring something now
+}
+
 label_set engine_labels(const struct engine *engine, const struct object_id *object)
 {
 	return engine_labels_of(engine, object, hash_object(&engine->key, object));
@@ -166,6 +172,17 @@ static bool are_objects(const struct object_reference *from, const struct object
 	return from->id.kind != OBJECT_NONE && to->id.kind != OBJECT_NONE;
 }
 
+// What is left of them.
+static label_set keep_back(struct engine *engine, const struct object_id *from,
+			   const struct object_reference *to, label_set labels, uint32_t cause)
+{
+	const struct engine_sink *sink = &engine->sink;
+	label_set kept = labels & sink->keeps(sink->context, from, &to->id, cause);
+	if (kept && sink->kept)
+		sink->kept(sink->context, from, to, kept, cause);
+	return labels & ~kept;
+}
+
 // Data has moved: carries the flow out, after all those that are in flight into its source.
 static void carry_out(struct engine *engine, const struct object_reference *from,
 		      uint64_t from_hash, const struct object_reference *to, uint64_t to_hash,
@@ -175,6 +192,8 @@ static void carry_out(struct engine *engine, const struct object_reference *from
 	label_set labels = flight_carry_out(engine, &from->id, from_hash, cause);
 	if (labels)
 		labels &= ~engine_labels_of(engine, &to->id, to_hash);
+	if (labels && engine->has_boundaries)
+		labels = keep_back(engine, &from->id, to, labels, cause);
 	const struct engine_gift gift = {
 		.from = &from->id,
 		.from_hash = from_hash,
@@ -244,9 +263,30 @@ void engine_object_end(struct engine *engine, const struct object_id *object)
 	object_table_remove(&engine->objects, managed);
 	if (engine->objects.count == 0)
 		engine->present = 0;
-	flight_object_ended(engine, object, hash);
+	flight_labels_taken(engine, object, hash);
 	if (engine->sink.ended)
 		engine->sink.ended(engine->sink.context, last.number, &last.id, last.labels);
+}
+
+void engine_clear(struct engine *engine, const struct object_id *object, label_set labels)
+{
+	uint64_t hash = hash_object(&engine->key, object);
+	struct managed_object *managed = object_table_find(&engine->objects, hash, object);
+	label_set taken = managed ? managed->labels & labels : 0;
+	if (!taken)
+		return;
+	flight_operation_begins(engine);
+	managed->labels &= ~taken;
+	const struct managed_object left = *managed;
+	if (!left.labels)
+		object_table_remove(&engine->objects, managed);
+	if (engine->objects.count == 0)
+		engine->present = 0;
+	flight_labels_taken(engine, object, hash);
+	if (engine->sink.cleared)
+		engine->sink.cleared(engine->sink.context, left.number, &left.id, taken);
+	if (!left.labels && engine->sink.ended)
+		engine->sink.ended(engine->sink.context, left.number, &left.id, 0);
 }
 
 static struct engine_object seen_from_outside(const struct managed_object *object)

@@ -16,7 +16,8 @@
  *
  * 1. An object is managed as long as it holds at least one label. Objects without labels are not
  *    stored at all, so that cost follows what is classified, not what exists. Labels only grow on
- *    an object, until the object ends; then it leaves the table, and the same id starts clean.
+ *    an object, until the object ends; then it leaves the table, and the same id starts clean. Only
+ *    somebody outside, who knows better, takes some away before (engine_clear()).
  *
  * 2. A flow is a movement from one object to another that takes time (a system call: begun at its
  *    entry, ended at its exit). Data may arrive, and be passed on by somebody else, before the exit
@@ -33,6 +34,16 @@
  * labels spread somewhere else since the last look. Where there are more than ENGINE_FLIGHT_MAXIMUM
  * to look at, S receives every label that is held by any object (an edge with `assumed` set): never
  * too few. bench/engine.c tells what a look at so many takes.
+ *
+ * To take a label from an object changes nothing of what went on from there: others keep what they
+ * got, and edges stay told. What open flows from it have not brought by then they do not bring, for
+ * it is said not to be there; what open flows into it bring afterwards is new, and makes the object
+ * managed again. An object without any label left leaves the table like one that has ended: with
+ * its next label it gets another number.
+ *
+ * A *boundary* does not pass some of its labels on by some of its flows, which the sink says
+ * (keeps()): it holds them, and who takes from it by such a flow does not get them, be the flow open
+ * or carried out. What it passes by other flows, and how it got its labels, is as ever.
  *
  * No call but create, destroy, reset and for_each does work in proportion to the number of objects.
  */
@@ -106,6 +117,21 @@ struct engine_sink {
 	 *  from the object within the same operation gets the labels nevertheless. */
 	void (*lost)(void *context, const struct object_reference *object, label_set labels);
 	void *context;
+
+	/** engine_clear() has taken labels that the object held. If these were all, `ended` comes
+	 *  next, with none. */
+	void (*cleared)(void *context, uint32_t number, const struct object_id *object,
+			label_set labels);
+
+	/** The labels that `from` does not pass on to `to`. Asked after engine_set_boundaries() only,
+	 *  and often: for open flows, too. The answer has to be the same until the next call of
+	 *  that. */
+	label_set (*keeps)(void *context, const struct object_id *from, const struct object_id *to,
+			   uint32_t cause);
+
+	/** A flow was carried out, and these labels, which `to` does not hold, were kept back. */
+	void (*kept)(void *context, const struct object_id *from, const struct object_reference *to,
+		     label_set labels, uint32_t cause);
 };
 
 struct engine_limits {
@@ -130,6 +156,9 @@ void engine_destroy(struct engine *engine);
 /** Forgets all objects and open flows without telling the sink (the guest has rebooted: the caller
  *  says so by itself). Numbers and edge sequence go on. Open flows become closed. */
 void engine_reset(struct engine *engine);
+
+/** Whether sink.keeps is asked from now on. To be called whenever its answers may have changed. */
+void engine_set_boundaries(struct engine *engine, bool any);
 
 /** The labels the object holds, 0 if it is not managed. Open flows do not count. */
 label_set engine_labels(const struct engine *engine, const struct object_id *object);
@@ -195,6 +224,9 @@ void engine_transfer(struct engine *engine, const struct object_reference *from,
  * whatever bears the same id next. No-op if the object is not managed.
  */
 void engine_object_end(struct engine *engine, const struct object_id *object);
+
+/** Takes those of the labels from the object that it holds; no-op if it holds none of them. */
+void engine_clear(struct engine *engine, const struct object_id *object, label_set labels);
 
 struct engine_object {
 	struct object_id id;

@@ -58,8 +58,10 @@ static void unsettle(struct engine *engine, const struct object_id *object, uint
 void flight_flow_added(struct engine *engine, struct engine_flow *flow)
 {
 	const struct object_reference *from = &flow->from, *to = &flow->to;
-	label_set brought = engine_labels_of(engine, &from->id, flow->from_hash);
-	bool nothing_behind = brought == engine->present ||
+	label_set brought =
+		engine_passes(engine, &from->id, flow->from_hash, &to->id, flow->cause);
+	bool nothing_behind = engine_labels_of(engine, &from->id, flow->from_hash) ==
+				      engine->present ||
 			      is_settled(engine, flows_into(engine, &from->id, flow->from_hash));
 	label_set held = 0;
 	if (brought || !nothing_behind) {
@@ -84,7 +86,7 @@ void flight_labels_gained(struct engine *engine, const struct object_id *object,
 		unsettle(engine, object, hash);
 }
 
-void flight_object_ended(struct engine *engine, const struct object_id *object, uint64_t hash)
+void flight_labels_taken(struct engine *engine, const struct object_id *object, uint64_t hash)
 {
 	struct engine_flow *head = flows_into(engine, object, hash);
 	if (!head)
@@ -112,6 +114,14 @@ static bool in_walk(const struct engine *engine, const struct engine_flow *head)
 	return head && head->walk == engine->walks;
 }
 
+// What its source, if it holds that, does not pass on.
+static label_set kept_by(const struct engine *engine, const struct engine_flow *flow)
+{
+	if (!engine->has_boundaries)
+		return 0;
+	return engine->sink.keeps(engine->sink.context, &flow->from.id, &flow->to.id, flow->cause);
+}
+
 // Looks at the flows into one object, and appends those behind their sources. False: out of bound.
 static bool walk_look_behind(struct engine *engine, struct walk *walk,
 			     const struct engine_flow *head)
@@ -121,8 +131,9 @@ static bool walk_look_behind(struct engine *engine, struct walk *walk,
 		if (walk->visits++ == ENGINE_FLIGHT_MAXIMUM)
 			return false;
 		label_set holds = engine_labels_of(engine, &flow->from.id, flow->from_hash);
-		walk->found |= holds;
-		if (holds & ~head->holds)
+		label_set passes = holds & ~kept_by(engine, flow);
+		walk->found |= passes;
+		if (passes & ~head->holds)
 			walk->settled = false;
 		if (holds == engine->present)
 			continue;
@@ -173,6 +184,8 @@ static void carry_into(struct engine *engine, struct engine_flow *head, struct p
 							  : engine_labels_of(engine, &flow->from.id,
 									     flow->from_hash);
 		label_set labels = holds & ~head->holds;
+		if (labels)
+			labels &= ~kept_by(engine, flow);
 		if (!labels)
 			continue;
 		const struct engine_gift gift = {

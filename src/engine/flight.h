@@ -19,9 +19,10 @@ enum {
  * engine->upsets. This ends when
  *
  *  - an object gains a label: for what open flows lead to from it;
- *  - an object ends: for itself, and for what open flows lead to from it;
+ *  - an object ends, or is cleared of labels: for itself, and for what open flows lead to from it;
  *  - a flow begins that is not settled itself: for its destination, and what open flows lead to
  *    from there;
+ *  - what boundaries keep back changes: for all;
  *  - an object gains a label that no object held before: for all (those who had every label were
  * not looked behind). Also if too many open flows lead on, for then engine->upsets is raised.
  *
@@ -42,8 +43,8 @@ void flight_flow_added(struct engine *engine, struct engine_flow *flow);
 void flight_labels_gained(struct engine *engine, const struct object_id *object, uint64_t hash,
 			  label_set labels);
 
-/** The object has lost all its labels. */
-void flight_object_ended(struct engine *engine, const struct object_id *object, uint64_t hash);
+/** The object has lost labels: some, or (it has ended) all. */
+void flight_labels_taken(struct engine *engine, const struct object_id *object, uint64_t hash);
 
 /** Carries out all that is in flight into the object, and returns what its taker gets: its labels
  * and those of them that were lost on the way. `cause` is that of the taking. */

@@ -24,6 +24,7 @@ struct engine {
 	uint32_t last_number;
 	uint32_t peak;
 	uint32_t limit;
+	bool has_boundaries;
 };
 
 /** engine_create() with the source of memory and the hash key given. */
@@ -39,6 +40,16 @@ static inline label_set engine_labels_of(const struct engine *engine, const stru
 		return 0;
 	const struct managed_object *object = object_table_find(&engine->objects, hash, id);
 	return object ? object->labels : 0;
+}
+
+/** The labels that the object with this id and hash passes on by such a flow. */
+static inline label_set engine_passes(const struct engine *engine, const struct object_id *from,
+				      uint64_t from_hash, const struct object_id *to, uint32_t cause)
+{
+	label_set labels = engine_labels_of(engine, from, from_hash);
+	if (labels && engine->has_boundaries)
+		labels &= ~engine->sink.keeps(engine->sink.context, from, to, cause);
+	return labels;
 }
 
 /** Labels on their way into an object that does not hold them. */

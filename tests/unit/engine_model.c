@@ -39,10 +39,15 @@ struct model {
 	uint32_t count, peak, limit, last_number, last_cause;
 	uint64_t sequence, losses;
 
-	// The current operation: a step that no open flow stands for, and an end that is expected.
+	// The current operation: a step that no open flow stands for, an end that is expected, labels
+	// that are expected to be taken, or kept back.
 	int from, to, ending;
+	label_set taking, keeping, may_keep; // what was lost on the way may be kept again
 	uint32_t cause;
 	int newly_managed; // waits for its first edge
+
+	bool has_boundaries;
+	uint8_t boundary; // which objects are boundaries
 
 	size_t allocated;
 	bool memory_is_short;
@@ -199,7 +204,8 @@ static void on_ended(void *context, uint32_t number, const struct object_id *obj
 	int index = index_of(model, object);
 	if (index != model->ending)
 		fail(model, "object %d has ended, not %d", index, model->ending);
-	if (number != model->number[index] || !labels || labels != model->labels[index])
+	if (number != model->number[index] || (!labels && !model->taking) ||
+	    labels != model->labels[index])
 		fail(model, "object %d ends as %u with %llx, was %u with %llx", index, number,
 		     (unsigned long long)labels, model->number[index],
 		     (unsigned long long)model->labels[index]);
@@ -207,6 +213,46 @@ static void on_ended(void *context, uint32_t number, const struct object_id *obj
 	model->ending = NOBODY;
 	if (--model->count == 0)
 		model->present = 0;
+}
+
+static void on_cleared(void *context, uint32_t number, const struct object_id *object,
+		       label_set labels)
+{
+	struct model *model = context;
+	int index = index_of(model, object);
+	if (index != model->to || labels != model->taking || number != model->number[index])
+		fail(model, "object %d was cleared of %llx", index, (unsigned long long)labels);
+	model->labels[index] &= ~labels;
+	model->ending = model->labels[index] ? NOBODY : index;
+}
+
+// Half of the objects, to some of the others, some labels.
+static label_set kept(const struct model *model, int from, int to)
+{
+	if (!model->has_boundaries || (from ^ model->boundary) & 1 || (to + model->boundary) % 5 == 0)
+		return 0;
+	return model->boundary & 2 ? ~(label_set)0 : (label_set)1 << 21 | (label_set)1 << 42;
+}
+
+static label_set keeps(void *context, const struct object_id *from, const struct object_id *to,
+		       uint32_t cause)
+{
+	struct model *model = context;
+	if (!model->has_boundaries)
+		fail(model, "there are no boundaries");
+	return kept(model, index_of(model, from), index_of(model, to));
+}
+
+static void on_kept(void *context, const struct object_id *from, const struct object_reference *to,
+		    label_set labels, uint32_t cause)
+{
+	struct model *model = context;
+	int source = index_of(model, from), taker = index_of(model, &to->id);
+	if (source != model->from || taker != model->to || cause != model->cause)
+		fail(model, "%d to %d: this is not the flow that is carried out", source, taker);
+	if (!labels || labels & (~model->may_keep | model->labels[taker]))
+		fail(model, "%llx is kept from %d", (unsigned long long)labels, taker);
+	model->keeping &= ~labels;
 }
 
 static void on_lost(void *context, const struct object_reference *object, label_set labels)
@@ -241,8 +287,8 @@ static label_set take(struct model *model, label_set labels[], int from, bool ca
 			reached[flow->from] = true;
 		}
 	}
-	label_set found = labels[from];
 	if (!carry) {
+		label_set found = labels[from];
 		for (int i = 0; i < OBJECTS; i++)
 			found |= reached[i] ? labels[i] : 0;
 		return found;
@@ -253,8 +299,10 @@ static label_set take(struct model *model, label_set labels[], int from, bool ca
 			const struct model_flow *flow = &model->flows[i];
 			if (!flow->open || !looked_behind[flow->to])
 				continue;
-			changed |= (labels[flow->from] & ~labels[flow->to]) != 0;
-			labels[flow->to] |= labels[flow->from];
+			label_set passes =
+				labels[flow->from] & ~kept(model, flow->from, flow->to);
+			changed |= (passes & ~labels[flow->to]) != 0;
+			labels[flow->to] |= passes;
 		}
 	}
 	return labels[from];
@@ -359,23 +407,41 @@ static void do_begin(struct model *model, struct model_flow *flow, int from, int
 	engine_flow_begin(model->engine, &flow->flow, &ends[0], &ends[1], flow->cause);
 }
 
+// What the taker of a flow that is carried out gets, and what is kept back.
+static void expect_gift(struct model *model, int from, int to, label_set expected[])
+{
+	label_set given = take(model, expected, from, true);
+	model->may_keep = given & kept(model, from, to);
+	model->keeping = model->may_keep & ~expected[to];
+	expected[to] |= given & ~model->may_keep;
+}
+
+static void check_keeping(struct model *model)
+{
+	if (model->keeping)
+		fail(model, "%llx was kept, and nobody told", (unsigned long long)model->keeping);
+	model->may_keep = 0;
+}
+
 static void do_end(struct model *model, struct model_flow *flow, bool moved, label_set expected[])
 {
 	bool was_open = flow->open;
 	flow->open = false;
 	if (was_open && moved && model->count > 0)
-		expected[flow->to] |= take(model, expected, flow->from, true);
+		expect_gift(model, flow->from, flow->to, expected);
 	expect(model, flow->from, flow->to, flow->cause);
 	engine_flow_end(model->engine, &flow->flow, moved);
+	check_keeping(model);
 }
 
 static void do_transfer(struct model *model, int from, int to, label_set expected[])
 {
 	if (from != 0 && to != 0 && model->count > 0)
-		expected[to] |= take(model, expected, from, true);
+		expect_gift(model, from, to, expected);
 	struct object_reference ends[2] = {reference_of(from), reference_of(to)};
 	expect(model, from, to, ++model->last_cause);
 	engine_transfer(model->engine, &ends[0], &ends[1], model->cause);
+	check_keeping(model);
 }
 
 static void do_object_end(struct model *model, int object, label_set expected[])
@@ -388,12 +454,39 @@ static void do_object_end(struct model *model, int object, label_set expected[])
 	expected[object] = 0;
 }
 
+static void do_clear(struct model *model, int object, uint8_t byte, label_set expected[])
+{
+	struct object_reference reference = reference_of(object);
+	label_set labels = some_labels(byte);
+	expect(model, NOBODY, object, 0);
+	model->taking = labels & model->labels[object];
+	label_set left = model->labels[object] & ~labels;
+	engine_clear(model->engine, &reference.id, labels);
+	if (model->labels[object] != left || model->ending != NOBODY)
+		fail(model, "object %d was not cleared", object);
+	model->taking = 0;
+	expected[object] = left;
+}
+
+static void do_boundaries(struct model *model, uint8_t byte)
+{
+	model->has_boundaries = byte % 4 != 0;
+	model->boundary = byte / 4;
+	engine_set_boundaries(model->engine, model->has_boundaries);
+}
+
+// With boundaries a look may find what is kept back further behind.
 static void do_look(struct model *model, int object)
 {
 	struct object_reference reference = reference_of(object);
-	label_set expected = take(model, model->labels, object, false);
-	label_set labels = engine_labels_in_flight(model->engine, &reference.id);
-	if (labels != expected)
+	label_set most = take(model, model->labels, object, false), least = most;
+	if (model->has_boundaries) {
+		label_set labels[OBJECTS];
+		memcpy(labels, model->labels, sizeof(labels));
+		least = take(model, labels, object, true);
+	}
+	label_set labels = engine_labels_in_flight(model->engine, &reference.id), expected = most;
+	if (labels & ~most || least & ~labels)
 		fail(model, "%llx in flight into object %d, not %llx", (unsigned long long)labels,
 		     object, (unsigned long long)expected);
 }
@@ -440,6 +533,9 @@ static void do_rare(struct model *model, uint8_t what, uint8_t first, label_set 
 	case 3:
 		do_fillers(model, first * 8, true);
 		break;
+	case 4:
+		do_boundaries(model, first);
+		break;
 	default:
 		do_fillers(model, first * 8, false);
 		break;
@@ -479,8 +575,10 @@ static void do_operation(struct model *model, const uint8_t bytes[4])
 		do_transfer(model, from, to, expected);
 		break;
 	case 12:
-	case 13:
 		do_object_end(model, from, expected);
+		break;
+	case 13:
+		do_clear(model, to, bytes[2], expected);
 		break;
 	case 14:
 		do_look(model, from);
@@ -513,7 +611,8 @@ bool engine_model_run(const uint8_t *bytes, size_t size, char *message, size_t m
 	model->ending = NOBODY;
 	model->newly_managed = NOBODY;
 	model->limit = limit_of(size > 0 ? bytes[0] : 0);
-	const struct engine_sink sink = {on_managed, on_edge, on_ended, on_lost, model};
+	const struct engine_sink sink = {on_managed, on_edge,    on_ended, on_lost,
+					 model,	     on_cleared, keeps,    on_kept};
 	const struct engine_limits limits = {.objects = model->limit};
 	const struct engine_memory memory = {allocate, release, model};
 	model->engine = engine_create_with(&sink, &limits, &memory, &key, NULL);

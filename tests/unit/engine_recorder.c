@@ -81,9 +81,32 @@ static void on_lost(void *context, const struct object_reference *reference, lab
 		   name_of(&reference->id).text);
 }
 
+static void on_cleared(void *context, uint32_t number, const struct object_id *id, label_set taken)
+{
+	write_down(context, "cleared %s as %u of 0x%llx\n", name_of(id).text, number,
+		   (unsigned long long)taken);
+}
+
+// P7 passes nothing on but by cause 77, P8 all but 0x2.
+static label_set keeps(void *context, const struct object_id *from, const struct object_id *to,
+		       uint32_t cause)
+{
+	if (from->kind != OBJECT_PROCESS || cause == 77)
+		return 0;
+	return from->a == 7 ? ~(label_set)0 : from->a == 8 ? 0x2 : 0;
+}
+
+static void on_kept(void *context, const struct object_id *from, const struct object_reference *to,
+		    label_set kept, uint32_t cause)
+{
+	write_down(context, "kept 0x%llx of %s from %s by %u\n", (unsigned long long)kept,
+		   name_of(from).text, name_of(&to->id).text, cause);
+}
+
 struct engine_sink recorder_sink(struct recorder *recorder)
 {
-	return (struct engine_sink){on_managed, on_edge, on_ended, on_lost, recorder};
+	return (struct engine_sink){on_managed, on_edge,    on_ended, on_lost,
+				    recorder,	on_cleared, keeps,    on_kept};
 }
 
 struct recorder *recorder_create(uint32_t objects)
@@ -142,6 +165,12 @@ void object_end(struct recorder *recorder, const char *name)
 {
 	const struct object_reference reference = object(name);
 	engine_object_end(recorder->engine, &reference.id);
+}
+
+void clear(struct recorder *recorder, const char *name, label_set taken)
+{
+	const struct object_reference reference = object(name);
+	engine_clear(recorder->engine, &reference.id, taken);
 }
 
 label_set labels(struct recorder *recorder, const char *name)

@@ -12,6 +12,9 @@
  *	                                "assumed" in place of "none" if so
  *	ended F1 as 1 with 0x3
  *	lost 0x3 of P2
+ *	cleared F1 as 1 of 0x3
+ *	kept 0x2 of P8 from F1 by 7     P7 is a boundary for all labels, P8 for 0x2, but not for flows
+ *	                                with cause 77; as soon as the test has said that there are
  */
 struct recorder {
 	struct engine *engine;
@@ -40,6 +43,7 @@ void begin(struct recorder *recorder, struct engine_flow *flow, const char *from
 	   uint32_t cause);
 void end(struct recorder *recorder, struct engine_flow *flow, bool moved);
 void object_end(struct recorder *recorder, const char *name);
+void clear(struct recorder *recorder, const char *name, label_set labels);
 label_set labels(struct recorder *recorder, const char *name);
 label_set in_flight(struct recorder *recorder, const char *name);
 

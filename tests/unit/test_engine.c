@@ -406,6 +406,76 @@ static void sink_may_be_empty(void **state)
 	engine_destroy(NULL);
 }
 
+static void clear_takes_what_is_held(void **state)
+{
+	mark(*state, "F1", 0x7, 0);
+	clear(*state, "F1", 0xA);
+	clear(*state, "F1", 0xA);
+	clear(*state, "F2", 0x1);
+	assert_told(*state, "managed F1 as 1\n1: none -> F1 0x7 by 0\ncleared F1 as 1 of 0x2\n");
+	assert_int_equal(labels(*state, "F1"), 0x5);
+	mark(*state, "F1", 0x2, 0);
+	assert_told(*state, "2: none -> F1 0x2 by 0\n");
+}
+
+static void without_labels_it_is_not_managed(void **state)
+{
+	mark(*state, "F1", 0x3, 0);
+	clear(*state, "F1", ~(label_set)0);
+	assert_told(*state, "managed F1 as 1\n1: none -> F1 0x3 by 0\n"
+			    "cleared F1 as 1 of 0x3\nended F1 as 1 with 0x0\n");
+	transfer(*state, "F1", "P1", 0);
+	assert_told(*state, "");
+	mark(*state, "F1", 0x1, 0);
+	assert_told(*state, "managed F1 as 2\n2: none -> F1 0x1 by 0\n");
+}
+
+static void clear_changes_nothing_further_on(void **state)
+{
+	mark(*state, "F1", 1, 0);
+	transfer(*state, "F1", "P1", 0);
+	clear(*state, "F1", 1);
+	assert_int_equal(labels(*state, "P1"), 1);
+	transfer(*state, "P1", "F1", 0);
+	assert_int_equal(labels(*state, "F1"), 1);
+}
+
+static void a_boundary_keeps(void **state)
+{
+	struct recorder *recorder = *state;
+	engine_set_boundaries(recorder->engine, true);
+	mark(*state, "F1", 0x3, 0);
+	transfer(*state, "F1", "P7", 1);
+	transfer(*state, "P7", "F2", 2);
+	transfer(*state, "P7", "P2", 77);
+	transfer(*state, "F1", "P8", 1);
+	transfer(*state, "P8", "F2", 3);
+	transfer(*state, "P8", "F2", 4);
+	assert_told(*state, "managed F1 as 1\n1: none -> F1 0x3 by 0\n"
+			    "managed P7 as 2\n2: F1 -> P7 0x3 by 1\n"
+			    "kept 0x3 of P7 from F2 by 2\n"
+			    "managed P2 as 3\n3: P7 -> P2 0x3 by 77\n"
+			    "managed P8 as 4\n4: F1 -> P8 0x3 by 1\n"
+			    "kept 0x2 of P8 from F2 by 3\n"
+			    "managed F2 as 5\n5: P8 -> F2 0x1 by 3\n"
+			    "kept 0x2 of P8 from F2 by 4\n");
+	engine_set_boundaries(recorder->engine, false);
+	transfer(*state, "P7", "F2", 5);
+	assert_told(*state, "6: P7 -> F2 0x2 by 5\n");
+}
+
+static void what_the_taker_holds_is_not_kept(void **state)
+{
+	struct recorder *recorder = *state;
+	engine_set_boundaries(recorder->engine, true);
+	mark(*state, "P7", 1, 0);
+	mark(*state, "F1", 1, 0);
+	assert_told(*state, "managed P7 as 1\n1: none -> P7 0x1 by 0\n"
+			    "managed F1 as 2\n2: none -> F1 0x1 by 0\n");
+	transfer(*state, "P7", "F1", 0);
+	assert_told(*state, "");
+}
+
 static void engines_are_apart(void **state)
 {
 	struct recorder *other = recorder_create(0);
@@ -448,6 +518,11 @@ int main(void)
 		rule(limit_of_objects),
 		rule(numbers_run_out),
 		rule(sink_may_be_empty),
+		rule(clear_takes_what_is_held),
+		rule(without_labels_it_is_not_managed),
+		rule(clear_changes_nothing_further_on),
+		rule(a_boundary_keeps),
+		rule(what_the_taker_holds_is_not_kept),
 		rule(engines_are_apart),
 	};
 	return cmocka_run_group_tests_name("engine", tests, NULL, NULL);

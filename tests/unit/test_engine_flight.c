@@ -63,6 +63,51 @@ static void flows_from_one_object(void **state)
 	assert_int_equal(seen.count, 3);
 }
 
+// What is cleared is not brought by flows that were open; what comes to it afterwards is new.
+static void clear_among_open_flows(void **state)
+{
+	static struct engine_flow write, read, into;
+	mark(*state, "P1", 1, 0);
+	begin(*state, &write, "P1", "F1", 20);
+	begin(*state, &into, "F2", "P1", 30);
+	begin(*state, &read, "F1", "P2", 10);
+	assert_int_equal(in_flight(*state, "P2"), 1);
+	clear(*state, "P1", 1);
+	assert_int_equal(in_flight(*state, "P2"), 0);
+	end(*state, &read, true);
+	assert_int_equal(labels(*state, "P2"), 0);
+	mark(*state, "F2", 1, 0);
+	end(*state, &write, true); // P1 may have got it from F2 meanwhile
+	assert_int_equal(labels(*state, "P1"), 1);
+	assert_int_equal(labels(*state, "F1"), 1);
+	end(*state, &into, true);
+}
+
+// Also where the flow is still open.
+static void a_boundary_keeps_what_is_in_flight(void **state)
+{
+	static struct engine_flow in, out, other;
+	struct recorder *recorder = *state;
+	engine_set_boundaries(recorder->engine, true);
+	mark(*state, "F1", 1, 0);
+	begin(*state, &in, "F1", "P7", 1);
+	begin(*state, &out, "P7", "F2", 2);
+	transfer(*state, "F2", "P1", 3);
+	assert_int_equal(labels(*state, "P1"), 0);
+	begin(*state, &other, "P7", "P3", 77);
+	transfer(*state, "P3", "P1", 3);
+	assert_int_equal(labels(*state, "P1"), 1);
+	assert_int_equal(labels(*state, "P7"), 1);
+	assert_int_equal(labels(*state, "F2"), 0);
+	// It is none any more: what is in flight counts at once.
+	engine_set_boundaries(recorder->engine, false);
+	transfer(*state, "F2", "P4", 3);
+	assert_int_equal(labels(*state, "P4"), 1);
+	end(*state, &in, true);
+	end(*state, &out, false);
+	end(*state, &other, false);
+}
+
 // P1 is inside write() to the pipe F1 when P2's read() from it returns.
 static void reader_is_seen_before_the_writer(void **state)
 {
@@ -531,6 +576,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		rule(flows_from_one_object),
+		rule(clear_among_open_flows),
+		rule(a_boundary_keeps_what_is_in_flight),
 		rule(reader_is_seen_before_the_writer),
 		rule(nothing_is_revoked),
 		rule(nobody_took_nothing_is_left),
