@@ -153,6 +153,16 @@ static void ask_recalls(struct link *link)
 	}
 }
 
+static void take_clear(struct agent_vm *vm, const struct wire_clear *clear)
+{
+	label_set label = agent_label(clear->label);
+	if (!clear->all)
+		trace_clear(vm->trace, clear->number, &clear->identity, label);
+	else if (!trace_clear_all(vm->trace, label))
+		trace_gap(vm->trace, "not-cleared", "the label %s could not be taken from all objects",
+			  clear->label);
+}
+
 static bool take_message(struct link *link, const struct wire_message *message)
 {
 	struct agent_vm *vm = agent_vm_numbered(message->vm);
@@ -175,6 +185,10 @@ static bool take_message(struct link *link, const struct wire_message *message)
 	case WIRE_RECALLED:
 		if (vm)
 			take_recalled(vm);
+		break;
+	case WIRE_CLEAR:
+		if (vm)
+			take_clear(vm, &message->clear);
 		break;
 	case WIRE_LABELS:
 		agent_take_labels(message->vm, &message->labels);

@@ -35,6 +35,8 @@ struct settings {
 	uint64_t last; // 0: all
 	// alerts
 	bool follow;
+	// clear
+	bool all;
 	// wait
 	const char *state;
 	uint64_t timeout; // seconds
@@ -53,6 +55,9 @@ int command_explain(const struct settings *settings, int count, char **operands)
 int command_state(const struct settings *settings, int count, char **operands);
 int command_status(const struct settings *settings, int count, char **operands);
 int command_alerts(const struct settings *settings, int count, char **operands);
+int command_mark(const struct settings *settings, int count, char **operands);
+int command_clear(const struct settings *settings, int count, char **operands);
+int command_audit(const struct settings *settings, int count, char **operands);
 int command_policy(const struct settings *settings, int count, char **operands);
 int command_wait(const struct settings *settings, int count, char **operands);
 

@@ -52,6 +52,17 @@ static const struct command {
 	{"alerts", "", 0, 0, false, COMMON | OPTION_SET(LAST) | OPTION_SET(FOLLOW), command_alerts,
 	 "what came to a place where the policy does not allow it",
 	 "With --json and --follow, each alert is a JSON object on a line of its own.\n"},
+	{"mark", "VM PATH LABEL", 3, 3, false, COMMON, command_mark,
+	 "classify a file by hand, from now on",
+	 "PATH is the file's in the VM, as its first mount namespace sees it. The mark stays until it\n"
+	 "is cleared: what is found under the path gets the label, now or later.\n"},
+	{"clear", "VM WHAT [LABEL] | --all VM LABEL", 2, 3, false, COMMON | OPTION_SET(ALL),
+	 command_clear, "take labels away by hand",
+	 "WHAT is the path of a file, a pid, the address of a socket, or the id of an object in the\n"
+	 "lists of --json: '#17'. Marks of that path are removed as well. Without LABEL all labels are\n"
+	 "taken. What has got labels from it keeps them. --all: the label, from everything in the VM.\n"},
+	{"audit", "[VM]", 0, 1, false, COMMON | OPTION_SET(LAST), command_audit,
+	 "what was marked and cleared by hand, and by whom", NULL},
 	{"policy", "check FILE | show | reload", 1, 2, false, COMMON, command_policy,
 	 "what is classified, and where it must not go",
 	 "check FILE   explains every error of a policy file; asks no daemon\n"

@@ -34,6 +34,7 @@ static const struct option {
 	[OPTION_LAST] = {"--last", "N", TYPE_NUMBER, FIELD(last), "only the last N"},
 	[OPTION_FOLLOW] = {"--follow", NULL, TYPE_FLAG, FIELD(follow),
 			   "go on with those that come"},
+	[OPTION_ALL] = {"--all", NULL, TYPE_FLAG, FIELD(all), "all objects that hold the label"},
 	[OPTION_STATE] = {"--state", "STATE", TYPE_TEXT, FIELD(state),
 			  "to wait for (default: armed)"},
 	[OPTION_TIMEOUT] = {"--timeout", "S", TYPE_NUMBER, FIELD(timeout),

@@ -82,6 +82,7 @@ static bool print_json(struct query *query, struct json_object *answer, struct e
 	print_member("counters", json_member(answer, "counters"));
 	print_member("gaps", json_member(answer, "gaps"));
 	print_member("kernels", json_member(answer, "kernels"));
+	print_member("marks", json_member(answer, "marks"));
 	printf("\n}\n");
 	return true;
 }

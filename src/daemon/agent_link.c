@@ -30,12 +30,23 @@ static bool ask_for_end_of_restart(struct connection *connection, struct error *
 	       error_set(error, ERROR_PROTOCOL, "the agent does not read");
 }
 
+static bool any_marks(const struct registry *registry)
+{
+	struct registry_vm *const *vms;
+	for (size_t count = registry_vms(registry, &vms); count > 0; count--)
+		if (vms[count - 1]->marks.count > 0)
+			return true;
+	return false;
+}
+
 // To be waited for, before a VM is armed.
 static bool announce_policy(struct connection *connection, struct error *error)
 {
 	struct wire_message message = {.type = WIRE_LABELS};
-	if (!policy_state_version(server_policy(connection->server)) ||
-	    send_message(connection, &message))
+	bool any = policy_state_version(server_policy(connection->server)) ||
+		   any_marks(server_registry(connection->server));
+	connection->announced = any;
+	if (!any || send_message(connection, &message))
 		return true;
 	return error_set(error, ERROR_PROTOCOL, "the agent does not read");
 }
@@ -50,7 +61,9 @@ static bool is_identified(const struct registry_vm *vm)
 static void send_labels_of_vm(struct connection *connection, struct registry_vm *vm)
 {
 	const struct policy_state *policy = server_policy(connection->server);
-	if (vm->gone || vm->labels_sent || !is_identified(vm) || !policy_state_version(policy) ||
+	bool any = policy_state_version(policy) || connection->announced || vm->marks.count > 0 ||
+		   vm->marks_were;
+	if (vm->gone || vm->labels_sent || !is_identified(vm) || !any ||
 	    !connection_takes_long(connection)) // then later, see agent_link_output()
 		return;
 	size_t length;
@@ -70,6 +83,12 @@ void agent_link_send_labels(struct connection *connection)
 	struct registry_agent *agent = connection->agent;
 	for (size_t i = 0; connection->fd >= 0 && agent && i < agent->vms_count; i++)
 		send_labels_of_vm(connection, agent->vms[i]);
+}
+
+bool agent_link_tell(struct connection *connection, const unsigned char *frames, size_t length)
+{
+	return connection->fd >= 0 && connection_takes_long(connection) &&
+	       connection_send_long(connection, frames, length);
 }
 
 static bool handle_hello(struct connection *connection, const struct wire_message *message,

@@ -16,11 +16,14 @@ void client_link_answer(struct connection *connection, bool stale)
 	size_t length = 0;
 	server_situation(connection->server, &situation);
 	situation.stale = stale;
+	situation.change = &connection->change;
 	connection->waiting = WAIT_NOTHING;
 	connection->sync_agent = NULL;
 	connection->deadline = server_monotonic() + server_options(connection->server)->idle;
 	char *line = request_answer(&connection->request, server_registry(connection->server),
 				    &situation, &length);
+	if (request_changes(&connection->request))
+		server_save(connection->server);
 	connection_send_owned(connection, line, length);
 }
 
@@ -30,6 +33,34 @@ static bool reload_policy(struct connection *connection, struct error *error)
 	if (!policy_state_reload(server_policy(connection->server), error))
 		return false;
 	server_tell_agents(connection->server);
+	return true;
+}
+
+// The daemon's part, and the agent is told.
+static bool begin_change(struct connection *connection, struct error *error)
+{
+	struct server *server = connection->server;
+	struct registry *registry = server_registry(server);
+	const struct change_peer peer = {.uid = connection->uid, .pid = connection->pid};
+	struct registry_vm *vm = registry_find_vm(registry, connection->request.vm, error);
+	struct connection *agent = vm && !vm->gone ? vm->agent->connection : NULL;
+	unsigned char *frames;
+	size_t length;
+	if (!vm)
+		return false;
+	if (agent && !connection_takes_long(agent))
+		return error_set(error, ERROR_LIMIT,
+				 "the agent of %s is being told much else: try again", vm->name);
+	if (!change_begin(&connection->change, &connection->request, registry,
+			  server_policy(server), &peer, server_is_durable(server),
+			  server_realtime(), &frames, &length, error))
+		return false;
+	connection->change.told = frames && agent && agent_link_tell(agent, frames, length);
+	if (frames && !connection->change.told)
+		vm->labels_sent = false;
+	free(frames);
+	if (agent)
+		server_watch(agent);
 	return true;
 }
 
@@ -63,6 +94,10 @@ static void handle_line(struct connection *connection, const char *line, size_t 
 		return;
 	}
 	if (request->command == REQUEST_RELOAD && !reload_policy(connection, &error)) {
+		send_refusal(connection, &error);
+		return;
+	}
+	if (request_changes(request) && !begin_change(connection, &error)) {
 		send_refusal(connection, &error);
 		return;
 	}

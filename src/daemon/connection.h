@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "daemon/change.h"
 #include "daemon/policy.h"
 #include "daemon/recall.h"
 #include "daemon/registry.h"
@@ -51,6 +52,7 @@ struct connection {
 	// of an agent
 	struct registry_agent *agent; // NULL before HELLO
 	uint64_t sync_sent;	      // token of the newest SYNC; 0: none
+	bool announced;		      // that it will be told what is classified
 	bool busy;		      // its input is being handled
 	uint64_t acknowledged;	      // frames of the journal
 	uint64_t restart_token;	      // of the SYNC that ends a restart; 0: none
@@ -62,6 +64,7 @@ struct connection {
 	struct request request;
 	struct connection *sync_agent;
 	uint64_t sync_token;
+	struct change change; // that was begun
 };
 
 /* connection.c */
@@ -112,6 +115,9 @@ void agent_link_acknowledge(struct connection *connection);
 /** Tells the agent what is classified in those of its VMs that it has not been told of. */
 void agent_link_send_labels(struct connection *connection);
 
+/** Sends the agent what it is to be told at once. False: it cannot be told now. */
+bool agent_link_tell(struct connection *connection, const unsigned char *frames, size_t length);
+
 /** The connection is about to be closed. */
 void agent_link_closed(struct connection *connection);
 
@@ -129,6 +135,9 @@ void server_close(struct connection *connection);
 bool server_is_durable(const struct server *server);
 struct registry *server_registry(struct server *server);
 struct policy_state *server_policy(struct server *server);
+
+/** What has changed by hand is on the disk when this returns, if it can be. */
+void server_save(struct server *server);
 
 /** The policy has changed: tells all agents. */
 void server_tell_agents(struct server *server);

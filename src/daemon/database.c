@@ -43,6 +43,8 @@ enum {
 	"ended_dropped, descriptions"
 
 #define ALERT_COLUMNS "id, listed, held_back, json, text, vm, label, sink"
+#define AUDIT_COLUMNS                                                                              \
+	"id, time, uid, pid, vm, uuid, action, target, label, result, objects"
 #define ALERT_NUMBER_COLUMNS                                                                       \
 	"last, exact, dropped, hash_key, raised, held_back, window_end, window_count, window_held"
 
@@ -92,6 +94,10 @@ static const char *const statement_texts[STATEMENTS] = {
 	[PUT_ALERT_DESTINATION] = "REPLACE INTO alert_destinations VALUES(?,?,?,?)",
 	[PUT_ALERT_NUMBERS] = "REPLACE INTO alert_numbers(one, " ALERT_NUMBER_COLUMNS
 			      ") VALUES(1,?,?,?,?,?,?,?,?,?)",
+	[PUT_MARK] = "REPLACE INTO marks VALUES(?,?,?,?)",
+	[PUT_AUDIT] = "REPLACE INTO audit(" AUDIT_COLUMNS ") VALUES(?,?,?,?,?,?,?,?,?,?,?)",
+	[CLEAR_MARKS] = "DELETE FROM marks WHERE vm = ?",
+	[DROP_AUDIT] = "DELETE FROM audit WHERE id < ?",
 	[DROP_ALERT] = "DELETE FROM alerts WHERE id = ?",
 	[DROP_ALERT_REPEATS] = "DELETE FROM alert_repeats WHERE alert = ?",
 	[CLEAR_ALERTS] = "DELETE FROM alerts",
@@ -102,6 +108,8 @@ static const char *const statement_texts[STATEMENTS] = {
 	[GET_ALERTS_SEEN] = "SELECT place, hash, time, alert FROM alerts_seen",
 	[GET_ALERT_DESTINATIONS] =
 		"SELECT identity, confirmed, delivered, lost FROM alert_destinations",
+	[GET_MARKS] = "SELECT path, label FROM marks WHERE vm = ? ORDER BY position",
+	[GET_AUDIT] = "SELECT " AUDIT_COLUMNS " FROM audit ORDER BY id",
 	[GET_ALERT_NUMBERS] = "SELECT " ALERT_NUMBER_COLUMNS " FROM alert_numbers",
 };
 
@@ -445,6 +453,7 @@ static void save_vm(struct database *database, struct registry_vm *vm)
 		vm->row_hash = 0;
 	}
 	save_store(database, vm->row, vm->store);
+	database_save_marks(database, vm);
 	store_get_scalars(vm->store, &scalars); // after it: descriptions were counted
 	uint64_t hash = hash_vm(vm, &scalars);
 	if (hash != vm->row_hash)
@@ -534,6 +543,7 @@ static void drop_forgotten(struct database *database)
 {
 	for (size_t i = 0; i < database->vms_forgotten.count; i++) {
 		clear_vm(database, database->vms_forgotten.ids[i]);
+		run_on(database, CLEAR_MARKS, database->vms_forgotten.ids[i]);
 		run_on(database, DROP_VM, database->vms_forgotten.ids[i]);
 	}
 	for (size_t i = 0; i < database->agents_forgotten.count; i++)
@@ -561,11 +571,14 @@ static void note_saved(struct database *database, struct registry *registry)
 {
 	for (struct registry_agent *agent = registry_agents(registry); agent; agent = agent->next) {
 		agent->journal_saved = agent->journal_received;
-		for (size_t i = 0; i < agent->vms_count; i++)
+		for (size_t i = 0; i < agent->vms_count; i++) {
 			store_written(agent->vms[i]->store);
+			agent->vms[i]->marks.changed = false;
+		}
 	}
 	database->vms_forgotten.count = database->agents_forgotten.count = 0;
 	database->labels = *registry_labels(registry);
+	database_audit_saved(database, registry_audit(registry));
 	database_alerts_done(database, true);
 }
 
@@ -596,6 +609,8 @@ bool database_save(struct database *database, struct registry *registry, struct 
 	for (struct registry_agent *agent = registry_agents(registry); agent && !database->failed;
 	     agent = agent->next)
 		save_agent(database, agent);
+	if (!database->failed)
+		database_save_audit(database, registry_audit(registry));
 	if (!database->failed)
 		database_save_alerts(database);
 	if (!database->failed && execute(database, "COMMIT")) {
@@ -798,7 +813,8 @@ static bool load_vms(struct database *database, struct registry *registry,
 		struct store_scalars scalars = {0};
 		get_vm(&row, &saved, &scalars);
 		struct registry_vm *vm = registry_restore_vm(registry, agent, &saved);
-		if (!vm || !load_store(database, vm->row, vm->store, &scalars))
+		if (!vm || !load_store(database, vm->row, vm->store, &scalars) ||
+		    !database_load_marks(database, vm))
 			return false;
 		if (vm->row > database->last_vm)
 			database->last_vm = vm->row;
@@ -886,7 +902,9 @@ bool database_load(struct database *database, struct registry *registry, struct 
 	database->failed = false;
 	registry_set_forgotten(registry, note_forgotten, database);
 	bool done = load_labels(database, registry_labels(registry)) &&
-		    load_agents(database, registry) && database_load_alerts(database, alerts) &&
+		    load_agents(database, registry) &&
+		    database_load_audit(database, registry_audit(registry)) &&
+		    database_load_alerts(database, alerts) &&
 		    !database->failed;
 	for (int which = 0; which < STATEMENTS; which++)
 		sqlite3_reset(database->statements[which]);

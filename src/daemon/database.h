@@ -20,7 +20,7 @@
  */
 struct database;
 
-enum { DATABASE_SCHEMA = 3 };
+enum { DATABASE_SCHEMA = 4 };
 
 /**
  * Opens DIRECTORY/nijimi.db, and makes both if they are not there. Nothing is changed in a database

@@ -44,6 +44,10 @@ enum statement {
 	PUT_ALERT_SEEN,
 	PUT_ALERT_DESTINATION,
 	PUT_ALERT_NUMBERS,
+	PUT_MARK,
+	PUT_AUDIT,
+	CLEAR_MARKS,
+	DROP_AUDIT,
 	DROP_ALERT,
 	DROP_ALERT_REPEATS,
 	CLEAR_ALERTS,
@@ -64,6 +68,8 @@ enum statement {
 	GET_ALERTS_SEEN,
 	GET_ALERT_DESTINATIONS,
 	GET_ALERT_NUMBERS,
+	GET_MARKS,
+	GET_AUDIT,
 	STATEMENTS
 };
 
@@ -87,6 +93,7 @@ struct database {
 	struct id_list agents_forgotten, vms_forgotten;
 	struct labels labels; // as they were written
 	struct database_alerts alerts;
+	uint64_t audit_changes; // as they were written
 
 	// of the transaction that is open
 	bool failed, wrote;
@@ -195,6 +202,19 @@ static inline void run_on_two(struct database *database, enum statement which, u
 	put(&row, second);
 	run_row(&row);
 }
+
+/* database_audit.c */
+
+/** Writes what has changed, within the transaction. */
+void database_save_marks(struct database *database, const struct registry_vm *vm);
+void database_save_audit(struct database *database, const struct audit *audit);
+
+/** It is on the disk. */
+void database_audit_saved(struct database *database, struct audit *audit);
+
+/** False: they contradict themselves, or there is no memory. */
+bool database_load_marks(struct database *database, struct registry_vm *vm);
+bool database_load_audit(struct database *database, struct audit *audit);
 
 /* database_alerts.c */
 

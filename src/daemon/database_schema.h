@@ -87,6 +87,13 @@ static const char *const database_migrations[] = {
 	"ALTER TABLE descriptions ADD COLUMN denied INTEGER NOT NULL DEFAULT 0;"
 	// A file, or disk, on a disk that can be taken away.
 	"ALTER TABLE descriptions ADD COLUMN removable INTEGER NOT NULL DEFAULT 0;",
+	// Files that were marked by hand, and who has marked and cleared what.
+	"CREATE TABLE marks(vm INTEGER NOT NULL, position INTEGER NOT NULL, path TEXT NOT NULL,"
+	" label TEXT NOT NULL, PRIMARY KEY(vm, position)) WITHOUT ROWID;"
+	"CREATE TABLE audit(id INTEGER PRIMARY KEY, time INTEGER NOT NULL, uid INTEGER NOT NULL,"
+	" pid INTEGER NOT NULL, vm TEXT NOT NULL, uuid TEXT NOT NULL, action TEXT NOT NULL,"
+	" target TEXT NOT NULL, label TEXT NOT NULL, result TEXT NOT NULL,"
+	" objects INTEGER NOT NULL);",
 };
 
 #endif

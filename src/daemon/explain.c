@@ -363,7 +363,7 @@ static bool build(struct forest *forest, const struct store *store, uint64_t aft
 	while ((edge = store_next_edge(store, after)) && edge->event <= as_of) {
 		after = edge->event;
 		uint64_t wanted = labels ? edge->labels & labels : edge->labels;
-		if (!wanted)
+		if (!wanted || (!edge->from && strcmp(edge->cause, STORE_CLEARED) == 0))
 			continue;
 		explanation->edges++;
 		if (!add_edge(forest, edge, wanted))

@@ -37,6 +37,17 @@ void origins_add_object(struct origins *origins, uint64_t event, uint64_t object
 		add(&origins->objects, object, event, labels);
 }
 
+void origins_clear(struct origins *origins, uint32_t number, uint64_t object, uint64_t labels)
+{
+	for (; labels; labels &= labels - 1) {
+		unsigned int bit = (unsigned int)__builtin_ctzll(labels);
+		if (number)
+			map_remove(&origins->edges, key_of(number, bit));
+		if (object)
+			map_remove(&origins->objects, key_of(object, bit));
+	}
+}
+
 void origins_continue(struct origins *origins, struct origins *earlier)
 {
 	map_deinit(&origins->objects);

@@ -27,6 +27,9 @@ void origins_add(struct origins *origins, uint64_t event, uint32_t from, uint32_
 /** The same edge by the id of the object that it led to; 0: which one that is is not known. */
 void origins_add_object(struct origins *origins, uint64_t event, uint64_t object, uint64_t labels);
 
+/** Labels were taken away; number or object may be 0. What brings them next is the first again. */
+void origins_clear(struct origins *origins, uint32_t number, uint64_t object, uint64_t labels);
+
 /** A VM's earlier life: what is known by ids stays true. `earlier` is left without it. */
 void origins_continue(struct origins *origins, struct origins *earlier);
 

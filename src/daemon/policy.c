@@ -232,6 +232,8 @@ static bool write_frame(FILE *file, const struct wire_message *message)
 
 static bool write_label(FILE *file, const struct policy_label *label, uint16_t vm)
 {
+	_Static_assert((int)POLICY_FILES_MAXIMUM + MARKS_MAXIMUM <= WIRE_LABEL_FILES_MAXIMUM,
+		       "the agent takes them all");
 	_Static_assert((int)POLICY_BY_PATH == WIRE_BY_PATH && (int)POLICY_BY_GROUP == WIRE_BY_GROUP,
 		       "criteria are the same bits");
 	for (size_t i = 0; i < label->file_count; i++) {
@@ -270,6 +272,25 @@ static bool write_barrier(FILE *file, const struct policy *policy, uint64_t labe
 	return done;
 }
 
+static bool write_mark(FILE *file, const struct mark *mark, uint16_t vm)
+{
+	cleanup_free char *glob = mark_glob(mark);
+	struct wire_message message = {.type = WIRE_LABEL_FILES, .vm = vm};
+	message.label_files = (struct wire_label_files){
+		.label = mark->label, .criteria = WIRE_BY_PATH, .path = glob, .filesystem = ""};
+	return glob && write_frame(file, &message);
+}
+
+// What was marked by hand is blocked as what the policy itself classifies.
+static uint64_t marked_labels(const struct policy *policy, const struct registry_vm *vm)
+{
+	uint64_t labels = 0;
+	for (size_t i = 0; policy && i < policy->label_count; i++)
+		if (marks_have(&vm->marks, NULL, policy->labels[i].name))
+			labels |= 1ull << i;
+	return labels;
+}
+
 unsigned char *policy_state_frames(const struct policy_state *state, const struct registry_vm *vm,
 				   size_t *length)
 {
@@ -287,10 +308,14 @@ unsigned char *policy_state_frames(const struct policy_state *state, const struc
 		labels |= 1ull << i;
 		message.labels.rows += (uint32_t)policy->labels[i].file_count;
 	}
-	bool done = write_barrier(file, policy, labels, vm->number) && write_frame(file, &message);
+	message.labels.rows += (uint32_t)vm->marks.count;
+	bool done = write_barrier(file, policy, labels | marked_labels(policy, vm), vm->number) &&
+		    write_frame(file, &message);
 	for (size_t i = 0; i < count && done; i++)
 		if (labels >> i & 1)
 			done = write_label(file, &policy->labels[i], vm->number);
+	for (size_t i = 0; i < vm->marks.count && done; i++)
+		done = write_mark(file, &vm->marks.items[i], vm->number);
 	if (fclose(file) != 0 || !done) {
 		free(frames);
 		return NULL;

@@ -35,8 +35,8 @@ bool policy_state_reload(struct policy_state *state, struct error *error);
 /** Counts the policies that have been in force; agents have to be told when it has grown. */
 uint64_t policy_state_version(const struct policy_state *state);
 
-/** The frames that tell an agent what is classified in its VM (LABELS, LABEL_FILES), and what it is to refuse there (BARRIER): to be freed.
- *  NULL: no memory. */
+/** The frames that tell an agent what is classified in its VM (LABELS, LABEL_FILES), by the policy if
+ *  there is one, and by marks; and what it is to refuse there (BARRIER): to be freed. NULL: no memory. */
 unsigned char *policy_state_frames(const struct policy_state *state, const struct registry_vm *vm,
 				   size_t *length);
 

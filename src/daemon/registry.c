@@ -24,6 +24,7 @@ struct registry {
 	registry_forgotten forgotten;
 	void *forgotten_context;
 	struct labels *labels;
+	struct audit *audit;
 	registry_watcher watcher;
 	void *watcher_context;
 };
@@ -36,9 +37,11 @@ struct registry *registry_create(const struct registry_limits *limits)
 	registry->limits = *limits;
 	registry->vms = calloc(limits->vms, sizeof(struct registry_vm *));
 	registry->labels = malloc(sizeof(*registry->labels));
-	if (!registry->vms || !registry->labels) {
+	registry->audit = audit_create();
+	if (!registry->vms || !registry->labels || !registry->audit) {
 		free(registry->vms);
 		free(registry->labels);
+		audit_destroy(registry->audit);
 		return NULL;
 	}
 	labels_init(registry->labels);
@@ -48,6 +51,11 @@ struct registry *registry_create(const struct registry_limits *limits)
 struct labels *registry_labels(const struct registry *registry)
 {
 	return registry->labels;
+}
+
+struct audit *registry_audit(const struct registry *registry)
+{
+	return registry->audit;
 }
 
 void registry_set_watcher(struct registry *registry, registry_watcher watcher, void *context)
@@ -264,6 +272,7 @@ static void free_vm(struct registry_vm *vm)
 {
 	store_destroy(vm->store);
 	origins_deinit(&vm->origins);
+	marks_deinit(&vm->marks);
 	free(vm);
 }
 
@@ -626,6 +635,7 @@ static void continue_life(struct registry *registry, struct registry_vm *vm, uin
 	uint64_t fresh_row = vm->row;
 	vm->store = earlier->store;
 	origins_continue(&vm->origins, &earlier->origins);
+	marks_continue(&vm->marks, &earlier->marks);
 	vm->row = earlier->row;
 	vm->row_hash = 0;
 	vm->first_time = earlier->first_time;
@@ -825,6 +835,55 @@ static bool apply_edge(struct context *context, const struct wire_message *messa
 	return true;
 }
 
+struct origin_clearing {
+	struct origins *origins;
+	uint64_t labels;
+};
+
+static void clear_origin(uint32_t number, uint32_t generation, void *context)
+{
+	const struct origin_clearing *clearing = context;
+	origins_clear(clearing->origins, number, 0, clearing->labels);
+}
+
+static void clear_origins(struct registry_vm *vm, const struct store_object *object,
+			  uint64_t labels)
+{
+	struct origin_clearing clearing = {&vm->origins, labels & object->labels};
+	origins_clear(&vm->origins, 0, object->id, clearing.labels);
+	store_for_each_number(object, clear_origin, &clearing);
+}
+
+bool registry_clear(struct registry_vm *vm, uint64_t id, uint64_t labels, uint64_t now)
+{
+	const struct store_object *object = store_object(vm->store, id);
+	if (object)
+		clear_origins(vm, object, labels);
+	return store_clear(vm->store, id, labels, now);
+}
+
+void registry_clear_all(struct registry_vm *vm, uint64_t labels, uint64_t now)
+{
+	const struct store_object *object;
+	for (uint64_t id = 0; (object = store_next_object(vm->store, id)); id = object->id)
+		if (object->labels & labels)
+			clear_origins(vm, object, labels);
+	store_clear_all(vm->store, labels, now);
+}
+
+static bool apply_cleared(struct context *context, const struct wire_message *message)
+{
+	const struct wire_cleared *cleared = &message->cleared;
+	uint64_t labels = our_labels(context, cleared->labels);
+	uint64_t time = cleared->time ? cleared->time : context->now;
+	if (cleared->number == 0)
+		registry_clear_all(context->vm, labels, time);
+	else
+		registry_clear(context->vm, store_id_of(context->vm->store, cleared->number),
+			       labels, time);
+	return true;
+}
+
 static bool apply_ended(struct context *context, const struct wire_message *message)
 {
 	store_end(context->vm->store, message->ended.number, message->ended.time);
@@ -862,6 +921,7 @@ static const struct handler {
 	{WIRE_OBJECT, true, true, apply_object},
 	{WIRE_EDGE, true, true, apply_edge},
 	{WIRE_ENDED, true, false, apply_ended},
+	{WIRE_CLEARED, true, false, apply_cleared},
 	{WIRE_GAP, true, true, apply_gap},
 };
 
@@ -1036,5 +1096,6 @@ void registry_destroy(struct registry *registry)
 	}
 	free(registry->vms);
 	free(registry->labels);
+	audit_destroy(registry->audit);
 	free(registry);
 }

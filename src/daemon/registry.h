@@ -8,7 +8,9 @@
 #include <sys/types.h>
 
 #include "base/error.h"
+#include "daemon/audit.h"
 #include "daemon/labels.h"
+#include "daemon/marks.h"
 #include "daemon/origins.h"
 #include "daemon/store.h"
 #include "wire/wire.h"
@@ -81,6 +83,8 @@ struct registry_vm {
 	uint16_t number; // the agent's
 	struct store *store;
 	struct origins origins;
+	struct marks marks; // files that were marked by hand
+	bool marks_were;    // there are, or were: the agent has to be told that there are none
 	bool labels_sent; // of the policy, over this connection, for this name and UUID
 	bool gone;
 	bool described;	      // since RESTART
@@ -117,6 +121,15 @@ typedef void (*registry_watcher)(void *context, struct registry_vm *vm,
 				 const struct description *to, uint64_t labels,
 				 const struct store_edge *edge, uint32_t from, uint64_t now);
 void registry_set_watcher(struct registry *registry, registry_watcher watcher, void *context);
+
+/** What was marked and cleared by hand, in all VMs. */
+struct audit *registry_audit(const struct registry *registry);
+
+/** Takes labels from an object of the VM by its id. False: it held none of them. */
+bool registry_clear(struct registry_vm *vm, uint64_t id, uint64_t labels, uint64_t now);
+
+/** Takes labels from all that is known of the VM. */
+void registry_clear_all(struct registry_vm *vm, uint64_t labels, uint64_t now);
 
 /** Something that clients wait for has changed. */
 void registry_touch(struct registry *registry);

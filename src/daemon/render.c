@@ -27,6 +27,12 @@ static void render_text_or_null(struct json_object *object, const char *key, con
 	json_object_object_add(object, key, *text ? safe_string(text) : NULL);
 }
 
+// What a client has said: its backslashes are escapes already, or as good as.
+static void render_argument(struct json_object *object, const char *key, const char *text)
+{
+	json_object_object_add(object, key, *text ? json_object_new_string(text) : NULL);
+}
+
 static void render_number(struct json_object *object, const char *key, uint64_t number)
 {
 	json_object_object_add(object, key, json_object_new_uint64(number));
@@ -306,6 +312,35 @@ void render_explanation(struct json_object *object, const struct labels *labels,
 		json_object_array_add(boundaries, suggested);
 	}
 	json_object_object_add(object, "boundaries", boundaries);
+}
+
+struct json_object *render_marks(const struct marks *marks)
+{
+	struct json_object *list = json_object_new_array();
+	for (size_t i = 0; i < marks->count; i++) {
+		struct json_object *object = json_object_new_object();
+		render_text(object, "path", marks->items[i].path);
+		render_text(object, "label", marks->items[i].label);
+		json_object_array_add(list, object);
+	}
+	return list;
+}
+
+struct json_object *render_audit(const struct audit_record *record)
+{
+	struct json_object *object = json_object_new_object();
+	render_number(object, "id", record->id);
+	render_time(object, "time", record->time);
+	render_number(object, "uid", record->uid);
+	render_number(object, "pid", (uint64_t)record->pid);
+	json_object_object_add(object, "vm", json_object_new_string(record->vm));
+	render_text_or_null(object, "uuid", record->uuid);
+	render_text(object, "action", record->action);
+	render_argument(object, "target", record->target);
+	render_argument(object, "label", record->label);
+	render_number(object, "objects", record->objects);
+	render_text(object, "result", record->result);
+	return object;
 }
 
 // Gaps and counters --------------------------------------------------------------------------

@@ -38,6 +38,11 @@ struct json_object *render_end(const struct description *description);
 void render_explanation(struct json_object *object, const struct labels *labels,
 			const struct explanation *explanation);
 
+/** Files that were marked by hand. */
+struct json_object *render_marks(const struct marks *marks);
+
+struct json_object *render_audit(const struct audit_record *record);
+
 /** With what the daemon itself had to leave out. */
 struct json_object *render_gaps(const struct store *store);
 

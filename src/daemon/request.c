@@ -7,8 +7,10 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "daemon/change.h"
 #include "daemon/explain.h"
 #include "daemon/render.h"
+#include "daemon/uuid.h"
 
 static void cleanup_json_function(struct json_object **object)
 {
@@ -152,6 +154,7 @@ static bool answer_vm(struct json_object *answer, const struct request *request,
 	json_object_object_add(answer, "counters", render_counters(vm->store));
 	json_object_object_add(answer, "gaps", render_gaps(vm->store));
 	json_object_object_add(answer, "kernels", render_kernels(vm->store));
+	json_object_object_add(answer, "marks", render_marks(&vm->marks));
 	return true;
 }
 
@@ -297,6 +300,49 @@ static bool answer_policy(struct json_object *answer, const struct request *requ
 	return true;
 }
 
+static bool answer_change(struct json_object *answer, const struct request *request,
+			  const struct registry *registry,
+			  const struct request_situation *situation, struct error *error)
+{
+	const struct registry_vm *vm = begin_answer(answer, request, registry, situation, error);
+	if (!situation->change || !situation->change->audit)
+		return error_set(error, ERROR_UNSUPPORTED, "nothing can be changed here");
+	if (!vm) {
+		audit_finish(registry_audit(registry), situation->change->audit, error->message, 0);
+		return false;
+	}
+	change_finish(situation->change, request, registry, vm, situation->stale, answer);
+	return true;
+}
+
+// A VM that is not listed any more still may have records.
+static bool answer_audit(struct json_object *answer, const struct request *request,
+			 const struct registry *registry, const struct request_situation *situation,
+			 struct error *error)
+{
+	char uuid[UUID_TEXT_SIZE];
+	struct error ignored;
+	const struct audit *audit = registry_audit(registry);
+	const struct registry_vm *vm =
+		*request->vm ? registry_find_vm(registry, request->vm, &ignored) : NULL;
+	const char *wanted = !vm ? request->vm
+			     : vm->has_uuid ? uuid_format(vm->uuid, uuid)
+					    : vm->name;
+	uint64_t last = request->after;
+	if (request->last && !request->after)
+		last = audit_before_last(audit, request->last, wanted);
+	struct json_object *list = json_object_new_array();
+	const struct audit_record *record;
+	while ((record = audit_next(audit, last)) &&
+	       json_object_array_length(list) < REQUEST_PAGE_ITEMS) {
+		last = record->id;
+		if (audit_is_of(record, wanted))
+			json_object_array_add(list, render_audit(record));
+	}
+	end_page(answer, "audit", list, record, last);
+	return true;
+}
+
 // Commands and their fields ------------------------------------------------------------------
 
 // What can be asked for: a row a command.
@@ -316,6 +362,9 @@ static const struct command {
 	[REQUEST_ALERTS] = {"alerts", false, answer_alerts},
 	[REQUEST_POLICY] = {"policy", false, answer_policy},
 	[REQUEST_RELOAD] = {"reload", false, answer_policy},
+	[REQUEST_MARK] = {"mark", true, answer_change},
+	[REQUEST_CLEAR] = {"clear", true, answer_change},
+	[REQUEST_AUDIT] = {"audit", false, answer_audit},
 };
 
 enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };
@@ -335,7 +384,8 @@ static const struct field {
 	FIELD(vm, FIELD_TEXT),	      FIELD(run, FIELD_TEXT),	    FIELD(label, FIELD_TEXT),
 	FIELD(kind, FIELD_TEXT),      FIELD(ended, FIELD_BOOLEAN),  FIELD(sync, FIELD_BOOLEAN),
 	FIELD(changes, FIELD_NUMBER), FIELD(timeout, FIELD_NUMBER), FIELD(after, FIELD_NUMBER),
-	FIELD(as_of, FIELD_NUMBER),   FIELD(last, FIELD_NUMBER),
+	FIELD(as_of, FIELD_NUMBER),   FIELD(last, FIELD_NUMBER),    FIELD(target, FIELD_TEXT),
+	FIELD(all, FIELD_BOOLEAN),
 #undef FIELD
 };
 
@@ -411,6 +461,9 @@ static bool check_request(const struct request *request, struct error *error)
 	if (request->command == REQUEST_OBJECTS && !kind_number(request->kind))
 		return error_set(error, ERROR_INVALID,
 				 "\"kind\" has to be \"file\", \"process\" or \"socket\"");
+	if (request->command == REQUEST_MARK && !(*request->target && *request->label))
+		return error_set(error, ERROR_INVALID,
+				 "the request names no \"target\", or no \"label\"");
 	return true;
 }
 
@@ -448,11 +501,16 @@ bool request_parse(const char *line, size_t length, struct request *request, str
 	return check_request(request, error);
 }
 
+bool request_changes(const struct request *request)
+{
+	return request->command == REQUEST_MARK || request->command == REQUEST_CLEAR;
+}
+
 struct registry_vm *request_vm_to_sync(const struct request *request,
 				       const struct registry *registry)
 {
 	struct error ignored;
-	if (!commands[request->command].of_vm || !request->sync)
+	if (!commands[request->command].of_vm || !(request->sync || request_changes(request)))
 		return NULL;
 	return registry_find_vm(registry, request->vm, &ignored);
 }

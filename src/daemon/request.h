@@ -21,6 +21,9 @@
  *     {"command": "edges", "vm": V, "last": N, "label": L, "after": E, "as_of": E}
  *     {"command": "explain", "vm": V, "last": N, "label": L}
  *     {"command": "alerts", "after": I, "last": N, "timeout": S}
+ *     {"command": "mark", "vm": V, "target": PATH, "label": L}
+ *     {"command": "clear", "vm": V, "target": T, "all": B, "label": L}
+ *     {"command": "audit", "vm": V, "after": I, "last": N}
  *     {"command": "policy"}
  *     {"command": "reload"}
  *
@@ -31,6 +34,10 @@
  * "timeout" seconds. "vm", "objects", "edges" and "explain" first have the agent send what it still holds,
  * unless "sync" is false; when it does not answer in time, or is not connected, "stale" is true and
  * "stale_since" says when it was last heard to be up to date.
+ *
+ * "mark" and "clear" (change.h) change something, and are answered when the agent has, or does not
+ * answer in time: "done" says which, "result" is a sentence. "audit" lists them, of all VMs without
+ * "vm".
  *
  * "alerts" lists those with an id above "after", or the last "last"; with "timeout" it waits until
  * there is one. "newest" is the id of the newest, "next" the id to go on after while there are
@@ -49,6 +56,9 @@ enum request_command {
 	REQUEST_ALERTS,
 	REQUEST_POLICY,
 	REQUEST_RELOAD,
+	REQUEST_MARK,
+	REQUEST_CLEAR,
+	REQUEST_AUDIT,
 };
 
 enum {
@@ -65,6 +75,8 @@ struct request {
 	char run[REQUEST_TEXT_SIZE];
 	char label[REQUEST_TEXT_SIZE];
 	char kind[16];
+	char target[WIRE_PATH_MAXIMUM];
+	bool all;
 	bool ended;
 	bool sync;	  // default: true
 	bool has_changes; // "changes" was given
@@ -82,10 +94,14 @@ struct request_situation {
 	bool durable; // there is a database
 	struct keeper_status database;
 	struct policy_state *policy; // may be NULL
+	struct change *change;	     // that has been begun; NULL: none
 };
 
 /** Parses a line of `length` bytes; fails with ERROR_INVALID. */
 bool request_parse(const char *line, size_t length, struct request *request, struct error *error);
+
+/** Whether it changes something: change_begin() comes first. */
+bool request_changes(const struct request *request);
 
 /** The VM whose agent has to be asked before the answer; NULL: none. */
 struct registry_vm *request_vm_to_sync(const struct request *request,

@@ -208,6 +208,7 @@ static void free_connection(struct connection *connection)
 	free(connection->input);
 	free(connection->output);
 	free(connection->recalls);
+	change_deinit(&connection->change);
 	free(connection);
 }
 
@@ -464,14 +465,26 @@ static void handle_time(struct server *server)
 	}
 }
 
-static void save(struct server *server)
+static void acknowledge(struct server *server)
 {
-	if (!server->keeper || !keeper_work(server->keeper, server_monotonic()))
-		return;
 	for (struct connection *connection = server->connections; connection;
 	     connection = connection->next)
 		if (connection->fd >= 0 && connection->agent)
 			agent_link_acknowledge(connection);
+}
+
+static void save(struct server *server)
+{
+	if (server->keeper && keeper_work(server->keeper, server_monotonic()))
+		acknowledge(server);
+}
+
+void server_save(struct server *server)
+{
+	if (!server->keeper)
+		return;
+	keeper_save(server->keeper);
+	acknowledge(server);
 }
 
 // The loop -----------------------------------------------------------------------------------

@@ -633,6 +633,75 @@ bool store_add_edge(struct store *store, const struct wire_edge *edge, struct er
 	return true;
 }
 
+// Clearing -----------------------------------------------------------------------------------
+
+// Without memory the history is without it.
+static void add_clearing(struct store *store, struct store_object *object, uint64_t labels,
+			 uint64_t time)
+{
+	if (store->totals.edges >= store->limits.edges && store->totals.edges > 0)
+		drop_oldest_edge(store);
+	if (store->totals.edges == store->edges_capacity && !grow_edges(store))
+		return;
+	*edge_at(store, store->totals.edges) = (struct store_edge){
+		.event = ++store->event,
+		.time = time,
+		.labels = labels,
+		.to = hold(object->description),
+		.cause = intern_cause(store, STORE_CLEARED),
+	};
+	store->totals.edges++;
+}
+
+// The labels that it held of these.
+static uint64_t take_labels(struct store *store, struct store_object *object, uint64_t labels)
+{
+	labels &= object->labels;
+	object->labels &= ~labels;
+	if (labels)
+		changed(store, object);
+	if (labels && !object->labels && !object->ended)
+		store->totals.managed[kind_of(object)]--;
+	return labels;
+}
+
+bool store_clear(struct store *store, uint64_t id, uint64_t labels, uint64_t time)
+{
+	struct store_object *object = (struct store_object *)store_object(store, id);
+	labels = object ? take_labels(store, object, labels) : 0;
+	if (!labels)
+		return false;
+	add_clearing(store, object, labels, time);
+	if (!object->labels && !object->ended && !object->members)
+		end_object(store, object, time);
+	return true;
+}
+
+uint64_t store_id_of(const struct store *store, uint32_t number)
+{
+	const struct store_member *member = map_get(&store->numbers, number);
+	return member ? member->object->id : 0;
+}
+
+void store_clear_all(struct store *store, uint64_t labels, uint64_t time)
+{
+	uint64_t id = 0;
+	const struct store_object *next;
+	while ((next = store_next_object(store, id))) {
+		struct store_object *object = (struct store_object *)next;
+		id = object->id;
+		if (object->ended && !has_identity(&object->description->fields))
+			continue; // what it held is history
+		if (!take_labels(store, object, labels) || object->labels || object->ended)
+			continue;
+		if (object->members)
+			end_with_members(store, object, time);
+		else
+			end_object(store, object, time);
+	}
+	store->event++;
+}
+
 static size_t edge_position_after(const struct store *store, uint64_t event)
 {
 	size_t low = 0, high = store->totals.edges;

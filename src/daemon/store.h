@@ -17,7 +17,7 @@
  * Every change is an event and has a number, counted per store from 1. The number at which an
  * object was first described is its id; edges carry theirs. A reader that remembers the number of
  * the newest event can come back for the rest of a long list and still be told the state as of
- * then (only labels, which do nothing but grow, may be ahead).
+ * then (only labels may be ahead).
  *
  * The store is bounded by store_limits; the oldest ended objects and the oldest edges make room,
  * and are counted.
@@ -104,6 +104,20 @@ bool store_describe(struct store *store, const struct wire_object *object, struc
  */
 bool store_add_edge(struct store *store, const struct wire_edge *edge, struct error *error);
 
+/**
+ * Labels were taken from an object: it does not hold them any more, and an edge without a source and
+ * the cause "cleared" says so. An object without any that has no number is forgotten; one that has
+ * will be said to have ended. False: it held none of them, or there is none.
+ */
+bool store_clear(struct store *store, uint64_t id, uint64_t labels, uint64_t time);
+
+/** The id of the object with this number, 0: none. */
+uint64_t store_id_of(const struct store *store, uint32_t number);
+
+/** Labels were taken from all objects, and from what files that have ended are remembered by. Edges
+ *  do not say so. */
+void store_clear_all(struct store *store, uint64_t labels, uint64_t time);
+
 /** The object with the agent's number `number` has ended; an unknown number is ignored. */
 void store_end(struct store *store, uint32_t number, uint64_t time);
 
@@ -174,6 +188,9 @@ uint64_t store_before_last_edges(const struct store *store, uint64_t count, uint
 
 const struct store_gap *store_gaps(const struct store *store, size_t *count);
 const struct store_counter *store_counters(const struct store *store, size_t *count);
+
+/** The cause of an edge that says that labels were taken away. */
+#define STORE_CLEARED "cleared"
 
 /** Stands for an object that the agent never described (lost history, or a fault of the agent). */
 extern const struct description description_unknown;

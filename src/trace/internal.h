@@ -257,6 +257,7 @@ struct trace {
 
 	struct disk disks[DISKS_MAXIMUM];
 	uint32_t disk_count;
+	bool clearing_all; // that objects lose labels is not told for each
 	struct image images[DISKS_MAXIMUM];
 	_Atomic uint32_t image_count;
 	_Atomic bool image_filled; // from outside
@@ -439,6 +440,8 @@ static inline void trace_describe_as_read(struct object_reference *reference,
 }
 
 /** Describes a managed object anew, as it is now. Locked. */
+/** CLOCK_REALTIME, ns. */
+uint64_t trace_now(void);
 void trace_describe(struct trace *trace, uint32_t number, const struct object_reference *object);
 /** Whether a socket has other addresses than it was described with. */
 bool trace_is_readdressed(struct trace *trace, const struct watched_object *watched);
@@ -612,6 +615,14 @@ void trace_store_labels(struct trace *trace, const struct wire_identity *identit
 			label_set labels);
 void trace_store_living(struct trace *trace);
 void trace_forget_stored(struct trace *trace);
+/** Forgets labels of one file, or of all. Locked. */
+void trace_unstore_labels(struct trace *trace, const struct wire_identity *identity,
+			  label_set labels);
+void trace_unstore_all(struct trace *trace, label_set labels);
+
+/* cleared.c */
+void trace_object_cleared(void *trace, uint32_t number, const struct object_id *object,
+			  label_set labels);
 
 /* names.c: system calls that change names. syscall_row.extra is one of these. */
 enum { NAMES_2, NAMES_AT_4, NAMES_1, NAMES_AT_2 };

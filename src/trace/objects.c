@@ -23,7 +23,7 @@ enum {
 	MINOR_PORT = 4,
 };
 
-static uint64_t now(void)
+uint64_t trace_now(void)
 {
 	struct timespec time;
 	clock_gettime(CLOCK_REALTIME, &time);
@@ -443,7 +443,7 @@ void trace_describe(struct trace *trace, uint32_t number, const struct object_re
 	if (!watched)
 		watched = &unwatched;
 	struct wire_message message = { .type = WIRE_OBJECT };
-	message.object = (struct wire_object){ .number = number, .time = now() };
+	message.object = (struct wire_object){ .number = number, .time = trace_now() };
 
 	switch (object->id.kind) {
 	case OBJECT_FILE:
@@ -487,8 +487,10 @@ void trace_object_ended(void *context, uint32_t number, const struct object_id *
 	if (watched)
 		trace_store_labels(trace, &watched->identity, labels);
 	remove_watched(trace, number);
+	if (trace->clearing_all)
+		return;
 	struct wire_message message = { .type = WIRE_ENDED };
-	message.ended = (struct wire_ended){ .number = number, .time = now() };
+	message.ended = (struct wire_ended){ .number = number, .time = trace_now() };
 	trace->config.emit(trace->config.context, &message);
 }
 
@@ -498,7 +500,7 @@ void trace_edge(void *context, const struct engine_edge *edge)
 	struct wire_message message = { .type = WIRE_EDGE };
 	message.edge = (struct wire_edge){
 		.sequence = edge->sequence,
-		.time = now(),
+		.time = trace_now(),
 		.from = edge->from_number,
 		.to = edge->to_number,
 		.labels = edge->labels,

@@ -16,7 +16,8 @@
 
 struct stored_file {
 	struct wire_identity identity;
-	label_set labels; // 0: the slot is empty
+	label_set labels; // 0: all were taken away
+	bool used;
 };
 
 static bool same_identity(const struct wire_identity *left, const struct wire_identity *right)
@@ -43,7 +44,7 @@ static struct stored_file *find_slot(const struct trace *trace,
 	uint32_t mask = trace->stored_capacity - 1;
 	for (uint32_t at = (uint32_t)hash_identity(trace, identity) & mask;; at = (at + 1) & mask) {
 		struct stored_file *slot = &trace->stored[at];
-		if (slot->labels == 0 || same_identity(&slot->identity, identity))
+		if (!slot->used || same_identity(&slot->identity, identity))
 			return slot;
 	}
 }
@@ -62,7 +63,7 @@ static bool grow(struct trace *trace)
 	trace->stored = slots;
 	trace->stored_capacity = larger;
 	for (uint32_t i = 0; i < capacity; i++)
-		if (files[i].labels)
+		if (files[i].used)
 			*find_slot(trace, &files[i].identity) = files[i];
 	free(files);
 	return true;
@@ -75,7 +76,7 @@ void trace_store_labels(struct trace *trace, const struct wire_identity *identit
 		return;
 	if (trace->stored_capacity > 0) {
 		struct stored_file *known = find_slot(trace, identity);
-		if (known->labels) {
+		if (known->used) {
 			known->labels |= labels;
 			return;
 		}
@@ -87,8 +88,21 @@ void trace_store_labels(struct trace *trace, const struct wire_identity *identit
 			  STORED_MAXIMUM, (unsigned long long)identity->inode);
 		return;
 	}
-	*find_slot(trace, identity) = (struct stored_file){ *identity, labels };
+	*find_slot(trace, identity) = (struct stored_file){ *identity, labels, true };
 	atomic_fetch_add_explicit(&trace->stored_count, 1, memory_order_release);
+}
+
+void trace_unstore_labels(struct trace *trace, const struct wire_identity *identity,
+			  label_set labels)
+{
+	if (trace->stored_capacity > 0)
+		find_slot(trace, identity)->labels &= ~labels;
+}
+
+void trace_unstore_all(struct trace *trace, label_set labels)
+{
+	for (uint32_t i = 0; i < trace->stored_capacity; i++)
+		trace->stored[i].labels &= ~labels;
 }
 
 void trace_forget_stored(struct trace *trace)

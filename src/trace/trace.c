@@ -7,7 +7,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
-#include <time.h>
 
 #include "base/cleanup.h"
 #include "trace/internal.h"
@@ -43,6 +42,7 @@ struct trace *trace_create(const struct trace_config *config, struct error *erro
 		.ended = trace_object_ended,
 		.lost = trace_lost,
 		.context = trace,
+		.cleared = trace_object_cleared,
 	};
 	trace->engine = engine_create(&sink, &config->limits, error);
 	if (trace->pending_pool == MAP_FAILED || trace->paths_pool == MAP_FAILED) {
@@ -89,19 +89,12 @@ bool trace_has_rings(const struct trace *trace)
 	return atomic_load_explicit(&trace->has_rings, memory_order_relaxed);
 }
 
-static uint64_t realtime(void)
-{
-	struct timespec time;
-	clock_gettime(CLOCK_REALTIME, &time);
-	return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
-}
-
 static void tell_gap(struct trace *trace, struct gap *gap)
 {
 	gap->told = gap->count;
 	struct wire_message message = { .type = WIRE_GAP };
 	message.gap = (struct wire_gap){
-		.time = realtime(), .kind = gap->kind, .detail = gap->detail, .count = gap->count
+		.time = trace_now(), .kind = gap->kind, .detail = gap->detail, .count = gap->count
 	};
 	trace->config.emit(trace->config.context, &message);
 }

@@ -157,6 +157,19 @@ void trace_verify(struct trace *trace, struct memory_reader *reader);
 void trace_recall(struct trace *trace, const struct wire_identity *identity, label_set labels);
 void trace_recalled(struct trace *trace, bool late);
 
+/**
+ * Takes labels from an object (its number; 0: none, or it has ended meanwhile: no-op), and from what
+ * is stored of the file with this identity (all 0: none). Whoever got the labels from it keeps
+ * them. A file that globs or rules classify gets them again when it is used next. From any thread;
+ * emits CLEARED if the object held any.
+ */
+void trace_clear(struct trace *trace, uint32_t number, const struct wire_identity *identity,
+		 label_set labels);
+
+/** Takes labels from all objects and all that is stored, and emits one CLEARED. False: no memory, or
+ *  they spread faster than they could be taken; then some have lost them, which is not told. */
+bool trace_clear_all(struct trace *trace, label_set labels);
+
 /** Emits every live object anew (a daemon that knows nothing). */
 void trace_describe_all(struct trace *trace);
 

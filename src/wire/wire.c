@@ -144,6 +144,18 @@ static const struct field ended_fields[] = {
 	INTEGER(ended.time),
 };
 
+static const struct field clear_fields[] = {
+	INTEGER(clear.number),		  INTEGER(clear.all),
+	BYTES(clear.identity.filesystem), INTEGER(clear.identity.inode),
+	INTEGER(clear.identity.generation), STRING(clear.label, WIRE_NAME_MAXIMUM),
+};
+
+static const struct field cleared_fields[] = {
+	INTEGER(cleared.number),
+	INTEGER(cleared.time),
+	INTEGER(cleared.labels),
+};
+
 static const struct field gap_fields[] = {
 	INTEGER(gap.time),
 	STRING(gap.kind, WIRE_NAME_MAXIMUM),
@@ -213,6 +225,8 @@ static const struct layout layouts[] = {
 	LAYOUT(WIRE_LABEL_NAME, label_name_fields),
 	LAYOUT(WIRE_BARRIER, barrier_fields),
 	LAYOUT(WIRE_BARRIER_PART, part_fields),
+	LAYOUT(WIRE_CLEAR, clear_fields),
+	LAYOUT(WIRE_CLEARED, cleared_fields),
 };
 
 static const struct layout *find_layout(uint16_t type)

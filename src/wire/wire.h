@@ -51,6 +51,11 @@
  *
  * BARRIER says what the agent is to refuse in a VM: so many bytes follow, in BARRIER_PARTs, as src/policy/pack.c makes
  * them; 0: nothing. It replaces what was told before when all of it has come; it comes before LABELS.
+ *
+ * CLEAR has the agent take a label from an object, and forget it of a file that it knows from
+ * before; or from all objects and files of the VM. The agent answers with CLEARED, as part of its
+ * history: for each object that held the label, or one for all; an object without labels ENDS
+ * after its own, and without a word after that of all. A SYNC after CLEAR is answered when that has been sent.
  */
 enum {
 	WIRE_VERSION = 2,
@@ -60,7 +65,7 @@ enum {
 	WIRE_TEXT_MAXIMUM = 512,
 	WIRE_NAME_MAXIMUM = 64,
 	WIRE_COUNTERS_MAXIMUM = 128,
-	WIRE_LABEL_FILES_MAXIMUM = 1024, // of a VM
+	WIRE_LABEL_FILES_MAXIMUM = 1280, // of a VM
 	WIRE_BARRIER_MAXIMUM = 4 << 20,
 	WIRE_PART_MAXIMUM = 8192,
 };
@@ -83,6 +88,7 @@ enum wire_type {
 	WIRE_LABEL_FILES = 0x15, // daemon -> agent: ... a row of it
 	WIRE_BARRIER = 0x16,	 // daemon -> agent: what is to be refused in the VM
 	WIRE_BARRIER_PART = 0x17,
+	WIRE_CLEAR = 0x20, // daemon -> agent: take a label away
 	WIRE_VM = 1 | WIRE_JOURNAL, // a VM came, or its state changed: all fields anew
 	WIRE_VM_GONE = 2 | WIRE_JOURNAL,
 	WIRE_OBJECT = 3 | WIRE_JOURNAL, // a managed object, or a new description of it
@@ -91,6 +97,7 @@ enum wire_type {
 	WIRE_GAP = 6 | WIRE_JOURNAL,	    // something could not be followed
 	WIRE_BOOT = 7 | WIRE_JOURNAL,	    // the guest has (re)booted: all its objects have ended
 	WIRE_LABEL_NAME = 8 | WIRE_JOURNAL, // what the agent calls a bit
+	WIRE_CLEARED = 0x10 | WIRE_JOURNAL, // labels were taken away
 };
 
 struct wire_hello {
@@ -205,6 +212,20 @@ struct wire_edge {
 	const char *cause; // system call, or "classified", "sweep"; NAME_MAXIMUM
 };
 
+/** A label of one object, or of all. */
+struct wire_clear {
+	uint32_t number; // of the object; 0: it has none, the identity tells
+	uint8_t all;
+	struct wire_identity identity; // all 0: not known
+	const char *label;	       // NAME_MAXIMUM
+};
+
+struct wire_cleared {
+	uint32_t number; // 0: all objects
+	uint64_t time;	 // CLOCK_REALTIME ns
+	uint64_t labels; // that it, or they, do not hold any more
+};
+
 struct wire_ended {
 	uint32_t number;
 	uint64_t time;
@@ -287,6 +308,8 @@ struct wire_message {
 		struct wire_object object;
 		struct wire_edge edge;
 		struct wire_ended ended;
+		struct wire_clear clear;
+		struct wire_cleared cleared;
 		struct wire_moment moment; // VM_GONE and BOOT
 		struct wire_gap gap;
 		struct wire_counters counters;

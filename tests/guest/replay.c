@@ -74,6 +74,10 @@ static void take_message(void *context, struct wire_message *message)
 			if (replay->objects[i].number == message->ended.number)
 				replay->objects[i].ended = true;
 		break;
+	case WIRE_CLEARED:
+		replay->cleared_count++;
+		replay->last_cleared = message->cleared.number;
+		break;
 	case WIRE_GAP:
 		replay->gap_count++;
 		snprintf(replay->last_gap, sizeof(replay->last_gap), "%s: %s", message->gap.kind,

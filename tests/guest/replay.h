@@ -39,7 +39,8 @@ struct replay {
 	pthread_mutex_t lock; // of what follows
 	struct replay_object objects[REPLAY_OBJECTS];
 	struct replay_edge edges[REPLAY_EDGES];
-	size_t object_count, edge_count, gap_count;
+	size_t object_count, edge_count, gap_count, cleared_count;
+	uint32_t last_cleared; // number; 0: all
 	char last_gap[256];
 	bool stands_elsewhere; // what the vCPU has in its registers is not what it should be
 };

@@ -159,6 +159,84 @@ static void test_late(void **state)
 	assert_true(found);
 }
 
+static uint32_t number_of(const char *name)
+{
+	for (size_t i = 0; i < replay.object_count; i++)
+		if (!replay.objects[i].ended && strcmp(replay.objects[i].name, name) == 0)
+			return replay.objects[i].number;
+	fail_msg("%s is not managed", name);
+	return 0;
+}
+
+static uint32_t managed_now(void)
+{
+	struct engine_statistics statistics;
+	trace_get_statistics(replay.trace, &statistics);
+	return statistics.objects;
+}
+
+// What is taken from a file that is known from before does not come back, with the next use or boot.
+static void test_cleared(void **state)
+{
+	static const struct wire_identity none;
+	struct guest_task holder = frozen_task("holder");
+	recall_labels(identity_of(&holder, HOLDER_SECRET), false);
+	call(&holder, SYS_read, HOLDER_SECRET, 100);
+	uint32_t secret = number_of("/data/classified/secret"), process = number_of("holder");
+	trace_clear(replay.trace, secret, &none, 2);
+	assert_int_equal(replay.cleared_count, 0);
+	trace_clear(replay.trace, secret, &none, 1);
+	assert_int_equal(replay.cleared_count, 1);
+	assert_int_equal(replay.last_cleared, secret);
+	trace_clear(replay.trace, secret, &none, 1); // its number means nothing any more
+	trace_clear(replay.trace, process, &none, ~0ull);
+	assert_int_equal(replay.cleared_count, 2);
+	assert_int_equal(replay.last_cleared, process);
+
+	// Whoever maps it has got it meanwhile, and keeps it: only the file is looked at.
+	for (int boot = 0; boot < 2; boot++) {
+		size_t edges = count_edges("stored", "/data/classified/secret");
+		call(&holder, SYS_read, HOLDER_SECRET, 100);
+		assert_int_equal(count_edges("stored", "/data/classified/secret"), edges);
+		trace_boot(replay.trace, NULL);
+		trace_boot(replay.trace, replay.kernel);
+	}
+}
+
+static void test_cleared_before_it_is_used(void **state)
+{
+	struct guest_task holder = frozen_task("holder");
+	struct wire_identity identity = identity_of(&holder, HOLDER_SECRET);
+	recall_labels(identity, false);
+	trace_clear(replay.trace, 0, &identity, 1);
+	call(&holder, SYS_read, HOLDER_SECRET, 100);
+	expect_story("");
+	recall_labels(identity, false); // and known again
+	call(&holder, SYS_read, HOLDER_SECRET, 100);
+	assert_int_equal(count_edges("stored", "/data/classified/secret"), 1);
+}
+
+static void test_all_cleared(void **state)
+{
+	struct guest_task holder = frozen_task("holder");
+	recall_labels(identity_of(&holder, HOLDER_SECRET), false);
+	call(&holder, SYS_read, HOLDER_SECRET, 100);
+	call(&holder, SYS_write, HOLDER_PIPE_WRITE, 100);
+	assert_true(managed_now() >= 3);
+	assert_true(trace_clear_all(replay.trace, 2));
+	assert_true(managed_now() >= 3);
+	assert_true(trace_clear_all(replay.trace, 1));
+	assert_int_equal(managed_now(), 0);
+	assert_int_equal(replay.cleared_count, 2);
+	assert_int_equal(replay.last_cleared, 0);
+	size_t edges = replay.edge_count;
+	call(&holder, SYS_read, HOLDER_SECRET, 100);
+	call(&holder, SYS_write, HOLDER_PIPE_WRITE, 100);
+	assert_int_equal(replay.edge_count, edges);
+	trace_verify(replay.trace, &frozen.recording.reader);
+	assert_int_equal(managed_now(), 0);
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, begin, finish)
 
 int main(void)
@@ -170,6 +248,9 @@ int main(void)
 		TEST(test_boot),
 		TEST(test_written_before_the_boot),
 		TEST(test_late),
+		TEST(test_cleared),
+		TEST(test_cleared_before_it_is_used),
+		TEST(test_all_cleared),
 	};
 	return frozen_run(tests);
 }

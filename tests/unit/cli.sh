@@ -90,7 +90,7 @@ run 0 version nijimi --version
 says out '^nijimi [0-9]'
 run 0 help nijimi --help
 says out 'processes'
-for command in explain run vms files processes sockets edges state status wait; do
+for command in explain mark clear audit run vms files processes sockets edges state status wait; do
 	run 0 "help of $command" nijimi $command --help
 	says out "^usage: nijimi $command"
 	says out '^  --json '
@@ -254,6 +254,30 @@ jq -e '.edges == 2 and .unknown_sources == 1 and (.boundaries | length) == 0' ou
 	fail 'not what it was'
 run 1 'a label that is not known' nijimi explain first --label nothing
 one_line
+run 0 'cleared' nijimi clear first /tmp/copy
+says out '^first: done: 1 object, 0 marks$'
+run 1 'cleared again' nijimi clear first /tmp/copy
+one_line
+says err "nothing in first that is called '/tmp/copy' holds a label"
+run 2 'all without a label' nijimi clear --all first
+run 2 'all and an object' nijimi clear --all first /tmp/copy classified
+run 0 'all cleared' nijimi clear --all first classified
+run 0 'nothing left' nijimi files first
+says out '^no managed files$'
+run 0 'marked' nijimi mark first '/srv/a file' plans
+says out '^first: done: 0 files are there'
+run 1 'marked badly' nijimi mark first relative plans
+one_line
+run 0 'listed' nijimi state first --json
+jq -e '.marks == [{"path": "/srv/a file", "label": "plans"}]' out > /dev/null || fail 'not listed'
+run 0 'audit' nijimi audit
+says out "$(id -un) +first +clear +/tmp/copy +\\(all\\) +done: 1 object"
+says out "$(id -un) +first +clear all +classified +done"
+says out "first +mark +/srv/a file +plans +done"
+run 0 'audit in JSON' nijimi audit first --json --last 2
+jq -e 'length == 2 and .[1].action == "mark" and .[1].uid == '"$(id -u)" out > /dev/null || fail 'not what it was'
+run 0 'audit of another' nijimi audit nobody
+says out 'nothing was marked'
 wait $SECOND
 wait
 cp first.err err

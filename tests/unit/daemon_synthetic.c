@@ -2,6 +2,7 @@
 #include "daemon_synthetic.h"
 
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -68,13 +69,33 @@ bool synthetic_hello(struct synthetic *agent, uint8_t instance, const char *name
 	return true;
 }
 
+static bool obey(struct synthetic *agent, const struct wire_message *asked)
+{
+	struct wire_message message = {.type = WIRE_CLEARED, .vm = asked->vm};
+	message.cleared = (struct wire_cleared){
+		.number = asked->clear.number, .time = TIME * 1000000000ull, .labels = 1};
+	if (agent->disobeys || strcmp(asked->clear.label, "classified") != 0)
+		return true;
+	if (!asked->clear.all && asked->clear.number == 0)
+		return true; // a file that it knows from before
+	return synthetic_send(agent, &message) &&
+	       (asked->clear.all || synthetic_ended(agent, asked->vm, asked->clear.number));
+}
+
 bool synthetic_answer_sync(struct synthetic *agent, int milliseconds)
 {
 	struct wire_message message;
-	do
+	do {
 		if (!synthetic_receive(agent, &message, milliseconds))
 			return false;
-	while (message.type != WIRE_SYNC); // acknowledgements, what is classified
+		if (message.type == WIRE_CLEAR && !obey(agent, &message))
+			return false;
+		if (message.type == WIRE_LABELS)
+			agent->rows = message.labels.rows;
+		if (message.type == WIRE_LABEL_FILES)
+			snprintf(agent->label_row, sizeof(agent->label_row), "%s %s",
+				 message.label_files.label, message.label_files.path);
+	} while (message.type != WIRE_SYNC); // acknowledgements
 	message.type = WIRE_SYNCED;
 	return synthetic_send(agent, &message);
 }

@@ -15,6 +15,9 @@ struct synthetic {
 	unsigned char input[WIRE_FRAME_MAXIMUM];
 	size_t used;
 	struct wire_scratch scratch;
+	bool disobeys;	     // does nothing that CLEAR asks for
+	uint32_t rows;	     // of LABELS, as they came last
+	char label_row[256]; // the last one: "label path"
 };
 
 /** Connects and says nothing yet. */
@@ -28,7 +31,8 @@ bool synthetic_send(struct synthetic *agent, const struct wire_message *message)
 /** Waits for a message of the daemon. */
 bool synthetic_receive(struct synthetic *agent, struct wire_message *message, int milliseconds);
 
-/** Answers a SYNC that comes within the time. */
+/** Answers a SYNC that comes within the time. A CLEAR before it is done, as if every object of VM 1
+ *  held "classified" and nothing else. */
 bool synthetic_answer_sync(struct synthetic *agent, int milliseconds);
 
 void synthetic_close(struct synthetic *agent);

@@ -546,7 +546,7 @@ static void test_refused_databases(void **state)
 
 	make_database(world);
 	world_execute(world, "PRAGMA user_version = 99");
-	assert_refused(world, "newer nijimid (its schema is 99, this one knows 3)");
+	assert_refused(world, "newer nijimid (its schema is 99, this one knows 4)");
 
 	make_database(world);
 	world_execute(world, "PRAGMA application_id = 5");
@@ -584,7 +584,8 @@ static void test_older_schema(void **state)
 	char *bytes = world_read_file(world->database, &length);
 	assert_int_equal(bytes[63], DATABASE_SCHEMA); // user_version ("Database File Format", 1.3)
 	free(bytes);
-	world_execute(world, "INSERT INTO alert_repeats VALUES(1, 2, 3)");
+	world_execute(world, "INSERT INTO alert_repeats VALUES(1, 2, 3);"
+			     "INSERT INTO marks VALUES(1, 2, 'a', 'b')");
 }
 
 static void assert_alerts_refused(const struct world *world, const char *change)
@@ -623,6 +624,7 @@ static void test_damaged_alerts(void **state)
 				     "INSERT INTO alerts VALUES(1, 1, 0, '{}', '', '', '', '')");
 	assert_alerts_refused(world, "INSERT INTO alert_repeats VALUES(1, 2, 3)");
 	assert_alerts_refused(world, "INSERT INTO alerts_seen VALUES(1, 2, 3, 4)");
+	assert_alerts_refused(world, "INSERT INTO audit VALUES(-1,0,0,0,'','','','','','',0)");
 	assert_alerts_refused(world, "INSERT INTO alerts_seen VALUES(65536, 0, 3, 4)");
 	// An id that will be given again.
 	assert_alerts_refused(world, "INSERT INTO alerts VALUES(9, 1, 0, '{}', '', '', '', '');"
