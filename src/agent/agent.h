@@ -195,6 +195,11 @@ void agent_drop_labels(void);
 /** Says what all labels are called, to a daemon that may not know. */
 void agent_name_labels(void);
 
+/* boundaries.c, likewise */
+void agent_take_boundaries(uint16_t vm, const struct wire_boundaries *boundaries);
+void agent_take_boundary(uint16_t vm, const struct wire_boundary *boundary);
+void agent_drop_boundaries(void);
+
 /* barrier.c, likewise */
 void agent_take_barrier(uint16_t vm, const struct wire_barrier *barrier);
 void agent_take_barrier_part(uint16_t vm, const struct wire_part *part);

@@ -57,6 +57,7 @@ static void disconnect(struct link *link)
 	}
 	agent_drop_labels();
 	agent_drop_barrier();
+	agent_drop_boundaries();
 	atomic_store(&agent.policy_expected, false);
 	link->out_used = link->out_sent = link->in_used = 0;
 	link->next_attempt = agent_monotonic() + RECONNECT_NANOSECONDS;
@@ -186,6 +187,12 @@ static bool take_message(struct link *link, const struct wire_message *message)
 		if (vm)
 			take_recalled(vm);
 		break;
+	case WIRE_BOUNDARIES:
+		agent_take_boundaries(message->vm, &message->boundaries);
+		break;
+	case WIRE_BOUNDARY:
+		agent_take_boundary(message->vm, &message->boundary);
+		break;
 	case WIRE_CLEAR:
 		if (vm)
 			take_clear(vm, &message->clear);
@@ -280,6 +287,7 @@ static void queue_counters(struct link *link)
 			{ "edges", statistics.edges },
 			{ "labels_lost", statistics.lost },
 			{ "calls_blocked", trace_denied(vm->trace) },
+			{ "kept_by_boundaries", trace_kept(vm->trace) },
 		};
 		uint32_t count = 0;
 		while (count < COUNTER_ROWS && counters[count].name)

@@ -93,6 +93,25 @@ static void print_boundaries(struct json_object *boundaries, const char *vm, uin
 	}
 }
 
+static void print_uses(struct json_object *answer)
+{
+	struct json_object *uses = json_member(answer, "in_force");
+	if (json_length(uses) == 0)
+		return;
+	printf("\nboundaries that have kept something back (%" PRIu64
+	       " times since the VM's agent began)\n",
+	       json_number(answer, "kept_back"));
+	for (size_t i = 0; i < json_length(uses); i++) {
+		struct json_object *use = json_object_array_get_idx(uses, i);
+		char labels[1200];
+		const char *path = json_text(use, "exe");
+		printf("  %s: %s, %" PRIu64 " process%s\n", *path ? path : "(not known)",
+		       form_names(json_member(use, "labels"), labels, sizeof(labels)),
+		       json_number(use, "processes"),
+		       json_number(use, "processes") == 1 ? "" : "es");
+	}
+}
+
 static void print_text(struct json_object *answer)
 {
 	uint64_t gained = json_number(answer, "gained");
@@ -113,6 +132,7 @@ static void print_text(struct json_object *answer)
 	print_section("processes", process_columns,
 		      sizeof(process_columns) / sizeof(process_columns[0]),
 		      json_member(answer, "processes"), gained, add_process);
+	print_uses(answer);
 	print_boundaries(json_member(answer, "boundaries"), json_text(answer, "name"), gained);
 }
 

@@ -44,10 +44,10 @@ static void print_check(const char *path, const struct policy *policy,
 	if (problems->left_out)
 		printf("%s: and %zu more\n", path, problems->left_out);
 	if (policy)
-		printf("%s: fine: %zu labels, %zu networks, %zu sinks, %zu rules, %zu ways to "
-		       "deliver alerts\n",
+		printf("%s: fine: %zu labels, %zu networks, %zu sinks, %zu rules, "
+		       "%zu boundaries, %zu ways to deliver alerts\n",
 		       path, policy->label_count, policy->network_count, policy->sink_count,
-		       policy->rule_count, policy->delivery_count);
+		       policy->rule_count, policy->boundary_count, policy->delivery_count);
 }
 
 static int check(const struct settings *settings, const char *path)
@@ -106,6 +106,24 @@ static void print_rules(struct json_object *rules)
 	printf("  else: alert\n");
 }
 
+static void print_boundaries(struct json_object *boundaries)
+{
+	if (json_length(boundaries) == 0)
+		return;
+	printf("\nboundaries\n");
+	for (size_t i = 0; i < json_length(boundaries); i++) {
+		struct json_object *boundary = json_object_array_get_idx(boundaries, i);
+		print_texts("  ", json_member(boundary, "programs"));
+		if (json_member(boundary, "labels"))
+			print_texts(": ", json_member(boundary, "labels"));
+		else
+			printf(": all labels");
+		print_texts(", VMs ", json_member(boundary, "vms"));
+		print_texts(", now ", json_member(boundary, "now"));
+		putchar('\n');
+	}
+}
+
 static void print_deliveries(struct json_object *deliveries)
 {
 	for (size_t i = 0; i < json_length(deliveries); i++) {
@@ -136,6 +154,7 @@ static void print_policy(struct json_object *policy)
 		print_labels(json_member(policy, "labels"));
 		print_sinks(json_member(policy, "sinks"));
 		print_rules(json_member(policy, "rules"));
+	print_boundaries(json_member(policy, "boundaries"));
 	}
 	print_deliveries(json_member(policy, "deliveries"));
 }

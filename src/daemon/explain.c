@@ -356,6 +356,27 @@ static void suggest_boundaries(struct forest *forest, struct explanation *explan
 	}
 }
 
+static void note_use(struct explanation *explanation, const struct store_edge *edge,
+		     uint64_t labels)
+{
+	size_t at = 0;
+	const char *path = edge->from->fields.path;
+	while (at < explanation->uses_count && strcmp(explanation->uses[at].path, path) != 0)
+		at++;
+	if (at == EXPLAIN_USES)
+		return;
+	if (at == explanation->uses_count)
+		explanation->uses[explanation->uses_count++] = (struct explain_use){.path = path};
+	explanation->uses[at].processes++;
+	explanation->uses[at].labels |= labels;
+}
+
+// An edge that says what has not spread.
+static bool is_no_step(const struct store_edge *edge)
+{
+	return strcmp(edge->cause, edge->from ? STORE_KEPT : STORE_CLEARED) == 0;
+}
+
 static bool build(struct forest *forest, const struct store *store, uint64_t after, uint64_t as_of,
 		  uint64_t labels, struct explanation *explanation)
 {
@@ -363,7 +384,9 @@ static bool build(struct forest *forest, const struct store *store, uint64_t aft
 	while ((edge = store_next_edge(store, after)) && edge->event <= as_of) {
 		after = edge->event;
 		uint64_t wanted = labels ? edge->labels & labels : edge->labels;
-		if (!wanted || (!edge->from && strcmp(edge->cause, STORE_CLEARED) == 0))
+		if (wanted && edge->from && is_no_step(edge))
+			note_use(explanation, edge, wanted);
+		if (!wanted || is_no_step(edge))
 			continue;
 		explanation->edges++;
 		if (!add_edge(forest, edge, wanted))

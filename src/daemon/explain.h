@@ -22,6 +22,7 @@ enum {
 	EXPLAIN_PROGRAMS = 20,
 	EXPLAIN_PROCESSES = 10,
 	EXPLAIN_BOUNDARIES = 5,
+	EXPLAIN_USES = 20,
 	EXPLAIN_STEPS_MAXIMUM = 4 << 20, // labels that objects got
 	// What a boundary has to keep back to be suggested: so many, and so much of the whole.
 	EXPLAIN_KEPT_FEWEST = 5,
@@ -50,6 +51,13 @@ struct explain_boundary {
 	uint64_t kept;
 };
 
+/** A boundary that is in force, and has kept something back. */
+struct explain_use {
+	const char *path;
+	uint64_t processes; // by which it has
+	uint64_t labels;
+};
+
 /** Texts and descriptions are the store's: valid until it changes. */
 struct explanation {
 	uint64_t edges;	 // looked at
@@ -57,10 +65,11 @@ struct explanation {
 	uint64_t marked; // of these, by being marked, not from another object
 	uint64_t orphans; // sources of which it is not known how they got what they passed on
 	bool complete;	 // false: there were more steps than EXPLAIN_STEPS_MAXIMUM
-	size_t programs_count, processes_count, boundaries_count;
+	size_t programs_count, processes_count, boundaries_count, uses_count;
 	struct explain_program programs[EXPLAIN_PROGRAMS]; // by `reached`, most first
 	struct explain_process processes[EXPLAIN_PROCESSES];
 	struct explain_boundary boundaries[EXPLAIN_BOUNDARIES];
+	struct explain_use uses[EXPLAIN_USES]; // the first, as they come
 };
 
 /** Looks at the edges with an event above `after`, up to `as_of`, that carry one of `labels` (0:

@@ -216,11 +216,15 @@ uint64_t policy_state_tend(struct policy_state *state, uint64_t now)
 
 // What agents are told -----------------------------------------------------------------------
 
-static bool applies(const struct policy_label *label, const struct registry_vm *vm)
+static bool means(const struct policy_texts *vms, const struct registry_vm *vm)
 {
 	char uuid[UUID_TEXT_SIZE];
-	return policy_vm_fits(&label->vms, vm->name,
-			      vm->has_uuid ? uuid_format(vm->uuid, uuid) : NULL);
+	return policy_vm_fits(vms, vm->name, vm->has_uuid ? uuid_format(vm->uuid, uuid) : NULL);
+}
+
+static bool applies(const struct policy_label *label, const struct registry_vm *vm)
+{
+	return means(&label->vms, vm);
 }
 
 static bool write_frame(FILE *file, const struct wire_message *message)
@@ -272,6 +276,46 @@ static bool write_barrier(FILE *file, const struct policy *policy, uint64_t labe
 	return done;
 }
 
+// A row a program and a label, or all labels; without a file they are counted only.
+static bool write_boundary(FILE *file, const struct policy *policy,
+			   const struct policy_boundary *boundary, uint16_t vm, uint32_t *rows)
+{
+	struct wire_message message = {.type = WIRE_BOUNDARY, .vm = vm};
+	bool all = boundary->labels == UINT64_MAX;
+	for (size_t i = 0; i < boundary->programs.count; i++) {
+		for (size_t label = 0; label < (all ? 1 : policy->label_count); label++) {
+			if (!(boundary->labels >> label & 1))
+				continue;
+			++*rows;
+			message.boundary = (struct wire_boundary){
+				.program = boundary->programs.text[i],
+				.label = all ? "" : policy->labels[label].name};
+			if (file && !write_frame(file, &message))
+				return false;
+		}
+	}
+	return true;
+}
+
+static bool write_boundaries(FILE *file, const struct policy *policy, const struct registry_vm *vm)
+{
+	struct wire_message message = {.type = WIRE_BOUNDARIES, .vm = vm->number};
+	size_t count = policy ? policy->boundary_count : 0;
+	uint32_t written = 0;
+	_Static_assert((int)POLICY_BOUNDARY_ROWS_MAXIMUM <= WIRE_BOUNDARIES_MAXIMUM,
+		       "the agent takes them all");
+	for (size_t i = 0; i < count; i++)
+		if (means(&policy->boundaries[i].vms, vm))
+			write_boundary(NULL, policy, &policy->boundaries[i], vm->number,
+				       &message.boundaries.rows);
+	bool done = write_frame(file, &message);
+	for (size_t i = 0; i < count && done; i++)
+		if (means(&policy->boundaries[i].vms, vm))
+			done = write_boundary(file, policy, &policy->boundaries[i], vm->number,
+					      &written);
+	return done;
+}
+
 static bool write_mark(FILE *file, const struct mark *mark, uint16_t vm)
 {
 	cleanup_free char *glob = mark_glob(mark);
@@ -310,7 +354,7 @@ unsigned char *policy_state_frames(const struct policy_state *state, const struc
 	}
 	message.labels.rows += (uint32_t)vm->marks.count;
 	bool done = write_barrier(file, policy, labels | marked_labels(policy, vm), vm->number) &&
-		    write_frame(file, &message);
+		    write_boundaries(file, policy, vm) && write_frame(file, &message);
 	for (size_t i = 0; i < count && done; i++)
 		if (labels >> i & 1)
 			done = write_label(file, &policy->labels[i], vm->number);
@@ -402,6 +446,25 @@ static struct json_object *render_rule(const struct policy *policy, const struct
 	return object;
 }
 
+static struct json_object *render_boundary(const struct policy_state *state,
+					   const struct policy_boundary *boundary)
+{
+	struct json_object *object = json_object_new_object(), *names = json_object_new_array();
+	struct registry_vm *const *vms;
+	size_t count = registry_vms(state->registry, &vms);
+	for (size_t i = 0; i < count; i++)
+		if (!vms[i]->gone && means(&boundary->vms, vms[i]))
+			json_object_array_add(names, json_object_new_string(vms[i]->name));
+	json_object_object_add(object, "programs", render_texts(&boundary->programs));
+	json_object_object_add(object, "labels",
+			       boundary->labels == UINT64_MAX
+				       ? NULL
+				       : render_set(state->policy, boundary->labels, true));
+	json_object_object_add(object, "vms", render_texts(&boundary->vms));
+	json_object_object_add(object, "now", names);
+	return object;
+}
+
 static void render_sections(const struct policy_state *state, struct json_object *object)
 {
 	const struct policy *policy = state->policy;
@@ -423,6 +486,11 @@ static void render_sections(const struct policy_state *state, struct json_object
 	json_object_object_add(object, "networks", networks);
 	json_object_object_add(object, "sinks", sinks);
 	json_object_object_add(object, "rules", rules);
+	struct json_object *boundaries = json_object_new_array();
+	for (size_t i = 0; i < policy->boundary_count; i++)
+		json_object_array_add(boundaries,
+				      render_boundary(state, &policy->boundaries[i]));
+	json_object_object_add(object, "boundaries", boundaries);
 	add_number(object, "alerts_a_minute", policy->alerts_a_minute);
 	add_number(object, "repeat_seconds", policy->repeat_seconds);
 	add_text(object, "failure", policy->fail_closed ? "closed" : "open");

@@ -292,6 +292,20 @@ static struct json_object *render_spreaders(const struct labels *labels,
 	return list;
 }
 
+static struct json_object *render_uses(const struct labels *labels,
+				       const struct explanation *explanation)
+{
+	struct json_object *list = json_object_new_array();
+	for (size_t i = 0; i < explanation->uses_count; i++) {
+		struct json_object *object = json_object_new_object();
+		render_text_or_null(object, "exe", explanation->uses[i].path);
+		render_number(object, "processes", explanation->uses[i].processes);
+		render_labels(object, labels, explanation->uses[i].labels);
+		json_object_array_add(list, object);
+	}
+	return list;
+}
+
 void render_explanation(struct json_object *object, const struct labels *labels,
 			const struct explanation *explanation)
 {
@@ -312,6 +326,7 @@ void render_explanation(struct json_object *object, const struct labels *labels,
 		json_object_array_add(boundaries, suggested);
 	}
 	json_object_object_add(object, "boundaries", boundaries);
+	json_object_object_add(object, "in_force", render_uses(labels, explanation));
 }
 
 struct json_object *render_marks(const struct marks *marks)

@@ -246,6 +246,16 @@ static bool answer_edges(struct json_object *answer, const struct request *reque
 	return true;
 }
 
+static uint64_t counter_of(const struct store *store, const char *name)
+{
+	size_t count;
+	const struct store_counter *counters = store_counters(store, &count);
+	for (size_t i = 0; i < count; i++)
+		if (strcmp(counters[i].name, name) == 0)
+			return counters[i].value;
+	return 0;
+}
+
 static bool answer_explain(struct json_object *answer, const struct request *request,
 			   const struct registry *registry,
 			   const struct request_situation *situation, struct error *error)
@@ -263,6 +273,7 @@ static bool answer_explain(struct json_object *answer, const struct request *req
 	if (!explain_spread(vm->store, after, event, labels, &explanation, error))
 		return false;
 	render_explanation(answer, registry_labels(registry), &explanation);
+	add_number(answer, "kept_back", counter_of(vm->store, "kept_by_boundaries"));
 	return true;
 }
 

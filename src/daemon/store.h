@@ -191,6 +191,8 @@ const struct store_counter *store_counters(const struct store *store, size_t *co
 
 /** The cause of an edge that says that labels were taken away. */
 #define STORE_CLEARED "cleared"
+/** That of an edge from a process to what stands for its being a boundary. */
+#define STORE_KEPT "boundary"
 
 /** Stands for an object that the agent never described (lost history, or a fault of the agent). */
 extern const struct description description_unknown;

@@ -124,8 +124,8 @@ struct engine_sink {
 			label_set labels);
 
 	/** The labels that `from` does not pass on to `to`. Asked after engine_set_boundaries() only,
-	 *  and often: for open flows, too. The answer has to be the same until the next call of
-	 *  that. */
+	 *  and often: for open flows, too. Until the next call of that the answer may come to have
+	 *  more of the labels that `from` does not hold yet, or more at all; never less. */
 	label_set (*keeps)(void *context, const struct object_id *from, const struct object_id *to,
 			   uint32_t cause);
 
@@ -164,7 +164,7 @@ void engine_set_boundaries(struct engine *engine, bool any);
 label_set engine_labels(const struct engine *engine, const struct object_id *object);
 
 /** The labels that a taker from the object would get now: its own and those in flight into it, with
- *  the over-approximation stated above. */
+ *  the over-approximation stated above; what boundaries keep back further behind may be among them. */
 label_set engine_labels_in_flight(const struct engine *engine, const struct object_id *object);
 
 /** Gives labels to an object from outside (it is classified). Emits an edge if they are new. */

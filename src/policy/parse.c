@@ -26,6 +26,7 @@ enum {
 struct reading {
 	yaml_document_t document;
 	struct policy *policy;
+	size_t boundary_rows;
 	struct policy_problems *problems;
 	size_t files; // rows, of all labels
 	bool no_memory;
@@ -1051,6 +1052,61 @@ static const struct key enforcement_keys[] = {
 	{0},
 };
 
+// Boundaries ---------------------------------------------------------------------------------
+
+static void read_boundary_program(struct reading *reading, const yaml_node_t *value,
+				  const char *what, void *target)
+{
+	read_texts(reading, value, what, read_glob, &((struct policy_boundary *)target)->programs);
+}
+
+static void read_boundary_labels(struct reading *reading, const yaml_node_t *value,
+				 const char *what, void *target)
+{
+	((struct policy_boundary *)target)->labels = read_names(
+		reading, value, what, "labels", reading->policy->label_count, label_index);
+}
+
+static void read_boundary_vms(struct reading *reading, const yaml_node_t *value, const char *what,
+			      void *target)
+{
+	read_texts(reading, value, what, read_text, &((struct policy_boundary *)target)->vms);
+}
+
+static const struct key boundary_keys[] = {
+	{"program", read_boundary_program, true},
+	{"labels", read_boundary_labels, false},
+	{"vms", read_boundary_vms, false},
+	{0},
+};
+
+static void read_boundary(struct reading *reading, const yaml_node_t *value, const char *what,
+			  void *target)
+{
+	struct policy_boundary *boundary = target;
+	boundary->labels = UINT64_MAX;
+	read_mapping(reading, value, "a boundary", boundary_keys, boundary);
+	size_t labels = boundary->labels == UINT64_MAX
+				? 1
+				: (size_t)__builtin_popcountll(boundary->labels);
+	size_t before = reading->boundary_rows;
+	reading->boundary_rows += labels * boundary->programs.count;
+	if (before <= POLICY_BOUNDARY_ROWS_MAXIMUM &&
+	    reading->boundary_rows > POLICY_BOUNDARY_ROWS_MAXIMUM)
+		complain(reading, value,
+			 "there are more than %d pairs of a program and a label in 'boundaries': "
+			 "use globs, or leave 'labels' out",
+			 POLICY_BOUNDARY_ROWS_MAXIMUM);
+}
+
+static void read_boundaries(struct reading *reading, const yaml_node_t *value)
+{
+	struct policy *policy = reading->policy;
+	policy->boundaries = read_list(reading, value, "'boundaries'", false,
+				       sizeof(*policy->boundaries), POLICY_BOUNDARIES_MAXIMUM,
+				       read_boundary, &policy->boundary_count);
+}
+
 // The whole ----------------------------------------------------------------------------------
 
 static void keep_node(struct reading *reading, const yaml_node_t *value, const char *what,
@@ -1064,6 +1120,7 @@ enum {
 	ROOT_RULES,
 	ROOT_ALERTS,
 	ROOT_ENFORCEMENT,
+	ROOT_BOUNDARIES,
 	ROOT_KEYS
 };
 
@@ -1075,7 +1132,7 @@ static const struct key root_keys[] = {
 	[ROOT_RULES] = {"rules", keep_node, false},
 	[ROOT_ALERTS] = {"alerts", keep_node, false},
 	[ROOT_ENFORCEMENT] = {"enforcement", keep_node, false},
-	{"boundaries", NULL, false},
+	[ROOT_BOUNDARIES] = {"boundaries", keep_node, false},
 	{0},
 };
 
@@ -1114,6 +1171,8 @@ static void read_root(struct reading *reading, const yaml_node_t *root)
 		read_sinks(reading, nodes[ROOT_SINKS]);
 	if (nodes[ROOT_RULES])
 		read_rules(reading, nodes[ROOT_RULES]);
+	if (nodes[ROOT_BOUNDARIES])
+		read_boundaries(reading, nodes[ROOT_BOUNDARIES]);
 	if (nodes[ROOT_ALERTS])
 		read_mapping(reading, nodes[ROOT_ALERTS], "'alerts'", alerts_keys, NULL);
 	if (nodes[ROOT_ENFORCEMENT])

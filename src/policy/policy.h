@@ -23,6 +23,8 @@ enum {
 	POLICY_SINKS_MAXIMUM = 64,
 	POLICY_NETWORKS_MAXIMUM = 256,
 	POLICY_RULES_MAXIMUM = 1024,
+	POLICY_BOUNDARIES_MAXIMUM = 256,
+	POLICY_BOUNDARY_ROWS_MAXIMUM = 1024, // a program and a label, or all; of all together
 	POLICY_FILES_MAXIMUM = 1024, // rows of "files" of all labels together
 	POLICY_LIST_MAXIMUM = 256,   // entries of any other list
 	POLICY_DELIVERIES_MAXIMUM = 16,
@@ -113,6 +115,13 @@ struct policy_rule {
 	unsigned int line;
 };
 
+/** Programs that do not pass labels on. */
+struct policy_boundary {
+	struct policy_texts programs; // globs
+	uint64_t labels;	      // by index; UINT64_MAX: all that there are, others too
+	struct policy_texts vms;      // none: all
+};
+
 enum policy_delivery_kind {
 	POLICY_TO_JOURNALD,
 	POLICY_TO_SYSLOG,
@@ -139,6 +148,8 @@ struct policy {
 	size_t sink_count;
 	struct policy_rule *rules;
 	size_t rule_count;
+	struct policy_boundary *boundaries;
+	size_t boundary_count;
 	struct policy_delivery *deliveries;
 	size_t delivery_count;
 	uint32_t alerts_a_minute;    // that are delivered

@@ -38,7 +38,9 @@ static label_set labels_to_refuse(struct trace_event *event, const struct trace_
 	struct trace *trace = event->trace;
 	if (!barrier || !trace_lock(trace))
 		return 0;
+	static const struct object_id out = { .kind = OBJECT_ENDPOINT };
 	label_set labels = engine_labels_in_flight(trace->engine, &giver->id) & barrier->labels;
+	labels &= ~trace_keeps(trace, &giver->id, &out, event->call->cause);
 	trace_unlock(trace);
 	return labels;
 }

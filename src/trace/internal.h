@@ -22,6 +22,7 @@ enum {
 	MOVED_DIRECTORIES_MAXIMUM = 1024,
 	CHILDREN_MAXIMUM = 64,
 	GAINED_MAXIMUM = 4096,
+	BOUNDARY_PROCESSES_MAXIMUM = 256, // that hold something, at one time
 	USED_DESCRIPTORS = 2, // that one call is given
 	WAYS_OUT_MAXIMUM = 3, // of one system call
 	SNIFFED_AT_ONCE = 64,
@@ -42,6 +43,7 @@ enum {
 	CAUSE_STORED,  // it held the label in an earlier boot
 	CAUSE_CORE_DUMP,
 	CAUSE_LOOP,    // by the loop device that a file system lies on
+	CAUSE_BOUNDARY, // it was kept back there
 	CAUSE_RING = OTHER_CAUSE_FIRST + 256, // and the opcode of a request of io_uring
 };
 
@@ -62,7 +64,7 @@ struct way_out {
 	bool removable;
 };
 
-enum { WAY_OUT = 100, WAY_DENIED }; // object_id.c of an endpoint that is one
+enum { WAY_OUT = 100, WAY_DENIED, KEPT_BACK }; // object_id.c of an endpoint that is one, or where boundaries keep
 
 struct call_paths {
 	char from[GUEST_PATH_MAXIMUM];
@@ -196,6 +198,14 @@ struct disk {
 	struct object_id from[64]; // each brought another label
 };
 
+/** A managed process that executes a program that does not pass labels on: see boundary.c. */
+struct boundary_process {
+	struct object_id id;
+	label_set keeps;
+	label_set untold, told; // that it has kept back
+	uint64_t program;	// hash of the path
+};
+
 struct trace {
 	struct trace_config config;
 	const struct guest_kernel *kernel;
@@ -205,6 +215,12 @@ struct trace {
 	_Atomic uint64_t namespace_epoch; // grows whenever names of files may have changed
 	const struct trace_rules *_Atomic rules; // of the policy; NULL: none
 	const struct trace_barrier *_Atomic barrier; // likewise
+	const struct trace_boundaries *_Atomic boundaries; // likewise; changed with the lock held
+	struct boundary_process boundary_processes[BOUNDARY_PROCESSES_MAXIMUM];
+	uint32_t boundary_process_count;
+	bool boundaries_shrunk; // something passes labels on that did not, and the engine was not told
+	bool kept_untold;
+	_Atomic uint64_t kept;
 	_Atomic uint64_t denied; // calls that were refused
 	uint64_t endpoint_key[2];
 
@@ -539,7 +555,7 @@ void trace_describe_way_out(struct trace *trace, const struct object_reference *
 			    char path[GUEST_PATH_MAXIMUM]);
 static inline bool trace_is_way_out(const struct object_id *id)
 {
-	return id->kind == OBJECT_ENDPOINT && (id->c == WAY_OUT || id->c == WAY_DENIED);
+	return id->kind == OBJECT_ENDPOINT && id->c >= WAY_OUT && id->c <= KEPT_BACK;
 }
 
 /** Some file may have another owner now. */
@@ -555,6 +571,9 @@ typedef void (*trace_name_visitor)(const char *path, void *context);
 /** All paths of a dentry of the file: on its mount, below the viewer's root, on other mounts. */
 void trace_for_each_name(struct trace *trace, const struct guest_file *file, uint64_t dentry,
 			 trace_name_visitor visit, void *context);
+/** The path in the guest's first mount namespace; false: there is none, or it cannot be read. */
+bool trace_initial_path(struct trace *trace, const struct guest_file *file,
+			char path[GUEST_PATH_MAXIMUM]);
 void trace_for_each_other_mount(struct trace *trace, const struct guest_file *file,
 				bool (*visit)(uint64_t mount, void *context), void *context);
 /** The path as the task with this fs_struct sees it; NULL if its root makes no difference, or the path is
@@ -619,6 +638,24 @@ void trace_forget_stored(struct trace *trace);
 void trace_unstore_labels(struct trace *trace, const struct wire_identity *identity,
 			  label_set labels);
 void trace_unstore_all(struct trace *trace, label_set labels);
+
+/* boundary.c: programs that do not pass labels on. Locked. */
+/** A process that holds something executes this (an open file; NULL: it cannot be read). */
+void trace_note_program(struct trace *trace, const struct object_id *process,
+			const struct guest_file *exe);
+/** Of all that are managed. Takes the lock; reads the guest. */
+void trace_note_programs(struct trace *trace);
+/** It holds nothing any more. */
+void trace_forget_program(struct trace *trace, const struct object_id *process);
+/** Tells the engine that processes pass on more than before, if they do; not to be called by it. */
+void trace_settle_boundaries(struct trace *trace);
+/** Tells what was kept back for the first time. */
+void trace_tell_kept(struct trace *trace);
+/** For the engine. */
+label_set trace_keeps(void *trace, const struct object_id *from, const struct object_id *to,
+		      uint32_t cause);
+void trace_was_kept(void *trace, const struct object_id *from, const struct object_reference *to,
+		    label_set labels, uint32_t cause);
 
 /* cleared.c */
 void trace_object_cleared(void *trace, uint32_t number, const struct object_id *object,

@@ -225,15 +225,17 @@ static void describe_process(struct trace *trace, struct description *scratch,
 	wire->start_time = object->id.b;
 	if (guest_task_read(trace->kernel, object->hint[0], task) != GUEST_OK) {
 		trace_gap(trace, "undescribed-process", "pid %u cannot be read", wire->pid);
+		trace_note_program(trace, &object->id, NULL);
 		return;
 	}
 	wire->name = task->comm;
 	watched->leader = *task;
 	watched->transient = true;
-	if (guest_task_exe(trace->kernel, task, &exe) == GUEST_OK &&
-	    guest_file_read(trace->kernel, exe, &scratch->file) == GUEST_OK &&
-	    (scratch->file.viewer = task->fs,
-	     trace_paths(trace, &scratch->file, scratch->path, scratch->host_path))) {
+	bool readable = guest_task_exe(trace->kernel, task, &exe) == GUEST_OK &&
+			guest_file_read(trace->kernel, exe, &scratch->file) == GUEST_OK;
+	trace_note_program(trace, &object->id, readable ? &scratch->file : NULL);
+	scratch->file.viewer = task->fs;
+	if (readable && trace_paths(trace, &scratch->file, scratch->path, scratch->host_path)) {
 		wire->path = scratch->path;
 		wire->host_path = scratch->host_path;
 	}
@@ -486,6 +488,8 @@ void trace_object_ended(void *context, uint32_t number, const struct object_id *
 	const struct watched_object *watched = trace_watched(trace, number);
 	if (watched)
 		trace_store_labels(trace, &watched->identity, labels);
+	if (object->kind == OBJECT_PROCESS)
+		trace_forget_program(trace, object);
 	remove_watched(trace, number);
 	if (trace->clearing_all)
 		return;

@@ -107,6 +107,7 @@ static bool sweep_process(uint64_t address, void *context)
 void trace_sweep(struct trace *trace, struct memory_reader *reader)
 {
 	struct sweep sweep = { .trace = trace, .reader = reader };
+	trace_note_programs(trace); // before they are given anything
 	enum guest_result result =
 		guest_for_each_process(trace->kernel, PROCESSES_MAXIMUM, sweep_process, &sweep);
 	if (result != GUEST_OK)

@@ -43,6 +43,8 @@ struct trace *trace_create(const struct trace_config *config, struct error *erro
 		.lost = trace_lost,
 		.context = trace,
 		.cleared = trace_object_cleared,
+		.keeps = trace_keeps,
+		.kept = trace_was_kept,
 	};
 	trace->engine = engine_create(&sink, &config->limits, error);
 	if (trace->pending_pool == MAP_FAILED || trace->paths_pool == MAP_FAILED) {

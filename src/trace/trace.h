@@ -65,6 +65,17 @@ struct trace_barrier {
 	bool processes;	  // a process may
 };
 
+/** A program that does not pass labels on: a glob of its path in the guest's first mount namespace. */
+struct trace_boundary {
+	const char *program;
+	label_set labels;
+};
+
+struct trace_boundaries {
+	size_t count;
+	const struct trace_boundary *boundaries;
+};
+
 struct trace_config {
 	const struct trace_glob *globs; // kept by reference
 	size_t glob_count;
@@ -138,6 +149,16 @@ const struct trace_rules *trace_set_rules(struct trace *trace, const struct trac
 
 /** The same for what is to be refused; NULL: nothing. Calls that are in progress go on. */
 const struct trace_barrier *trace_set_barrier(struct trace *trace, const struct trace_barrier *barrier);
+
+/**
+ * The same for programs that do not pass labels on. Processes that are known to hold labels count as
+ * what they were executing when they were described last, which is what they execute now.
+ */
+const struct trace_boundaries *trace_set_boundaries(struct trace *trace,
+						    const struct trace_boundaries *boundaries);
+
+/** How often boundaries have kept something back. */
+uint64_t trace_kept(const struct trace *trace);
 
 /** How many calls were refused. */
 uint64_t trace_denied(const struct trace *trace);

@@ -238,6 +238,7 @@ void trace_boot(struct trace *trace, const struct guest_kernel *kernel)
 	close_all_calls(trace);
 	trace_forget_watched(trace);
 	trace->lent_count = 0;
+	trace->boundary_process_count = 0;
 	trace_forget_cores(trace);
 	trace_forget_disks(trace);
 	trace->gained_count = trace->again_count = 0;

@@ -114,6 +114,17 @@ static void host_path(struct trace *trace, const struct guest_file *file,
 		path[0] = '\0';
 }
 
+bool trace_initial_path(struct trace *trace, const struct guest_file *file,
+			char path[GUEST_PATH_MAXIMUM])
+{
+	path[0] = '\0';
+	if (!guest_mount_is_initial(trace->kernel, file->mount))
+		host_path(trace, file, path);
+	else if (guest_path(trace->kernel, file->dentry, file->mount, path, NULL) != GUEST_OK)
+		path[0] = '\0';
+	return path[0] == '/';
+}
+
 bool trace_paths(struct trace *trace, const struct guest_file *file, char path[GUEST_PATH_MAXIMUM],
 		 char host[GUEST_PATH_MAXIMUM])
 {

@@ -144,6 +144,15 @@ static const struct field ended_fields[] = {
 	INTEGER(ended.time),
 };
 
+static const struct field boundaries_fields[] = {
+	INTEGER(boundaries.rows),
+};
+
+static const struct field boundary_fields[] = {
+	STRING(boundary.program, WIRE_PATH_MAXIMUM),
+	STRING(boundary.label, WIRE_NAME_MAXIMUM),
+};
+
 static const struct field clear_fields[] = {
 	INTEGER(clear.number),		  INTEGER(clear.all),
 	BYTES(clear.identity.filesystem), INTEGER(clear.identity.inode),
@@ -225,6 +234,8 @@ static const struct layout layouts[] = {
 	LAYOUT(WIRE_LABEL_NAME, label_name_fields),
 	LAYOUT(WIRE_BARRIER, barrier_fields),
 	LAYOUT(WIRE_BARRIER_PART, part_fields),
+	LAYOUT(WIRE_BOUNDARIES, boundaries_fields),
+	LAYOUT(WIRE_BOUNDARY, boundary_fields),
 	LAYOUT(WIRE_CLEAR, clear_fields),
 	LAYOUT(WIRE_CLEARED, cleared_fields),
 };

@@ -52,6 +52,9 @@
  * BARRIER says what the agent is to refuse in a VM: so many bytes follow, in BARRIER_PARTs, as src/policy/pack.c makes
  * them; 0: nothing. It replaces what was told before when all of it has come; it comes before LABELS.
  *
+ * BOUNDARIES and as many BOUNDARY rows say which programs do not pass labels on. They replace what was
+ * told before when all of them have come, and come before LABELS.
+ *
  * CLEAR has the agent take a label from an object, and forget it of a file that it knows from
  * before; or from all objects and files of the VM. The agent answers with CLEARED, as part of its
  * history: for each object that held the label, or one for all; an object without labels ENDS
@@ -66,6 +69,7 @@ enum {
 	WIRE_NAME_MAXIMUM = 64,
 	WIRE_COUNTERS_MAXIMUM = 128,
 	WIRE_LABEL_FILES_MAXIMUM = 1280, // of a VM
+	WIRE_BOUNDARIES_MAXIMUM = 1024,
 	WIRE_BARRIER_MAXIMUM = 4 << 20,
 	WIRE_PART_MAXIMUM = 8192,
 };
@@ -88,6 +92,8 @@ enum wire_type {
 	WIRE_LABEL_FILES = 0x15, // daemon -> agent: ... a row of it
 	WIRE_BARRIER = 0x16,	 // daemon -> agent: what is to be refused in the VM
 	WIRE_BARRIER_PART = 0x17,
+	WIRE_BOUNDARIES = 0x21, // daemon -> agent: programs that pass no labels on in the VM, ...
+	WIRE_BOUNDARY = 0x22,	// daemon -> agent: ... a row of it
 	WIRE_CLEAR = 0x20, // daemon -> agent: take a label away
 	WIRE_VM = 1 | WIRE_JOURNAL, // a VM came, or its state changed: all fields anew
 	WIRE_VM_GONE = 2 | WIRE_JOURNAL,
@@ -212,6 +218,15 @@ struct wire_edge {
 	const char *cause; // system call, or "classified", "sweep"; NAME_MAXIMUM
 };
 
+struct wire_boundaries {
+	uint32_t rows; // BOUNDARY that follow; BOUNDARIES_MAXIMUM
+};
+
+struct wire_boundary {
+	const char *program; // glob of its path in the guest's first mount namespace; PATH_MAXIMUM
+	const char *label;   // "": all; NAME_MAXIMUM
+};
+
 /** A label of one object, or of all. */
 struct wire_clear {
 	uint32_t number; // of the object; 0: it has none, the identity tells
@@ -308,6 +323,8 @@ struct wire_message {
 		struct wire_object object;
 		struct wire_edge edge;
 		struct wire_ended ended;
+		struct wire_boundaries boundaries;
+		struct wire_boundary boundary;
 		struct wire_clear clear;
 		struct wire_cleared cleared;
 		struct wire_moment moment; // VM_GONE and BOOT

@@ -161,6 +161,26 @@ static void test_fork_passes_a_boundary(void **state)
 	assert_string_equal(explanation.boundaries[0].path, "/bin/tee");
 }
 
+// What boundaries have kept, and what was taken away, is no spread.
+static void test_edges_that_are_no_step(void **state)
+{
+	struct store *store = *state;
+	struct explanation explanation;
+	tell_story(store);
+	describe(store, 50, WIRE_ENDPOINT, "");
+	describe(store, 51, WIRE_ENDPOINT, "");
+	edge(store, 2, 50, 1, "boundary");
+	edge(store, 4, 51, 1, "boundary");
+	edge(store, 0, 3, 1, "cleared");
+	look(store, 0, &explanation);
+	assert_int_equal(explanation.gained, 16);
+	assert_int_equal(explanation.marked, 1);
+	assert_int_equal(explanation.uses_count, 2);
+	assert_string_equal(explanation.uses[1].path, "/sbin/logger");
+	assert_int_equal(explanation.uses[1].processes, 1);
+	assert_int_equal(explanation.uses[1].labels, 1);
+}
+
 static void test_labels_are_told_apart(void **state)
 {
 	struct store *store = *state;
@@ -268,6 +288,7 @@ int main(void)
 		TEST(test_counts_what_hangs_below),
 		TEST(test_a_program_below_itself_counts_once),
 		TEST(test_fork_passes_a_boundary),
+		TEST(test_edges_that_are_no_step),
 		TEST(test_labels_are_told_apart),
 		TEST(test_history_that_is_not_kept),
 		TEST(test_names_that_mean_something_are_not_suggested),

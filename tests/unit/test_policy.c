@@ -92,7 +92,11 @@ static void test_problems(void **state)
 	expect("- a\n", 1, "a list, but has to be a mapping");
 	expect(BEGIN "version: 1\n", 2, "twice");
 	expect(BEGIN "colour: red\n", 2, "unknown key 'colour'");
-	expect(BEGIN "boundaries: x\n", 2, "not supported yet");
+	expect(BEGIN "boundaries: x\n", 2, "has to be a list");
+	expect(BEGIN "boundaries: [{labels: classified}]\n", 2, "no 'program'");
+	expect(BEGIN "boundaries: [{program: x}]\n", 2, "not absolute");
+	expect(BEGIN "boundaries: [{program: /x, labels: y}]\n", 2, "'y' is not defined");
+	expect(BEGIN "boundaries: [{program: /x, sink: y}]\n", 2, "unknown key 'sink'");
 	expect(BEGIN "labels: 7\n", 2, "has to be a list");
 	expect(BEGIN "labels: [{name: a}]\n", 2, "no 'files'");
 	expect(BEGIN "labels: [{name: A, files: /x}]\n", 2, "cannot be a name");
