@@ -45,9 +45,9 @@ static void print_check(const char *path, const struct policy *policy,
 		printf("%s: and %zu more\n", path, problems->left_out);
 	if (policy)
 		printf("%s: fine: %zu labels, %zu networks, %zu sinks, %zu rules, "
-		       "%zu boundaries, %zu ways to deliver alerts\n",
+		       "%zu ways to deliver alerts, %zu boundaries\n",
 		       path, policy->label_count, policy->network_count, policy->sink_count,
-		       policy->rule_count, policy->boundary_count, policy->delivery_count);
+		       policy->rule_count, policy->delivery_count, policy->boundary_count);
 }
 
 static int check(const struct settings *settings, const char *path)

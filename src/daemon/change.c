@@ -405,8 +405,10 @@ bool change_begin(struct change *change, const struct request *request, struct r
 		vm->marks_were = true;
 		vm->labels_sent = *frames != NULL;
 	}
-	if (!change->is_mark)
+	if (!change->is_mark) {
+		vm->may_clear |= change->labels;
 		clear_here(change, registry, vm, now);
+	}
 	return true;
 }
 

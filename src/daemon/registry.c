@@ -874,9 +874,15 @@ void registry_clear_all(struct registry_vm *vm, uint64_t labels, uint64_t now)
 static bool apply_cleared(struct context *context, const struct wire_message *message)
 {
 	const struct wire_cleared *cleared = &message->cleared;
-	uint64_t labels = our_labels(context, cleared->labels);
+	uint64_t labels = our_labels(context, cleared->labels) & context->vm->may_clear;
 	uint64_t time = cleared->time ? cleared->time : context->now;
-	if (cleared->number == 0)
+	// What nobody has asked for, or a daemon before this one: rather too many labels.
+	if (!labels)
+		store_add_gap(context->vm->store, "cleared-unasked",
+			      "the agent has taken labels away that this daemon was not asked to: they "
+			      "stay listed",
+			      1, context->now);
+	else if (cleared->number == 0)
 		registry_clear_all(context->vm, labels, time);
 	else
 		registry_clear(context->vm, store_id_of(context->vm->store, cleared->number),

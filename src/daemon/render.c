@@ -27,10 +27,16 @@ static void render_text_or_null(struct json_object *object, const char *key, con
 	json_object_object_add(object, key, *text ? safe_string(text) : NULL);
 }
 
-// What a client has said: its backslashes are escapes already, or as good as.
+// What a client has said: if it is plain text, its backslashes are escapes already, or as good as.
 static void render_argument(struct json_object *object, const char *key, const char *text)
 {
-	json_object_object_add(object, key, *text ? json_object_new_string(text) : NULL);
+	bool plain = true;
+	for (const char *at = text; *at; at++)
+		plain &= *at >= ' ' && *at <= '~';
+	if (plain)
+		json_object_object_add(object, key, *text ? json_object_new_string(text) : NULL);
+	else
+		render_text(object, key, text);
 }
 
 static void render_number(struct json_object *object, const char *key, uint64_t number)

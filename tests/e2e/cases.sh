@@ -636,6 +636,84 @@ for i in environment guest judge; do
 	done
 done
 
+# ---- hand: boundaries of the policy; what is marked and cleared by hand
+
+environment_hand()
+{
+	cp "$E2E/hand.yaml" "$work/policy.yaml"
+	export NIJIMI_LAB_POLICY=$work/policy.yaml
+}
+
+guest_hand()
+{
+	cat <<- 'END'
+		b=/bin/busybox
+		$b mkdir -p /secrets /plain /keep
+		echo 'the plan' > /secrets/plan
+		echo 'by hand' > /plain/hand
+		$b cp $b /keep/cat
+		$b cp $b /keep/sh
+		/keep/cat /secrets/plan > /plain/kept || exit 1
+		/keep/sh -c 'read x < /secrets/plan; echo $x > /plain/kept-by-shell
+			(echo $x > /plain/kept-by-child)
+			exec /bin/busybox sh -c "echo x > /plain/after"' || exit 1
+		$b cat /secrets/plan > /plain/copy
+		call hand-one || exit 1
+		$b cat /plain/hand > /plain/hand-copy
+		$b cat /plain/copy > /plain/copy-2
+		call hand-two || exit 1
+		$b cat /plain/hand > /plain/hand-3
+		/keep/cat /secrets/plan > /plain/let-go || exit 1
+		call hand-three || exit 1
+		exit 0
+	END
+}
+
+on_hand_one()
+{
+	"$NIJIMI" state "vm$1" --json > "$OUT/one.json" && "$NIJIMI" explain "vm$1" --json > "$OUT/explain.json" &&
+		"$NIJIMI" mark "vm$1" /plain/hand plans > "$OUT/mark.log" &&
+		"$NIJIMI" clear "vm$1" /plain/copy plans > "$OUT/clear.log"
+}
+
+on_hand_two()
+{
+	"$NIJIMI" state "vm$1" --json > "$OUT/two.json" && "$NIJIMI" clear --all "vm$1" plans > "$OUT/all.log" &&
+		"$NIJIMI" state "vm$1" --json > "$OUT/cleared.json" &&
+		sed -i '/^boundaries/,$d' "$NIJIMI_LAB_POLICY" && "$NIJIMI" policy reload > "$OUT/reload.log" && sleep 1
+}
+
+on_hand_three()
+{
+	"$NIJIMI" state "vm$1" --json > "$OUT/three.json" && "$NIJIMI" audit --json > "$OUT/audit.json"
+}
+
+judge_hand()
+{
+	local files='[.files[] | select(.path != "/notes") | .path] | sort | join(" ")'
+
+	judge_played "$1" "$2" || return 0
+	want "$(state "$1/one.json" "$files")" '/plain/after /plain/copy /secrets/plan' 'managed with boundaries'
+	want "$(state "$1/one.json" '[.edges[] | select(.syscall == "boundary") | .from.exe] | unique | join(" ")')" \
+		'/keep/cat /keep/sh' 'what has kept something back'
+	want "$(state "$1/explain.json" '[.in_force[].exe] | sort | join(" ")')" '/keep/cat /keep/sh' 'what explain says of it'
+	want "$(state "$1/explain.json" '.kept_back >= 3')" true 'how often'
+	want "$(state "$1/two.json" "$files")" '/plain/after /plain/hand /plain/hand-copy /secrets/plan' 'managed by hand'
+	want "$(state "$1/two.json" '[.edges[] | select(.syscall == "cleared") | .to.path] | join(" ")')" '/plain/copy' 'cleared'
+	want "$(state "$1/cleared.json" '.files + .processes + .sockets | length')" 0 'managed when all is cleared'
+	want "$(state "$1/three.json" "$files")" '/plain/let-go /secrets/plan' 'managed without boundaries'
+	want "$(state "$1/three.json" '.marks | length')" 0 'marks'
+	want "$(state "$1/audit.json" '[.[] | "\(.action) \(.target)"] | join(", ")')" \
+		'mark /plain/hand, clear /plain/copy, clear all null' 'the audit'
+	state "$1/three.json" '.gaps[] | "gap \(.kind) (\(.count)): \(.detail)"'
+}
+
+for i in environment guest judge; do
+	for kernel in 5_10 6_1 6_12 7_2; do
+		eval "${i}_hand_$kernel() { ${i}_hand \"\$@\"; }"
+	done
+done
+
 # ---- snapshot: savevm, and loadvm when more has happened. `call save` returns twice.
 
 guest_snapshot()

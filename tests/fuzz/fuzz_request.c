@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/change.h"
 #include "daemon/request.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -69,18 +70,46 @@ static void check_answer(char *answer, size_t length)
 static size_t dress(const uint8_t *data, size_t size, char *line, size_t room)
 {
 	static const char *const commands[] = {"vms",	 "vm",	   "objects", "edges",
-					       "status", "alerts", "policy"};
+					       "status", "alerts", "policy",  "explain",
+					       "mark",	 "clear",  "audit"};
 	static const char *const keys[] = {"vm",    "kind",  "after", "as_of", "last",
-					   "label", "ended", "sync",  "run",   "timeout"};
+					   "label", "ended", "sync",  "run",   "timeout",
+					   "target", "all"};
 	static const char *const values[] = {
 		"\"vm\"",   "\"file\"", "0", "-1", "true", "1e9", "18446744073709551616",
-		"\"abcd\"", "null",	"[]"};
-	int used = snprintf(line, room, "{\"command\":\"%s\"", commands[data[0] % 7]);
+		"\"abcd\"", "null",	"[]", "\"/x\"", "\"\\\\x2f\\\\x\"", "\"#1\"",
+		"\"classified\""};
+	int used = snprintf(line, room, "{\"command\":\"%s\"", commands[data[0] % 11]);
 	for (size_t i = 1; i + 1 < size && (size_t)used < room - 64; i += 2)
-		used += snprintf(line + used, room - (size_t)used, ",\"%s\":%s", keys[data[i] % 10],
-				 values[data[i + 1] % 10]);
+		used += snprintf(line + used, room - (size_t)used, ",\"%s\":%s", keys[data[i] % 12],
+				 values[data[i + 1] % 14]);
 	used += snprintf(line + used, room - (size_t)used, "}");
 	return (size_t)used;
+}
+
+// In a registry of its own.
+static void try_change(const struct request *request)
+{
+	struct error error = {0};
+	const struct change_peer peer = {.uid = 1, .pid = 2};
+	struct change change = {0};
+	unsigned char *frames;
+	size_t length;
+	struct registry *registry = make_registry();
+	struct policy_state *policy = policy_state_create(registry, NULL, NULL, NULL, &error);
+	if (!policy)
+		abort();
+	if (change_begin(&change, request, registry, policy, &peer, true, 3, &frames, &length,
+			 &error)) {
+		const struct request_situation situation = {
+			.now = 4, .socket = "s", .stale = true, .change = &change};
+		free(frames);
+		char *answer = request_answer(request, registry, &situation, &length);
+		check_answer(answer, length);
+	}
+	change_deinit(&change);
+	policy_state_destroy(policy);
+	registry_destroy(registry);
 }
 
 static void ask(const char *line, size_t length)
@@ -94,6 +123,8 @@ static void ask(const char *line, size_t length)
 	if (request_parse(line, length, &request, &error)) {
 		request_vm_to_sync(&request, registry);
 		request_waits(&request, registry, NULL);
+		if (request_changes(&request))
+			try_change(&request);
 		char *answer = request_answer(&request, registry, &situation, &length);
 		check_answer(answer, length);
 	} else {

@@ -64,11 +64,11 @@ static size_t make_frame(struct input *input, unsigned char *frame)
 	static const uint16_t types[] = {WIRE_VM,	 WIRE_VM_GONE, WIRE_OBJECT, WIRE_EDGE,
 					 WIRE_ENDED,	 WIRE_GAP,     WIRE_BOOT,   WIRE_COUNTERS,
 					 WIRE_RESTART,	 WIRE_OBJECT,  WIRE_EDGE,   WIRE_OBJECT,
-					 WIRE_LABEL_NAME};
+					 WIRE_LABEL_NAME, WIRE_CLEARED};
 	static const char *const texts[] = {"",	    "/etc/passwd",  "\x1b[2J", "\xff\xfe",
 					    "a\\b", "\xe2\x80\xae", "read",    "@abstract"};
 	struct wire_counter counter = {texts[next_byte(input) % 8], next_byte(input)};
-	struct wire_message message = {.type = types[next_byte(input) % 13],
+	struct wire_message message = {.type = types[next_byte(input) % 14],
 				       .vm = next_byte(input) % 8};
 	const char *text = texts[next_byte(input) % 8];
 	uint8_t number = next_byte(input) % 16, other = next_byte(input), third = next_byte(input);
@@ -101,6 +101,9 @@ static size_t make_frame(struct input *input, unsigned char *frame)
 		break;
 	case WIRE_LABEL_NAME:
 		message.label_name = (struct wire_label_name){.bit = other % 80, .name = text};
+		break;
+	case WIRE_CLEARED:
+		message.cleared = (struct wire_cleared){.number = number, .labels = other};
 		break;
 	case WIRE_GAP:
 		message.gap = (struct wire_gap){.kind = text, .detail = text, .count = other};
@@ -162,16 +165,18 @@ static void check_registry(const struct registry *registry)
 	ask(registry, "{\"command\":\"vms\"}");
 	ask(registry, "{\"command\":\"status\"}");
 	for (size_t i = 0; i < count; i++) {
+		vms[i]->may_clear = 0x55; // somebody has asked
 		static const char *const forms[] = {
 			"{\"command\":\"vm\",\"vm\":\"%s\"}",
 			"{\"command\":\"edges\",\"vm\":\"%s\"}",
+			"{\"command\":\"explain\",\"vm\":\"%s\"}",
 			"{\"command\":\"objects\",\"vm\":\"%s\",\"kind\":\"file\"}",
 			"{\"command\":\"objects\",\"vm\":\"%s\",\"kind\":\"process\"}",
 		};
 		check_store(vms[i]->store);
 		require(registry_find_vm(registry, vms[i]->name, NULL) == vms[i],
 			"a VM is not found by its name");
-		for (size_t form = 0; form < 4; form++) {
+		for (size_t form = 0; form < 5; form++) {
 			snprintf(line, sizeof(line), forms[form], vms[i]->name);
 			ask(registry, line);
 		}

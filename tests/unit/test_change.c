@@ -234,6 +234,22 @@ static void test_an_agent_that_does_not(void **state)
 			    "not connected"));
 }
 
+// Nobody has asked: an agent cannot make what it is known to hold forgotten.
+static void test_unasked(void **state)
+{
+	struct world *world = *state;
+	struct wire_message message = {.type = WIRE_CLEARED, .vm = 1, .cleared = {.labels = 1}};
+	world_start(world, true);
+	begin_life(world, 1);
+	tell_story();
+	assert_true(synthetic_send(&agent, &message));
+	assert_int_equal(count(world, "file"), 2);
+	struct json_object *answer = ask(world, "{\"command\":\"vm\",\"vm\":\"vm1\"}");
+	assert_non_null(strstr(json_object_to_json_string(answer), "cleared-unasked"));
+	json_object_put(answer);
+	end_life(true);
+}
+
 static void test_mark(void **state)
 {
 	struct world *world = *state;
@@ -283,6 +299,7 @@ int main(int argc, char **argv)
 		TEST(test_clear_all_and_the_next_life),
 		TEST(test_clear_what_is_stored),
 		TEST(test_an_agent_that_does_not),
+		TEST(test_unasked),
 		TEST(test_mark),
 	};
 #undef TEST

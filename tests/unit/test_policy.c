@@ -225,6 +225,41 @@ static void test_rules(void **state)
 	policy_destroy(policy);
 }
 
+static void test_boundaries(void **state)
+{
+	struct policy *policy =
+		parse(BEGIN "labels: [{name: a, files: /a}, {name: b, files: /b}]\n"
+			    "boundaries:\n"
+			    "- {program: /usr/bin/x}\n"
+			    "- {program: [/y/**, /z], labels: [b, classified], vms: web-*}\n"
+			    "- {program: /w, labels: '*'}\n");
+	assert_int_equal(policy->boundary_count, 3);
+	assert_true(policy->boundaries[0].labels == UINT64_MAX);
+	assert_int_equal(policy->boundaries[0].vms.count, 0);
+	assert_string_equal(policy->boundaries[0].programs.text[0], "/usr/bin/x");
+	assert_int_equal(policy->boundaries[1].programs.count, 2);
+	assert_int_equal(policy->boundaries[1].labels, 1 << 1 | 1 << 2);
+	assert_string_equal(policy->boundaries[1].vms.text[0], "web-*");
+	assert_true(policy->boundaries[2].labels == UINT64_MAX);
+	policy_destroy(policy);
+
+	// 64 programs of 17 labels are too many.
+	char text[16384], labels[2048] = "";
+	size_t used = 0;
+	used += (size_t)snprintf(text, sizeof(text), BEGIN "labels:\n");
+	for (int i = 0; i < 17; i++) {
+		used += (size_t)snprintf(text + used, sizeof(text) - used,
+					 "- {name: l%d, files: /l%d}\n", i, i);
+		snprintf(labels + strlen(labels), sizeof(labels) - strlen(labels), "%sl%d",
+			 i ? ", " : "", i);
+	}
+	used += (size_t)snprintf(text + used, sizeof(text) - used, "boundaries:\n");
+	for (int i = 0; i < 64; i++)
+		used += (size_t)snprintf(text + used, sizeof(text) - used,
+					 "- {program: /p%d, labels: [%s]}\n", i, labels);
+	expect(text, 81, "more than 1024 pairs");
+}
+
 static void test_files_and_devices(void **state)
 {
 	struct policy *policy = parse(BEGIN "sinks:\n"
@@ -376,6 +411,7 @@ int main(void)
 		cmocka_unit_test(test_many_problems),
 		cmocka_unit_test(test_inet),
 		cmocka_unit_test(test_rules),
+		cmocka_unit_test(test_boundaries),
 		cmocka_unit_test(test_files_and_devices),
 		cmocka_unit_test(test_programs),
 		cmocka_unit_test(test_removable),

@@ -91,6 +91,12 @@ static const struct wire_message samples[] = {
 			 .path = "/srv/**",
 			 .filesystem = "ext4"}},
 	{.type = WIRE_LABEL_NAME, .label_name = {.bit = 63, .name = "payroll"}},
+	{.type = WIRE_BOUNDARIES, .vm = 3, .boundaries = {.rows = 5}},
+	{.type = WIRE_BOUNDARY, .vm = 3, .boundary = {.program = "/usr/**", .label = ""}},
+	{.type = WIRE_CLEAR,
+	 .vm = 3,
+	 .clear = {.number = 9, .all = 1, .identity = {{1}, 2, 3}, .label = "plans"}},
+	{.type = WIRE_CLEARED, .vm = 3, .cleared = {.number = 9, .time = 8, .labels = 7}},
 	{.type = WIRE_BARRIER, .vm = 3, .barrier = {.size = 70000}},
 	{.type = WIRE_BARRIER_PART, .vm = 3, .part = {.length = 4, .bytes = (const unsigned char *)"\0\1\2\xff"}},
 };
