@@ -69,6 +69,10 @@ block-5.10         5.10                  1     -                                
 block-6.1          6.1                   2     -                                         --qemu-arg -device --qemu-arg virtio-scsi-pci,id=scsi
 block-6.12         6.12                  1     -                                         --qemu-arg -device --qemu-arg virtio-scsi-pci,id=scsi
 block-7.2          7.2                   2     -                                         --qemu-arg -device --qemu-arg virtio-scsi-pci,id=scsi
+hand-5.10          5.10                  1     -
+hand-6.1           6.1                   2     -
+hand-6.12          6.12                  1     -
+hand-7.2           7.2                   2     -
 bad-use            -                     -     -
 '
 readonly EVERYTHING='paper negatives names channels memory endings races counters breakpoints'
@@ -651,9 +655,11 @@ guest_hand()
 		$b mkdir -p /secrets /plain /keep
 		echo 'the plan' > /secrets/plan
 		echo 'by hand' > /plain/hand
-		$b cp $b /keep/cat
-		$b cp $b /keep/sh
-		/keep/cat /secrets/plan > /plain/kept || exit 1
+		for i in cat sed sh; do
+			$b cp $b /keep/$i
+		done
+		/keep/sed '' /secrets/plan > /plain/kept || exit 1
+		/keep/cat /secrets/plan > /plain/sent # by sendfile()
 		/keep/sh -c 'read x < /secrets/plan; echo $x > /plain/kept-by-shell
 			(echo $x > /plain/kept-by-child)
 			exec /bin/busybox sh -c "echo x > /plain/after"' || exit 1
@@ -663,7 +669,7 @@ guest_hand()
 		$b cat /plain/copy > /plain/copy-2
 		call hand-two || exit 1
 		$b cat /plain/hand > /plain/hand-3
-		/keep/cat /secrets/plan > /plain/let-go || exit 1
+		/keep/sed '' /secrets/plan > /plain/let-go || exit 1
 		call hand-three || exit 1
 		exit 0
 	END
@@ -693,12 +699,12 @@ judge_hand()
 	local files='[.files[] | select(.path != "/notes") | .path] | sort | join(" ")'
 
 	judge_played "$1" "$2" || return 0
-	want "$(state "$1/one.json" "$files")" '/plain/after /plain/copy /secrets/plan' 'managed with boundaries'
+	want "$(state "$1/one.json" "$files")" '/plain/after /plain/copy /plain/sent /secrets/plan' 'managed with boundaries'
 	want "$(state "$1/one.json" '[.edges[] | select(.syscall == "boundary") | .from.exe] | unique | join(" ")')" \
-		'/keep/cat /keep/sh' 'what has kept something back'
-	want "$(state "$1/explain.json" '[.in_force[].exe] | sort | join(" ")')" '/keep/cat /keep/sh' 'what explain says of it'
+		'/keep/sed /keep/sh' 'what has kept something back'
+	want "$(state "$1/explain.json" '[.in_force[].exe] | sort | join(" ")')" '/keep/sed /keep/sh' 'what explain says of it'
 	want "$(state "$1/explain.json" '.kept_back >= 3')" true 'how often'
-	want "$(state "$1/two.json" "$files")" '/plain/after /plain/hand /plain/hand-copy /secrets/plan' 'managed by hand'
+	want "$(state "$1/two.json" "$files")" '/plain/after /plain/hand /plain/hand-copy /plain/sent /secrets/plan' 'managed by hand'
 	want "$(state "$1/two.json" '[.edges[] | select(.syscall == "cleared") | .to.path] | join(" ")')" '/plain/copy' 'cleared'
 	want "$(state "$1/cleared.json" '.files + .processes + .sockets | length')" 0 'managed when all is cleared'
 	want "$(state "$1/three.json" "$files")" '/plain/let-go /secrets/plan' 'managed without boundaries'
