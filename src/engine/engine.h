@@ -124,8 +124,8 @@ struct engine_sink {
 			label_set labels);
 
 	/** The labels that `from` does not pass on to `to`. Asked after engine_set_boundaries() only,
-	 *  and often: for open flows, too. Until the next call of that the answer may come to have
-	 *  more of the labels that `from` does not hold yet, or more at all; never less. */
+	 *  and often: for open flows, too. As long as `from` holds anything, the answer may only grow
+	 *  until the next call of that. */
 	label_set (*keeps)(void *context, const struct object_id *from, const struct object_id *to,
 			   uint32_t cause);
 
