@@ -353,17 +353,21 @@ static bool begin_clear(struct change *change, const struct request *request,
 	struct target target;
 	const char *label = *request->label ? request->label : NULL;
 	change->labels = UINT64_MAX;
-	if (label && !label_parse(registry_labels(registry), label, &change->labels, error))
-		return false;
 	if (change->all && (!label || *request->target))
 		return error_set(error, ERROR_INVALID,
 				 "all objects are cleared of one label: name it, and nothing else");
-	if (!change->all && (!parse_target(request->target, &target, error) ||
-			     !find_targets(change, vm->store, &target, error)))
-		return false;
 	cleanup_free char *path = change->all ? NULL : unescape(request->target);
 	if (!change->all && !path)
 		return error_set(error, ERROR_MEMORY, "no memory for what is to be cleared");
+	// A label that nothing holds, and no policy names, may still be that of a mark.
+	if (label && !label_parse(registry_labels(registry), label, &change->labels, error)) {
+		if (!marks_have(&vm->marks, path, label))
+			return false;
+		change->labels = 0;
+	}
+	if (!change->all && (!parse_target(request->target, &target, error) ||
+			     !find_targets(change, vm->store, &target, error)))
+		return false;
 	if (!change->all && change->count == 0 && !marks_have(&vm->marks, path, label))
 		return error_set(error, ERROR_NOT_FOUND, "nothing in %s that is called '%s' %s%s",
 				 vm->name, request->target,

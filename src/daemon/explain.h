@@ -23,7 +23,7 @@ enum {
 	EXPLAIN_PROCESSES = 10,
 	EXPLAIN_BOUNDARIES = 5,
 	EXPLAIN_USES = 20,
-	EXPLAIN_STEPS_MAXIMUM = 4 << 20, // labels that objects got
+	EXPLAIN_STEPS_MAXIMUM = 2 << 20, // labels that objects got
 	// What a boundary has to keep back to be suggested: so many, and so much of the whole.
 	EXPLAIN_KEPT_FEWEST = 5,
 	EXPLAIN_KEPT_PERCENT = 5,

@@ -288,6 +288,17 @@ static void test_mark(void **state)
 	assert_int_equal(agent.rows, 2);
 	assert_string_equal(agent.label_row, "plans /y");
 	assert_int_equal(count_audit(world), 4);
+	assert_true(change(world, "{\"command\":\"clear\",\"vm\":\"vm1\",\"target\":\"/y\","
+				  "\"label\":\"plans\"}",
+			   "done: 0 objects, 1 mark"));
+	assert_int_equal(agent.rows, 1);
+	assert_true(change(world, "{\"command\":\"clear\",\"vm\":\"vm1\",\"all\":true,"
+				  "\"label\":\"plans\"}",
+			   "\"marks\":1"));
+	assert_int_equal(agent.rows, 0);
+	assert_false(change(world, "{\"command\":\"clear\",\"vm\":\"vm1\",\"target\":\"/y\","
+				   "\"label\":\"plans\"}",
+			    "not-found"));
 	end_life(true);
 }
 
