@@ -20,6 +20,7 @@ enum error_code {
 	ERROR_LIMIT,	   // a stated bound was reached
 	ERROR_MEMORY,	   // no memory
 	ERROR_PROTOCOL,	   // a peer broke the protocol
+	ERROR_DENIED,	   // whoever asks may not
 };
 
 struct error {

@@ -42,6 +42,19 @@ bool client_is_connected(const struct client *client)
 	return client->fd >= 0;
 }
 
+static bool is_chosen(const char *socket_path)
+{
+	const char *variable = getenv("NIJIMI_SOCKET");
+	return socket_path || (variable && *variable);
+}
+
+// Whoever has no daemon of his own may be one of those whom the system's answers.
+static bool connect_to_system(int fd)
+{
+	struct sockaddr_un name = {.sun_family = AF_UNIX, .sun_path = WIRE_SYSTEM_ADDRESS};
+	return connect(fd, (const struct sockaddr *)&name, sizeof(name)) == 0;
+}
+
 bool client_connect(struct client *client, const char *socket_path, struct error *error)
 {
 	struct sockaddr_un name = {.sun_family = AF_UNIX};
@@ -50,7 +63,12 @@ bool client_connect(struct client *client, const char *socket_path, struct error
 	cleanup_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return error_set_errno(error, "cannot make a socket");
-	if (connect(fd, (const struct sockaddr *)&name, sizeof(name)) != 0) {
+	bool connected = connect(fd, (const struct sockaddr *)&name, sizeof(name)) == 0;
+	int reason = errno;
+	if (!connected && !is_chosen(socket_path))
+		connected = connect_to_system(fd);
+	if (!connected) {
+		errno = reason;
 		if (errno == ENOENT || errno == ECONNREFUSED || errno == ENOTDIR)
 			return error_set(error, ERROR_NOT_FOUND,
 					 "no daemon answers at %s: start one with `nijimid`, or "

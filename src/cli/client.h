@@ -19,7 +19,8 @@ void client_init(struct client *client);
 void client_deinit(struct client *client);
 
 /**
- * Connects to the daemon of `socket` (--socket, may be NULL). Fails with ERROR_NOT_FOUND when no
+ * Connects to the daemon of `socket` (--socket, may be NULL: $NIJIMI_SOCKET, else this user's, else
+ * the system's). Fails with ERROR_NOT_FOUND when no
  * daemon answers there, saying what to do.
  */
 bool client_connect(struct client *client, const char *socket, struct error *error);

@@ -101,17 +101,17 @@ static bool handle_hello(struct connection *connection, const struct wire_messag
 		return error_set(error, ERROR_LIMIT, "there are too many agents");
 
 	struct registry_agent *older = registry_find_agent(registry, message->hello.instance);
-	if (older && older->connection && older->pid == connection->pid)
+	if (older && older->connection && older->pid == connection->peer.pid)
 		server_close(older->connection);
-	struct registry_agent *agent = registry_hello(registry, &message->hello, connection->pid,
-						      connection->uid, server_realtime(), error);
+	struct registry_agent *agent = registry_hello(registry, &message->hello, connection->peer.pid,
+						      connection->peer.uid, server_realtime(), error);
 	if (!agent)
 		return false;
 	connection->agent = agent;
 	connection->deadline = 0;
 	agent->connection = connection;
 	if (!agent->process_start)
-		agent->process_start = process_start(connection->pid);
+		agent->process_start = process_start(connection->peer.pid);
 
 	struct wire_message welcome = {.type = WIRE_WELCOME};
 	welcome.welcome.version = WIRE_VERSION;
@@ -171,7 +171,7 @@ static void continue_recall(struct connection *connection)
 	if (!piece || (length > 0 && !connection_send_long(connection, piece, length))) {
 		server_log(connection->server,
 			   "process %d: it cannot be told what is known of its VM",
-			   (int)connection->pid);
+			   (int)connection->peer.pid);
 		server_close(connection);
 	}
 	free(piece);
@@ -257,6 +257,13 @@ void agent_link_input(struct connection *connection)
 	struct wire_message message;
 	struct error error;
 	size_t used = 0, consumed;
+	if (connection->foreign) {
+		server_log(connection->server,
+			   "another process speaks on the connection of process %d",
+			   (int)connection->peer.pid);
+		server_close(connection);
+		return;
+	}
 	connection->busy = true;
 	while (connection->fd >= 0) {
 		bool fine = false;
@@ -271,7 +278,7 @@ void agent_link_input(struct connection *connection)
 			fine = handle_unknown(connection, &message, &error);
 		used += consumed;
 		if (!fine) {
-			server_log(connection->server, "process %d: %s", (int)connection->pid,
+			server_log(connection->server, "process %d: %s", (int)connection->peer.pid,
 				   error.message);
 			server_close(connection);
 		}

@@ -89,6 +89,16 @@ static void handle_line(struct connection *connection, const char *line, size_t 
 	struct error error = {0};
 	struct registry *registry = server_registry(connection->server);
 	struct request *request = &connection->request;
+	if (!connection->peer.may_ask) {
+		error_set(&error, ERROR_DENIED,
+			  "this daemon answers root, its own user and the members of the group "
+			  "'%s', and user %u is none of them",
+			  server_options(connection->server)->group,
+			  (unsigned int)connection->peer.uid);
+		send_refusal(connection, &error);
+		connection->input_ended = true; // closed when that has been taken
+		return;
+	}
 	if (!request_parse(line, length, request, &error)) {
 		send_refusal(connection, &error);
 		return;
@@ -120,7 +130,7 @@ void client_link_input(struct connection *connection)
 		unsigned char *end = memchr(connection->input, '\n', connection->input_used);
 		if (!end && connection->input_used > REQUEST_LENGTH_MAXIMUM) {
 			server_log(connection->server, "process %d: the request has no end",
-				   (int)connection->pid);
+				   (int)connection->peer.pid);
 			server_close(connection);
 			return;
 		}

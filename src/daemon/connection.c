@@ -7,6 +7,41 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+// SO_PEERCRED tells who connected. Whoever the descriptor was given to since is somebody else.
+static void check_sender(struct connection *connection, struct msghdr *message)
+{
+	for (struct cmsghdr *control = CMSG_FIRSTHDR(message); control;
+	     control = CMSG_NXTHDR(message, control)) {
+		struct ucred sender;
+		if (control->cmsg_level != SOL_SOCKET || control->cmsg_type != SCM_CREDENTIALS ||
+		    control->cmsg_len != CMSG_LEN(sizeof(sender)))
+			continue;
+		memcpy(&sender, CMSG_DATA(control), sizeof(sender));
+		connection->foreign |= sender.pid != connection->peer.pid;
+	}
+}
+
+// Descriptors that come along do not fit, and are closed by the kernel.
+static ssize_t receive(struct connection *connection, size_t room)
+{
+	union {
+		char bytes[CMSG_SPACE(sizeof(struct ucred))];
+		struct cmsghdr aligned;
+	} control;
+	struct iovec part = {.iov_base = connection->input + connection->input_used,
+			     .iov_len = room};
+	struct msghdr message = {
+		.msg_iov = &part,
+		.msg_iovlen = 1,
+		.msg_control = control.bytes,
+		.msg_controllen = sizeof(control.bytes),
+	};
+	ssize_t length = recvmsg(connection->fd, &message, MSG_CMSG_CLOEXEC);
+	if (length > 0)
+		check_sender(connection, &message);
+	return length;
+}
+
 bool connection_read(struct connection *connection)
 {
 	if (!connection->input) {
@@ -17,7 +52,7 @@ bool connection_read(struct connection *connection)
 	size_t room = INPUT_SIZE - connection->input_used;
 	if (room == 0)
 		return true;
-	ssize_t length = read(connection->fd, connection->input + connection->input_used, room);
+	ssize_t length = receive(connection, room);
 	if (length < 0)
 		return errno == EAGAIN || errno == EINTR;
 	if (length == 0)

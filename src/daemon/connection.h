@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "daemon/authority.h"
 #include "daemon/change.h"
 #include "daemon/policy.h"
 #include "daemon/recall.h"
@@ -36,8 +37,8 @@ struct connection {
 	struct connection *next;
 	int fd; // -1: closed
 	enum connection_role role;
-	pid_t pid; // of the peer
-	uid_t uid;
+	struct peer peer;
+	bool foreign; // something came that another process than the peer had sent
 	uint64_t deadline; // monotonic ms; 0: none
 
 	unsigned char *input;

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -13,7 +14,7 @@
 
 #include "base/cleanup.h"
 
-enum { BACKLOG = 256, SOCKET_MODE = 0660 };
+enum { BACKLOG = 256 };
 
 // Only the last directory is made: what lies above it belongs to the system or to the user.
 static bool make_directory(const char *address, struct error *error)
@@ -82,16 +83,26 @@ static bool remove_stale(const struct sockaddr_un *name, struct error *error)
 	return true;
 }
 
-static bool bind_socket(struct listener *listener, const struct sockaddr_un *name,
+// The kernel adds to all that is sent who sends it, also to what is sent before accept().
+static bool pass_credentials(const struct listener *listener, struct error *error)
+{
+	int on = 1;
+	return setsockopt(listener->fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) == 0 ||
+	       error_set_errno(error, "cannot have the senders' credentials");
+}
+
+static bool bind_socket(struct listener *listener, const struct sockaddr_un *name, mode_t mode,
 			struct error *error)
 {
 	listener->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (listener->fd < 0)
 		return error_set_errno(error, "cannot make a socket");
+	if (!pass_credentials(listener, error))
+		return false;
 	// Before listen() nobody can connect, so the mode is right from the start.
 	struct stat status;
 	if (bind(listener->fd, (const struct sockaddr *)name, sizeof(*name)) != 0 ||
-	    chmod(name->sun_path, SOCKET_MODE) != 0 || lstat(name->sun_path, &status) != 0 ||
+	    chmod(name->sun_path, mode) != 0 || lstat(name->sun_path, &status) != 0 ||
 	    listen(listener->fd, BACKLOG) != 0)
 		return error_set_errno(error, "cannot listen at %s", name->sun_path);
 	listener->device = status.st_dev;
@@ -99,17 +110,40 @@ static bool bind_socket(struct listener *listener, const struct sockaddr_un *nam
 	return true;
 }
 
-bool listener_init(struct listener *listener, const char *address, struct error *error)
+bool listener_init(struct listener *listener, const char *address, mode_t mode,
+		   struct error *error)
 {
 	*listener = (struct listener){.fd = -1, .lock = -1};
 	struct sockaddr_un name = {.sun_family = AF_UNIX};
 	strcpy(listener->address, address);
 	strcpy(name.sun_path, address);
 	if (make_directory(address, error) && take_lock(listener, error) &&
-	    remove_stale(&name, error) && bind_socket(listener, &name, error))
+	    remove_stale(&name, error) && bind_socket(listener, &name, mode, error))
 		return true;
 	listener_deinit(listener);
 	return false;
+}
+
+bool listener_adopt(struct listener *listener, int fd, struct error *error)
+{
+	struct sockaddr_un name;
+	socklen_t size = sizeof(name);
+	*listener = (struct listener){.fd = fd, .lock = -1};
+	int flags = fcntl(fd, F_GETFL);
+	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0 ||
+	    fcntl(fd, F_SETFD, FD_CLOEXEC) != 0 ||
+	    getsockname(fd, (struct sockaddr *)&name, &size) != 0)
+		return error_set_errno(error, "cannot use the socket that was handed over");
+	size_t length = size - offsetof(struct sockaddr_un, sun_path);
+	if (length < 2 || length > sizeof(name.sun_path) || name.sun_path[0] != '/')
+		return error_set(error, ERROR_INVALID,
+				 "the socket that was handed over has no path");
+	length = strnlen(name.sun_path, length);
+	if (length >= sizeof(listener->address))
+		return error_set(error, ERROR_INVALID,
+				 "the path of the socket that was handed over is too long");
+	memcpy(listener->address, name.sun_path, length);
+	return pass_credentials(listener, error);
 }
 
 void listener_deinit(struct listener *listener)

@@ -8,6 +8,8 @@
 #include "base/error.h"
 #include "wire/address.h"
 
+enum { LISTEN_GROUP = 0660, LISTEN_ALL = 0666 }; // who may connect
+
 /** The daemon's listening socket. All zero but the descriptors, which are -1, is none. */
 struct listener {
 	int fd;
@@ -19,12 +21,16 @@ struct listener {
 
 /**
  * Listens at `address`, making its directory if need be; a socket file that a dead daemon left is
- * replaced. Fails with ERROR_LIMIT if another daemon serves it, ERROR_INVALID if something else is
+ * replaced, the new one gets `mode`. Fails with ERROR_LIMIT if another daemon serves it, ERROR_INVALID if something else is
  * there, ERROR_SYSTEM.
  */
-bool listener_init(struct listener *listener, const char *address, struct error *error);
+bool listener_init(struct listener *listener, const char *address, mode_t mode,
+		   struct error *error);
 
-/** Closes and removes the socket file. */
+/** Takes a listening socket over, which a service manager has made. Its file stays that one's. */
+bool listener_adopt(struct listener *listener, int fd, struct error *error);
+
+/** Closes, and removes the socket file if it is ours. */
 void listener_deinit(struct listener *listener);
 
 #endif

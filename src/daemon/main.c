@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "daemon/server.h"
+#include "daemon/service.h"
 #include "wire/address.h"
 
 #define SYSTEM_STATE   "/var/lib/nijimi"
@@ -37,6 +38,10 @@ static void print_usage(void)
 	       "                  /run/nijimi/nijimid.sock, or\n"
 	       "                  $XDG_RUNTIME_DIR/nijimi/nijimid.sock, or\n"
 	       "                  /tmp/nijimi-UID/nijimid.sock\n"
+	       "  --socket-mode M mode of the socket's file: 660, or 666 (default for root without\n"
+	       "                  --private): every user's VMs can be traced. Whoever connects,\n"
+	       "                  only root, the daemon's user and the group nijimi may ask\n"
+	       "  --agent-group G of other users, only members of this group may have VMs traced\n"
 	       "  --private       end when no agent and no client is connected any more,\n"
 	       "                  and say nothing\n"
 	       "  --linger S      the patience of --private, in seconds (default: 5)\n"
@@ -76,15 +81,29 @@ static bool parse_number(const char *text, const char *option, uint64_t minimum,
 	return true;
 }
 
+static bool parse_mode(const char *text, mode_t *mode)
+{
+	if (strcmp(text, "660") == 0 || strcmp(text, "0660") == 0)
+		*mode = LISTEN_GROUP;
+	else if (strcmp(text, "666") == 0 || strcmp(text, "0666") == 0)
+		*mode = LISTEN_ALL;
+	else
+		return fprintf(stderr, "nijimid: --socket-mode is 660 or 666, not '%s'\n", text) < 0;
+	return true;
+}
+
 struct settings {
 	const char *socket;
 	struct server_options server;
 	int ready_fd;
 	bool no_state;
+	bool has_mode;
 };
 
 enum option_code {
 	OPTION_SOCKET = 1,
+	OPTION_SOCKET_MODE,
+	OPTION_AGENT_GROUP,
 	OPTION_PRIVATE,
 	OPTION_LINGER,
 	OPTION_EDGES,
@@ -103,6 +122,8 @@ static bool parse_options(int argc, char **argv, struct settings *settings, int 
 {
 	static const struct option options[] = {
 		{"socket", required_argument, NULL, OPTION_SOCKET},
+		{"socket-mode", required_argument, NULL, OPTION_SOCKET_MODE},
+		{"agent-group", required_argument, NULL, OPTION_AGENT_GROUP},
 		{"private", no_argument, NULL, OPTION_PRIVATE},
 		{"linger", required_argument, NULL, OPTION_LINGER},
 		{"edges", required_argument, NULL, OPTION_EDGES},
@@ -124,6 +145,14 @@ static bool parse_options(int argc, char **argv, struct settings *settings, int 
 		switch (code) {
 		case OPTION_SOCKET:
 			settings->socket = optarg;
+			break;
+		case OPTION_SOCKET_MODE:
+			if (!parse_mode(optarg, &settings->server.socket_mode))
+				return false;
+			settings->has_mode = true;
+			break;
+		case OPTION_AGENT_GROUP:
+			settings->server.agent_group = optarg;
 			break;
 		case OPTION_PRIVATE:
 			settings->server.private_daemon = true;
@@ -217,13 +246,19 @@ int main(int argc, char **argv)
 		settings.server.state = SYSTEM_STATE;
 	if (!settings.server.private_daemon)
 		settings.server.notice = print_notice;
+	if (!settings.has_mode && !settings.server.private_daemon && geteuid() == 0)
+		settings.server.socket_mode = LISTEN_ALL;
 	if (!settings.server.policy && !settings.server.private_daemon) {
 		settings.server.policy = DEFAULT_POLICY;
 		settings.server.policy_optional = true;
 	}
 
+	settings.server.alive = service_alive_interval();
+	settings.server.say_alive = service_say_alive;
+
 	struct server *server = NULL;
-	if (wire_address(settings.socket, address, &error))
+	if (service_take_listener(&settings.server.listener, &error) &&
+	    (settings.server.listener >= 0 || wire_address(settings.socket, address, &error)))
 		server = server_create(&settings.server, &error);
 	if (!server) {
 		fprintf(stderr, "nijimid: %s\n", error.message);
@@ -232,9 +267,11 @@ int main(int argc, char **argv)
 	}
 	handle_signals(server);
 	say_ready(&settings, "ready");
+	service_say_ready(server_address(server));
 	if (settings.server.notice)
-		fprintf(stderr, "nijimid: listening at %s\n", address);
+		fprintf(stderr, "nijimid: listening at %s\n", server_address(server));
 	bool done = server_run(server, &error);
+	service_say_stopping();
 	server_destroy(server);
 	if (!done)
 		fprintf(stderr, "nijimid: %s\n", error.message);

@@ -561,6 +561,7 @@ char *request_refusal(const struct error *error, size_t *length)
 		[ERROR_LIMIT] = "limit",
 		[ERROR_MEMORY] = "memory",
 		[ERROR_PROTOCOL] = "protocol",
+		[ERROR_DENIED] = "denied",
 	};
 	cleanup_json struct json_object *answer = json_object_new_object();
 	struct json_object *details = json_object_new_object();

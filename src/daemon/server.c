@@ -25,11 +25,13 @@ enum {
 	FIRST_LINGER = 30,	   // seconds that a private daemon waits for the first to come
 	CHANGE_MILLISECONDS = 50,  // clients are told of changes at most so often
 	CHECK_MILLISECONDS = 1000, // of what nobody tells: ended processes, loneliness
+	REFUSED_CLIENTS = 8,	   // of a user who may not ask, at once
 };
 
 struct server {
 	struct server_options options;
 	struct listener listener;
+	struct authority authority;
 	struct registry *registry;
 	struct keeper *keeper; // NULL: nothing is kept
 	struct policy_state *policy;
@@ -45,6 +47,7 @@ struct server {
 	uint64_t next_telling, next_check; // monotonic ms
 	uint64_t last_token;
 	uint64_t policy_due; // monotonic ms; 0: nothing is
+	uint64_t next_alive; // likewise
 };
 
 uint64_t server_monotonic(void)
@@ -99,6 +102,11 @@ void server_tell_agents(struct server *server)
 const struct server_options *server_options(const struct server *server)
 {
 	return &server->options;
+}
+
+const char *server_address(const struct server *server)
+{
+	return server->listener.address;
 }
 
 bool server_is_durable(const struct server *server)
@@ -193,6 +201,9 @@ void server_close(struct connection *connection)
 {
 	if (connection->fd < 0)
 		return;
+	// A child that is about to run an alert's command may still hold the descriptor: then closing
+	// it here would leave it watched, with a pointer to what is freed.
+	epoll_ctl(connection->server->epoll, EPOLL_CTL_DEL, connection->fd, NULL);
 	close(connection->fd);
 	connection->fd = -1;
 	connection->waiting = WAIT_NOTHING;
@@ -226,22 +237,37 @@ static void free_closed(struct server *server)
 	}
 }
 
+static size_t connections_of(const struct server *server, uid_t uid, bool clients_only)
+{
+	size_t count = 0;
+	for (const struct connection *connection = server->connections; connection;
+	     connection = connection->next)
+		count += connection->fd >= 0 && connection->peer.uid == uid &&
+			 (!clients_only || connection->role == ROLE_CLIENT);
+	return count;
+}
+
+// One user whom nobody trusts does not keep the others out.
+static bool user_has_room(const struct server *server, const struct peer *peer)
+{
+	return peer->may_ask ||
+	       connections_of(server, peer->uid, false) < server->options.per_user;
+}
+
 static void add_connection(struct server *server, int fd)
 {
-	struct ucred peer;
-	socklen_t size = sizeof(peer);
+	struct peer peer;
 	struct connection *connection = calloc(1, sizeof(*connection));
 	struct epoll_event event = {.events = EPOLLIN, .data.ptr = connection};
-	if (!connection || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 ||
-	    epoll_ctl(server->epoll, EPOLL_CTL_ADD, fd, &event) != 0) {
+	if (!connection || !authority_identify(&server->authority, fd, &peer) ||
+	    !user_has_room(server, &peer) || epoll_ctl(server->epoll, EPOLL_CTL_ADD, fd, &event) != 0) {
 		close(fd);
 		free(connection);
 		return;
 	}
 	connection->server = server;
 	connection->fd = fd;
-	connection->pid = peer.pid;
-	connection->uid = peer.uid;
+	connection->peer = peer;
 	connection->deadline = server_monotonic() + server->options.first_word;
 	connection->next = server->connections;
 	server->connections = connection;
@@ -264,20 +290,34 @@ static void accept_connections(struct server *server)
 	}
 }
 
+// Why a connection whose role is known is refused; NULL: it is not. (Who may not ask is told so in an
+// answer, but not many at a time.)
+static const char *refusal(const struct connection *connection)
+{
+	const struct server *server = connection->server;
+	const struct peer *peer = &connection->peer;
+	if (connection->role == ROLE_AGENT)
+		return peer->may_be_agent ? NULL : "its user may not have agents";
+	if (connection->input[0] != '{')
+		return "it speaks no protocol of ours";
+	if (!server_has_room(server, ROLE_CLIENT) ||
+	    (!peer->may_ask && connections_of(server, peer->uid, true) > REFUSED_CLIENTS))
+		return "there are too many clients";
+	return NULL;
+}
+
 // The third byte of a frame is 0, and that of JSON never (src/wire/wire.h).
 static void decide_role(struct connection *connection)
 {
 	if (connection->input_used < 3)
 		return;
-	bool client = connection->input[2] != 0;
-	set_role(connection, client ? ROLE_CLIENT : ROLE_AGENT);
-	if (client &&
-	    (connection->input[0] != '{' || !server_has_room(connection->server, ROLE_CLIENT))) {
-		server_log(connection->server, "process %d: %s", (int)connection->pid,
-			   connection->input[0] == '{' ? "there are too many clients"
-						       : "it speaks no protocol of ours");
-		server_close(connection);
-	}
+	set_role(connection, connection->input[2] != 0 ? ROLE_CLIENT : ROLE_AGENT);
+	const char *reason = refusal(connection);
+	if (!reason)
+		return;
+	server_log(connection->server, "process %d of user %u: %s", (int)connection->peer.pid,
+		   (unsigned int)connection->peer.uid, reason);
+	server_close(connection);
 }
 
 static void handle_connection(struct connection *connection, uint32_t events)
@@ -423,6 +463,8 @@ static uint64_t next_time(const struct server *server)
 		next = earlier(next, keeper_next(server->keeper));
 	if (server->policy_due)
 		next = earlier(next, server->policy_due);
+	if (server->options.alive)
+		next = earlier(next, server->next_alive);
 	bool checking = server->options.private_daemon && !server->connections;
 	for (const struct registry_agent *agent = registry_agents(server->registry); agent;
 	     agent = agent->next)
@@ -452,6 +494,10 @@ static void tend_policy(struct server *server, uint64_t now)
 static void handle_time(struct server *server)
 {
 	uint64_t now = server_monotonic();
+	if (server->options.alive && now >= server->next_alive) {
+		server->options.say_alive(server->options.alive_context);
+		server->next_alive = now + server->options.alive;
+	}
 	tend_policy(server, now);
 	check_deadlines(server, now);
 	if (now >= server->next_telling) {
@@ -572,6 +618,17 @@ static void raise_descriptor_limit(const struct server_options *options)
 	setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+static bool create_listener(struct server *server, struct error *error)
+{
+	const struct server_options *options = &server->options;
+	if (!authority_init(&server->authority, options->group, options->agent_group, error))
+		return false;
+	return options->listener >= 0
+		       ? listener_adopt(&server->listener, options->listener, error)
+		       : listener_init(&server->listener, options->address, options->socket_mode,
+				       error);
+}
+
 static bool create_keeper(struct server *server, struct error *error)
 {
 	const struct server_options *options = &server->options;
@@ -617,7 +674,7 @@ struct server *server_create(const struct server_options *options, struct error 
 	if (!server->registry)
 		error_set(error, ERROR_MEMORY, "no memory for the server");
 	// What is stored has its labels before the policy gives bits to new ones.
-	if (!server->registry || !listener_init(&server->listener, options->address, error) ||
+	if (!server->registry || !create_listener(server, error) ||
 	    !create_policy(server, error) || !create_keeper(server, error) ||
 	    !policy_state_start(server->policy, options->policy_optional, error) ||
 	    !watch(server, server->stop_event, &server->stop_event, error) ||

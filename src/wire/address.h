@@ -6,6 +6,8 @@
 
 enum { WIRE_ADDRESS_SIZE = 108 }; // of sun_path, NUL included
 
+#define WIRE_SYSTEM_ADDRESS "/run/nijimi/nijimid.sock" // of the daemon that is the system's service
+
 /**
  * Where the daemon of this user listens: `given` (--socket; may be NULL), else $NIJIMI_SOCKET, else
  * /run/nijimi/nijimid.sock for root, else $XDG_RUNTIME_DIR/nijimi/nijimid.sock, else
