@@ -47,6 +47,27 @@ char *form_duration(uint64_t nanoseconds, char text[FORM_SIZE])
 	return text;
 }
 
+char *form_bytes(uint64_t bytes, char text[FORM_SIZE])
+{
+	static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+	double value = (double)bytes;
+	size_t unit = 0;
+	for (; value >= 1024 && unit + 1 < sizeof(units) / sizeof(units[0]); unit++)
+		value /= 1024;
+	snprintf(text, FORM_SIZE, "%.*f %s", unit && value < 100 ? 1 : 0, value, units[unit]);
+	return text;
+}
+
+char *form_rate(struct json_object *number, char text[FORM_SIZE])
+{
+	double value = json_object_get_double(number);
+	if (number)
+		snprintf(text, FORM_SIZE, "%.*f", value > 0 && value < 10 ? 1 : 0, value);
+	else
+		snprintf(text, FORM_SIZE, "-");
+	return text;
+}
+
 char *form_names(struct json_object *names, char *text, size_t size)
 {
 	size_t used = 0;

@@ -19,6 +19,12 @@ char *form_exact_time(const char *iso, char text[FORM_SIZE]);
 /** "271 \u00b5s", "3.4 ms", "1.2 s"; "-" for 0. */
 char *form_duration(uint64_t nanoseconds, char text[FORM_SIZE]);
 
+/** "271 B", "3.4 MiB". */
+char *form_bytes(uint64_t bytes, char text[FORM_SIZE]);
+
+/** "0.4", "12", "3400"; "-" if it is not known (NULL). */
+char *form_rate(struct json_object *number, char text[FORM_SIZE]);
+
 /** "classified, secret" from an array of names. */
 char *form_names(struct json_object *names, char *text, size_t size);
 

@@ -103,8 +103,9 @@ static bool handle_hello(struct connection *connection, const struct wire_messag
 	struct registry_agent *older = registry_find_agent(registry, message->hello.instance);
 	if (older && older->connection && older->pid == connection->peer.pid)
 		server_close(older->connection);
-	struct registry_agent *agent = registry_hello(registry, &message->hello, connection->peer.pid,
-						      connection->peer.uid, server_realtime(), error);
+	struct registry_agent *agent =
+		registry_hello(registry, &message->hello, connection->peer.pid,
+			       connection->peer.uid, server_realtime(), error);
 	if (!agent)
 		return false;
 	connection->agent = agent;

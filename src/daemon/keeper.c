@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "daemon/database.h"
@@ -135,4 +136,17 @@ void keeper_destroy(struct keeper *keeper)
 	registry_set_forgotten(keeper->registry, NULL, NULL);
 	database_close(keeper->database);
 	free(keeper);
+}
+
+static uint64_t file_size(const char *path, const char *suffix)
+{
+	char name[4200];
+	struct stat status;
+	snprintf(name, sizeof(name), "%s%s", path, suffix);
+	return stat(name, &status) == 0 ? (uint64_t)status.st_size : 0;
+}
+
+uint64_t keeper_size(const struct keeper_status *status)
+{
+	return file_size(status->path, "") + file_size(status->path, "-wal");
 }

@@ -52,6 +52,9 @@ struct keeper_status {
 	uint64_t saved_time;	// of the last success, likewise; 0: none yet
 };
 
+/** Bytes of the database's files. */
+uint64_t keeper_size(const struct keeper_status *status);
+
 void keeper_get_status(const struct keeper *keeper, struct keeper_status *status);
 
 #endif

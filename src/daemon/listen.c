@@ -110,8 +110,7 @@ static bool bind_socket(struct listener *listener, const struct sockaddr_un *nam
 	return true;
 }
 
-bool listener_init(struct listener *listener, const char *address, mode_t mode,
-		   struct error *error)
+bool listener_init(struct listener *listener, const char *address, mode_t mode, struct error *error)
 {
 	*listener = (struct listener){.fd = -1, .lock = -1};
 	struct sockaddr_un name = {.sun_family = AF_UNIX};

@@ -38,7 +38,8 @@ static void print_usage(void)
 	       "                  /run/nijimi/nijimid.sock, or\n"
 	       "                  $XDG_RUNTIME_DIR/nijimi/nijimid.sock, or\n"
 	       "                  /tmp/nijimi-UID/nijimid.sock\n"
-	       "  --socket-mode M mode of the socket's file: 660, or 666 (default for root without\n"
+	       "  --socket-mode M mode of the socket's file: 660, or 666 (default for root "
+	       "without\n"
 	       "                  --private): every user's VMs can be traced. Whoever connects,\n"
 	       "                  only root, the daemon's user and the group nijimi may ask\n"
 	       "  --agent-group G of other users, only members of this group may have VMs traced\n"
@@ -55,6 +56,9 @@ static void print_usage(void)
 	       "                  --edges limits them)\n"
 	       "  --policy FILE   labels, sinks, rules and alerts (default, unless --private:\n"
 	       "                  " DEFAULT_POLICY " if it is there). SIGHUP reads it anew\n"
+	       "  --metrics [ADDRESS:]PORT\n"
+	       "                  numbers for Prometheus at http://ADDRESS:PORT/metrics, for\n"
+	       "                  everybody who reaches it (default: nowhere; ADDRESS: 127.0.0.1)\n"
 	       "  --ready-fd N    write \"ready\", or what is wrong, to this descriptor\n"
 	       "  --foreground    what it does anyway\n"
 	       "  --version\n"
@@ -88,8 +92,10 @@ static bool parse_mode(const char *text, mode_t *mode)
 	else if (strcmp(text, "666") == 0 || strcmp(text, "0666") == 0)
 		*mode = LISTEN_ALL;
 	else
-		return fprintf(stderr, "nijimid: --socket-mode is 660 or 666, not '%s'\n", text) < 0;
-	return true;
+		*mode = 0;
+	if (!*mode)
+		fprintf(stderr, "nijimid: --socket-mode is 660 or 666, not '%s'\n", text);
+	return *mode;
 }
 
 struct settings {
@@ -111,6 +117,7 @@ enum option_code {
 	OPTION_NO_STATE,
 	OPTION_KEEP,
 	OPTION_POLICY,
+	OPTION_METRICS,
 	OPTION_READY_FD,
 	OPTION_FOREGROUND,
 	OPTION_VERSION,
@@ -131,6 +138,7 @@ static bool parse_options(int argc, char **argv, struct settings *settings, int 
 		{"no-state", no_argument, NULL, OPTION_NO_STATE},
 		{"keep", required_argument, NULL, OPTION_KEEP},
 		{"policy", required_argument, NULL, OPTION_POLICY},
+		{"metrics", required_argument, NULL, OPTION_METRICS},
 		{"ready-fd", required_argument, NULL, OPTION_READY_FD},
 		{"foreground", no_argument, NULL, OPTION_FOREGROUND},
 		{"version", no_argument, NULL, OPTION_VERSION},
@@ -180,6 +188,9 @@ static bool parse_options(int argc, char **argv, struct settings *settings, int 
 			break;
 		case OPTION_POLICY:
 			settings->server.policy = optarg;
+			break;
+		case OPTION_METRICS:
+			settings->server.metrics = optarg;
 			break;
 		case OPTION_READY_FD:
 			if (!parse_number(optarg, "--ready-fd", 0, 1 << 20, &number))

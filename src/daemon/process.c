@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 
@@ -38,4 +39,13 @@ bool process_is_running(pid_t pid, uint64_t start)
 	if (read_stat(pid, &state, &current))
 		return state != 'Z' && state != 'X' && (!start || current == start);
 	return kill(pid, 0) == 0 || errno != ESRCH;
+}
+
+uint64_t process_memory(void)
+{
+	unsigned long total, resident;
+	cleanup_fclose FILE *file = fopen("/proc/self/statm", "re");
+	if (!file || fscanf(file, "%lu %lu", &total, &resident) != 2)
+		return 0;
+	return (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE);
 }

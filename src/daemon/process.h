@@ -12,4 +12,7 @@ uint64_t process_start(pid_t pid);
 /** Whether the process that had `start` still runs; true if that cannot be told. */
 bool process_is_running(pid_t pid, uint64_t start);
 
+/** Bytes of memory that this process has in use; 0 if that cannot be told. */
+uint64_t process_memory(void);
+
 #endif

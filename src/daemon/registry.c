@@ -107,6 +107,16 @@ uint64_t registry_changes(const struct registry *registry)
 	return registry->changes;
 }
 
+uint64_t registry_unsaved(const struct registry *registry)
+{
+	uint64_t count = 0;
+	for (const struct registry_agent *agent = registry_agents(registry); agent;
+	     agent = agent->next)
+		if (agent->journal_received > agent->journal_saved)
+			count += agent->journal_received - agent->journal_saved;
+	return count;
+}
+
 size_t registry_vms(const struct registry *registry, struct registry_vm *const **vms)
 {
 	*vms = registry->vms;
@@ -547,6 +557,7 @@ static bool apply_restart(struct context *context, const struct wire_message *me
 
 static bool apply_counters(struct context *context, const struct wire_message *message)
 {
+	rates_update(&context->vm->rates, &message->counters, context->now);
 	return store_set_counters(context->vm->store, &message->counters, context->error);
 }
 

@@ -12,6 +12,7 @@
 #include "daemon/labels.h"
 #include "daemon/marks.h"
 #include "daemon/origins.h"
+#include "daemon/rates.h"
 #include "daemon/store.h"
 #include "wire/wire.h"
 
@@ -83,6 +84,7 @@ struct registry_vm {
 	uint16_t number; // the agent's
 	struct store *store;
 	struct origins origins;
+	struct rates rates;
 	struct marks marks; // files that were marked by hand
 	uint64_t may_clear; // labels that somebody has asked to be taken away
 	bool marks_were;    // there are, or were: the agent has to be told that there are none
@@ -194,6 +196,9 @@ void registry_forget_before(struct registry *registry, uint64_t time);
 /** Counts what changes in the table itself (VMs, states, new kinds of gap), not in what they hold.
  */
 uint64_t registry_changes(const struct registry *registry);
+
+/** Messages of agents that are not in the database. */
+uint64_t registry_unsaved(const struct registry *registry);
 
 size_t registry_vms(const struct registry *registry, struct registry_vm *const **vms);
 struct registry_agent *registry_agents(const struct registry *registry); // a list

@@ -89,6 +89,26 @@ static void render_reason(struct json_object *object, const struct registry_vm *
 	render_text_or_null(object, "reason", reason);
 }
 
+static void render_rates(struct json_object *object, const struct rates *rates)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_REALTIME, &now);
+	bool fresh =
+		rates_are_fresh(rates, (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec);
+	json_object_object_add(object, "events_per_second",
+			       fresh ? json_object_new_double(rates->events_per_second) : NULL);
+	json_object_object_add(object, "edges_per_second",
+			       fresh ? json_object_new_double(rates->edges_per_second) : NULL);
+}
+
+static void render_memory(struct json_object *object, const struct registry_vm *vm)
+{
+	uint64_t bytes;
+	bool known = store_counter(vm->store, "engine_bytes", &bytes);
+	json_object_object_add(object, "agent_bytes", known ? json_object_new_uint64(bytes) : NULL);
+	render_number(object, "store_bytes", store_totals(vm->store)->bytes);
+}
+
 struct json_object *render_vm(const struct registry *registry, const struct registry_vm *vm)
 {
 	struct json_object *object = json_object_new_object();
@@ -126,6 +146,9 @@ struct json_object *render_vm(const struct registry *registry, const struct regi
 	render_number(object, "ever_managed_sockets", totals->ever_managed[WIRE_SOCKET]);
 	render_number(object, "edge_count", totals->edges + totals->edges_dropped);
 	render_number(object, "gap_kinds", gaps);
+	render_number(object, "gap_count", store_gap_count(vm->store));
+	render_rates(object, &vm->rates);
+	render_memory(object, vm);
 	return object;
 }
 

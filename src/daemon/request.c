@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "daemon/change.h"
 #include "daemon/explain.h"
+#include "daemon/process.h"
 #include "daemon/render.h"
 #include "daemon/uuid.h"
 
@@ -53,6 +54,7 @@ static void add_database(struct json_object *daemon, const struct request_situat
 		else
 			json_object_object_add(database, "failure", NULL);
 		render_time(database, "failing_since", status->failing_since);
+		add_number(database, "bytes", keeper_size(status));
 	}
 	json_object_object_add(daemon, "database", database);
 }
@@ -67,6 +69,9 @@ static void add_policy(struct json_object *daemon, const struct policy_state *po
 		json_object_object_add(daemon, "policy", NULL);
 	add_number(daemon, "alerts", alerts ? alerts_raised(alerts) : 0);
 	add_number(daemon, "alerts_held_back", alerts ? alerts_held_back(alerts) : 0);
+	json_object_object_add(daemon, "deliveries",
+			       alerts ? deliveries_render(alerts_deliveries(alerts))
+				      : json_object_new_array());
 }
 
 static bool answer_status(struct json_object *answer, const struct request *request,
@@ -84,6 +89,11 @@ static bool answer_status(struct json_object *answer, const struct request *requ
 	add_number(daemon, "agents", situation->agent_connections);
 	add_number(daemon, "clients", situation->client_connections);
 	add_number(daemon, "vms", registry_vms(registry, &vms));
+	add_number(daemon, "memory_bytes", process_memory());
+	if (situation->durable)
+		add_number(daemon, "unsaved_messages", registry_unsaved(registry));
+	else
+		json_object_object_add(daemon, "unsaved_messages", NULL);
 	add_policy(daemon, situation->policy);
 	for (const struct registry_agent *agent = registry_agents(registry); agent;
 	     agent = agent->next)

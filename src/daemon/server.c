@@ -16,8 +16,10 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "daemon/connection.h"
+#include "daemon/exporter.h"
 #include "daemon/keeper.h"
 #include "daemon/listen.h"
+#include "daemon/metrics.h"
 #include "daemon/process.h"
 
 enum {
@@ -35,6 +37,7 @@ struct server {
 	struct registry *registry;
 	struct keeper *keeper; // NULL: nothing is kept
 	struct policy_state *policy;
+	struct exporter *exporter; // NULL: no metrics
 	int epoll;
 	int stop_event, reload_event, delivery_event;
 	bool stopping;
@@ -201,8 +204,8 @@ void server_close(struct connection *connection)
 {
 	if (connection->fd < 0)
 		return;
-	// A child that is about to run an alert's command may still hold the descriptor: then closing
-	// it here would leave it watched, with a pointer to what is freed.
+	// A child that is about to run an alert's command may still hold the descriptor: then
+	// closing it here would leave it watched, with a pointer to what is freed.
 	epoll_ctl(connection->server->epoll, EPOLL_CTL_DEL, connection->fd, NULL);
 	close(connection->fd);
 	connection->fd = -1;
@@ -250,8 +253,7 @@ static size_t connections_of(const struct server *server, uid_t uid, bool client
 // One user whom nobody trusts does not keep the others out.
 static bool user_has_room(const struct server *server, const struct peer *peer)
 {
-	return peer->may_ask ||
-	       connections_of(server, peer->uid, false) < server->options.per_user;
+	return peer->may_ask || connections_of(server, peer->uid, false) < server->options.per_user;
 }
 
 static void add_connection(struct server *server, int fd)
@@ -260,7 +262,8 @@ static void add_connection(struct server *server, int fd)
 	struct connection *connection = calloc(1, sizeof(*connection));
 	struct epoll_event event = {.events = EPOLLIN, .data.ptr = connection};
 	if (!connection || !authority_identify(&server->authority, fd, &peer) ||
-	    !user_has_room(server, &peer) || epoll_ctl(server->epoll, EPOLL_CTL_ADD, fd, &event) != 0) {
+	    !user_has_room(server, &peer) ||
+	    epoll_ctl(server->epoll, EPOLL_CTL_ADD, fd, &event) != 0) {
 		close(fd);
 		free(connection);
 		return;
@@ -290,8 +293,8 @@ static void accept_connections(struct server *server)
 	}
 }
 
-// Why a connection whose role is known is refused; NULL: it is not. (Who may not ask is told so in an
-// answer, but not many at a time.)
+// Why a connection whose role is known is refused; NULL: it is not. (Who may not ask is told so in
+// an answer, but not many at a time.)
 static const char *refusal(const struct connection *connection)
 {
 	const struct server *server = connection->server;
@@ -567,6 +570,8 @@ static bool handle_round(struct server *server, struct error *error)
 			take_deliveries(server);
 		else if (source == &server->listener)
 			accept_connections(server);
+		else if (source == server->exporter)
+			exporter_run(server->exporter);
 		else
 			handle_connection(source, events[i].events);
 	}
@@ -623,10 +628,29 @@ static bool create_listener(struct server *server, struct error *error)
 	const struct server_options *options = &server->options;
 	if (!authority_init(&server->authority, options->group, options->agent_group, error))
 		return false;
-	return options->listener >= 0
-		       ? listener_adopt(&server->listener, options->listener, error)
-		       : listener_init(&server->listener, options->address, options->socket_mode,
-				       error);
+	return options->listener >= 0 ? listener_adopt(&server->listener, options->listener, error)
+				      : listener_init(&server->listener, options->address,
+						      options->socket_mode, error);
+}
+
+static char *render_metrics(void *context, size_t *length)
+{
+	const struct server *server = context;
+	struct request_situation situation;
+	server_situation(server, &situation);
+	return metrics_render(server->registry, &situation, length);
+}
+
+static bool create_exporter(struct server *server, struct error *error)
+{
+	if (!server->options.metrics)
+		return true;
+	server->exporter = exporter_create(server->options.metrics, render_metrics, server, error);
+	if (!server->exporter ||
+	    !watch(server, exporter_descriptor(server->exporter), server->exporter, error))
+		return false;
+	server_log(server, "metrics at %s", exporter_url(server->exporter));
+	return true;
 }
 
 static bool create_keeper(struct server *server, struct error *error)
@@ -674,13 +698,14 @@ struct server *server_create(const struct server_options *options, struct error 
 	if (!server->registry)
 		error_set(error, ERROR_MEMORY, "no memory for the server");
 	// What is stored has its labels before the policy gives bits to new ones.
-	if (!server->registry || !create_listener(server, error) ||
-	    !create_policy(server, error) || !create_keeper(server, error) ||
+	if (!server->registry || !create_listener(server, error) || !create_policy(server, error) ||
+	    !create_keeper(server, error) ||
 	    !policy_state_start(server->policy, options->policy_optional, error) ||
 	    !watch(server, server->stop_event, &server->stop_event, error) ||
 	    !watch(server, server->reload_event, &server->reload_event, error) ||
 	    !watch(server, server->delivery_event, &server->delivery_event, error) ||
-	    !watch(server, server->listener.fd, &server->listener, error)) {
+	    !watch(server, server->listener.fd, &server->listener, error) ||
+	    !create_exporter(server, error)) {
 		server_destroy(server);
 		return NULL;
 	}
@@ -694,6 +719,7 @@ void server_destroy(struct server *server)
 	if (!server)
 		return;
 	listener_deinit(&server->listener);
+	exporter_destroy(server->exporter);
 	if (server->registry)
 		registry_set_notice(server->registry, NULL, NULL);
 	for (struct connection *connection = server->connections; connection;

@@ -22,10 +22,10 @@ struct server_options {
 	int listener;		 // a listening socket that was handed over; -1: make one
 	const char *group;	 // whose members may ask, if there is such a group
 	const char *agent_group; // NULL, or: others are not even heard as agents
-	bool private_daemon;	// end when nobody is connected any more
-	unsigned int linger;	// seconds; a private daemon's patience
-	size_t agents, clients; // connections at once
-	size_t per_user;	// likewise, of one user who may not ask
+	bool private_daemon;	 // end when nobody is connected any more
+	unsigned int linger;	 // seconds; a private daemon's patience
+	size_t agents, clients;	 // connections at once
+	size_t per_user;	 // likewise, of one user who may not ask
 	// in milliseconds:
 	uint64_t first_word; // to say what a connection is
 	uint64_t idle;	     // of a client that asks nothing, or takes no answer
@@ -36,6 +36,7 @@ struct server_options {
 	struct registry_limits limits;
 	const char *state;	// directory of the database; NULL: nothing is kept
 	uint64_t keep;		// seconds that history is kept; 0: see keeper.h
+	const char *metrics;	// where, see exporter.h; NULL: nowhere
 	const char *policy;	// file; NULL: none
 	bool policy_optional;	// whether it may be missing
 	registry_notice notice; // may be NULL

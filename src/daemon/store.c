@@ -862,6 +862,24 @@ const struct store_gap *store_gaps(const struct store *store, size_t *count)
 	return store->gaps;
 }
 
+uint64_t store_gap_count(const struct store *store)
+{
+	uint64_t count = 0;
+	for (size_t i = 0; i < store->gaps_count; i++)
+		count += store->gaps[i].count;
+	return count;
+}
+
+bool store_counter(const struct store *store, const char *name, uint64_t *value)
+{
+	for (size_t i = 0; i < store->counters_count; i++) {
+		*value = store->counters[i].value;
+		if (strcmp(store->counters[i].name, name) == 0)
+			return true;
+	}
+	return false;
+}
+
 const struct store_counter *store_counters(const struct store *store, size_t *count)
 {
 	*count = store->counters_count;

@@ -187,6 +187,12 @@ uint64_t store_before_last_edges(const struct store *store, uint64_t count, uint
 				 uint64_t as_of);
 
 const struct store_gap *store_gaps(const struct store *store, size_t *count);
+/** All gaps together: what could not be followed. */
+uint64_t store_gap_count(const struct store *store);
+
+/** One counter. False: the agent does not count that. */
+bool store_counter(const struct store *store, const char *name, uint64_t *value);
+
 const struct store_counter *store_counters(const struct store *store, size_t *count);
 
 /** The cause of an edge that says that labels were taken away. */

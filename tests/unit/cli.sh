@@ -359,8 +359,10 @@ for list in files processes sockets edges; do
 done
 run 0 status nijimi status
 says out '^nijimid .* since '
+says out '^vm1 +armed +[0-9.-]+ +[0-9.-]+ +[0-9]+ +2 +[0-9.]+ .?i?B'
 run 0 'status, JSON' nijimi status --json
-jq -e '.daemon.vms == 1 and .agents[0].vms == ["vm1"]' out > /dev/null || fail 'no status'
+jq -e '.daemon.vms == 1 and .agents[0].vms == ["vm1"] and .vms[0].name == "vm1" and .vms[0].gap_count == 2 and
+	.daemon.memory_bytes > 0 and .daemon.deliveries == []' out > /dev/null || fail 'no status'
 run 1 'wait in vain' nijimi wait vm1 --state waiting --timeout 1
 says err 'vm1 is still armed, not waiting, after 1 s'
 

@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "daemon/exporter.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <microhttpd.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+
+// Who reads metrics asks once in some seconds.
+enum {
+	CONNECTIONS = 16,
+	TIMEOUT_SECONDS = 10,
+	CONNECTION_BYTES = 16384,
+	BACKLOG = 16,
+	PAGE_SECONDS = 5
+};
+
+struct exporter {
+	struct MHD_Daemon *daemon;
+	exporter_page page;
+	void *context;
+	char url[EXPORTER_URL_SIZE];
+	int wanted_event;
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	uint64_t made; // pages so far
+	char *text;    // the newest, unless it has been taken
+	size_t length;
+	bool stopping;
+};
+
+union address {
+	struct sockaddr any;
+	struct sockaddr_in ipv4;
+	struct sockaddr_in6 ipv6;
+};
+
+// Answers, in the thread of the library -------------------------------------------------------
+
+// The owner has other things to do, too, but not for long.
+static char *await_page(struct exporter *exporter, size_t *length)
+{
+	struct timespec end;
+	uint64_t one = 1;
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	end.tv_sec += PAGE_SECONDS;
+	pthread_mutex_lock(&exporter->lock);
+	uint64_t before = exporter->made;
+	if (write(exporter->wanted_event, &one, sizeof(one)) < 0) {
+		// It is full: then it says so already.
+	}
+	while (exporter->made == before && !exporter->stopping &&
+	       pthread_cond_timedwait(&exporter->changed, &exporter->lock, &end) == 0)
+		continue;
+	char *text = exporter->made == before ? NULL : exporter->text;
+	*length = exporter->length;
+	if (text)
+		exporter->text = NULL;
+	pthread_mutex_unlock(&exporter->lock);
+	return text;
+}
+
+static enum MHD_Result answer(struct MHD_Connection *connection, unsigned int status, char *text,
+			      size_t length, const char *type)
+{
+	struct MHD_Response *response = MHD_create_response_from_buffer(
+		length, text,
+		status == MHD_HTTP_OK ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_PERSISTENT);
+	if (!response) {
+		if (status == MHD_HTTP_OK)
+			free(text);
+		return MHD_NO;
+	}
+	MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
+	if (status == MHD_HTTP_METHOD_NOT_ALLOWED)
+		MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
+	enum MHD_Result result = MHD_queue_response(connection, status, response);
+	MHD_destroy_response(response);
+	return result;
+}
+
+static enum MHD_Result refuse(struct MHD_Connection *connection, unsigned int status, char *text)
+{
+	return answer(connection, status, text, strlen(text), "text/plain; charset=utf-8");
+}
+
+static enum MHD_Result handle(void *context, struct MHD_Connection *connection, const char *url,
+			      const char *method, const char *version, const char *body,
+			      size_t *body_size, void **state)
+{
+	static char not_found[] = "see /metrics\n", not_allowed[] = "this can only be read\n",
+		    no_page[] = "the daemon is busy\n";
+	struct exporter *exporter = context;
+	// The first call is for the headers; of a body nothing is wanted.
+	if (!*state) {
+		*state = exporter;
+		return MHD_YES;
+	}
+	if (*body_size) {
+		*body_size = 0;
+		return MHD_YES;
+	}
+	if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0)
+		return refuse(connection, MHD_HTTP_METHOD_NOT_ALLOWED, not_allowed);
+	if (strcmp(url, "/metrics") != 0)
+		return refuse(connection, MHD_HTTP_NOT_FOUND, not_found);
+	size_t length;
+	char *text = await_page(exporter, &length);
+	if (!text)
+		return refuse(connection, MHD_HTTP_SERVICE_UNAVAILABLE, no_page);
+	return answer(connection, MHD_HTTP_OK, text, length,
+		      "text/plain; version=0.0.4; charset=utf-8");
+}
+
+// Listening ---------------------------------------------------------------------------------
+
+static bool parse_port(const char *text, in_port_t *port)
+{
+	char *end;
+	unsigned long number = strtoul(text, &end, 10);
+	if (*text < '0' || *text > '9' || *end || number > 65535)
+		return false;
+	*port = htons((in_port_t)number);
+	return true;
+}
+
+static bool parse_address(const char *text, union address *address, socklen_t *size,
+			  struct error *error)
+{
+	char host[INET6_ADDRSTRLEN + 2];
+	const char *colon = strrchr(text, ':');
+	const char *port = colon ? colon + 1 : text;
+	size_t length = colon ? (size_t)(colon - text) : 0;
+	bool fine = length < sizeof(host);
+	memset(address, 0, sizeof(*address));
+	if (fine && length >= 2 && text[0] == '[' && text[length - 1] == ']') {
+		snprintf(host, sizeof(host), "%.*s", (int)length - 2, text + 1);
+		address->ipv6.sin6_family = AF_INET6;
+		*size = sizeof(address->ipv6);
+		fine = inet_pton(AF_INET6, host, &address->ipv6.sin6_addr) == 1 &&
+		       parse_port(port, &address->ipv6.sin6_port);
+	} else if (fine) {
+		snprintf(host, sizeof(host), "%.*s", (int)length, text);
+		address->ipv4.sin_family = AF_INET;
+		*size = sizeof(address->ipv4);
+		fine = inet_pton(AF_INET, colon ? host : "127.0.0.1", &address->ipv4.sin_addr) ==
+			       1 &&
+		       parse_port(port, &address->ipv4.sin_port);
+	}
+	return fine || error_set(error, ERROR_INVALID,
+				 "'%s' is no address for metrics: give PORT, ADDRESS:PORT or "
+				 "[IPV6]:PORT",
+				 text);
+}
+
+static int listen_at(const char *text, const union address *address, socklen_t size,
+		     struct error *error)
+{
+	int on = 1;
+	cleanup_close int fd =
+		socket(address->any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0 ||
+	    bind(fd, &address->any, size) != 0 || listen(fd, BACKLOG) != 0) {
+		error_set_errno(error, "cannot listen at %s for metrics", text);
+		return -1;
+	}
+	int taken = fd;
+	fd = -1;
+	return taken;
+}
+
+// With the port that it got.
+static bool describe(struct exporter *exporter, int fd, struct error *error)
+{
+	char host[INET6_ADDRSTRLEN];
+	union address address;
+	socklen_t size = sizeof(address);
+	if (getsockname(fd, &address.any, &size) != 0)
+		return error_set_errno(error, "cannot look at the socket for metrics");
+	bool ipv6 = address.any.sa_family == AF_INET6;
+	inet_ntop(address.any.sa_family,
+		  ipv6 ? (const void *)&address.ipv6.sin6_addr : &address.ipv4.sin_addr, host,
+		  sizeof(host));
+	snprintf(exporter->url, sizeof(exporter->url), "http://%s%s%s:%u/metrics", ipv6 ? "[" : "",
+		 host, ipv6 ? "]" : "",
+		 ntohs(ipv6 ? address.ipv6.sin6_port : address.ipv4.sin_port));
+	return true;
+}
+
+static bool init_waiting(struct exporter *exporter, struct error *error)
+{
+	pthread_condattr_t attributes;
+	pthread_condattr_init(&attributes);
+	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	pthread_mutex_init(&exporter->lock, NULL);
+	pthread_cond_init(&exporter->changed, &attributes);
+	pthread_condattr_destroy(&attributes);
+	exporter->wanted_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	return exporter->wanted_event >= 0 ||
+	       error_set_errno(error, "cannot make an event for metrics");
+}
+
+static bool start(struct exporter *exporter, const char *address, int fd, struct error *error)
+{
+	if (!describe(exporter, fd, error))
+		return false;
+	exporter->daemon = MHD_start_daemon(
+		MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_EPOLL, 0, NULL, NULL, handle, exporter,
+		MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
+		(unsigned int)CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT,
+		(unsigned int)TIMEOUT_SECONDS, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+		(size_t)CONNECTION_BYTES, MHD_OPTION_END);
+	return exporter->daemon || error_set_errno(error, "cannot serve metrics at %s", address);
+}
+
+struct exporter *exporter_create(const char *address, exporter_page page, void *context,
+				 struct error *error)
+{
+	union address parsed;
+	socklen_t size = 0;
+	if (!parse_address(address, &parsed, &size, error))
+		return NULL;
+	struct exporter *exporter = calloc(1, sizeof(*exporter));
+	if (!exporter) {
+		error_set(error, ERROR_MEMORY, "no memory for metrics");
+		return NULL;
+	}
+	exporter->page = page;
+	exporter->context = context;
+	int fd = init_waiting(exporter, error) ? listen_at(address, &parsed, size, error) : -1;
+	if (fd >= 0 && start(exporter, address, fd, error))
+		return exporter;
+	if (fd >= 0)
+		close(fd);
+	exporter_destroy(exporter);
+	return NULL;
+}
+
+void exporter_destroy(struct exporter *exporter)
+{
+	if (!exporter)
+		return;
+	pthread_mutex_lock(&exporter->lock);
+	exporter->stopping = true;
+	pthread_cond_broadcast(&exporter->changed);
+	pthread_mutex_unlock(&exporter->lock);
+	if (exporter->daemon)
+		MHD_stop_daemon(exporter->daemon); // closes the socket, too
+	if (exporter->wanted_event >= 0)
+		close(exporter->wanted_event);
+	pthread_cond_destroy(&exporter->changed);
+	pthread_mutex_destroy(&exporter->lock);
+	free(exporter->text);
+	free(exporter);
+}
+
+int exporter_descriptor(const struct exporter *exporter)
+{
+	return exporter->wanted_event;
+}
+
+void exporter_run(struct exporter *exporter)
+{
+	uint64_t count;
+	if (read(exporter->wanted_event, &count, sizeof(count)) != sizeof(count))
+		return;
+	size_t length = 0;
+	char *text = exporter->page(exporter->context, &length);
+	pthread_mutex_lock(&exporter->lock);
+	free(exporter->text);
+	exporter->text = text;
+	exporter->length = length;
+	exporter->made++;
+	pthread_cond_broadcast(&exporter->changed);
+	pthread_mutex_unlock(&exporter->lock);
+}
+
+const char *exporter_url(const struct exporter *exporter)
+{
+	return exporter->url;
+}
