@@ -41,7 +41,7 @@ static bool begin_change(struct connection *connection, struct error *error)
 {
 	struct server *server = connection->server;
 	struct registry *registry = server_registry(server);
-	const struct change_peer peer = {.uid = connection->uid, .pid = connection->pid};
+	const struct change_peer peer = {.uid = connection->peer.uid, .pid = connection->peer.pid};
 	struct registry_vm *vm = registry_find_vm(registry, connection->request.vm, error);
 	struct connection *agent = vm && !vm->gone ? vm->agent->connection : NULL;
 	unsigned char *frames;

@@ -169,6 +169,10 @@ static const char *const requests[] = {
 	"{\"command\":\"alerts\"}",
 	"{\"command\":\"policy\"}",
 	"{\"command\":\"reload\"}",
+	"{\"command\":\"mark\",\"vm\":\"secret\",\"path\":\"/x\",\"label\":\"classified\"}",
+	"{\"command\":\"clear\",\"vm\":\"secret\",\"label\":\"classified\",\"all\":true}",
+	"{\"command\":\"explain\",\"vm\":\"secret\"}",
+	"{\"command\":\"audit\"}",
 	"{\"command\":\"no such thing\"}",
 	"{}",
 };
