@@ -286,6 +286,7 @@ static void queue_counters(struct link *link)
 			{ "open_flows", statistics.open_flows },
 			{ "edges", statistics.edges },
 			{ "labels_lost", statistics.lost },
+			{ "engine_bytes", statistics.bytes },
 			{ "calls_blocked", trace_denied(vm->trace) },
 			{ "kept_by_boundaries", trace_kept(vm->trace) },
 		};
