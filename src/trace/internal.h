@@ -455,9 +455,9 @@ static inline void trace_describe_as_read(struct object_reference *reference,
 	reference->hint[1] = (uintptr_t)file;
 }
 
-/** Describes a managed object anew, as it is now. Locked. */
 /** CLOCK_REALTIME, ns. */
 uint64_t trace_now(void);
+/** Describes a managed object anew, as it is now. Locked. */
 void trace_describe(struct trace *trace, uint32_t number, const struct object_reference *object);
 /** Whether a socket has other addresses than it was described with. */
 bool trace_is_readdressed(struct trace *trace, const struct watched_object *watched);
