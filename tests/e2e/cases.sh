@@ -888,7 +888,7 @@ guest_fault_closed()
 {
 	cat <<- 'END'
 		dd if=/dev/zero of=/dev/null bs=1 count=20000 2>/dev/null &
-		call stopped
+		call halted
 		echo "GUEST WENT ON"
 	END
 }
@@ -903,7 +903,7 @@ play_fault_closed()
 	return $((status ? status : 1))
 }
 
-on_stopped()
+on_halted()
 {
 	local limit=$((SECONDS + 100))
 
