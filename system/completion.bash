@@ -31,7 +31,7 @@ _nijimi_value()
 		else
 			_nijimi_words 'waiting arming armed untraced lost gone'
 		fi ;;
-	--hook) _nijimi_words 'auto debugreg' ;;
+	--hook) _nijimi_words 'auto patch debugreg' ;;
 	--socket-mode) _nijimi_words '660 666' ;;
 	--agent-group) mapfile -t COMPREPLY < <(compgen -g -- "${COMP_WORDS[COMP_CWORD]}") ;;
 	--name | --classified | --label | --last | --timeout | --linger | --edges | --keep | --metrics | --ready-fd)

@@ -73,6 +73,27 @@ static void find_compat(const struct guest_kernel *kernel, struct guest_sites *s
 	sites->compat_entry = guest_symbol(kernel, SYMBOL_do_fast_syscall_32_inner);
 }
 
+enum guest_result guest_system_call_function(const struct guest_kernel *kernel, bool compat,
+					     uint32_t number, uint64_t *function)
+{
+	uint64_t table = guest_symbol(kernel, compat ? SYMBOL_ia32_sys_call_table : SYMBOL_sys_call_table);
+	if (table == 0)
+		return GUEST_NOT_FOUND;
+	enum guest_result result =
+		guest_read_kernel(kernel, table + number * sizeof(*function), function, sizeof(*function));
+	if (result == GUEST_OK && *function - kernel->text >= kernel->image_size)
+		return GUEST_NOT_FOUND;
+	return result;
+}
+
+enum guest_result guest_locate_code(const struct guest_kernel *kernel, uint64_t address, uint64_t *gpa)
+{
+	if (address - kernel->text >= kernel->image_size)
+		return GUEST_BAD_POINTER;
+	*gpa = kernel->text_physical + (address - kernel->text);
+	return GUEST_OK;
+}
+
 void guest_find_sites(const struct guest_kernel *kernel, struct guest_sites *sites)
 {
 	*sites = (struct guest_sites){

@@ -533,7 +533,10 @@ static void give_packets(struct trace_event *event, const struct guest_socket *s
 		return;
 	endpoint = packets_endpoint(event, socket);
 	trace_add_flow(event, send, &endpoint);
-	atomic_store(&event->trace->packets_sent, true);
+	if (!atomic_exchange(&event->trace->packets_sent, true) && trace_lock(event->trace)) {
+		trace_watch_all(event->trace);
+		trace_unlock(event->trace);
+	}
 }
 
 static bool give_socket(struct trace_event *event, const struct guest_socket *socket,

@@ -246,6 +246,8 @@ void trace_flow_begun(struct trace *trace, const struct engine_flow *flow)
 	if (!flow->open)
 		return;
 	label_set labels = engine_labels_in_flight(trace->engine, &flow->from.id);
+	if (labels)
+		trace_note_lead(trace, &flow->to.id);
 	if (labels & ~engine_labels(trace->engine, &flow->to.id))
 		follow_flow(flow, &chain);
 }

@@ -257,7 +257,7 @@ void replay_request(struct replay *replay, int cpu, const struct guest_task *tas
 	put(replay, page + REQUEST, FIELD_io_kiocb_tctx, map + page + RING_TASK);
 	put(replay, page + RING_TASK, FIELD_io_uring_task_task, task->address);
 	begin_function(replay, cpu, map + page + REQUEST);
-	trace_ring_request(replay->trace, &replay->cpus[cpu], map + page + REQUEST);
+	trace_ring_request(replay->trace, &replay->cpus[cpu], map + page + REQUEST, 0);
 }
 
 void replay_poke(struct replay *replay, uint64_t address, const void *bytes, size_t length)
