@@ -62,6 +62,7 @@ enum agent_site_kind {
 	AGENT_SITE_COMPAT,   // compat_entry
 	AGENT_SITE_RING,     // ring_request
 	AGENT_SITE_FUNCTION, // that carries out a system call
+	AGENT_SITE_INSIDE,   // is called by one of those
 	AGENT_SITE_RETURN,   // from one, or from ring_request
 	AGENT_SITE_TRACING,  // the guest's kernel is about to change its functions' beginnings
 	AGENT_SITE_HIBERNATION,
@@ -108,7 +109,8 @@ struct agent_vm {
 	_Atomic bool hook_changed; // and nobody was told
 	uint64_t patch_again;	   // not before; UINT64_MAX: never
 	uint64_t next_check, stop_began, longest_stop, stops;
-	unsigned char entry_code[16]; // at E
+	unsigned char entry_code[16]; // the call at E
+	uint32_t entry_code_length;
 	bool entry_code_told;
 	char hook_reason[240]; // for what is not in force
 

@@ -25,11 +25,13 @@ enum {
 	STOP_WAIT_NANOSECONDS = 20000,
 	GATE_SECONDS = 1,
 	NMI_TRIES = 50,
+	I386_PERF_EVENT_OPEN = 336, // arch/x86/entry/syscalls/syscall_32.tbl
 	CALLS_MAXIMUM = 512, // entries of a table of system calls that are looked at
 	CHECK_NANOSECONDS = 1000000000,
 };
 
 static const uint64_t yield_nanoseconds = 10000000000ull;
+static const char logging_reason[] = "the VMM tracks changes of the guest's memory";
 
 /* The gate */
 
@@ -209,9 +211,10 @@ static void release_vcpu(struct agent_vm *vm, struct agent_vcpu *vcpu)
 {
 	struct kvm_regs registers;
 	uint64_t original;
+	uint64_t behind;
 	int tag;
 	if (real_ioctl(vcpu->fd, KVM_GET_REGS, &registers) != 0 ||
-	    hook_patch_find(vm->patch, registers.rip, &tag) != HOOK_PATCH_LANDING ||
+	    hook_patch_find(vm->patch, registers.rip, &behind, &tag) != HOOK_PATCH_LANDING ||
 	    !hook_patch_returned(vm->patch, registers.rsp, &original))
 		return;
 	registers.rip = original;
@@ -246,7 +249,13 @@ static bool stop_for_patch(struct agent_vm *vm, struct agent_vcpu *self, uint64_
 
 /* Where the guest's kernel has our sites */
 
-enum { PATCH_TAG_CALL, PATCH_TAG_RING, PATCH_TAG_YIELD };
+enum {
+	PATCH_TAG_CALL,	       // carries out a system call: RDI has its pt_regs
+	PATCH_TAG_INSIDE_CALL, // is called by one that cannot be stopped at
+	PATCH_TAG_RING,
+	PATCH_TAG_TRACING,
+	PATCH_TAG_HIBERNATION,
+};
 
 static bool add_watched(struct agent_vm *vm, uint64_t address, enum agent_site_kind kind)
 {
@@ -262,21 +271,35 @@ static bool add_watched(struct agent_vm *vm, uint64_t address, enum agent_site_k
 
 static bool add_function(struct agent_vm *vm, uint64_t function, int tag, struct error *error)
 {
-	unsigned char code[HOOK_PATCH_PROLOGUE];
 	uint64_t gpa;
-	if (guest_locate_code(&vm->kernel, function, &gpa) != GUEST_OK ||
-	    vm_memory_read(vm->memory, gpa, code, sizeof(code)) != MEMORY_OK)
-		return error_set(error, ERROR_NOT_FOUND, "the kernel's function at %#llx cannot be read",
+	if (guest_locate_code(&vm->kernel, function, &gpa) != GUEST_OK)
+		return error_set(error, ERROR_NOT_FOUND, "the kernel has no function at %#llx",
 				 (unsigned long long)function);
-	int place = hook_patch_place_in(code);
-	if (place >= 0)
-		return hook_patch_add(vm->patch, function + (unsigned)place, gpa + (unsigned)place, tag, error);
-	// A few have none; that is what the debug registers are free for.
-	if (add_watched(vm, function, tag == PATCH_TAG_RING ? AGENT_SITE_RING : AGENT_SITE_FUNCTION))
+	if (hook_patch_add(vm->patch, function, gpa, tag, error))
 		return true;
-	return error_set(error, ERROR_UNSUPPORTED,
-			 "too many of the kernel's functions (the one at %#llx is next) do not begin with the place for a tracer's call",
-			 (unsigned long long)function);
+	// A few have no place for it; that is what the debug registers are free for.
+	return error->code == ERROR_UNSUPPORTED &&
+	       add_watched(vm, function, tag == PATCH_TAG_RING ? AGENT_SITE_RING : AGENT_SITE_FUNCTION);
+}
+
+static bool add_trap(struct agent_vm *vm, uint64_t function, int tag, struct error *error)
+{
+	uint64_t gpa;
+	return guest_locate_code(&vm->kernel, function, &gpa) == GUEST_OK &&
+	       hook_patch_add_trap(vm->patch, function, gpa, tag, error);
+}
+
+// kernel/events/core.c, before 5.12, is compiled without places for tracers; what it asks first has one.
+static bool add_call(struct agent_vm *vm, uint32_t number, bool compat, uint64_t function, struct error *error)
+{
+	const uint64_t asked = guest_symbol(&vm->kernel, SYMBOL_security_perf_event_open);
+	uint64_t gpa;
+	if (guest_locate_code(&vm->kernel, function, &gpa) == GUEST_OK &&
+	    hook_patch_add(vm->patch, function, gpa, PATCH_TAG_CALL, error))
+		return true;
+	if (asked && number == (compat ? I386_PERF_EVENT_OPEN : SYS_perf_event_open))
+		return add_function(vm, asked, PATCH_TAG_INSIDE_CALL, error);
+	return add_function(vm, function, PATCH_TAG_CALL, error);
 }
 
 static bool add_calls(struct agent_vm *vm, bool compat, struct error *error)
@@ -293,7 +316,7 @@ static bool add_calls(struct agent_vm *vm, bool compat, struct error *error)
 			return error_set(error, ERROR_NOT_FOUND, "the kernel's table of system calls: %s",
 					 guest_result_text(result));
 		if (function != none && trace_stops_at(number, compat) &&
-		    !add_function(vm, function, PATCH_TAG_CALL, error))
+		    !add_call(vm, number, compat, function, error))
 			return false;
 	}
 	if (number == 0)
@@ -309,6 +332,17 @@ static bool add_compat_calls(struct agent_vm *vm, struct error *error)
 	return all ? add_function(vm, all, PATCH_TAG_CALL, error) : add_calls(vm, true, error);
 }
 
+static bool add_ring(struct agent_vm *vm, struct error *error)
+{
+	const struct guest_sites *sites = &vm->kernel.sites;
+	if (!sites->ring_request_callers[0])
+		return !sites->ring_request || add_function(vm, sites->ring_request, PATCH_TAG_RING, error);
+	for (int i = 0; i < GUEST_RING_CALLERS; i++)
+		if (!add_function(vm, sites->ring_request_callers[i], PATCH_TAG_RING, error))
+			return false;
+	return true;
+}
+
 // Fills vm->patch and vm->patch_sites. False: this kernel cannot be traced so.
 static bool find_sites(struct agent_vm *vm, struct error *error)
 {
@@ -322,13 +356,9 @@ static bool find_sites(struct agent_vm *vm, struct error *error)
 	if (!tracing)
 		return error_set(error, ERROR_UNSUPPORTED,
 				 "the kernel's ftrace_replace_code() is not known: its own tracing would not be seen to begin");
-	add_watched(vm, tracing, AGENT_SITE_TRACING);
-	if (!add_calls(vm, false, error) || !add_compat_calls(vm, error))
-		return false;
-	if (kernel->sites.ring_request &&
-	    !add_function(vm, kernel->sites.ring_request, PATCH_TAG_RING, error))
-		return false;
-	return !hibernation || add_function(vm, hibernation, PATCH_TAG_YIELD, error);
+	return add_calls(vm, false, error) && add_compat_calls(vm, error) && add_ring(vm, error) &&
+	       add_trap(vm, tracing, PATCH_TAG_TRACING, error) &&
+	       (!hibernation || add_trap(vm, hibernation, PATCH_TAG_HIBERNATION, error));
 }
 
 static bool patch_is_asked_for(void)
@@ -350,11 +380,14 @@ static bool prepare_patch(struct agent_vm *vm, struct error *error)
 
 static void remember_entry_code(struct agent_vm *vm)
 {
+	const struct kernel_profile *profile = vm->kernel.profile;
+	uint64_t length = profile->syscall_exit - profile->syscall_entry;
 	memset(vm->entry_code, 0, sizeof(vm->entry_code));
 	vm->entry_code_told = false;
+	vm->entry_code_length = length < sizeof(vm->entry_code) ? (uint32_t)length : 0;
 	memory_enter(&vm->reader);
 	guest_read_kernel(&vm->kernel, vm->kernel.text + vm->kernel.profile->syscall_entry,
-			  vm->entry_code, sizeof(vm->entry_code));
+			  vm->entry_code, vm->entry_code_length);
 	memory_leave(&vm->reader);
 }
 
@@ -368,10 +401,13 @@ bool agent_hook_arm(struct agent_vm *vm)
 		return false;
 	if (!vm->patch_possible || atomic_load(&vm->logging) || !use_patch(vm, &error))
 		use_debug_registers(vm);
-	if (atomic_load(&vm->logging))
-		error_set(&error, ERROR_UNSUPPORTED, "the VMM tracks changes of the guest's memory");
+	if (atomic_load(&vm->hook) == AGENT_HOOK_PATCH)
+		set_reason(vm, "");
+	else if (atomic_load(&vm->logging))
+		set_reason(vm, logging_reason);
+	else
+		set_reason(vm, error.message);
 	let_go(vm, NULL);
-	set_reason(vm, error.message);
 	return true;
 }
 
@@ -484,9 +520,10 @@ static void check_entry_code(struct agent_vm *vm)
 	unsigned char code[sizeof(vm->entry_code)];
 	uint64_t address = vm->kernel.text + vm->kernel.profile->syscall_entry;
 	memory_enter(&vm->reader);
-	enum guest_result result = guest_read_kernel(&vm->kernel, address, code, sizeof(code));
+	enum guest_result result = guest_read_kernel(&vm->kernel, address, code, vm->entry_code_length);
 	memory_leave(&vm->reader);
-	if (vm->entry_code_told || result != GUEST_OK || memcmp(code, vm->entry_code, sizeof(code)) == 0)
+	if (vm->entry_code_told || result != GUEST_OK ||
+	    memcmp(code, vm->entry_code, vm->entry_code_length) == 0)
 		return;
 	vm->entry_code_told = true;
 	trace_gap(vm->trace, "tampered", "the guest's entry code at %#llx was changed",
@@ -537,7 +574,7 @@ void agent_hook_logging(struct agent_vm *vm, bool logging)
 	if (atomic_exchange(&vm->logging, logging) == logging)
 		return;
 	if (logging)
-		agent_hook_yield(vm, NULL, 0, "the VMM tracks changes of the guest's memory");
+		agent_hook_yield(vm, NULL, 0, logging_reason);
 	else
 		agent_wake_guard();
 }
@@ -602,27 +639,38 @@ static bool at_landing(struct agent_vcpu *vcpu, struct agent_event *event)
 	return true;
 }
 
-static void at_entry(struct agent_vcpu *vcpu, int tag, struct agent_event *event)
+static enum agent_site_kind kind_of(int tag)
 {
-	const struct kvm_regs *registers = &vcpu->run->s.regs.regs;
-	go_on_at(vcpu, hook_patch_behind(registers->rip));
-	event->kind = tag == PATCH_TAG_CALL ? AGENT_SITE_FUNCTION :
-		      tag == PATCH_TAG_RING ? AGENT_SITE_RING :
-					      AGENT_SITE_HIBERNATION;
-	event->slot = registers->rsp;
+	static const enum agent_site_kind kinds[] = {
+		[PATCH_TAG_CALL] = AGENT_SITE_FUNCTION,
+		[PATCH_TAG_INSIDE_CALL] = AGENT_SITE_INSIDE,
+		[PATCH_TAG_RING] = AGENT_SITE_RING,
+		[PATCH_TAG_TRACING] = AGENT_SITE_TRACING,
+		[PATCH_TAG_HIBERNATION] = AGENT_SITE_HIBERNATION,
+	};
+	return kinds[tag];
 }
 
 bool agent_hook_port_exit(struct agent_vcpu *vcpu, struct agent_event *event)
 {
 	const struct kvm_run *run = vcpu->run;
+	const struct kvm_regs *registers = &run->s.regs.regs;
+	uint64_t behind;
 	int tag;
 	*event = (struct agent_event){ AGENT_SITE_NONE, 0 };
 	if (!vcpu->vm->patch || run->io.port != HOOK_PATCH_PORT || run->io.direction != KVM_EXIT_IO_OUT ||
 	    run->io.size != 4 || run->io.count != 1 || !(run->kvm_valid_regs & KVM_SYNC_X86_REGS))
 		return false;
-	switch (hook_patch_find(vcpu->vm->patch, run->s.regs.regs.rip, &tag)) {
+	switch (hook_patch_find(vcpu->vm->patch, registers->rip, &behind, &tag)) {
 	case HOOK_PATCH_ENTRY:
-		at_entry(vcpu, tag, event);
+		// A function that goes on with a jump to another one: the call was seen already.
+		if (tag != PATCH_TAG_CALL || !hook_patch_is_watched(vcpu->vm->patch, registers->rsp))
+			*event = (struct agent_event){ kind_of(tag), registers->rsp };
+		go_on_at(vcpu, behind);
+		return true;
+	case HOOK_PATCH_TRAP:
+		*event = (struct agent_event){ kind_of(tag), 0 };
+		go_on_at(vcpu, registers->rip);
 		return true;
 	case HOOK_PATCH_LANDING:
 		at_landing(vcpu, event);

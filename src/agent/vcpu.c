@@ -270,6 +270,9 @@ static void trace_site(struct agent_vcpu *vcpu, const struct agent_event *event)
 	case AGENT_SITE_FUNCTION:
 		trace_function_entry(vm->trace, &vcpu->cpu, registers->rdi, event->slot);
 		break;
+	case AGENT_SITE_INSIDE:
+		trace_inside_call(vm->trace, &vcpu->cpu, registers->rsp);
+		break;
 	case AGENT_SITE_RETURN:
 		trace_function_return(vm->trace, &vcpu->cpu, event->slot, (int64_t)registers->rax);
 		break;
@@ -453,6 +456,8 @@ static bool handle_port_exit(struct agent_vcpu *vcpu)
 			      memory_order_relaxed);
 	if (event.kind != AGENT_SITE_NONE)
 		handle_event(vcpu, &event);
+	if (vcpu->setting.ours)
+		follow_guest_registers(vcpu);
 	return true;
 }
 

@@ -37,6 +37,9 @@
 	S(O, do_fast_syscall_32_inner, "__do_fast_syscall_32")                                    \
 	S(O, syscall_enter_from_user_mode, "syscall_enter_from_user_mode") /* to 6.8 */           \
 	S(O, syscall_exit_to_user_mode, "syscall_exit_to_user_mode")                              \
+	S(O, io_poll_issue, "io_poll_issue")                                                      \
+	S(O, security_perf_event_open, "security_perf_event_open")                                \
+	S(O, etext, "_etext")                                                                     \
 	S(O, sys_call_table, "sys_call_table")                                                    \
 	S(O, ia32_sys_call_table, "ia32_sys_call_table") /* where there is no ia32_sys_call() */  \
 	S(O, x32_sys_call, "x32_sys_call|x32_sys_call_table") /* CONFIG_X86_X32_ABI */            \

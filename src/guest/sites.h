@@ -26,9 +26,12 @@ struct guest_kernel;
  *                 0: none is known.
  *   ring_request  struct io_kiocb: RDI at the start of what carries out a request of io_uring.
  *                 0: none is known.
+ *   ring_request_callers  where that is a part of other functions: those that call it, all with the same RDI; else 0.
  */
+enum { GUEST_RING_CALLERS = 2 };
 struct guest_sites {
 	uint64_t entry, exit, compat_entry, ring_request;
+	uint64_t ring_request_callers[GUEST_RING_CALLERS];
 	bool entry_in_rdi; // the entry is also that of 32-bit calls
 	bool exit_in_rdi;  // the exit is also that of 32-bit calls
 };

@@ -9,8 +9,12 @@ enum {
 	SITE_BUCKETS = 4 * HOOK_PATCH_SITES_MAXIMUM, // powers of two
 	SLOT_BUCKETS = 2 * HOOK_PATCH_SLOTS_MAXIMUM,
 	LANDING = 2, // bytes behind a site's start
+	PROLOGUE = 4 + HOOK_PATCH_LENGTH, // bytes that are looked at
 	KERNEL_CS = 0x10, // arch/x86/include/asm/segment.h
 };
+
+// The length of a site tells what it is.
+enum form { FORM_TRAP = 2, FORM_SEALED = 4, FORM_FULL = HOOK_PATCH_LENGTH };
 
 // What is pushed when a task of the kernel is interrupted, from RIP upwards.
 struct interrupt_frame {
@@ -20,6 +24,7 @@ struct interrupt_frame {
 struct site {
 	uint64_t address, gpa;
 	int tag;
+	uint8_t form; // its length: enum form
 	unsigned char original[HOOK_PATCH_LENGTH];
 };
 
@@ -40,8 +45,11 @@ struct hook_patch {
 	struct slot slots[SLOT_BUCKETS]; // open addressing
 };
 
-static const unsigned char in_force_bytes[HOOK_PATCH_LENGTH] = { 0xe7, HOOK_PATCH_PORT, 0xe7,
-								 HOOK_PATCH_PORT, 0x90 };
+static const unsigned char in_force_bytes[][HOOK_PATCH_LENGTH] = {
+	[FORM_TRAP] = { 0xe7, HOOK_PATCH_PORT },
+	[FORM_SEALED] = { 0xe7, HOOK_PATCH_PORT, 0x66, 0x90 },
+	[FORM_FULL] = { 0xe7, HOOK_PATCH_PORT, 0xe7, HOOK_PATCH_PORT, 0x90 },
+};
 
 struct hook_patch *hook_patch_create(const struct vm_memory *memory)
 {
@@ -102,19 +110,27 @@ static bool is_nop(const unsigned char bytes[HOOK_PATCH_LENGTH])
 	return false;
 }
 
-int hook_patch_place_in(const unsigned char code[HOOK_PATCH_PROLOGUE])
+static bool is_sealed(const unsigned char code[FORM_SEALED])
 {
-	static const unsigned char marks[][4] = {
-		{ 0xf3, 0x0f, 0x1e, 0xfa }, // ENDBR64
-		{ 0x66, 0x0f, 0x1f, 0x00 }, // sealed, from 5.18
-		{ 0x0f, 0x1f, 0x40, 0xd6 }, // and from 6.15
+	static const unsigned char marks[][FORM_SEALED] = {
+		{ 0x66, 0x0f, 0x1f, 0x00 }, // from 5.18
+		{ 0x0f, 0x1f, 0x40, 0xd6 }, // from 6.15
 	};
-	if (is_nop(code))
-		return 0;
-	for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++)
-		if (memcmp(code, marks[i], sizeof(marks[i])) == 0 && is_nop(code + sizeof(marks[i])))
-			return sizeof(marks[i]);
-	return -1;
+	return memcmp(code, marks[0], FORM_SEALED) == 0 || memcmp(code, marks[1], FORM_SEALED) == 0;
+}
+
+// Where the site is in a function's first bytes; false: nowhere.
+static bool find_place(const unsigned char code[PROLOGUE], unsigned *place, enum form *form)
+{
+	static const unsigned char endbr64[] = { 0xf3, 0x0f, 0x1e, 0xfa };
+	bool marked = memcmp(code, endbr64, sizeof(endbr64)) == 0 || is_sealed(code);
+	*form = FORM_FULL;
+	*place = is_nop(code) ? 0 : FORM_SEALED;
+	if (*place == 0 || (marked && is_nop(code + FORM_SEALED)))
+		return true;
+	*form = FORM_SEALED;
+	*place = 0;
+	return is_sealed(code);
 }
 
 static uint32_t site_bucket(uint64_t address)
@@ -135,13 +151,14 @@ static uint32_t find_site(const struct hook_patch *patch, uint64_t address)
 static bool read_site(const struct hook_patch *patch, const struct site *site,
 		      unsigned char bytes[HOOK_PATCH_LENGTH])
 {
-	return vm_memory_read(patch->memory, site->gpa, bytes, HOOK_PATCH_LENGTH) == MEMORY_OK;
+	memset(bytes, 0, HOOK_PATCH_LENGTH);
+	return vm_memory_read(patch->memory, site->gpa, bytes, site->form) == MEMORY_OK;
 }
 
 static bool write_site(const struct hook_patch *patch, const struct site *site,
 		       const unsigned char bytes[HOOK_PATCH_LENGTH])
 {
-	return vm_memory_write(patch->memory, site->gpa, bytes, HOOK_PATCH_LENGTH) == MEMORY_OK;
+	return vm_memory_write(patch->memory, site->gpa, bytes, site->form) == MEMORY_OK;
 }
 
 static bool say_bytes(struct error *error, enum error_code code, uint64_t address,
@@ -152,25 +169,45 @@ static bool say_bytes(struct error *error, enum error_code code, uint64_t addres
 			 instead);
 }
 
-bool hook_patch_add(struct hook_patch *patch, uint64_t address, uint64_t gpa, int tag, struct error *error)
+static bool cannot_read(struct error *error, uint64_t address)
 {
-	uint32_t bucket = find_site(patch, address);
+	return error_set(error, ERROR_NOT_FOUND, "the code at %#llx cannot be read",
+			 (unsigned long long)address);
+}
+
+static bool add_site(struct hook_patch *patch, const struct site *wanted, struct error *error)
+{
+	uint32_t bucket = find_site(patch, wanted->address);
 	if (patch->site_buckets[bucket])
 		return true;
 	if (patch->site_count == HOOK_PATCH_SITES_MAXIMUM)
 		return error_set(error, ERROR_LIMIT, "more than %d functions to stop at",
 				 HOOK_PATCH_SITES_MAXIMUM);
 	struct site *site = &patch->sites[patch->site_count];
-	*site = (struct site){ .address = address, .gpa = gpa, .tag = tag };
+	*site = *wanted;
 	if (!read_site(patch, site, site->original))
-		return error_set(error, ERROR_NOT_FOUND, "the code at %#llx cannot be read",
-				 (unsigned long long)address);
-	if (!is_nop(site->original))
-		return say_bytes(error, ERROR_UNSUPPORTED, address, site->original, "no NOP of five");
+		return cannot_read(error, site->address);
 	patch->site_buckets[bucket] = (uint16_t)++patch->site_count;
-	if (patch->landing == 0)
-		patch->landing = address + LANDING;
+	if (patch->landing == 0 && site->form == FORM_FULL)
+		patch->landing = site->address + LANDING;
 	return true;
+}
+
+bool hook_patch_add(struct hook_patch *patch, uint64_t function, uint64_t gpa, int tag, struct error *error)
+{
+	unsigned char code[PROLOGUE];
+	unsigned place;
+	enum form form;
+	if (vm_memory_read(patch->memory, gpa, code, sizeof(code)) != MEMORY_OK)
+		return cannot_read(error, function);
+	if (!find_place(code, &place, &form))
+		return say_bytes(error, ERROR_UNSUPPORTED, function, code, "no place for a tracer's call");
+	return add_site(patch, &(struct site){ function + place, gpa + place, tag, form, { 0 } }, error);
+}
+
+bool hook_patch_add_trap(struct hook_patch *patch, uint64_t address, uint64_t gpa, int tag, struct error *error)
+{
+	return add_site(patch, &(struct site){ address, gpa, tag, FORM_TRAP, { 0 } }, error);
 }
 
 static void restore_sites(struct hook_patch *patch, size_t count)
@@ -178,7 +215,7 @@ static void restore_sites(struct hook_patch *patch, size_t count)
 	unsigned char bytes[HOOK_PATCH_LENGTH];
 	for (size_t i = 0; i < count; i++)
 		if (read_site(patch, &patch->sites[i], bytes) &&
-		    memcmp(bytes, in_force_bytes, HOOK_PATCH_LENGTH) == 0)
+		    memcmp(bytes, in_force_bytes[patch->sites[i].form], HOOK_PATCH_LENGTH) == 0)
 			write_site(patch, &patch->sites[i], patch->sites[i].original);
 }
 
@@ -189,9 +226,9 @@ bool hook_patch_changed(const struct hook_patch *patch, uint64_t *address,
 	for (size_t i = 0; i < patch->site_count; i++) {
 		const struct site *site = &patch->sites[i];
 		*address = site->address;
-		if (!read_site(patch, site, found))
-			memset(found, 0, HOOK_PATCH_LENGTH);
-		if (memcmp(found, in_force ? in_force_bytes : site->original, HOOK_PATCH_LENGTH) != 0)
+		if (!read_site(patch, site, found) ||
+		    memcmp(found, in_force ? in_force_bytes[site->form] : site->original,
+			   HOOK_PATCH_LENGTH) != 0)
 			return true;
 	}
 	return false;
@@ -203,10 +240,12 @@ bool hook_patch_install(struct hook_patch *patch, struct error *error)
 	uint64_t address;
 	if (hook_patch_in_force(patch))
 		return true;
+	if (patch->landing == 0)
+		return error_set(error, ERROR_UNSUPPORTED, "no function has a place for a tracer's call");
 	if (hook_patch_changed(patch, &address, found))
 		return say_bytes(error, ERROR_INVALID, address, found, "which are not those that stood there");
 	for (size_t i = 0; i < patch->site_count; i++) {
-		if (write_site(patch, &patch->sites[i], in_force_bytes))
+		if (write_site(patch, &patch->sites[i], in_force_bytes[patch->sites[i].form]))
 			continue;
 		restore_sites(patch, i + 1);
 		return error_set(error, ERROR_MEMORY, "the code at %#llx cannot be written",
@@ -216,15 +255,17 @@ bool hook_patch_install(struct hook_patch *patch, struct error *error)
 	return true;
 }
 
-enum hook_patch_place hook_patch_find(const struct hook_patch *patch, uint64_t rip, int *tag)
+enum hook_patch_place hook_patch_find(const struct hook_patch *patch, uint64_t rip, uint64_t *behind, int *tag)
 {
 	if (rip == patch->landing && rip != 0)
 		return HOOK_PATCH_LANDING;
 	uint16_t found = patch->site_buckets[find_site(patch, rip)];
 	if (!found)
 		return HOOK_PATCH_ELSEWHERE;
-	*tag = patch->sites[found - 1].tag;
-	return HOOK_PATCH_ENTRY;
+	const struct site *site = &patch->sites[found - 1];
+	*tag = site->tag;
+	*behind = site->address + site->form;
+	return site->form == FORM_TRAP ? HOOK_PATCH_TRAP : HOOK_PATCH_ENTRY;
 }
 
 /* Slots */
@@ -269,7 +310,7 @@ bool hook_patch_watch(struct hook_patch *patch, uint64_t slot, uint64_t gpa, uin
 {
 	bool exchanged = false;
 	*full = false;
-	if (slot == 0 || slot % sizeof(uint64_t) != 0)
+	if (slot == 0 || slot % sizeof(uint64_t) != 0 || original == patch->landing)
 		return false;
 	pthread_mutex_lock(&patch->lock);
 	uint32_t bucket = find_slot(patch, slot);
@@ -290,6 +331,18 @@ bool hook_patch_watch(struct hook_patch *patch, uint64_t slot, uint64_t gpa, uin
 	}
 	pthread_mutex_unlock(&patch->lock);
 	return exchanged;
+}
+
+bool hook_patch_is_watched(struct hook_patch *patch, uint64_t slot)
+{
+	uint64_t word;
+	pthread_mutex_lock(&patch->lock);
+	const struct slot *entry = &patch->slots[find_slot(patch, slot)];
+	bool watched = slot != 0 && entry->address != 0 &&
+		       vm_memory_read(patch->memory, entry->gpa, &word, sizeof(word)) == MEMORY_OK &&
+		       word == patch->landing;
+	pthread_mutex_unlock(&patch->lock);
+	return watched;
 }
 
 bool hook_patch_returned(struct hook_patch *patch, uint64_t rsp, uint64_t *original)

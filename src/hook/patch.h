@@ -19,6 +19,10 @@
  *     e7 PORT   out %eax, $PORT     the landing
  *     90        nop
  *
+ * A function that has only the sealed place of an ENDBR64 (four bytes, a NOP as well) is stopped at in the same way, but for the
+ * landing. And where the vCPU is stopped only for all of this to be taken out, any instruction of two bytes or more will do
+ * (a *trap*): what stood there is executed afterwards.
+ *
  * The hook's user lets the vCPU go on behind all of them, so that no task can be interrupted between these instructions:
  * whenever the sites are taken out no saved RIP points into what is an instruction of five bytes again.
  *
@@ -40,7 +44,7 @@
 struct hook_patch;
 
 enum {
-	HOOK_PATCH_LENGTH = 5,
+	HOOK_PATCH_LENGTH = 5, // at most
 	HOOK_PATCH_PORT = 0xe5, // no device that KVM has in the kernel; whose `out` it is the address tells
 	HOOK_PATCH_SITES_MAXIMUM = 1024,
 	HOOK_PATCH_SLOTS_MAXIMUM = 8192, // watched returns at one time
@@ -50,6 +54,7 @@ enum hook_patch_place {
 	HOOK_PATCH_ELSEWHERE, // not ours
 	HOOK_PATCH_ENTRY,
 	HOOK_PATCH_LANDING,
+	HOOK_PATCH_TRAP, // the vCPU goes on at the same RIP when the patch was removed, and not before
 };
 
 /** The GPA of an aligned word of the guest's; false: it is not there. */
@@ -63,20 +68,20 @@ void hook_patch_destroy(struct hook_patch *patch);
 void hook_patch_reset(struct hook_patch *patch);
 
 /**
- * Adds a site; `tag` is handed back by hook_patch_find(). One that is there already is left as it is. Fails with
- * ERROR_UNSUPPORTED (no NOP of five bytes stands there; *error has the bytes), ERROR_LIMIT, ERROR_NOT_FOUND (cannot be read).
+ * Adds the site of a function (its start); `tag` is handed back by hook_patch_find(). One that is there already is left as it
+ * is. In front of the NOP of five bytes may stand ENDBR64, or what the kernel has put into its place where nobody jumps to it
+ * (arch/x86/include/asm/ibt.h). Fails with ERROR_UNSUPPORTED (there is no such NOP; *error has the bytes), ERROR_LIMIT,
+ * ERROR_NOT_FOUND (cannot be read).
  */
-bool hook_patch_add(struct hook_patch *patch, uint64_t address, uint64_t gpa, int tag, struct error *error);
+bool hook_patch_add(struct hook_patch *patch, uint64_t function, uint64_t gpa, int tag, struct error *error);
 
-/** Where a function's site is: bytes behind its start, whose code this is; -1: it has none. In front of the NOP may stand
- *  ENDBR64, or what the kernel has put into its place where nobody jumps to it (arch/x86/include/asm/ibt.h). */
-enum { HOOK_PATCH_PROLOGUE = 4 + HOOK_PATCH_LENGTH };
-int hook_patch_place_in(const unsigned char code[HOOK_PATCH_PROLOGUE]);
+/** Adds a trap at an instruction of at least two bytes. Fails likewise, but for ERROR_UNSUPPORTED. */
+bool hook_patch_add_trap(struct hook_patch *patch, uint64_t address, uint64_t gpa, int tag, struct error *error);
 
 size_t hook_patch_count(const struct hook_patch *patch);
 bool hook_patch_in_force(const struct hook_patch *patch);
 
-/** Puts all sites in force, or none: if one is not what it was when it was added (ERROR_INVALID), or cannot be
+/** Puts all sites in force, or none: if there is no landing (ERROR_UNSUPPORTED), if one is not what it was when it was added (ERROR_INVALID), or cannot be
  *  written. All vCPUs are out of the guest. */
 bool hook_patch_install(struct hook_patch *patch, struct error *error);
 
@@ -87,14 +92,9 @@ void hook_patch_remove(struct hook_patch *patch, hook_patch_locate locate, void 
 bool hook_patch_changed(const struct hook_patch *patch, uint64_t *address,
 			unsigned char found[HOOK_PATCH_LENGTH]);
 
-/** What stands at RIP when a vCPU has exited; the site's tag. In bounded time, without a lock. */
-enum hook_patch_place hook_patch_find(const struct hook_patch *patch, uint64_t rip, int *tag);
-
-/** Behind a site: where its function goes on. */
-static inline uint64_t hook_patch_behind(uint64_t site)
-{
-	return site + HOOK_PATCH_LENGTH;
-}
+/** What stands at RIP when a vCPU has exited. Of an entry: where its function goes on, and the tag; of a trap the tag. In
+ *  bounded time, without a lock. */
+enum hook_patch_place hook_patch_find(const struct hook_patch *patch, uint64_t rip, uint64_t *behind, int *tag);
 
 /** How many returns are watched. */
 uint32_t hook_patch_slots(struct hook_patch *patch);
@@ -104,6 +104,10 @@ uint32_t hook_patch_slots(struct hook_patch *patch);
  * False: it is not (the function has returned), cannot be written, or there are too many (*full).
  */
 bool hook_patch_watch(struct hook_patch *patch, uint64_t slot, uint64_t gpa, uint64_t original, bool *full);
+
+/** Whether the return through the slot leads to the landing now: whoever stands at a function's start with this slot has been seen
+ *  at another's, which has jumped there. */
+bool hook_patch_is_watched(struct hook_patch *patch, uint64_t slot);
 
 /** A vCPU stands at the landing, or was interrupted there, with this RSP: where it goes on. False: none of ours. */
 bool hook_patch_returned(struct hook_patch *patch, uint64_t rsp, uint64_t *original);

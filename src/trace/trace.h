@@ -154,6 +154,9 @@ bool trace_stops_at(uint32_t number, bool compat);
 /** The vCPU stands at the start of the function that carries out a call (sys_call_table[], ia32_sys_call_table[], ...):
  *  its pt_regs, and where its return address lies. */
 void trace_function_entry(struct trace *trace, struct trace_cpu *cpu, uint64_t pt_regs, uint64_t slot);
+/** The vCPU stands inside a call whose function cannot be stopped at; `stack`: an address of its stack. How it ends is not
+ *  seen. */
+void trace_inside_call(struct trace *trace, struct trace_cpu *cpu, uint64_t stack);
 /** The vCPU has returned through the slot, with this result. */
 void trace_function_return(struct trace *trace, struct trace_cpu *cpu, uint64_t slot, int64_t result);
 /** From now on calls are seen at E and X, or (`functions`) at functions. What is in progress is seen to end at X, as
