@@ -349,9 +349,12 @@ bool hook_patch_returned(struct hook_patch *patch, uint64_t rsp, uint64_t *origi
 {
 	pthread_mutex_lock(&patch->lock);
 	uint32_t bucket = find_slot(patch, rsp - sizeof(uint64_t));
-	bool found = patch->slots[bucket].address != 0;
+	const struct slot *slot = &patch->slots[bucket];
+	bool found = slot->address != 0, exchanged;
 	if (found) {
-		*original = patch->slots[bucket].original;
+		// Nothing of ours stays below the stack's end.
+		vm_memory_exchange(patch->memory, slot->gpa, patch->landing, slot->original, &exchanged);
+		*original = slot->original;
 		drop_slot(patch, bucket);
 	}
 	pthread_mutex_unlock(&patch->lock);

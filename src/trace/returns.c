@@ -254,6 +254,22 @@ bool trace_read_return_address(struct trace_event *event)
 	return false;
 }
 
+// A quiet call of the thread that begins another is over: nobody may take the new one's slot for its.
+static bool end_quiet_before(struct trace_event *event)
+{
+	struct trace *trace = event->trace;
+	uint64_t task;
+	if (atomic_load_explicit(&trace->pending_count, memory_order_acquire) == 0)
+		return true;
+	if (guest_current_task(event->kernel, event->cpu->gs_base, &task) != GUEST_OK || !trace_lock(trace))
+		return false;
+	struct pending_call *call = trace_find_call(trace, task);
+	if (call && call->was_quiet)
+		trace_finish_call(trace, call, false);
+	trace_unlock(trace);
+	return true;
+}
+
 void trace_function_entry(struct trace *trace, struct trace_cpu *cpu, uint64_t pt_regs, uint64_t slot)
 {
 	struct trace_event event;
@@ -268,7 +284,7 @@ void trace_function_entry(struct trace *trace, struct trace_cpu *cpu, uint64_t p
 		return;
 	event.slot = slot;
 	event.site = SITE_FUNCTION;
-	if (trace_read_return_address(&event) && trace_settle_loose(&event))
+	if (trace_read_return_address(&event) && end_quiet_before(&event) && trace_settle_loose(&event))
 		trace_enter_function(&event);
 }
 

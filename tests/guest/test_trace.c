@@ -577,5 +577,5 @@ int main(void)
 		TEST(test_sweep),
 		TEST(test_abandoned_trace_does_nothing),
 	};
-	return frozen_run(tests);
+	return replay_both(tests);
 }

@@ -252,5 +252,5 @@ int main(void)
 		TEST(test_cleared_before_it_is_used),
 		TEST(test_all_cleared),
 	};
-	return frozen_run(tests);
+	return replay_both(tests);
 }
