@@ -607,6 +607,7 @@ void agent_hook_lower(struct agent_vm *vm)
 		if (!put_patch_in(vm, &error)) {
 			use_debug_registers(vm);
 			set_reason(vm, error.message);
+			trace_gap(vm->trace, "tampered", "while the VM was stopped: %s", error.message);
 			vm->patch_again = agent_monotonic() + yield_nanoseconds;
 			atomic_store(&vm->hook_changed, true);
 		}
@@ -622,6 +623,18 @@ static void go_on_at(struct agent_vcpu *vcpu, uint64_t rip)
 {
 	vcpu->run->s.regs.regs.rip = rip;
 	vcpu->run->kvm_dirty_regs |= KVM_SYNC_X86_REGS;
+}
+
+// The instruction at RIP is executed (again) when something else stands there. KVM would step over it if RIP is what it
+// was, so that has to be behind us (Documentation/virt/kvm/api.rst, 5: what is incomplete is finished before a signal is looked at).
+static void go_on_here(struct agent_vcpu *vcpu)
+{
+	struct kvm_run *run = vcpu->run;
+	uint64_t rip = run->s.regs.regs.rip;
+	run->immediate_exit = 1;
+	real_ioctl(vcpu->fd, KVM_RUN, 0);
+	run->immediate_exit = 0;
+	go_on_at(vcpu, rip);
 }
 
 static bool at_landing(struct agent_vcpu *vcpu, struct agent_event *event)
@@ -670,7 +683,7 @@ bool agent_hook_port_exit(struct agent_vcpu *vcpu, struct agent_event *event)
 		return true;
 	case HOOK_PATCH_TRAP:
 		*event = (struct agent_event){ kind_of(tag), 0 };
-		go_on_at(vcpu, registers->rip);
+		go_on_here(vcpu);
 		return true;
 	case HOOK_PATCH_LANDING:
 		at_landing(vcpu, event);
@@ -685,6 +698,8 @@ enum trace_watching agent_hook_watch(void *context, uint64_t slot, uint64_t orig
 	struct agent_vm *vm = context;
 	uint64_t gpa;
 	bool full;
+	if (!hook_patch_in_force(vm->patch))
+		return RETURNS_FULL; // lifted: it goes on when the VM does
 	if (guest_locate(&vm->kernel, slot, &gpa) != GUEST_OK)
 		return RETURNS_NOT_THERE;
 	if (hook_patch_watch(vm->patch, slot, gpa, original, &full))

@@ -64,6 +64,7 @@ static enum trace_watching watch(struct trace *trace, const struct pending_call 
 static void give_return_up(struct trace *trace, struct pending_call *call)
 {
 	trace_make_loose(trace, call);
+	call->was_quiet = false;
 	trace_gap(trace, "return-limit", "how %s of pid %u ends is not seen: taken as success",
 		  call->row->name, call->tgid);
 }
