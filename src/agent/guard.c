@@ -300,14 +300,14 @@ static void forget_kernel(struct agent_vm *vm)
 static void give_up(struct agent_vm *vm)
 {
 	trace_abandon(vm->trace);
-	agent_hook_disarm(vm);
 	agent_say("VM %u: %s", vm->number, vm->failure);
 	struct wire_message message = { .type = WIRE_GAP };
 	message.gap = (struct wire_gap){
 		.time = agent_realtime(), .kind = "fault", .detail = vm->failure, .count = 1
 	};
 	agent_emit(vm, &message);
-	set_state(vm, AGENT_UNTRACED, vm->failure);
+	set_state(vm, AGENT_UNTRACED, vm->failure); // said at once: to take everything out may last
+	agent_hook_disarm(vm);
 }
 
 static void report_registers(struct agent_vm *vm)

@@ -91,12 +91,19 @@ readonly SCRIPT_SECONDS=300
 # The console is for the scenarios: no word of the kernel's between their lines.
 readonly KERNEL_ARGUMENTS='loglevel=1 rcupdate.rcu_cpu_stall_suppress=1'
 
+# Which hook a case is played with, as a part of its name: CASE is the default (patch, where the kernel has all that it needs),
+# CASE@debugreg the other. The list has both of what concerns the hook itself, and of the rest the one and the other in turn;
+# E2E_HOOKS=both: both of everything (about 50 minutes).
+readonly WITH_BOTH_HOOKS='^(all-.*-1|reboot|kexec|gdb|snapshot|fault|early|ring-7.2|block-6.12|compat-7.2|random) '
+readonly WITH_DEBUGREG='^((stored|ipc|filesystems|containers|ring|compat|policy|hand)-(5.10|6.12)|block-5.10|pair-1-b|pair-2-a|random-1|all-6.12-2) '
+readonly WITH_PATCH_ONLY='^(yields-.*|tampered|migrated|migrated-7.2|bad-use) '
+
 # case_row NAME: into KERNELS, CPUS, SCENARIOS, SMP and OPTIONS.
 case_row()
 {
 	local row i append=$KERNEL_ARGUMENTS
 
-	row=$(grep "^$1 " <<< "$CASES")
+	row=$(grep "^${1%@*} " <<< "$CASES")
 	read -r _ KERNELS CPUS SCENARIOS OPTIONS <<< "$row"
 	[[ $SCENARIOS != EVERYTHING ]] || SCENARIOS=$EVERYTHING
 	[[ $SCENARIOS != - ]] || SCENARIOS=''
@@ -127,11 +134,33 @@ case_row()
 		[[ ${OPTIONS[i]} != --append ]] || append+=" ${OPTIONS[i + 1]}"
 	done
 	OPTIONS+=(--append "$append")
+	[[ $1 != *@* ]] || OPTIONS+=(--hook "${1#*@}")
+}
+
+# function_of NAME: how a case's own functions are called.
+function_of()
+{
+	local name=${1%@*}
+
+	echo "${name//[-.]/_}"
 }
 
 case_names()
 {
-	awk 'NF { print $1 }' <<< "$CASES"
+	local row
+
+	while read -r row; do
+		[[ -n $row ]] || continue
+		if [[ $row =~ $WITH_PATCH_ONLY ]]; then
+			echo "${row%% *}"
+		elif [[ ${E2E_HOOKS:-} == both || $row =~ $WITH_BOTH_HOOKS ]]; then
+			printf '%s\n%s@debugreg\n' "${row%% *}" "${row%% *}"
+		elif [[ $row =~ $WITH_DEBUGREG ]]; then
+			echo "${row%% *}@debugreg"
+		else
+			echo "${row%% *}"
+		fi
+	done <<< "$CASES"
 }
 
 # has FUNCTION
@@ -144,8 +173,8 @@ has()
 guest_script()
 {
 	echo '#!/bin/busybox sh'
-	if has "guest_${1//[-.]/_}"; then
-		"guest_${1//[-.]/_}"
+	if has "guest_$(function_of "$1")"; then
+		"guest_$(function_of "$1")"
 	else
 		echo "exec /payload/scenario $SCENARIOS"
 	fi
@@ -178,8 +207,8 @@ judge()
 
 	status=$(cat "$out/status")
 	collect_notes "$out"
-	if has "judge_${name//[-.]/_}"; then
-		"judge_${name//[-.]/_}" "$out" "$status" || true
+	if has "judge_$(function_of "$name")"; then
+		"judge_$(function_of "$name")" "$out" "$status" || true
 		return
 	fi
 	judge_played "$out" "$status" || return 0
@@ -468,15 +497,17 @@ guest_yields()
 		echo __x64_sys_read > $tracing/set_ftrace_filter && echo function > $tracing/current_tracer || exit 1
 		call hook debugreg 1 || exit 1
 		cat /etc/passwd > /dev/null
-		grep -q 'cat-.*__x64_sys_read <-' $tracing/trace || exit 1
+		echo 0 > $tracing/tracing_on # whoever reads the trace is in it
+		grep -q '__x64_sys_read <-' $tracing/trace || exit 1
 		/payload/scenario chain || exit 1
 		echo nop > $tracing/current_tracer && echo > $tracing/set_ftrace_filter || exit 1
 		if [ -e $tracing/kprobe_events ]; then
 			echo 'p:ink __x64_sys_openat' > $tracing/kprobe_events && echo 1 > $tracing/events/kprobes/ink/enable || exit 1
 			call hook debugreg 1 || exit 1
+			echo 1 > $tracing/tracing_on
 			cat /etc/passwd > /dev/null
 			echo 0 > $tracing/events/kprobes/ink/enable
-			grep -q 'cat-.* ink: ' $tracing/trace || exit 1
+			grep -q ' ink: (__x64_sys_openat' $tracing/trace || exit 1
 			echo > $tracing/kprobe_events
 		fi
 		call hook patch 60 || exit 1
@@ -1127,7 +1158,11 @@ on_halted()
 		((SECONDS < limit)) || return 1
 		sleep 1
 	done
-	"$NIJIMI" state "vm$1" --json > "$OUT/state.json"
+	# What has happened is told by another thread of the agent's.
+	until "$NIJIMI" state "vm$1" --json > "$OUT/state.json" && [[ $(state "$OUT/state.json" .state) == untraced ]] ||
+		((SECONDS >= limit)); do
+		sleep 0.2
+	done
 	kill "$(cat "$RUN/vm$1/pid")"
 }
 
