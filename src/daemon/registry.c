@@ -278,6 +278,32 @@ struct registry_vm *registry_find_vm(const struct registry *registry, const char
 
 // VMs come and go ----------------------------------------------------------------------------
 
+static void forget_origin(void *context, const struct store_edge *edge)
+{
+	struct registry_vm *vm = context;
+	origins_forget(&vm->origins, edge->event, edge->to->object, edge->labels);
+}
+
+// The VM has this store from now on.
+static void adopt_store(struct registry_vm *vm, struct store *store)
+{
+	vm->store = store;
+	store_set_forgotten(store, forget_origin, vm);
+}
+
+static struct store *make_store(const struct registry *registry, struct registry_vm *vm)
+{
+	const struct store_limits *limits = &registry->limits.store;
+	struct store *store = store_create(limits);
+	if (!store)
+		return NULL;
+	adopt_store(vm, store);
+	// Of each edge by both its ends' numbers, and its object.
+	if (limits->edges > ORIGINS_MAXIMUM / (3 * STORE_EDGES_FACTOR))
+		vm->origins.maximum = 3 * STORE_EDGES_FACTOR * limits->edges;
+	return store;
+}
+
 static void free_vm(struct registry_vm *vm)
 {
 	store_destroy(vm->store);
@@ -381,8 +407,7 @@ static struct registry_vm *find_or_add_vm(struct registry *registry, struct regi
 	vm = calloc(1, sizeof(*vm));
 	if (!vm)
 		return NULL;
-	vm->store = store_create(&registry->limits.store);
-	if (!vm->store) {
+	if (!make_store(registry, vm)) {
 		free(vm);
 		return NULL;
 	}
@@ -621,6 +646,9 @@ static void copy_gaps(struct store *to, const struct store *from)
 	const struct store_gap *gaps = store_gaps(from, &count);
 	for (size_t i = 0; i < count; i++)
 		store_add_gap(to, gaps[i].kind, gaps[i].detail, gaps[i].count, gaps[i].last_time);
+	const struct store_period *periods = store_periods(from, &count);
+	for (size_t i = 0; i < count; i++)
+		store_begin_untraced(to, periods[i].begin, periods[i].reason);
 }
 
 // The VM takes over what is known of its life before. Only one of which nothing else is known yet.
@@ -644,14 +672,14 @@ static void continue_life(struct registry *registry, struct registry_vm *vm, uin
 
 	struct store *fresh = vm->store;
 	uint64_t fresh_row = vm->row;
-	vm->store = earlier->store;
+	adopt_store(vm, earlier->store);
 	origins_continue(&vm->origins, &earlier->origins);
 	marks_continue(&vm->marks, &earlier->marks);
 	vm->row = earlier->row;
 	vm->row_hash = 0;
 	vm->first_time = earlier->first_time;
 	vm->unwatched = true;
-	earlier->store = fresh;
+	adopt_store(earlier, fresh);
 	earlier->row = fresh_row;
 	bool renamed = strcmp(earlier->name, vm->agent->name) == 0;
 	notify(registry, "%s: goes on as the VM that was %s", vm->name, earlier->name);
@@ -669,21 +697,46 @@ static void format_moment(uint64_t time, char text[32])
 		strcpy(text, "?");
 }
 
-// What its disks went through while nobody looked is not known: files that were copied then are
-// clean.
-static void begin_kernel(struct registry *registry, struct registry_vm *vm, uint64_t now)
+// Since when it may have run untraced, if it does so now.
+static uint64_t untraced_since(const struct registry_vm *vm)
 {
 	uint64_t since = store_untraced_since(vm->store);
-	if (vm->unwatched && since) {
-		char from[32], to[32], detail[160];
-		format_moment(since, from);
-		format_moment(now, to);
-		snprintf(detail, sizeof(detail),
-			 "from %s to %s: what was done to its disks then, if it ran, is not known",
-			 from, to);
-		store_add_gap(vm->store, "untraced-period", detail, 1, now);
-		registry->changes++;
-	}
+	return since ? since : vm->first_time;
+}
+
+// What its disks go through while nobody looks is not known: files that are copied then are clean.
+static void begin_untraced(struct registry *registry, struct registry_vm *vm, const char *reason,
+			   uint64_t time)
+{
+	char from[32], detail[WIRE_TEXT_MAXIMUM + 200];
+	if (!store_begin_untraced(vm->store, untraced_since(vm), reason))
+		return;
+	format_moment(untraced_since(vm), from);
+	snprintf(detail, sizeof(detail), "since %s: %s", from, reason);
+	store_add_gap(vm->store, "untraced-period", detail, 1, time);
+	registry->changes++;
+}
+
+static void end_untraced(struct registry *registry, struct registry_vm *vm, uint64_t time)
+{
+	char from[32], to[32], detail[WIRE_TEXT_MAXIMUM + 200];
+	const struct store_period *period = store_end_untraced(vm->store, time);
+	if (!period)
+		return;
+	format_moment(period->begin, from);
+	format_moment(period->end, to);
+	snprintf(detail, sizeof(detail),
+		 "from %s to %s: what was done to its disks then, if it ran, is not known (%s)",
+		 from, to, period->reason);
+	store_add_gap(vm->store, "untraced-period", detail, 0, time);
+	registry->changes++;
+}
+
+static void begin_kernel(struct registry *registry, struct registry_vm *vm, uint64_t now)
+{
+	if (vm->unwatched && store_untraced_since(vm->store))
+		begin_untraced(registry, vm, "it was off, or ran without nijimi", now);
+	end_untraced(registry, vm, now);
 	vm->unwatched = false;
 	store_begin_kernel(vm->store, vm->kernel, now);
 }
@@ -697,6 +750,9 @@ static void follow_kernel(struct registry *registry, struct registry_vm *vm, uin
 		store_end_kernel(vm->store, time);
 		vm->unwatched |= vm->agent_state == WIRE_VM_UNTRACED;
 	}
+	if (vm->agent_state == WIRE_VM_UNTRACED)
+		begin_untraced(registry, vm, *vm->reason ? vm->reason : "the agent does not say why",
+			       time);
 }
 
 static bool apply_vm(struct context *context, const struct wire_message *message)
@@ -1035,8 +1091,7 @@ struct registry_vm *registry_restore_vm(struct registry *registry, struct regist
 		return NULL;
 	*vm = *saved;
 	vm->agent = agent;
-	vm->store = store_create(&registry->limits.store);
-	if (!vm->store) {
+	if (!make_store(registry, vm)) {
 		free(vm);
 		return NULL;
 	}
@@ -1094,10 +1149,52 @@ void registry_finish_restoring(struct registry *registry, bool (*runs)(pid_t pid
 	registry->changes++;
 }
 
+// Forgetting ---------------------------------------------------------------------------------
+
 void registry_forget_before(struct registry *registry, uint64_t time)
 {
+	const struct store_forgetting aim = {
+		.before = time, .edges = UINT64_MAX, .ended = UINT64_MAX};
 	for (size_t i = 0; i < registry->vms_count; i++)
-		store_forget_before(registry->vms[i]->store, time);
+		store_vacuum_begin(registry->vms[i]->store, &aim);
+}
+
+bool registry_forget_part(struct registry *registry)
+{
+	struct store *largest = NULL;
+	for (size_t i = 0; i < registry->vms_count; i++) {
+		struct store *store = registry->vms[i]->store;
+		if (store_history(store) > (largest ? store_history(largest) : 0) &&
+		    !store_vacuum_is_fruitless(store))
+			largest = store;
+	}
+	if (largest)
+		store_vacuum_begin_part(largest);
+	return largest;
+}
+
+bool registry_vacuum(struct registry *registry, size_t units)
+{
+	enum { DROPS = 4096 }; // that are written at once
+	bool more = false;
+	for (size_t i = 0; i < registry->vms_count; i++) {
+		struct store *store = registry->vms[i]->store;
+		struct store_forgetting aim;
+		if (store_vacuum_is_due(store, &aim))
+			store_vacuum_begin(store, &aim);
+		if (store_vacuum_runs(store) && store_unwritten_drops(store) < DROPS)
+			more |= store_vacuum_work(store, units) &&
+				store_unwritten_drops(store) < DROPS;
+	}
+	return more;
+}
+
+bool registry_vacuum_runs(const struct registry *registry)
+{
+	for (size_t i = 0; i < registry->vms_count; i++)
+		if (store_vacuum_runs(registry->vms[i]->store))
+			return true;
+	return false;
 }
 
 void registry_destroy(struct registry *registry)

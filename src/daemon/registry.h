@@ -190,8 +190,21 @@ struct registry_vm *registry_restore_vm(struct registry *registry, struct regist
 void registry_finish_restoring(struct registry *registry, bool (*runs)(pid_t pid, uint64_t start),
 			       uint64_t now);
 
-/** In every VM, forgets ended objects and edges from before `time`. */
+/* Forgetting history: it is begun, and done by registry_vacuum() a piece at a time. */
+
+/** In every VM, ended objects and edges from before `time`, but for paths to what lives. */
 void registry_forget_before(struct registry *registry, uint64_t time);
+
+/** In the VM with the most history of which something can go, the oldest part of it. So a VM that
+ *  does much pushes out its own. False: what is left is what lives, and the paths to it. */
+bool registry_forget_part(struct registry *registry);
+
+/** Looks at so many objects and edges of each VM of which history is to go. True: there is more
+ *  that can be done now; else it may have to be written first what has gone. */
+bool registry_vacuum(struct registry *registry, size_t units);
+
+/** Whether there is more, now or later. */
+bool registry_vacuum_runs(const struct registry *registry);
 
 /** Counts what changes in the table itself (VMs, states, new kinds of gap), not in what they hold.
  */

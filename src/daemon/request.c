@@ -55,6 +55,12 @@ static void add_database(struct json_object *daemon, const struct request_situat
 			json_object_object_add(database, "failure", NULL);
 		render_time(database, "failing_since", status->failing_since);
 		add_number(database, "bytes", keeper_size(status));
+		if (status->size_limit)
+			add_number(database, "limit", status->size_limit);
+		else
+			json_object_object_add(database, "limit", NULL);
+		json_object_object_add(database, "overfull",
+				       json_object_new_boolean(status->overfull));
 	}
 	json_object_object_add(daemon, "database", database);
 }
@@ -164,6 +170,7 @@ static bool answer_vm(struct json_object *answer, const struct request *request,
 	json_object_object_add(answer, "counters", render_counters(vm->store));
 	json_object_object_add(answer, "gaps", render_gaps(vm->store));
 	json_object_object_add(answer, "kernels", render_kernels(vm->store));
+	json_object_object_add(answer, "untraced", render_periods(vm->store));
 	json_object_object_add(answer, "marks", render_marks(&vm->marks));
 	return true;
 }
