@@ -997,7 +997,8 @@ void store_written(struct store *store)
 	store->edges_gone.count = 0;
 	store->changes.all = store->changes.gaps = false;
 	store->changes.event = store->event;
-	store->changes.edges_event = store->event;
+	if (store->totals.edges)
+		store->changes.edges_event = store_last_edge(store)->event;
 	store->changes.edges_dropped = store->totals.edges_dropped;
 }
 
@@ -1042,6 +1043,14 @@ void store_restore_scalars(struct store *store, const struct store_scalars *scal
 	store->tracked = true;
 }
 
+// Whoever restores holds each description once: it counts when the store does so as well.
+static struct description *hold_restored(struct store *store, struct description *description)
+{
+	if (description != &description_unknown && description->references == 1)
+		store->totals.bytes += description->size;
+	return hold(description);
+}
+
 struct store_object *store_restore_object(struct store *store, const struct store_object *saved)
 {
 	const struct wire_object *fields = &saved->description->fields;
@@ -1056,7 +1065,7 @@ struct store_object *store_restore_object(struct store *store, const struct stor
 	object->labels = saved->labels;
 	object->ended = saved->ended;
 	object->ended_time = saved->ended_time;
-	object->description = hold(saved->description);
+	object->description = hold_restored(store, saved->description);
 	bool lives = !object->ended;
 	if (!append_slot(store, object)) {
 		store_release(store, object->description);
@@ -1064,7 +1073,7 @@ struct store_object *store_restore_object(struct store *store, const struct stor
 		return NULL;
 	}
 	// From here on it is freed with the store.
-	store->totals.bytes += sizeof(*object) + object->description->size;
+	store->totals.bytes += sizeof(*object);
 	if (lives && object->labels)
 		store->totals.managed[fields->kind]++;
 	if (lives &&
@@ -1111,12 +1120,12 @@ bool store_restore_edge(struct store *store, const struct store_edge *saved)
 {
 	uint64_t last = store->totals.edges ? store_edge_at(store, store->totals.edges - 1)->event : 0;
 	if (saved->event <= last || saved->event > store->event ||
-	    (store->totals.edges == store->edges_capacity && !grow_edges(store)))
+	    (store->totals.edges + store->hole == store->edges_capacity && !grow_edges(store)))
 		return false;
 	struct store_edge *edge = store_edge_at(store, store->totals.edges);
 	*edge = *saved;
-	edge->from = saved->from ? hold(saved->from) : NULL;
-	edge->to = hold(saved->to);
+	edge->from = saved->from ? hold_restored(store, saved->from) : NULL;
+	edge->to = hold_restored(store, saved->to);
 	edge->cause = intern_cause(store, saved->cause);
 	store->totals.edges++;
 	return true;

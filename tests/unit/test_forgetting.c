@@ -210,8 +210,10 @@ static uint64_t digest(const struct store *store)
 static void assert_read_again(struct world *world, uint64_t objects)
 {
 	uint64_t before = digest(store_of(world, 0)), edges = store_totals(store_of(world, 0))->edges;
+	uint64_t bytes = store_totals(store_of(world, 0))->bytes;
 	stop(world);
 	start(world, 0, 0);
+	assert_int_equal(store_totals(store_of(world, 0))->bytes, bytes);
 	assert_int_equal(store_totals(store_of(world, 0))->edges, edges);
 	assert_int_equal(digest(store_of(world, 0)), before);
 	uint64_t count = 0;
