@@ -209,6 +209,8 @@ static uint64_t digest(const struct store *store)
 
 static void assert_read_again(struct world *world, uint64_t objects)
 {
+	stop(world);
+	start(world, 0, 0); // what runs has ended by that
 	uint64_t before = digest(store_of(world, 0)), edges = store_totals(store_of(world, 0))->edges;
 	uint64_t bytes = store_totals(store_of(world, 0))->bytes;
 	stop(world);
