@@ -73,7 +73,7 @@ static const char *const statement_texts[STATEMENTS] = {
 			" WHERE vm = ? ORDER BY position",
 	[PUT_FORGOTTEN] = "REPLACE INTO forgotten VALUES(?)",
 	[DROP_FORGOTTEN] = "DELETE FROM forgotten WHERE row = ?",
-	[GET_FORGOTTEN] = "SELECT row FROM forgotten LIMIT 1",
+	[GET_FORGOTTEN] = "SELECT row FROM forgotten",
 	[GET_LAST_FORGOTTEN] = "SELECT max(row) FROM forgotten",
 	[CUT_DESCRIPTIONS] = CUT("descriptions", "id"),
 	[CUT_OBJECTS] = CUT("objects", "id"),
@@ -485,6 +485,15 @@ static void put_vm(struct database *database, const struct registry_vm *vm,
 	run_row(&row);
 }
 
+// Until it is listed, it is one of those of which the rest is deleted after a crash.
+static void save_staged(struct database *database, struct registry_vm *vm)
+{
+	if (!vm->row)
+		vm->row = ++database->last_vm;
+	run_on(database, PUT_FORGOTTEN, vm->row);
+	save_store(database, vm->row, vm->store);
+}
+
 static void save_vm(struct database *database, struct registry_vm *vm)
 {
 	struct store_scalars scalars;
@@ -492,6 +501,8 @@ static void save_vm(struct database *database, struct registry_vm *vm)
 		vm->row = ++database->last_vm;
 		vm->row_hash = 0;
 	}
+	if (vm->staged)
+		run_on(database, DROP_FORGOTTEN, vm->row);
 	save_store(database, vm->row, vm->store);
 	database_save_marks(database, vm);
 	store_get_scalars(vm->store, &scalars); // after it: descriptions were counted
@@ -613,8 +624,11 @@ static void note_saved(struct database *database, struct registry *registry)
 		for (size_t i = 0; i < agent->vms_count; i++) {
 			store_written(agent->vms[i]->store);
 			agent->vms[i]->marks.changed = false;
+			agent->vms[i]->staged = false;
 		}
 	}
+	for (struct registry_vm *vm = registry_staged(registry); vm; vm = vm->next_staged)
+		store_written(vm->store);
 	database->vms_forgotten.count = database->agents_forgotten.count = 0;
 	database->labels = *registry_labels(registry);
 	database_audit_saved(database, registry_audit(registry));
@@ -648,6 +662,9 @@ bool database_save(struct database *database, struct registry *registry, struct 
 	for (struct registry_agent *agent = registry_agents(registry); agent && !database->failed;
 	     agent = agent->next)
 		save_agent(database, agent);
+	for (struct registry_vm *vm = registry_staged(registry); vm && !database->failed;
+	     vm = vm->next_staged)
+		save_staged(database, vm);
 	if (!database->failed)
 		database_save_audit(database, registry_audit(registry));
 	if (!database->failed)
@@ -674,10 +691,31 @@ static uint64_t ask(struct database *database, enum statement which)
 	return number;
 }
 
-// A piece of what a VM that is listed no more has left. False: there is no such VM, or it failed.
-static bool cut_forgotten(struct database *database)
+static bool is_staged(const struct registry *registry, uint64_t row)
 {
-	uint64_t vm = ask(database, GET_FORGOTTEN);
+	const struct registry_vm *vm = registry_staged(registry);
+	while (vm && vm->row != row)
+		vm = vm->next_staged;
+	return vm;
+}
+
+static uint64_t find_forgotten(struct database *database, const struct registry *registry)
+{
+	struct row row = begin_row(database, GET_FORGOTTEN);
+	uint64_t vm = 0;
+	while (!vm && next_row(&row)) {
+		vm = get(&row);
+		if (is_staged(registry, vm))
+			vm = 0;
+	}
+	sqlite3_reset(row.statement);
+	return vm;
+}
+
+// A piece of what a VM that is listed no more has left. False: there is no such VM, or it failed.
+static bool cut_forgotten(struct database *database, const struct registry *registry)
+{
+	uint64_t vm = find_forgotten(database, registry);
 	int rows = 0;
 	if (!vm || database->failed || !execute(database, "BEGIN IMMEDIATE"))
 		return false;
@@ -717,10 +755,10 @@ static bool shrink(struct database *database)
 	return false;
 }
 
-bool database_tidy(struct database *database)
+bool database_tidy(struct database *database, const struct registry *registry)
 {
 	database->failed = false;
-	return cut_forgotten(database) || shrink(database);
+	return cut_forgotten(database, registry) || shrink(database);
 }
 
 bool database_get_usage(struct database *database, struct database_usage *usage)

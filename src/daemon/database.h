@@ -43,7 +43,7 @@ bool database_save(struct database *database, struct registry *registry, struct 
 
 /** Does a piece of what can wait: deletes the rest of VMs that are listed no more, and gives pages
  *  that are free, when they are many, back to the file system. True: there is more to do. */
-bool database_tidy(struct database *database);
+bool database_tidy(struct database *database, const struct registry *registry);
 
 struct database_usage {
 	uint64_t used, free; // bytes of the file, without the WAL

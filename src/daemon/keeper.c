@@ -142,7 +142,7 @@ static void tidy(struct keeper *keeper, uint64_t now)
 {
 	if (now < keeper->next_tidying || keeper->failing_since)
 		return;
-	bool more = database_tidy(keeper->database);
+	bool more = database_tidy(keeper->database, keeper->registry);
 	limit_size(keeper);
 	more |= registry_vacuum_runs(keeper->registry);
 	keeper->next_tidying = now + (more ? KEEPER_LATENCY : TIDY_MILLISECONDS);

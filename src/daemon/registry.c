@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <time.h>
 
 #include "base/cleanup.h"
@@ -23,6 +24,7 @@ struct registry {
 	void *notice_context;
 	registry_forgotten forgotten;
 	void *forgotten_context;
+	struct registry_vm *staged;
 	struct labels *labels;
 	struct audit *audit;
 	registry_watcher watcher;
@@ -457,8 +459,8 @@ static char *copy_safely(const char *text)
 	return copy ? text_escape(text, copy, size) : NULL;
 }
 
-static struct registry_agent *add_agent(struct registry *registry, const struct wire_hello *hello,
-					pid_t pid, uid_t uid)
+static struct registry_agent *make_agent(const struct registry *registry,
+					 const struct wire_hello *hello, pid_t pid, uid_t uid)
 {
 	struct registry_agent *agent = calloc(1, sizeof(*agent));
 	if (!agent)
@@ -478,6 +480,15 @@ static struct registry_agent *add_agent(struct registry *registry, const struct 
 		free_agent(agent);
 		return NULL;
 	}
+	return agent;
+}
+
+static struct registry_agent *add_agent(struct registry *registry, const struct wire_hello *hello,
+					pid_t pid, uid_t uid)
+{
+	struct registry_agent *agent = make_agent(registry, hello, pid, uid);
+	if (!agent)
+		return NULL;
 	agent->next = registry->agents;
 	registry->agents = agent;
 	return agent;
@@ -676,6 +687,7 @@ static void continue_life(struct registry *registry, struct registry_vm *vm, uin
 	origins_continue(&vm->origins, &earlier->origins);
 	marks_continue(&vm->marks, &earlier->marks);
 	vm->row = earlier->row;
+	vm->staged = earlier->staged;
 	vm->row_hash = 0;
 	vm->first_time = earlier->first_time;
 	vm->unwatched = true;
@@ -1149,6 +1161,134 @@ void registry_finish_restoring(struct registry *registry, bool (*runs)(pid_t pid
 	registry->changes++;
 }
 
+// From another host --------------------------------------------------------------------------
+
+bool registry_is_durable(const struct registry *registry)
+{
+	return registry->limits.durable;
+}
+
+const struct store_limits *registry_store_limits(const struct registry *registry)
+{
+	return &registry->limits.store;
+}
+
+struct registry_vm *registry_staged(const struct registry *registry)
+{
+	return registry->staged;
+}
+
+// Its process was on another host: it has ended.
+static struct registry_agent *stage_agent(const struct registry *registry, const char *name,
+					  uid_t user)
+{
+	struct wire_hello hello = {.program = "", .name = name, .run = ""};
+	if (getrandom(hello.instance, sizeof(hello.instance), 0) != sizeof(hello.instance))
+		return NULL;
+	struct registry_agent *agent = make_agent(registry, &hello, 0, user);
+	if (!agent)
+		return NULL;
+	agent->process_ended = true;
+	return agent;
+}
+
+struct registry_vm *registry_stage_vm(struct registry *registry, const char *name, uid_t user)
+{
+	struct registry_vm *vm = calloc(1, sizeof(*vm));
+	struct registry_agent *agent = vm ? stage_agent(registry, name, user) : NULL;
+	if (!agent || !make_store(registry, vm)) {
+		if (agent)
+			free_agent(agent);
+		free(vm);
+		return NULL;
+	}
+	vm->agent = agent;
+	vm->number = 1;
+	vm->gone = vm->staged = true;
+	snprintf(vm->name, sizeof(vm->name), "%s", name);
+	vm->next_staged = registry->staged;
+	registry->staged = vm;
+	return vm;
+}
+
+static void remove_staged(struct registry *registry, const struct registry_vm *vm)
+{
+	struct registry_vm **link = &registry->staged;
+	while (*link != vm)
+		link = &(*link)->next_staged;
+	*link = vm->next_staged;
+}
+
+void registry_unstage_vm(struct registry *registry, struct registry_vm *vm)
+{
+	remove_staged(registry, vm);
+	row_forgotten(registry, true, vm->row);
+	free_agent(vm->agent);
+	free_vm(vm);
+}
+
+bool registry_check_admission(const struct registry *registry, const struct registry_vm *vm,
+			      bool replace, struct error *error)
+{
+	for (size_t i = 0; i < registry->vms_count; i++) {
+		const struct registry_vm *other = registry->vms[i];
+		if (!same_uuid(vm, other))
+			continue;
+		if (is_running(other))
+			return error_set(error, ERROR_INVALID,
+					 "the VM runs here, as %s: what it did before can be "
+					 "imported when it does not run",
+					 other->name);
+		if (!replace)
+			return error_set(error, ERROR_INVALID,
+					 "the VM is known here, as %s: `nijimi import --replace` "
+					 "puts what is in the file in the place of what is known",
+					 other->name);
+	}
+	if (registry->vms_count == registry->limits.vms &&
+	    !oldest_over(registry->vms, registry->vms_count))
+		return error_set(error, ERROR_LIMIT, "there are %zu VMs already, and all run",
+				 registry->vms_count);
+	return true;
+}
+
+static bool forget_known(struct registry *registry, const struct registry_vm *vm)
+{
+	bool forgotten = false;
+	for (size_t i = registry->vms_count; i > 0; i--) {
+		struct registry_vm *other = registry->vms[i - 1];
+		if (!same_uuid(vm, other))
+			continue;
+		forget_vm(registry, other);
+		forgotten = true;
+	}
+	return forgotten;
+}
+
+bool registry_admit(struct registry *registry, struct registry_vm *vm)
+{
+	struct registry_agent *agent = vm->agent;
+	bool replaced = forget_known(registry, vm);
+	if (registry->vms_count == registry->limits.vms)
+		forget_vm(registry, oldest_over(registry->vms, registry->vms_count));
+	remove_staged(registry, vm);
+	if (vm_by_name(registry, vm->name)) {
+		char wanted[REGISTRY_NAME_SIZE];
+		strcpy(wanted, vm->name);
+		numbered_name(registry, wanted, '-', 2, vm->name);
+	}
+	agent->next = registry->agents;
+	registry->agents = agent;
+	agent->disconnected_time = vm->state_time;
+	agent->vms[agent->vms_count++] = vm;
+	vm->serial = ++registry->last_serial;
+	registry->vms[registry->vms_count++] = vm;
+	index_labels(vm);
+	registry->changes++;
+	notify(registry, "%s: imported from another host", vm->name);
+	return replaced;
+}
+
 // Forgetting ---------------------------------------------------------------------------------
 
 void registry_forget_before(struct registry *registry, uint64_t time)
@@ -1203,6 +1343,8 @@ void registry_destroy(struct registry *registry)
 		return;
 	for (size_t i = 0; i < registry->vms_count; i++)
 		free_vm(registry->vms[i]);
+	while (registry->staged)
+		registry_unstage_vm(registry, registry->staged);
 	while (registry->agents) {
 		struct registry_agent *agent = registry->agents;
 		registry->agents = agent->next;

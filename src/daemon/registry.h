@@ -103,6 +103,8 @@ struct registry_vm {
 	uint64_t first_time;	// when the daemon first heard of it
 	uint64_t state_time;	// when it got into its state
 	bool unwatched;		// it may have run untraced since its last kernel
+	bool staged;		// the database does not know yet that it is listed
+	struct registry_vm *next_staged;
 	uint64_t row, row_hash; // in the database; row 0: not yet
 };
 
@@ -185,6 +187,24 @@ struct registry_agent *registry_restore_agent(struct registry *registry,
 					      const struct registry_agent *saved);
 struct registry_vm *registry_restore_vm(struct registry *registry, struct registry_agent *agent,
 					const struct registry_vm *saved);
+
+/* From another host (import.h): a VM that is put together while nobody sees it. */
+
+/** NULL: no memory. */
+struct registry_vm *registry_stage_vm(struct registry *registry, const char *name, uid_t user);
+void registry_unstage_vm(struct registry *registry, struct registry_vm *vm);
+struct registry_vm *registry_staged(const struct registry *registry); // a list
+
+/** Whether it can be listed: fails if the VM runs here, or is known here and not to be replaced. */
+bool registry_check_admission(const struct registry *registry, const struct registry_vm *vm,
+			      bool replace, struct error *error);
+
+/** Lists it, as one that is gone, under a name that may have got a number. True: in the place of
+ *  what was known. */
+bool registry_admit(struct registry *registry, struct registry_vm *vm);
+
+bool registry_is_durable(const struct registry *registry);
+const struct store_limits *registry_store_limits(const struct registry *registry);
 
 /** All is restored. `now` is used where it is not known when something ended. */
 void registry_finish_restoring(struct registry *registry, bool (*runs)(pid_t pid, uint64_t start),

@@ -95,6 +95,11 @@ static void note_change(struct server *server)
 		keeper_touch(server->keeper, server_monotonic());
 }
 
+void server_note_change(struct server *server)
+{
+	note_change(server);
+}
+
 void server_tell_agents(struct server *server)
 {
 	note_change(server); // other destinations of alerts
@@ -183,7 +188,8 @@ void server_watch(struct connection *connection)
 {
 	if (connection->fd < 0)
 		return;
-	bool output = connection_has_output(connection) || connection->recalls_count > 0;
+	bool output = connection_has_output(connection) || connection->recalls_count > 0 ||
+		      connection->export;
 	// A client that waits for an answer is not read: its next request can wait, too.
 	bool input = !connection->input_ended && connection->waiting == WAIT_NOTHING &&
 		     (connection->role != ROLE_CLIENT || !output);
@@ -217,6 +223,17 @@ void server_close(struct connection *connection)
 		agent_link_closed(connection);
 		note_change(connection->server);
 	}
+	if (connection->role == ROLE_CLIENT)
+		client_link_closed(connection);
+}
+
+bool server_transfers(const struct server *server)
+{
+	for (const struct connection *connection = server->connections; connection;
+	     connection = connection->next)
+		if (connection->export || connection->import)
+			return true;
+	return false;
 }
 
 static void free_connection(struct connection *connection)
@@ -347,6 +364,8 @@ static void handle_connection(struct connection *connection, uint32_t events)
 		agent_link_output(connection);
 		note_change(connection->server);
 	}
+	if (connection->fd >= 0 && connection->role == ROLE_CLIENT)
+		client_link_output(connection);
 	if (connection->fd >= 0 && connection->role == ROLE_CLIENT)
 		client_link_input(connection);
 	if (connection->fd >= 0 && connection->role != ROLE_CLIENT && connection->input_ended)

@@ -957,7 +957,8 @@ void store_track(struct store *store)
 struct store_changes *store_changes(struct store *store)
 {
 	struct store_changes *changes = &store->changes;
-	if (!changes->all && !changes->gaps && changes->event == store->event &&
+	const struct store_edge *last = store_last_edge(store);
+	if ((!last || last->event <= changes->edges_event) && !changes->all && !changes->gaps && changes->event == store->event &&
 	    changes->edges_dropped == store->totals.edges_dropped && store->changed.count == 0 &&
 	    store->dropped.count == 0 && store->released.count == 0 &&
 	    store->edges_gone.count == 0)
@@ -1041,6 +1042,18 @@ void store_restore_scalars(struct store *store, const struct store_scalars *scal
 	store->changes.edges_dropped = scalars->edges_dropped;
 	memcpy(store->totals.ever_managed, scalars->ever_managed, sizeof(scalars->ever_managed));
 	store->tracked = true;
+}
+
+void store_restore_unwritten(struct store *store, const struct store_scalars *scalars)
+{
+	store_restore_scalars(store, scalars);
+	store->changes.event = store->changes.edges_event = 0;
+	store->changes.gaps = true;
+}
+
+void store_changed(struct store *store, const struct store_object *object)
+{
+	changed(store, (struct store_object *)object);
 }
 
 // Whoever restores holds each description once: it counts when the store does so as well.

@@ -93,6 +93,9 @@ void store_get_scalars(const struct store *store, struct store_scalars *scalars)
  * if what was written contradicts itself.
  */
 void store_restore_scalars(struct store *store, const struct store_scalars *scalars);
+/** As above, for what the database does not know yet: each object is store_changed() then. */
+void store_restore_unwritten(struct store *store, const struct store_scalars *scalars);
+void store_changed(struct store *store, const struct store_object *object);
 struct store_object *store_restore_object(struct store *store, const struct store_object *saved);
 bool store_restore_number(struct store *store, struct store_object *object, uint32_t number,
 			  uint32_t generation);
