@@ -9,7 +9,11 @@
 
 #include "daemon/database.h"
 
-enum { FORGET_MILLISECONDS = 3600 * 1000, TIDY_MILLISECONDS = 10000 };
+enum {
+	FORGET_MILLISECONDS = 3600 * 1000,
+	TIDY_MILLISECONDS = 10000,
+	TIDY_ON_MILLISECONDS = 25, // while there is more
+};
 
 struct keeper {
 	struct keeper_settings settings;
@@ -145,7 +149,7 @@ static void tidy(struct keeper *keeper, uint64_t now)
 	bool more = database_tidy(keeper->database, keeper->registry);
 	limit_size(keeper);
 	more |= registry_vacuum_runs(keeper->registry);
-	keeper->next_tidying = now + (more ? KEEPER_LATENCY : TIDY_MILLISECONDS);
+	keeper->next_tidying = now + (more ? TIDY_ON_MILLISECONDS : TIDY_MILLISECONDS);
 }
 
 bool keeper_work(struct keeper *keeper, uint64_t now)

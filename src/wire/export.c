@@ -34,13 +34,16 @@ void export_reader_deinit(struct export_reader *reader)
 	reader->checksum = NULL;
 }
 
-static bool check_end(struct export_reader *reader, const struct wire_export_end *end,
-		      struct error *error)
+// What the checksum does not cover is as export_writer_end() makes it.
+static bool check_end(struct export_reader *reader, const struct wire_message *message,
+		      size_t length, struct error *error)
 {
+	const struct wire_export_end *end = &message->export_end;
 	uint8_t checksum[16];
 	digest(reader->checksum, checksum);
 	reader->ended = true;
-	if (end->frames == reader->frames && memcmp(end->checksum, checksum, 16) == 0)
+	if (message->vm == 0 && length == WIRE_HEADER_SIZE + 8 + sizeof(checksum) &&
+	    end->frames == reader->frames && memcmp(end->checksum, checksum, 16) == 0)
 		return true;
 	return error_set(error, ERROR_INVALID,
 			 "the file is damaged: its checksum is not that of what it contains");
@@ -77,7 +80,7 @@ static bool take_frame(struct export_reader *reader, const unsigned char *bytes,
 				 (unsigned long long)reader->frames + 1,
 				 (unsigned long long)reader->bytes);
 	if (message.type == WIRE_EXPORT_END && reader->frames > 0)
-		return check_end(reader, &message.export_end, error);
+		return check_end(reader, &message, *consumed, error);
 	if (!check_format(reader, &message, error) || !visit(context, &message, error))
 		return false;
 	XXH3_128bits_update(reader->checksum, bytes, *consumed);
