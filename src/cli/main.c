@@ -62,7 +62,7 @@ static const struct command {
 	 "lists of --json: '#17'. Marks of that path are removed as well. Without LABEL all labels are\n"
 	 "taken. What has got labels from it keeps them. --all: the label, from everything in the VM.\n"},
 	{"audit", "[VM]", 0, 1, false, COMMON | OPTION_SET(LAST), command_audit,
-	 "what was marked and cleared by hand, and by whom", NULL},
+	 "what was marked, cleared, exported and imported, and by whom", NULL},
 	{"export", "VM [FILE]", 1, 2, false, COMMON, command_export,
 	 "put all that is known of a VM into a file, for another host",
 	 "Without FILE, or with '-', it goes to the standard output. A FILE that is there is not\n"
