@@ -47,6 +47,7 @@ struct connection {
 	unsigned char *input;
 	size_t input_used;
 	bool input_ended;
+	bool deaf; // an agent that reads no more: what it has sent is still heard
 
 	char *output;
 	size_t output_used, output_sent;
@@ -56,7 +57,6 @@ struct connection {
 	// of an agent
 	struct registry_agent *agent; // NULL before HELLO
 	uint64_t sync_sent;	      // token of the newest SYNC; 0: none
-	bool announced;		      // that it will be told what is classified
 	bool busy;		      // its input is being handled
 	uint64_t acknowledged;	      // frames of the journal
 	uint64_t restart_token;	      // of the SYNC that ends a restart; 0: none

@@ -87,7 +87,6 @@ struct registry_vm {
 	struct rates rates;
 	struct marks marks; // files that were marked by hand
 	uint64_t may_clear; // labels that somebody has asked to be taken away
-	bool marks_were;    // there are, or were: the agent has to be told that there are none
 	bool labels_sent; // of the policy, over this connection, for this name and UUID
 	bool gone;
 	bool described;	      // since RESTART

@@ -46,7 +46,8 @@
  * The agent says with LABEL_NAME, before it uses a bit, what it is called; bit 0 is "classified"
  * and need not be said. The daemon tells what is classified in a VM with LABELS and as many
  * LABEL_FILES, which together replace all that it told before; as soon as it knows the VM's UUID
- * (or that there is none: VM with uuid_nanoseconds other than 0), and whenever its policy changes.
+ * (or that there is none: VM with uuid_nanoseconds other than 0), and whenever its policy changes; also
+ * that there is nothing, because the daemon before may have said otherwise.
  * LABELS with vm 0 says that there is a policy, so that it is worth waiting for.
  *
  * BARRIER says what the agent is to refuse in a VM: so many bytes follow, in BARRIER_PARTs, as src/policy/pack.c makes

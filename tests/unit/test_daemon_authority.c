@@ -106,9 +106,12 @@ static int open_connection(const struct world *world)
 
 static bool is_closed(int fd)
 {
-	char byte;
+	char bytes[4096]; // what was said before
 	struct pollfd wait = {.fd = fd, .events = POLLIN};
-	return poll(&wait, 1, 5000) == 1 && read(fd, &byte, 1) <= 0;
+	while (poll(&wait, 1, 5000) == 1)
+		if (read(fd, bytes, sizeof(bytes)) <= 0)
+			return true;
+	return false;
 }
 
 // The first line that comes for a request, which may be broken off.
@@ -289,9 +292,13 @@ static int is_agent(const struct world *world, const char *name, uint8_t instanc
 	    !synthetic_hello(&agent, instance, name, "") ||
 	    !synthetic_vm(&agent, 1, WIRE_VM_ARMED, 7) || !synthetic_story(&agent, 1, 7))
 		return WRONG;
-	// It is not told of anything by itself, and what clients ask is no frame.
-	if (synthetic_receive(&agent, &message, 300))
-		return WRONG;
+	// It is not told of anything by itself but that nothing is classified, and what clients ask
+	// is no frame.
+	while (synthetic_receive(&agent, &message, 300))
+		if (!((message.type == WIRE_LABELS && message.labels.rows == 0) ||
+		      (message.type == WIRE_BARRIER && message.barrier.size == 0) ||
+		      (message.type == WIRE_BOUNDARIES && message.boundaries.rows == 0)))
+			return WRONG;
 	return FINE;
 }
 
