@@ -17,7 +17,8 @@ struct kept_object {
 	struct description *description;
 };
 
-struct export {
+struct export
+{
 	struct export_writer writer;
 	struct kept_object *objects;
 	struct store_edge *edges; // with causes that are ours
@@ -25,10 +26,10 @@ struct export {
 	size_t object, edge; // that come next
 	struct map numbers;  // of descriptions that were told, by their address
 	uint64_t last_number;
-	struct map causes;   // ours, by the address of the store's
-	char **owned;	     // the same
+	struct map causes; // ours, by the address of the store's
+	char **owned;	   // the same
 	size_t owned_count;
-	char *head;	   // what comes before objects
+	char *head; // what comes before objects
 	size_t head_length;
 	uint64_t audit;
 };
@@ -117,7 +118,8 @@ static void put_periods(struct output *output, const struct store *store, uint64
 	for (size_t i = 0; i < count; i++) {
 		struct wire_message message = {.type = WIRE_KEPT_KERNEL};
 		message.kept_period = (struct wire_kept_period){
-			kernels[i].begin, kernels[i].end ? kernels[i].end : now, kernels[i].release};
+			kernels[i].begin, kernels[i].end ? kernels[i].end : now,
+			kernels[i].release};
 		put(output, &message);
 	}
 	const struct store_period *periods = store_periods(store, &count);
@@ -158,7 +160,8 @@ static void put_text(struct output *output, const char *text)
 	struct wire_message message = {.type = WIRE_KEPT_PART};
 	for (size_t left = strlen(text); left > 0; left -= message.part.length) {
 		message.part.bytes = (const unsigned char *)text;
-		message.part.length = (uint32_t)(left < WIRE_PART_MAXIMUM ? left : WIRE_PART_MAXIMUM);
+		message.part.length =
+			(uint32_t)(left < WIRE_PART_MAXIMUM ? left : WIRE_PART_MAXIMUM);
 		put(output, &message);
 		text += message.part.length;
 	}
@@ -179,7 +182,7 @@ static size_t put_alerts(struct output *output, const struct alerts *alerts, con
 		    text > EXPORT_TEXT_MAXIMUM)
 			continue;
 		message.kept_alert = (struct wire_kept_alert){
-			record->id,   record->repeated, record->last_time, texts->label,
+			record->id,  record->repeated, record->last_time, texts->label,
 			texts->sink, (uint32_t)json,   (uint32_t)text};
 		put(output, &message);
 		put_text(output, texts->json);
@@ -333,15 +336,14 @@ static void put_edge(struct export *export, struct output *output)
 	const struct store_edge *edge = &export->edges[export->edge++];
 	struct wire_message message = {.type = WIRE_KEPT_EDGE};
 	uint32_t from = edge->from ? put_description(export, output, edge->from) : 0;
-	message.kept_edge = (struct wire_kept_edge){
-		edge->event,
-		edge->sequence,
-		edge->time,
-		edge->labels,
-		!edge->from,
-		from,
-		put_description(export, output, edge->to),
-		edge->cause};
+	message.kept_edge = (struct wire_kept_edge){edge->event,
+						    edge->sequence,
+						    edge->time,
+						    edge->labels,
+						    !edge->from,
+						    from,
+						    put_description(export, output, edge->to),
+						    edge->cause};
 	put(output, &message);
 }
 
@@ -403,6 +405,8 @@ struct export *export_begin(const struct registry *registry, const struct regist
 	}
 	struct export *export = calloc(1, sizeof(*export));
 	uint64_t event = store_event(vm->store);
+	if (export)
+		map_reserve(&export->numbers, store_totals(vm->store)->edges * 2);
 	if (export && export_writer_init(&export->writer) &&
 	    copy_objects(export, vm->store, &event, now) && copy_edges(export, vm->store) &&
 	    make_head(export, registry, vm, alerts, event, now))

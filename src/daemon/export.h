@@ -10,8 +10,8 @@
 #include "daemon/registry.h"
 
 /**
- * The state of one VM, as it is at one moment, as a file (src/wire/export.h) that is made a piece at
- * a time. It takes as much memory as the VM's history until it is done.
+ * The state of one VM, as it is at one moment, as a file (src/wire/export.h) that is made a piece
+ * at a time. It takes as much memory as the VM's history until it is done.
  *
  * What lives in the guest's memory only (processes, sockets) ends in the file with that moment:
  * where the file goes, it is not.

@@ -43,8 +43,8 @@ struct import {
 	char texts[3][WIRE_TEXT_MAXIMUM + 2];
 	char host[WIRE_NAME_MAXIMUM + 1], name[REGISTRY_NAME_SIZE], uuid[UUID_TEXT_SIZE];
 	uint64_t event;
-	int8_t bits[LABELS]; // ours; -1: not named
-	uint64_t describes;  // 0: no description is announced
+	int8_t bits[LABELS];		   // ours; -1: not named
+	uint64_t describes;		   // 0: no description is announced
 	struct description **descriptions; // by their numbers, less 1
 	size_t descriptions_count, descriptions_capacity;
 	uint64_t bytes; // of descriptions
@@ -208,8 +208,7 @@ static bool our_labels(const struct import *import, uint64_t theirs, uint64_t *o
 
 // Small things -------------------------------------------------------------------------------
 
-static bool take_gap(struct import *import, const struct wire_message *message,
-		     struct error *error)
+static bool take_gap(struct import *import, const struct wire_message *message, struct error *error)
 {
 	const struct wire_kept_gap *kept = &message->kept_gap;
 	struct store_gap gap = {
@@ -353,9 +352,9 @@ static bool check_alert(struct import *import, struct kept_alert *alert, struct 
 	bool parsed = json_tokener_get_error(tokener) == json_tokener_success;
 	json_tokener_free(tokener);
 	bool fine = parsed && json_object_is_type(object, json_type_object) &&
-		    is_text_of(object, "event", "alert") && is_text_of(object, "uuid", import->uuid) &&
-		    is_text_of(object, "vm", NULL) && is_text_of(object, "time", NULL) &&
-		    is_text_of(object, "label", alert->label) &&
+		    is_text_of(object, "event", "alert") &&
+		    is_text_of(object, "uuid", import->uuid) && is_text_of(object, "vm", NULL) &&
+		    is_text_of(object, "time", NULL) && is_text_of(object, "label", alert->label) &&
 		    is_text_of(object, "sink", alert->sink) && is_list_of(object, "path");
 	json_object_put(object);
 	return fine || damaged(error, "an alert is none, or another VM's");
@@ -638,8 +637,8 @@ static void add_alerts(struct import *import)
 		struct alert_log *log = alerts_log(import->alerts);
 		uint64_t id = alert_log_next_id(log);
 		cleanup_free char *json = renumber(alert->json, id, alert->id, import->host);
-		struct deliver_record record = {0,	   alert->text,	 json, import->vm->name,
-						alert->label, alert->sink};
+		struct deliver_record record = {
+			0, alert->text, json, import->vm->name, alert->label, alert->sink};
 		if (!json || !alert_log_add(log, &record, true, true))
 			continue; // the answer says how many there are
 		alert_log_set_repeats(log, id, alert->repeated, alert->last_time);
@@ -668,8 +667,7 @@ struct registry_vm *import_finish(struct import *import, uint64_t now, struct er
 	struct registry_vm *vm = import->vm;
 	add_alerts(import);
 	char result[200];
-	snprintf(result, sizeof(result),
-		 "done: %llu objects, %llu edges, %llu alerts%s",
+	snprintf(result, sizeof(result), "done: %llu objects, %llu edges, %llu alerts%s",
 		 (unsigned long long)import->counts.objects,
 		 (unsigned long long)import->counts.edges,
 		 (unsigned long long)import->counts.alerts,

@@ -20,9 +20,9 @@
 struct import;
 
 struct import_options {
-	bool replace;	 // the VM that is known here by its UUID
-	uint64_t user;	 // whom the VM belongs to; UINT64_MAX: as in the file
-	uint32_t uid;	 // who asks
+	bool replace;  // the VM that is known here by its UUID
+	uint64_t user; // whom the VM belongs to; UINT64_MAX: as in the file
+	uint32_t uid;  // who asks
 	int32_t pid;
 };
 

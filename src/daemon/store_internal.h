@@ -34,9 +34,9 @@ struct store_vacuum {
 	bool failed;	   // for lack of memory nothing goes
 	bool again;	   // `next` is what to begin with then
 	struct store_forgetting next;
-	uint64_t dropped;		// edges and ended objects, by this pass
+	uint64_t dropped;		 // edges and ended objects, by this pass
 	uint64_t left_edges, left_bytes; // after the last pass
-	bool fruitless;			// it has dropped nothing
+	bool fruitless;			 // it has dropped nothing
 };
 
 struct store {

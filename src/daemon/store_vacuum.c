@@ -51,6 +51,7 @@ static void begin(struct store *store, const struct store_forgetting *aim)
 	vacuum->until = last_of_surplus(store, aim->edges);
 	vacuum->root = vacuum->dropped = 0;
 	vacuum->failed = false;
+	map_reserve(&vacuum->needed, store->totals.edges + store->slots_used);
 	store->hole_at = store->totals.edges;
 }
 
@@ -110,7 +111,8 @@ static bool look_at_edge(struct store *store)
 	if (store->hole_at == 0)
 		return false;
 	size_t index = store->hole_at - 1;
-	struct store_edge *edge = store_edge_at(store, index); // before the hole, and behind it then
+	struct store_edge *edge =
+		store_edge_at(store, index); // before the hole, and behind it then
 	store->hole_at = index;
 	if (can_go(vacuum, edge)) {
 		store_note_edge_gone(store, edge);
@@ -134,8 +136,8 @@ static bool drop_one_ended(struct store *store)
 {
 	struct store_vacuum *vacuum = &store->vacuum;
 	const struct store_object *object = store->oldest_ended;
-	if (!object || (object->ended_time >= vacuum->aim.before &&
-			store->ended_count <= vacuum->aim.ended))
+	if (!object ||
+	    (object->ended_time >= vacuum->aim.before && store->ended_count <= vacuum->aim.ended))
 		return false;
 	store_drop_oldest_ended(store);
 	vacuum->dropped++;
@@ -183,7 +185,7 @@ void store_vacuum_stop(struct store *store)
 
 bool store_vacuum_work(struct store *store, size_t units)
 {
-	static bool (*const steps[])(struct store *store) = {
+	static bool (*const steps[])(struct store * store) = {
 		[VACUUM_ROOTS] = look_at_root,
 		[VACUUM_EDGES] = look_at_edge,
 		[VACUUM_ENDED] = drop_one_ended,

@@ -113,9 +113,9 @@ static bool take_frames(struct export_reader *reader, export_visit visit, void *
 	while (fine && consumed > 0 && used < reader->used && !reader->ended) {
 		const unsigned char *bytes = reader->buffer + used;
 		size_t length = reader->used - used;
-		fine = reader->begun ? take_frame(reader, bytes, length, &consumed, visit, context,
-						  error)
-				     : take_magic(reader, bytes, length, &consumed, error);
+		fine = reader->begun
+			       ? take_frame(reader, bytes, length, &consumed, visit, context, error)
+			       : take_magic(reader, bytes, length, &consumed, error);
 		used += consumed;
 	}
 	reader->used -= used;

@@ -27,7 +27,7 @@
 enum {
 	EXPORT_FORMAT = 1,
 	EXPORT_MAGIC_SIZE = sizeof(EXPORT_MAGIC) - 1,
-	EXPORT_AUDIT_MAXIMUM = 1000, // the newest
+	EXPORT_AUDIT_MAXIMUM = 1000,	// the newest
 	EXPORT_TEXT_MAXIMUM = 16 << 20, // of an alert
 };
 
