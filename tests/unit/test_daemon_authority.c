@@ -104,16 +104,6 @@ static int open_connection(const struct world *world)
 	return -1;
 }
 
-static bool is_closed(int fd)
-{
-	char bytes[4096]; // what was said before
-	struct pollfd wait = {.fd = fd, .events = POLLIN};
-	while (poll(&wait, 1, 5000) == 1)
-		if (read(fd, bytes, sizeof(bytes)) <= 0)
-			return true;
-	return false;
-}
-
 // The first line that comes for a request, which may be broken off.
 static bool ask(const struct world *world, const char *request, char *answer, size_t size)
 {
@@ -361,7 +351,7 @@ static int fill_up(const struct world *world)
 	for (int i = 0; i < 3; i++)
 		if (open_connection(world) < 0)
 			return WRONG;
-	return is_closed(open_connection(world)) ? FINE : WRONG;
+	return synthetic_is_closed(open_connection(world)) ? FINE : WRONG;
 }
 
 static void test_one_user_does_not_take_all(void **state)
@@ -400,7 +390,7 @@ static void test_a_connection_given_away(void **state)
 		_exit(synthetic_file(&agent, 1, 1, "/from/the/child") ? FINE : WRONG);
 	assert_int_equal(waitpid(child, &status, 0), child);
 	assert_int_equal(status, FINE);
-	assert_true(is_closed(agent.fd));
+	assert_true(synthetic_is_closed(agent.fd));
 	assert_true(ask(world, "{\"command\":\"objects\",\"vm\":\"secret\",\"kind\":\"file\"}",
 			answer, sizeof(answer)));
 	assert_null(strstr(answer, "from the child"));

@@ -116,13 +116,6 @@ static struct json_object *client_read(int fd, int milliseconds)
 	return answer;
 }
 
-static bool is_closed(int fd)
-{
-	char byte;
-	struct pollfd wait = {.fd = fd, .events = POLLIN};
-	return poll(&wait, 1, 5000) == 1 && read(fd, &byte, 1) <= 0;
-}
-
 static struct json_object *ask(const struct world *world, const char *request)
 {
 	int fd = client_open(world);
@@ -361,7 +354,7 @@ static void test_reconnection_continues_the_journal(void **state)
 	struct synthetic newer;
 	open_agent(world, &newer, 1, "vm1");
 	assert_int_equal(newer.received, 15);
-	assert_true(is_closed(agent.fd));
+	assert_true(synthetic_is_closed(agent.fd));
 	assert_true(synthetic_edge(&newer, 1, 0, 3, "open"));
 	settle(world, &newer, "vm1");
 	assert_answer(world, "{\"command\":\"vms\"}", "vms.0.edge_count", "7");
@@ -383,7 +376,7 @@ static void test_a_new_daemon_gets_everything_once(void **state)
 		assert_answer(world, "{\"command\":\"vms\"}", "vms.0.managed_files", "2");
 		assert_answer(world, "{\"command\":\"vms\"}", "vms.1", "(null)");
 		stop_server(world);
-		assert_true(is_closed(agent.fd));
+		assert_true(synthetic_is_closed(agent.fd));
 		synthetic_close(&agent);
 		start_server(world);
 	}
@@ -631,7 +624,7 @@ static void test_many_requests_in_one_write(void **state)
 		assert_non_null(answer);
 		json_object_put(answer);
 	}
-	assert_true(is_closed(fd));
+	assert_true(synthetic_is_closed(fd));
 	close(fd);
 }
 
@@ -679,12 +672,12 @@ static void test_hostile_requests(void **state)
 	longest[0] = '{';
 	fd = client_open(world);
 	client_write(fd, longest, sizeof(longest));
-	assert_true(is_closed(fd));
+	assert_true(synthetic_is_closed(fd));
 	close(fd);
 	// No protocol of ours.
 	fd = client_open(world);
 	client_write(fd, "GET / HTTP/1.0\r\n\r\n", 18);
-	assert_true(is_closed(fd));
+	assert_true(synthetic_is_closed(fd));
 	close(fd);
 }
 
@@ -696,7 +689,7 @@ static void assert_dropped(const struct world *world, const void *bytes, size_t 
 	else
 		assert_true(synthetic_connect(&agent, world->address));
 	assert_int_equal(send(agent.fd, bytes, length, MSG_NOSIGNAL), (ssize_t)length);
-	assert_true(is_closed(agent.fd));
+	assert_true(synthetic_is_closed(agent.fd));
 	synthetic_close(&agent);
 }
 
@@ -734,7 +727,7 @@ static void test_hostile_frames(void **state)
 	assert_true(synthetic_connect(&agent, world->address));
 	assert_int_equal(send(agent.fd, frame, 2 * length, MSG_NOSIGNAL), (ssize_t)(2 * length));
 	assert_true(synthetic_receive(&agent, &message, 5000));
-	assert_true(is_closed(agent.fd));
+	assert_true(synthetic_is_closed(agent.fd));
 	synthetic_close(&agent);
 
 	// All the while others are served.
@@ -813,10 +806,10 @@ static void test_silence_is_bounded(void **state)
 	client_write(half, "{\"comm", 6);
 	client_write(idle, "{\"command\":\"vms\"}\n", 18);
 	json_object_put(client_read(idle, 1000));
-	assert_true(is_closed(silent));
-	assert_true(is_closed(half));
-	assert_true(is_closed(idle));
-	assert_true(is_closed(agent.fd));
+	assert_true(synthetic_is_closed(silent));
+	assert_true(synthetic_is_closed(half));
+	assert_true(synthetic_is_closed(idle));
+	assert_true(synthetic_is_closed(agent.fd));
 	close(silent);
 	close(half);
 	close(idle);
@@ -836,7 +829,7 @@ static void test_connections_are_bounded(void **state)
 	assert_true(synthetic_connect(&agents[2], world->address));
 	assert_false(synthetic_hello(&agents[2], 3, "c", ""));
 	int first = client_open(world), second = client_open(world), third = client_open(world);
-	assert_true(is_closed(third));
+	assert_true(synthetic_is_closed(third));
 	client_write(first, "{\"command\":\"vms\"}\n", 18);
 	json_object_put(client_read(first, 5000));
 	for (int i = 0; i < 3; i++)
