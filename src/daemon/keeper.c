@@ -144,12 +144,16 @@ static void limit_size(struct keeper *keeper)
 
 static void tidy(struct keeper *keeper, uint64_t now)
 {
-	if (now < keeper->next_tidying || keeper->failing_since)
+	if (now < keeper->next_tidying)
+		return;
+	keeper->next_tidying = now + TIDY_MILLISECONDS;
+	if (keeper->failing_since)
 		return;
 	bool more = database_tidy(keeper->database, keeper->registry);
 	limit_size(keeper);
 	more |= registry_vacuum_runs(keeper->registry);
-	keeper->next_tidying = now + (more ? TIDY_ON_MILLISECONDS : TIDY_MILLISECONDS);
+	if (more)
+		keeper->next_tidying = now + TIDY_ON_MILLISECONDS;
 }
 
 bool keeper_work(struct keeper *keeper, uint64_t now)
