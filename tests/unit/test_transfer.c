@@ -538,6 +538,37 @@ static void test_killed_while_importing(void **state)
 	free(file);
 }
 
+// What was not traced is told by each command that tells of VMs; also of one that is known from
+// another host.
+static void test_untraced_is_shown(void **state)
+{
+	struct hosts *hosts = *state;
+	struct synthetic agent = {0};
+	char command[400];
+	world_start(hosts->there, true);
+	world_start(hosts->here, true);
+	assert_true(synthetic_connect(&agent, hosts->there->socket));
+	assert_true(synthetic_hello(&agent, 1, "web", ""));
+	assert_true(synthetic_vm(&agent, 1, WIRE_VM_UNTRACED, 0xab));
+	run_says(hosts->there, "wait web --state untraced", 0, "");
+	run_says(hosts->there, "state web", 0, "not traced: what was done then, if it ran, is not known");
+	run_says(hosts->there, "state web", 0, "untraced-period");
+	run_says(hosts->there, "state --json web", 0, "\"end\": null");
+	run_says(hosts->there, "status --json", 0, "\"untraced_periods\": 1");
+	assert_true(synthetic_vm(&agent, 1, WIRE_VM_WAITING, 0xab));
+	assert_true(synthetic_vm(&agent, 1, WIRE_VM_ARMED, 0xab));
+	run_says(hosts->there, "wait web", 0, "");
+	run_says(hosts->there, "vms", 0, "was not traced in 1 period (`nijimi state`)");
+	run_says(hosts->there, "status", 0, "was not traced in 1 period (`nijimi state`)");
+	run_says(hosts->there, "vms --json", 0, "\"untraced_since\": null");
+	synthetic_close(&agent);
+	snprintf(command, sizeof(command), "export web %s", hosts->file);
+	free(run(hosts->there, command, 0));
+	snprintf(command, sizeof(command), "import %s", hosts->file);
+	free(run(hosts->here, command, 0));
+	run_says(hosts->here, "vms", 0, "was not traced in 1 period (`nijimi state`)");
+}
+
 // Who may not ask may do neither; and a daemon without a database takes nothing.
 static void test_refused(void **state)
 {
@@ -568,6 +599,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_snapshot),
 		OF_HOSTS(test_labels_come_back),
 		OF_HOSTS(test_killed_while_importing),
+		OF_HOSTS(test_untraced_is_shown),
 		OF_HOSTS(test_refused),
 	};
 	if (argc < 4)
