@@ -15,6 +15,12 @@ _nijimi_words()
 	mapfile -t COMPREPLY < <(compgen -W "$1" -- "${COMP_WORDS[COMP_CWORD]}")
 }
 
+# _nijimi_vms PROGRAM: their names, one a line.
+_nijimi_vms()
+{
+	"$1" vms 2> /dev/null | awk 'NR > 1 && $1 != "warning:" { print $1 }'
+}
+
 _nijimi_paths()
 {
 	compopt -o filenames 2> /dev/null
@@ -33,8 +39,9 @@ _nijimi_value()
 		fi ;;
 	--hook) _nijimi_words 'auto patch debugreg' ;;
 	--socket-mode) _nijimi_words '660 666' ;;
+	--user) mapfile -t COMPREPLY < <(compgen -u -- "${COMP_WORDS[COMP_CWORD]}") ;;
 	--agent-group) mapfile -t COMPREPLY < <(compgen -g -- "${COMP_WORDS[COMP_CWORD]}") ;;
-	--name | --classified | --label | --last | --timeout | --linger | --edges | --keep | --metrics | --ready-fd)
+	--name | --classified | --label | --last | --timeout | --linger | --edges | --keep | --size | --metrics | --ready-fd)
 		COMPREPLY=() ;;
 	*) return 1 ;;
 	esac
@@ -80,8 +87,16 @@ _nijimi()
 		*) _nijimi_words 'check show reload' ;;
 		esac
 		;;
+	import) _nijimi_paths -f ;;
+	export)
+		if ((COMP_CWORD > 2)); then
+			_nijimi_paths -f
+		else
+			_nijimi_words "$(_nijimi_vms "$program")"
+		fi
+		;;
 	status | alerts) ;;
-	*) _nijimi_words "$("$program" vms 2> /dev/null | awk 'NR > 1 && $1 != "warning:" { print $1 }')" ;;
+	*) _nijimi_words "$(_nijimi_vms "$program")" ;;
 	esac
 }
 

@@ -171,6 +171,17 @@ static void sweep(struct agent_vm *vm)
 	trace_sweep(vm->trace, &vm->reader);
 }
 
+// The first of a boot. A kernel that was read in time runs no programs yet.
+static void sweep_first(struct agent_vm *vm)
+{
+	size_t processes = trace_sweep(vm->trace, &vm->reader);
+	if (processes)
+		trace_gap(vm->trace, "tracing-late",
+			  "%zu program%s ran when tracing began: what was done before then is not "
+			  "known",
+			  processes, processes == 1 ? "" : "s");
+}
+
 static void verify(struct agent_vm *vm)
 {
 	trace_verify(vm->trace, &vm->reader);
@@ -273,7 +284,7 @@ static void arm(struct agent_vm *vm)
 	}
 	if (vm->failed)
 		return;
-	guarded(vm, sweep);
+	guarded(vm, sweep_first);
 	if (trace_has_rings(vm->trace))
 		agent_arm_rings(vm);
 	set_state(vm, AGENT_ARMED, "");

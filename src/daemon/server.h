@@ -36,6 +36,7 @@ struct server_options {
 	struct registry_limits limits;
 	const char *state;	// directory of the database; NULL: nothing is kept
 	uint64_t keep;		// seconds that history is kept; 0: see keeper.h
+	uint64_t size;		// bytes of the database; likewise
 	const char *metrics;	// where, see exporter.h; NULL: nowhere
 	const char *policy;	// file; NULL: none
 	bool policy_optional;	// whether it may be missing

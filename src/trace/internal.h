@@ -289,8 +289,12 @@ struct trace {
 	_Atomic uint32_t loop_count; // of the disks
 	_Atomic bool disk_written;   // one of the disks
 
-	struct stored_file *stored; // open addressing
-	uint32_t stored_capacity;   // 0 or a power of two
+	struct stored_table {
+		struct stored_file *files; // open addressing
+		uint32_t capacity;	   // 0 or a power of two
+	} stored, stored_before; // what is not moved yet is in the one before
+	uint32_t stored_moved;	 // places of that
+	_Atomic(struct stored_file *) stored_spent; // to be freed by who does not hold the lock
 	_Atomic uint32_t stored_count;
 
 	uint32_t quiet_count; // of calls in progress
@@ -687,6 +691,8 @@ void trace_forget_stored(struct trace *trace);
 void trace_unstore_labels(struct trace *trace, const struct wire_identity *identity,
 			  label_set labels);
 void trace_unstore_all(struct trace *trace, label_set labels);
+/** Frees what is not used any more. Without the lock. */
+void trace_free_spent(struct trace *trace);
 
 /* boundary.c: programs that do not pass labels on. Locked. */
 /** A process that holds something executes this (an open file; NULL: it cannot be read). */

@@ -168,8 +168,8 @@ void trace_hook_changes(struct trace *trace, bool functions);
 bool trace_has_rings(const struct trace *trace);
 
 /** Marks what holds classified files open or mapped now, as the tracing begins. Takes long; `reader`
- *  is left and entered again between processes. */
-void trace_sweep(struct trace *trace, struct memory_reader *reader);
+ *  is left and entered again between processes. Returns how many processes of users there are. */
+size_t trace_sweep(struct trace *trace, struct memory_reader *reader);
 
 /**
  * Replaces what the policy says of the files; the globs of the configuration stay. From any thread, at
