@@ -85,3 +85,41 @@ machine_json()
 		--arg kernel "$(uname -r)" --arg load "$(cut -d' ' -f1 /proc/loadavg)" --argjson processors "$(nproc)" \
 		'{date: $date, machine: {processor: $processor, processors: $processors, kernel: $kernel, load: ($load | tonumber)}}'
 }
+
+# measure_columns OUT NAME ARGUMENT...: runs the lab, and leaves what bench/NAME.jq makes of it in OUT/rows.json.
+measure_columns()
+{
+	local out=$1 name=$2 column
+
+	choose_columns "${HOOKS[@]}"
+	run_columns "$out" "${@:3}"
+	columns_json "$out" > "$out/columns.json"
+	# A VM that is traced in another way than was wanted shows nothing about the one that was.
+	while read -r column; do
+		refuse "${column%% *}" "it came to ${column#* }"
+	done < <(jq -r '.columns[] | select(.wanted != .hook) | "\(.wanted) \(.hook): \(.reason)"' "$out/columns.json")
+	jq -L "$REPOSITORY/bench" -f "$REPOSITORY/bench/$name.jq" "$out/columns.json" > "$out/rows.json"
+}
+
+# measure_kernels NAME: `measure` for each of VM_KERNELS, with what `make_payload` makes; prints tables and writes JSON.
+measure_kernels()
+{
+	local kernel out all
+
+	out=$KEEP
+	if [[ -z $out ]]; then
+		out=$(mktemp -d)
+		on_exit "rm -rf '$out'"
+	fi
+	mkdir -p "$out"
+	out=$(absolute "$out")
+	PAYLOAD=$out/payload
+	make_payload "$PAYLOAD"
+	all=$(machine_json | jq --arg name "$1" '{benchmark: $name} + . + {kernels: []}')
+	for kernel in "${VM_KERNELS[@]}"; do
+		measure "$out/$kernel" "$kernel"
+		print_table "$out/$kernel/result.json" "$kernel"
+		all=$(jq --slurpfile result "$out/$kernel/result.json" '.kernels += $result' <<< "$all")
+	done
+	[[ -z $JSON ]] || echo "$all" > "$JSON"
+}
