@@ -2,15 +2,16 @@
 
 def median: sort | if length == 0 then null else .[length / 2 | floor] end;
 
-# Exits that are of the guest's own making, or of ours: without the host's interrupts, and without those of a guest that has
-# nothing to do.
-def own_exits: .exits - (.irq_exits // 0) - (.halt_exits // 0);
+# Exits that are of the guest's own making, or of ours: without the host's interrupts, the delivery of the guest's, and those
+# of a guest that has nothing to do.
+def own_exits: .exits - (.irq_exits // 0) - (.irq_window_exits // 0) - (.halt_exits // 0);
 
-# Between the marks `begin` and `end` of the row.
+# Between the marks `begin` and `end` of the row that begins with these words; null if they are not both there.
+def mark_of($marks; $which; $words): [$marks[] | select(.[0] == $which and .[1:1 + ($words | length)] == $words)][-1];
+
 def exits_between($marks; $words):
-	[$marks[] | select(.[0] == "begin" and .[1:1 + ($words | length)] == $words) | last | own_exits] as $begin
-	| [$marks[] | select(.[0] == "end" and .[1:1 + ($words | length)] == $words) | last | own_exits] as $end
-	| if ($begin | length) == 0 or ($end | length) == 0 then null else $end[0] - $begin[0] end;
+	mark_of($marks; "begin"; $words) as $before | mark_of($marks; "end"; $words) as $behind
+	| if $before and $behind then ($behind[-1] | own_exits) - ($before[-1] | own_exits) else null end;
 
 def round($digits): if . == null then null else . * pow(10; $digits) | round / pow(10; $digits) end;
 

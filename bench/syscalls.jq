@@ -1,5 +1,5 @@
 # bench syscalls: the output of columns_json in, [{call, state, columns: [...]}] out. See bench/guest/calls.c for the lines:
-# [round, call, state, count, ns], and marks: ["begin" or "end", call, state, count, {counters}].
+# [round, call, state, count, ns], and marks: ["begin" or "end", call, state, {counters}].
 include "columns";
 
 def lines_of($call; $state): .lines[] | select(.[1] == $call and .[2] == $state);
