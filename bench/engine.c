@@ -26,6 +26,7 @@ enum { CALLS = 200000, GROWTHS = 5, THREADS_MAXIMUM = 4 };
 
 static const uint32_t sizes[] = {100, 10000, 1000000};
 enum { SIZES = sizeof(sizes) / sizeof(sizes[0]) };
+static int measured; // of them
 
 static const double lookups_budget = 10e6, bytes_budget = 128; // a second; an object
 static const double flat_budget = 2;
@@ -307,10 +308,9 @@ static void measure_size(uint32_t size, const struct setting *setting, struct re
 enum { STRIDE = 37 }; // flows, so that each is in memory of its own
 
 // The longest look that there can be: as many open flows as are looked at, none of them settled,
-// beside a million objects, and nothing of it in the near caches.
-static double measure_flight(void)
+// beside so many objects, and nothing of it in the near caches.
+static double measure_flight(uint32_t size)
 {
-	const uint32_t size = sizes[SIZES - 1];
 	struct engine *engine = create(0);
 	cleanup_free struct engine_flow *flows =
 		calloc((size_t)ENGINE_FLIGHT_MAXIMUM * STRIDE, sizeof(*flows));
@@ -347,7 +347,7 @@ static void print_row(const char *title, const struct result results[],
 		      double (*value)(const struct result *result, int index), int index)
 {
 	printf("  %-28s", title);
-	for (int i = 0; i < SIZES; i++)
+	for (int i = 0; i < measured; i++)
 		printf(" %12.1f", value(&results[i], index));
 	printf("\n");
 }
@@ -398,7 +398,7 @@ static void print_threads(const struct result results[])
 static void print_table(const struct result results[], double flight)
 {
 	printf("  %-28s", "managed objects");
-	for (int i = 0; i < SIZES; i++)
+	for (int i = 0; i < measured; i++)
 		printf(" %12" PRIu32, sizes[i]);
 	printf("\n ns a call\n");
 	for (int i = 0; i < MEASUREMENTS; i++)
@@ -448,7 +448,7 @@ static bool is_kept(const struct result results[])
 {
 	double slowest = 0, fastest = 0;
 	bool kept = true;
-	for (int i = 0; i < SIZES; i++) {
+	for (int i = 0; i < measured; i++) {
 		double lookup = results[i].calls[LOOKUP_MANAGED].median;
 		slowest = lookup > slowest ? lookup : slowest;
 		fastest = i == 0 || lookup < fastest ? lookup : fastest;
@@ -463,10 +463,12 @@ static bool is_kept(const struct result results[])
 
 int main(int count, char **arguments)
 {
+	uint64_t most = UINT32_MAX;
 	struct setting setting = {.repeats = 20, .calls = CALLS};
 	const struct bench_option options[] = {
 		{"--repeats", "N", "of each measurement (20)", .number = &setting.repeats},
 		{"--calls", "N", "in each (200000)", .number = &setting.calls},
+		{"--most", "N", "objects (1000000)", .number = &most},
 		{0},
 	};
 	const char *json = bench_options(
@@ -474,11 +476,14 @@ int main(int count, char **arguments)
 		options);
 	static struct result results[SIZES];
 	struct json_object *report = bench_report("engine"), *table = json_object_new_array();
-	for (int i = 0; i < SIZES; i++) {
-		measure_size(sizes[i], &setting, &results[i]);
-		json_object_array_add(table, size_json(sizes[i], &results[i]));
+	while (measured < SIZES && sizes[measured] <= most) {
+		measure_size(sizes[measured], &setting, &results[measured]);
+		json_object_array_add(table, size_json(sizes[measured], &results[measured]));
+		measured++;
 	}
-	double flight = measure_flight();
+	if (measured == 0)
+		errx(2, "--most wants %" PRIu32 " at least", sizes[0]);
+	double flight = measure_flight(sizes[measured - 1]);
 	print_table(results, flight);
 	bool kept = is_kept(results);
 	json_object_object_add(report, "sizes", table);
