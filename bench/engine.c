@@ -3,8 +3,9 @@
  * How fast the diffusion engine is with 100, 10,000 and 1,000,000 managed objects: what one call
  * takes, the longest single call while the table grows, and the memory an object takes; and what
  * several threads do in a second, as vCPUs of one VM (one engine behind the lock of a trace) and
- * each with an engine of its own, as VMs. Budgets (DESIGN.md): 10 million lookups a second and core,
- * within a factor of 2 up to 1,000,000 objects; 128 bytes an object; no call may hold up a vCPU.
+ * each with an engine of its own, as VMs. Budgets (DESIGN.md): 10 million lookups a second and
+ * core, within a factor of 2 up to 1,000,000 objects; 128 bytes an object; no call may hold up a
+ * vCPU.
  *
  * The longest call of a run says more about the host's scheduler than about the engine. So the same
  * growth (same hash key, same order) is done several times, and each call counts with the shortest
@@ -158,8 +159,7 @@ static struct bench_spread measure(struct engine *engine, const struct measureme
 		uint64_t begin = bench_processor_time();
 		for (uint64_t i = 0; i < setting->calls; i++)
 			measurement->call(engine, (uint32_t)(repeat * setting->calls + i), size);
-		samples[repeat] =
-			(double)(bench_processor_time() - begin) / (double)setting->calls;
+		samples[repeat] = (double)(bench_processor_time() - begin) / (double)setting->calls;
 	}
 	return bench_spread(samples, setting->repeats);
 }
@@ -223,7 +223,8 @@ static void *work(void *context)
 	for (uint64_t i = 0; i < worker->calls; i++) {
 		if (!trace_lock(worker->trace))
 			errx(1, "the lock is not to be had");
-		worker->measurement->call(worker->engine, worker->first + (uint32_t)i, worker->size);
+		worker->measurement->call(worker->engine, worker->first + (uint32_t)i,
+					  worker->size);
 		trace_unlock_only(worker->trace);
 	}
 	worker->end = bench_now();
@@ -458,7 +459,8 @@ static bool is_kept(const struct result results[])
 		fastest = i == 0 || lookup < fastest ? lookup : fastest;
 		kept = kept && 1e9 / lookup >= lookups_budget && results[i].bytes <= bytes_budget;
 	}
-	printf("the budget (%.0f million lookups a second, the slowest within %.0f x of the fastest: it "
+	printf("the budget (%.0f million lookups a second, the slowest within %.0f x of the "
+	       "fastest: it "
 	       "is %.1f x; %.0f bytes an object) is %s\n",
 	       lookups_budget / 1e6, flat_budget, slowest / fastest, bytes_budget,
 	       kept && slowest / fastest <= flat_budget ? "kept" : "exceeded");

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /**
  * Nanoseconds of our own code between a vCPU's exit and its re-entry, by kind of system call: entry
- * and exit of each, natively, on the recorded memory of real guests (tests/guest/record), so without
- * an emulator in between. What KVM and the processor take for the exits themselves is not in it;
- * that the registers are put where the vCPU would show them is (some 10 ns; more for io_uring).
- * Budget for the paper's five calls on managed data: 1 us in the median, 5 us for 99 of 100, and no
- * allocation.
+ * and exit of each, natively, on the recorded memory of real guests (tests/guest/record), so
+ * without an emulator in between. What KVM and the processor take for the exits themselves is not
+ * in it; that the registers are put where the vCPU would show them is (some 10 ns; more for
+ * io_uring). Budget for the paper's five calls on managed data: 1 us in the median, 5 us for 99 of
+ * 100, and no allocation.
  */
 #include <dlfcn.h>
 #include <err.h>
@@ -74,7 +74,8 @@ static const struct row rows[] = {
 	{"sendto UNIX", "unix", SYS_sendto, .arguments = {11}, .result = 1},
 	{"sendto UNIX, managed", "unix", SYS_sendto, true, true, .arguments = {11}, .result = 1},
 	{"recvfrom UNIX", "unix", SYS_recvfrom, .arguments = {12}, .result = 1},
-	{"recvfrom UNIX, managed", "unix", SYS_recvfrom, true, true, .arguments = {12}, .result = 1},
+	{"recvfrom UNIX, managed", "unix", SYS_recvfrom, true, true, .arguments = {12},
+	 .result = 1},
 	{"sendto TCP", "inet", SYS_sendto, .arguments = {15}, .result = 1},
 	{"sendto TCP, managed", "inet", SYS_sendto, true, true, .arguments = {15}, .result = 1},
 	{"recvfrom TCP", "inet", SYS_recvfrom, .arguments = {16}, .result = 1},
@@ -83,8 +84,8 @@ static const struct row rows[] = {
 	{"openat, classified", "holder", SYS_openat, .managed = true, .result = 10},
 	{"mmap", "holder", SYS_mmap, .arguments = {0, 4096, PROT_READ, MAP_PRIVATE, 14},
 	 .result = 0x7f0000000000},
-	{"mmap, managed", "holder", SYS_mmap, true, .arguments = {0, 4096, PROT_READ, MAP_PRIVATE, 10},
-	 .result = 0x7f0000000000},
+	{"mmap, managed", "holder", SYS_mmap, true,
+	 .arguments = {0, 4096, PROT_READ, MAP_PRIVATE, 10}, .result = 0x7f0000000000},
 	{"io_uring read", "holder", SYS_io_uring_enter, .is_request = true, .arguments = {14}},
 	{"io_uring read, managed", "holder", SYS_io_uring_enter, true, .is_request = true,
 	 .arguments = {10}},
@@ -139,8 +140,7 @@ static struct result measure(const struct row *row, const struct samples *sample
 	if (!replay_init(&replay, &frozen.recording, &frozen.kernel, &secret, 1))
 		errx(1, "the recording cannot be replayed");
 	struct guest_task task = frozen_task(row->process);
-	uint64_t file =
-		row->is_request ? frozen_file(&task, (int)row->arguments[0]).address : 0;
+	uint64_t file = row->is_request ? frozen_file(&task, (int)row->arguments[0]).address : 0;
 	int64_t value = row->child ? recording_pid(&frozen.recording, row->child) : row->result;
 	if (row->managed) {
 		struct object_reference process = trace_process_reference(&task);
@@ -178,7 +178,8 @@ static bool report(const char *label, const char *only, const struct samples *sa
 		   struct json_object *table)
 {
 	bool kept = true;
-	printf("\n%-26s %20s %20s %12s\n", label, "entry, ns (p99)", "exit, ns (p99)", "allocations");
+	printf("\n%-26s %20s %20s %12s\n", label, "entry, ns (p99)", "exit, ns (p99)",
+	       "allocations");
 	for (int i = 0; i < ROWS; i++) {
 		if (only && !strstr(rows[i].name, only))
 			continue;
@@ -209,9 +210,9 @@ int main(int count, char **arguments)
 		{"--kernel", "LABEL", "only this recording", .text = &kernel},
 		{0},
 	};
-	const char *json =
-		bench_options(count, arguments,
-			      "handler: nanoseconds of our own code at each exit, by system call", options);
+	const char *json = bench_options(
+		count, arguments,
+		"handler: nanoseconds of our own code at each exit, by system call", options);
 	cleanup_free double *entries = calloc(rounds, sizeof(*entries));
 	cleanup_free double *exits = calloc(rounds, sizeof(*exits));
 	const struct samples samples = {entries, exits, rounds};
@@ -227,7 +228,8 @@ int main(int count, char **arguments)
 		kept = report(*label, only, &samples, table) && kept;
 		frozen_close(NULL);
 	}
-	printf("\nthe budget (read, write, fork, sendto, recvfrom of managed data: %.0f ns, p99 %.0f ns; "
+	printf("\nthe budget (read, write, fork, sendto, recvfrom of managed data: %.0f ns, p99 "
+	       "%.0f ns; "
 	       "no allocation anywhere) is %s\n",
 	       median_budget, p99_budget, kept ? "kept" : "exceeded");
 	json_object_object_add(all, "calls", table);

@@ -22,16 +22,17 @@ struct bench_spread bench_spread(double *samples, size_t count);
 /** {"median": ..., "least": ..., "p99": ..., "greatest": ...} */
 struct json_object *bench_spread_json(const struct bench_spread *spread);
 
-/** An option that takes a value: a number from 1 on, or a text. `--json FILE` and `--help` need no row. */
+/** An option that takes a value: a number from 1 on, or a text. `--json FILE` and `--help` need no
+ * row. */
 struct bench_option {
 	const char *name; // with its dashes
 	const char *value, *help;
-	uint64_t *number;  // one of the two
+	uint64_t *number; // one of the two
 	const char **text;
 };
 
-/** Reads the arguments; ends the program with 2 on bad use, with 0 after `--help`. The rows end with
- *  one without a name. Returns where the JSON goes, NULL: nowhere. */
+/** Reads the arguments; ends the program with 2 on bad use, with 0 after `--help`. The rows end
+ * with one without a name. Returns where the JSON goes, NULL: nowhere. */
 const char *bench_options(int count, char **arguments, const char *summary,
 			  const struct bench_option *options);
 

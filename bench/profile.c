@@ -95,8 +95,8 @@ int main(int count, char **arguments)
 		{"--runs", "N", "how often each (15)", .number = &runs},
 		{0},
 	};
-	const char *json = bench_options(
-		count, arguments, "profile: milliseconds to read a guest's kernel", options);
+	const char *json = bench_options(count, arguments,
+					 "profile: milliseconds to read a guest's kernel", options);
 	struct json_object *report = bench_report("profile"), *kernels = json_object_new_array();
 
 	double loading = now();

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /**
  * One nijimid with a state directory and 1, 4, 16, 64 agents that trace nothing, but speak the
- * protocol: what the daemon takes of processor and memory, and how long an edge takes from the agent
- * to the disk (until its frame is acknowledged). Each edge leads to a file of its own, so it is two
- * frames. First every agent has so many edges a second, then all of them a number as fast as the
- * daemon takes it. At the end the database is looked at: every edge has to be there.
+ * protocol: what the daemon takes of processor and memory, and how long an edge takes from the
+ * agent to the disk (until its frame is acknowledged). Each edge leads to a file of its own, so it
+ * is two frames. First every agent has so many edges a second, then all of them a number as fast as
+ * the daemon takes it. At the end the database is looked at: every edge has to be there.
  */
 #include <err.h>
 #include <errno.h>
@@ -51,11 +51,11 @@ struct agent {
 	uint32_t last_object;
 	uint64_t acknowledged;
 
-	// Of the phase: for each edge the number of its frame, and when it was sent (ns); then how long
-	// it took (ms).
+	// Of the phase: for each edge the number of its frame, and when it was sent (ns); then how
+	// long it took (ms).
 	struct sent {
 		uint64_t frame, time;
-	} *sent;
+	} * sent;
 	double *delays;
 	size_t sent_count, done_count;
 	bool paced;

@@ -57,12 +57,12 @@ int main(int count, char **arguments)
 		{"--rounds", "N", "how often (2000)", .number = &rounds},
 		{0},
 	};
-	const char *json = bench_options(
-		count, arguments, "uuid: microseconds to obtain a VM's UUID from its memory", options);
+	const char *json =
+		bench_options(count, arguments,
+			      "uuid: microseconds to obtain a VM's UUID from its memory", options);
 	struct json_object *report = bench_report("uuid"), *kernels = json_object_new_array();
 	bool kept = true;
-	printf("%-12s %10s %10s %10s %10s\n", "kernel", "first, us", "median", "p99",
-	       "paper / it");
+	printf("%-12s %10s %10s %10s %10s\n", "kernel", "first, us", "median", "p99", "paper / it");
 	for (const char *const *label = recording_labels(); *label; label++)
 		kept = measure(*label, rounds, kernels) && kept;
 	printf("the budget (%.0f us; the paper: %.2f us) is %s\n", budget, paper,

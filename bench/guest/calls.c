@@ -29,7 +29,7 @@
 #include <unistd.h>
 #include <x86intrin.h>
 
-#define OPEN	   "/run/open"
+#define OPEN "/run/open"
 // Always as long: the serial port takes exits for each character.
 #define MARK	   "mark %-5s %-9s %-9s"
 #define CLASSIFIED "/run/classified" // bench/syscalls classifies it
