@@ -9,9 +9,14 @@ def own_exits: .exits - (.irq_exits // 0) - (.irq_window_exits // 0) - (.halt_ex
 # Between the marks `begin` and `end` of the row that begins with these words; null if they are not both there.
 def mark_of($marks; $which; $words): [$marks[] | select(.[0] == $which and .[1:1 + ($words | length)] == $words)][-1];
 
-def exits_between($marks; $words):
+def between($marks; $words; count):
 	mark_of($marks; "begin"; $words) as $before | mark_of($marks; "end"; $words) as $behind
-	| if $before and $behind then ($behind[-1] | own_exits) - ($before[-1] | own_exits) else null end;
+	| if $before and $behind then ($behind[-1] | count) - ($before[-1] | count) else null end;
+
+def exits_between($marks; $words): between($marks; $words; own_exits);
+
+# How many interrupts the guest has got: each takes some exits more.
+def interrupts_between($marks; $words): between($marks; $words; .irq_injections // 0);
 
 def round($digits): if . == null then null else . * pow(10; $digits) | round / pow(10; $digits) end;
 

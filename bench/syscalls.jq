@@ -6,17 +6,18 @@ def lines_of($call; $state): .lines[] | select(.[1] == $call and .[2] == $state)
 
 def times($call; $state): [lines_of($call; $state) | (.[4] | tonumber) / (.[3] | tonumber)];
 
-# What a row costs in exits beside its calls: the looking, and what comes as time passes.
+# What a row costs in exits beside its calls: the looking, and what each interrupt takes that comes as time passes.
 def exits_per_call($call; $state):
 	[lines_of($call; $state) | select(.[0] == "1")][0] as $line
-	| [lines_of("spin"; $state) | select(.[0] == "1")][0] as $spin
 	| .marks as $marks
 	| exits_between($marks; [$call, $state]) as $all
 	| exits_between($marks; ["nothing", $state]) as $looking
 	| exits_between($marks; ["spin", $state]) as $spinning
-	| if any($line, $spin, $all, $looking, $spinning; . == null) then null else
-		([$spinning - $looking, 0] | max) as $passing
-		| ($all - $looking - $passing * ($line[4] | tonumber) / ($spin[4] | tonumber)) / ($line[3] | tonumber) end;
+	| if any($line, $all, $looking, $spinning; . == null) then null else
+		interrupts_between($marks; ["nothing", $state]) as $usual
+		| (interrupts_between($marks; ["spin", $state]) - $usual) as $spun
+		| (if $spun > 0 then ($spinning - $looking) / $spun else 0 end) as $each
+		| ($all - $looking - $each * (interrupts_between($marks; [$call, $state]) - $usual)) / ($line[3] | tonumber) end;
 
 .columns as $columns
 | [("getpid", "read", "write", "fork", "sendto", "recvfrom", "openat", "pipe", "execve", "mmap", "io_uring") as $call
