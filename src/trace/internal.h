@@ -48,9 +48,12 @@ enum {
 	CAUSE_RING = OTHER_CAUSE_FIRST + 256, // and the opcode of a request of io_uring
 };
 
-// Where data goes that is under way to an address; the text is for people.
+// Where data goes that is under way to an address; the text is for people, who rarely see it: that of an
+// internet address is made by trace_format_endpoint().
 struct endpoint {
-	uint16_t family, socket_type;
+	uint16_t family, socket_type, port;
+	bool is_inet;
+	uint8_t inet[16];
 	char address[128];
 };
 
@@ -466,6 +469,9 @@ void trace_abandon_call(struct trace *trace, struct pending_call *call);
 
 /* objects.c: from what the guest has to what the engine knows. */
 struct object_reference trace_process_reference(const struct guest_task *task);
+
+/** Fills in `address`. */
+void trace_format_endpoint(struct endpoint *endpoint);
 /** False if the file holds no information (/dev/null, ...). Sockets are not handled here. */
 bool trace_file_reference(const struct guest_file *file, struct object_reference *reference);
 struct object_reference trace_socket_reference(const struct guest_socket *socket,

@@ -309,7 +309,8 @@ bool trace_is_readdressed(struct trace *trace, const struct watched_object *watc
 
 static void describe_endpoint(const struct object_reference *object, struct wire_object *wire)
 {
-	const struct endpoint *endpoint = (const struct endpoint *)(uintptr_t)object->hint[0];
+	struct endpoint *endpoint = (struct endpoint *)(uintptr_t)object->hint[0];
+	trace_format_endpoint(endpoint);
 	wire->kind = WIRE_ENDPOINT;
 	wire->family = endpoint->family;
 	wire->socket_type = endpoint->socket_type;
