@@ -13,6 +13,13 @@ readonly GUEST_KERNELS='
 6.12     trixie    linux-image-cloud-amd64
 7.2      forky     linux-image-cloud-amd64
 '
+# The same with drivers of real hardware (USB): larger, and made only when they are named.
+readonly GENERIC_KERNELS='
+5.10-generic  bullseye  linux-image-amd64
+6.1-generic   bookworm  linux-image-amd64
+6.12-generic  trixie    linux-image-amd64
+7.2-generic   forky     linux-image-amd64
+'
 # The kernel of the box: generic, because the cloud kernels have neither 9p nor AMD-V.
 readonly BOX_KERNEL_SUITE=bookworm BOX_KERNEL_PACKAGE=linux-image-amd64
 
@@ -25,7 +32,7 @@ readonly GUEST_DISK_MODULES='
 overlay btrfs xfs squashfs isofs udf vfat nls_cp437 nls_ascii nls_iso8859-1 nls_utf8 erofs fuse 9p 9pnet_virtio autofs4
 loop brd nbd zram dm_mod dm_crypt dm_snapshot md_mod raid1 virtio_blk virtio_scsi sd_mod sr_mod ext4 crc32c_generic
 vsock vsock_loopback vmw_vsock_virtio_transport dummy veth bridge tun tls sctp af_key can can_raw vcan binfmt_misc
-unix_diag inet_diag tcp_diag udp_diag packet_diag
+unix_diag inet_diag tcp_diag udp_diag packet_diag xhci_pci usb_storage
 '
 readonly BOX_MODULES='virtio_pci 9pnet_virtio 9p virtio_console kvm-amd overlay'
 
@@ -50,6 +57,12 @@ kernel_labels()
 	awk 'NF { print $1 }' <<< "$GUEST_KERNELS"
 }
 
+# kernel_labels_all: with those that are made only when they are named.
+kernel_labels_all()
+{
+	awk 'NF { print $1 }' <<< "$GUEST_KERNELS$GENERIC_KERNELS"
+}
+
 artifact_names()
 {
 	printf '%s\n' qemu box image filesystems
@@ -59,8 +72,8 @@ artifact_names()
 # artifact_names_all: also those that are made only when they are asked for.
 artifact_names_all()
 {
-	artifact_names
-	echo debian
+	printf '%s\n' qemu box image filesystems debian
+	kernel_labels_all | sed 's/^/kernel-/'
 }
 
 # recipe NAME: everything that decides what the artifact becomes, except the packages' versions.
@@ -81,7 +94,7 @@ recipe()
 		declare -f make_debian debian_options
 		cat "$LAB_SOURCE/guest-init" "$LAB_SOURCE/guest-call" "$LAB_SOURCE/debian-hook" ;;
 	kernel-*)
-		grep "^${1#kernel-} " <<< "$GUEST_KERNELS"; echo "$GUEST_MODULES $GUEST_DISK_MODULES"
+		grep "^${1#kernel-} " <<< "$GUEST_KERNELS$GENERIC_KERNELS"; echo "$GUEST_MODULES $GUEST_DISK_MODULES"
 		declare -f choose_kernel make_kernel make_initramfs add_modules add_busybox make_modules_disk
 		cat "$LAB_SOURCE/guest-initramfs" "$LAB_SOURCE/guest-init" "$LAB_SOURCE/guest-call" ;;
 	esac
@@ -203,7 +216,7 @@ make_kernel()
 {
 	local label=$1 work=$2 suite package
 
-	read -r _ suite package < <(grep "^$label " <<< "$GUEST_KERNELS")
+	read -r _ suite package < <(grep "^$label " <<< "$GUEST_KERNELS$GENERIC_KERNELS")
 	packages_fetch "kernel-$label" "$suite" "$suite" choose_kernel "$package"
 	packages_unpack "$work/unpacked"
 	add_busybox "$work"
