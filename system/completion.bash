@@ -80,7 +80,7 @@ _nijimi()
 		*) _nijimi_words 'check show reload' ;;
 		esac
 		;;
-	status | alerts) ;;
+	status) ;;
 	*) _nijimi_words "$("$program" vms 2> /dev/null | awk 'NR > 1 && $1 != "warning:" { print $1 }')" ;;
 	esac
 }
