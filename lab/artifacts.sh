@@ -439,6 +439,8 @@ system_options()
 	for excluded in man doc info locale i18n zoneinfo; do
 		printf -- '--dpkgopt=path-exclude=/usr/share/%s/*\n' "$excluded"
 	done
+	# shellcheck disable=SC2016 # the hook's own
 	printf -- '--customize-hook=%s/%s-hook "$1"\n' "$LAB_SOURCE" "$2"
+	# shellcheck disable=SC2016
 	printf -- '--customize-hook=%s/system-disk "$1" "$DISK"\n' "$LAB_SOURCE"
 }

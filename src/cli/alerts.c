@@ -16,7 +16,7 @@ struct listing {
 	const struct settings *settings;
 	char **vms; // none: all
 	int vm_count;
-	struct json_object *kept; // not printed yet, where which ones are the last is known at the end only
+	struct json_object *kept; // not printed yet: which ones are the last is known at the end
 	uint64_t after;
 	bool any, first;
 	struct json_list json;

@@ -9,7 +9,8 @@
 
 enum { VALUE_SIZE = 512 };
 
-// Cuts the first KEY=VALUE off `*list`. Without '=' the key is empty. False: there is none any more.
+// Cuts the first KEY=VALUE off `*list`. Without '=' the key is empty. False: there is none any
+// more.
 static bool next_pair(const char **list, char key[VALUE_SIZE], char value[VALUE_SIZE])
 {
 	if (!*list || !**list)

@@ -7,8 +7,8 @@
 #include "base/error.h"
 
 /**
- * Finds the agent: in $NIJIMI_LIBRARY_DIR, beside this program, or where it is installed. LD_PRELOAD
- * takes neither spaces nor colons (ld.so(8)), so it must not lie below such a path.
+ * Finds the agent: in $NIJIMI_LIBRARY_DIR, beside this program, or where it is installed.
+ * LD_PRELOAD takes neither spaces nor colons (ld.so(8)), so it must not lie below such a path.
  */
 bool preload_find_agent(char agent[PATH_MAX], struct error *error);
 

@@ -13,12 +13,13 @@
 #include "wire/address.h"
 
 /*
- * nijimi-qemu: an emulator for those who start QEMU themselves and let nobody choose more than a path
- * (libvirt's <emulator>). Becomes QEMU, with the agent loaded into it. Its arguments are QEMU's, all
- * of them; what it has to know beside stands in a file, because the environment does not get here.
+ * nijimi-qemu: an emulator for those who start QEMU themselves and let nobody choose more than a
+ * path (libvirt's <emulator>). Becomes QEMU, with the agent loaded into it. Its arguments are
+ * QEMU's, all of them; what it has to know beside stands in a file, because the environment does
+ * not get here.
  *
- * Whatever is wrong, the VM has to start (unless the file says otherwise): then it runs untraced, and
- * stderr, which libvirt keeps for each domain, tells why.
+ * Whatever is wrong, the VM has to start (unless the file says otherwise): then it runs untraced,
+ * and stderr, which libvirt keeps for each domain, tells why.
  */
 
 enum { LINE_SIZE = 4096 + 64, NOT_STARTED = 126 };
@@ -84,7 +85,8 @@ static bool set(struct configuration *configuration, const char *name, const cha
 		if (strcmp(settings[i].name, name) != 0)
 			continue;
 		if (strlen(value) >= settings[i].size)
-			return error_set(error, ERROR_INVALID, "%s is too long: %.80s...", name, value);
+			return error_set(error, ERROR_INVALID, "%s is too long: %.80s...", name,
+					 value);
 		strcpy((char *)configuration + settings[i].offset, value);
 		return true;
 	}
@@ -109,7 +111,8 @@ static bool read_file(struct configuration *configuration, struct error *error)
 	char line[LINE_SIZE];
 	cleanup_fclose FILE *file = fopen(path, "re");
 	if (!file)
-		return (!given && errno == ENOENT) || error_set_errno(error, "cannot read %s", path);
+		return (!given && errno == ENOENT) ||
+		       error_set_errno(error, "cannot read %s", path);
 	for (unsigned int number = 1; fgets(line, sizeof(line), file); number++)
 		if (!read_line(configuration, line, error))
 			return error_prefix(error, "%s, line %u", path, number);
