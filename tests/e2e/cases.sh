@@ -1274,7 +1274,7 @@ payload_filesystems_7_2()
 
 payload_random()
 {
-	gcc -static -O1 -g -D_GNU_SOURCE -pthread -o "$1/random" "$E2E"/../random/*.c
+	gcc -static -O1 -g -D_GNU_SOURCE -pthread -o "$1/random" "$E2E"/../random/*.c -luring
 }
 
 payload_random_1()
