@@ -219,6 +219,10 @@ void engine_for_each_flow_from(const struct engine *engine, const struct object_
 			       bool (*visit)(const struct engine_flow *flow, void *context),
 			       void *context);
 
+/** Closes all flows that lead into the object, which has ended: nothing comes to it any more. To end them again later
+ *  is no mistake. */
+void engine_end_flows_into(struct engine *engine, const struct object_id *object);
+
 /** A flow without duration: begin and end with data moved. */
 void engine_transfer(struct engine *engine, const struct object_reference *from,
 		     const struct object_reference *to, uint32_t cause);

@@ -92,6 +92,32 @@ static bool reader_got_it(const char *cause)
 	       strcmp(last->to, "pipe-reader") == 0;
 }
 
+struct change {
+	uint64_t address;
+	uint64_t value;
+	size_t size;
+};
+
+static struct change change_of(uint64_t structure, enum profile_field_id field, uint64_t value, size_t size)
+{
+	return (struct change){ structure + frozen.kernel.profile->fields[field].offset, value, size };
+}
+
+// Twice: as it was.
+static void exchange(struct change *change)
+{
+	uint64_t before = 0;
+	assert_read(guest_read_kernel(&frozen.kernel, change->address, &before, change->size));
+	replay_poke(&replay, change->address, &change->value, change->size);
+	change->value = before;
+}
+
+static void request(const struct guest_task *task, int opcode, int fd)
+{
+	struct guest_file file = frozen_file(task, fd);
+	replay_request(&replay, 2, task, opcode, file.address);
+}
+
 /* 32-bit calls */
 
 static void read_32(const struct guest_task *reader)
@@ -158,6 +184,41 @@ static void test_waits(void **state)
 	assert_true(reader_got_it("read"));
 }
 
+// A thread that has ended waits for nothing. Its task_struct still looks as it was.
+static void test_waits_no_more(void **state)
+{
+	struct guest_task reader = frozen_task("pipe-reader");
+	struct change dead = change_of(reader.address, FIELD_task_exit_state, 0x10, 4); // EXIT_DEAD
+	frozen.kernel.sites.exit_in_rdi = false;
+	read_32(&reader);
+	exchange(&dead);
+	for (int i = 0; i < 4; i++)
+		verify();
+	managed_pipe();
+	verify();
+	exchange(&dead);
+	assert_false(arrived("pipe-reader"));
+}
+
+// A request that wrote to a pipe may be the last that is heard of its thread. The pipe has gone since.
+static void test_destination_has_ended(void **state)
+{
+	struct guest_task writer = frozen_task("pipe-writer");
+	struct guest_file pipe = frozen_file(&writer, WRITER_PIPE);
+	struct change gone = change_of(pipe.inode, FIELD_inode_i_count, 0, 4);
+	make_managed(&writer);
+	request(&writer, RING_WRITE, WRITER_PIPE);
+	verify();
+	size_t edges = replay.edge_count;
+	assert_int_equal(strncmp(replay.edges[edges - 1].to, "pipe:[", 6), 0);
+	exchange(&gone);
+	for (int i = 0; i < 4; i++)
+		verify();
+	replay_leave(&replay, 2, &writer, SYS_io_uring_enter, 1);
+	exchange(&gone);
+	assert_int_equal(replay.edge_count, edges);
+}
+
 /* Where opening is not seen to end, a file is looked at when it is first used. */
 
 static void use_secret(void)
@@ -166,26 +227,6 @@ static void use_secret(void)
 	frozen.kernel.sites.exit_in_rdi = false;
 	replay_enter_compat(&replay, 0, &holder, READ_32, (uint32_t[6]){ HOLDER_SECRET });
 	verify();
-}
-
-struct change {
-	uint64_t address;
-	uint64_t value;
-	size_t size;
-};
-
-static struct change change_of(uint64_t structure, enum profile_field_id field, uint64_t value, size_t size)
-{
-	return (struct change){ structure + frozen.kernel.profile->fields[field].offset, value, size };
-}
-
-// Twice: as it was.
-static void exchange(struct change *change)
-{
-	uint64_t before = 0;
-	assert_read(guest_read_kernel(&frozen.kernel, change->address, &before, change->size));
-	replay_poke(&replay, change->address, &change->value, change->size);
-	change->value = before;
 }
 
 // With the changes it is a file that is not classified. Then the kernel has given its structures to the secret.
@@ -225,12 +266,6 @@ static void test_structures_used_again_without_generations(void **state)
 }
 
 /* Requests of io_uring */
-
-static void request(const struct guest_task *task, int opcode, int fd)
-{
-	struct guest_file file = frozen_file(task, fd);
-	replay_request(&replay, 2, task, opcode, file.address);
-}
 
 static void test_request(void **state)
 {
@@ -301,6 +336,7 @@ int main(void)
 		TEST(test_ends_are_seen),	 TEST(test_over_at_the_next_call),
 		TEST(test_over_at_another_calls_end),
 		TEST(test_silence),		 TEST(test_waits),
+		TEST(test_waits_no_more),	 TEST(test_destination_has_ended),
 		TEST(test_structures_used_again),
 		TEST(test_structures_used_again_without_generations),
 		TEST(test_request),		 TEST(test_request_in_silence),
