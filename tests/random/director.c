@@ -2,6 +2,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <linux/fs.h>
 #include <netinet/in.h>
 #include <signal.h>
@@ -546,18 +547,30 @@ static bool is_complete(const struct sent *sent)
 	return sent->answered && (!makes || !(sent->answer & MOVED) || sent->child > 0);
 }
 
-// On the console, for whoever looks for the reason.
-static void print_process(pid_t pid)
+static void print_thread(const char *folder)
 {
 	static const char *const what[] = { "stat", "wchan", "syscall", "stack" };
-	char path[64], text[1024];
+	char path[96], text[1024];
 	for (int i = 0; i < 4; i++) {
-		snprintf(path, sizeof(path), "/proc/%d/%s", pid, what[i]);
+		snprintf(path, sizeof(path), "%s/%s", folder, what[i]);
 		int fd = open(path, O_RDONLY | O_CLOEXEC);
 		ssize_t size = fd < 0 ? 0 : read(fd, text, sizeof(text));
 		close(fd);
 		printf("%s: %.*s\n", path, size > 0 ? (int)size : 0, text);
 	}
+}
+
+// On the console, for whoever looks for the reason: all threads, those of its rings too.
+static void print_process(pid_t pid)
+{
+	glob_t found;
+	char pattern[64];
+	snprintf(pattern, sizeof(pattern), "/proc/%d/task/*", pid);
+	if (glob(pattern, 0, NULL, &found) != 0)
+		return;
+	for (size_t i = 0; i < found.gl_pathc; i++)
+		print_thread(found.gl_pathv[i]);
+	globfree(&found);
 }
 
 static void note_unanswered(void)
@@ -566,12 +579,12 @@ static void note_unanswered(void)
 		const struct sent *sent = &director.batch[i];
 		if (is_complete(sent))
 			continue;
-		char text[128];
-		snprintf(text, sizeof(text), "actor-%u (pid %d) has not done: operation %u, variant %u, %u/%u to %u/%u%s",
+		char text[160];
+		snprintf(text, sizeof(text), "actor-%u (pid %d) has not done: operation %u, variant %u, way %u%s, %u/%u to %u/%u%s",
 			 sent->actor, director.actors[sent->actor].pid, sent->order.operation,
-			 sent->order.variant, sent->order.from.kind, sent->order.from.index,
-			 sent->order.to.kind, sent->order.to.index,
-			 sent->order.threaded ? ", in a thread" : "");
+			 sent->order.variant, sent->order.way, sent->order.fixed ? " fixed" : "",
+			 sent->order.from.kind, sent->order.from.index, sent->order.to.kind,
+			 sent->order.to.index, sent->order.threaded ? ", in a thread" : "");
 		note("@ %llu fault %s\n", (unsigned long long)director.seed, text);
 		puts(text);
 		print_process(director.actors[sent->actor].pid);
