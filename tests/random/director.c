@@ -73,6 +73,7 @@ static struct director {
 	} memories[MEMORIES];
 	int segment; // of System V
 	bool with_rings, with_memory;
+	bool eager; // who and what may hold the secret is chosen more often
 	bool nameless_must[NAMELESS];
 	bool may[NODES];
 	struct edge {
@@ -271,6 +272,24 @@ static void close_all(void)
 		close(fd);
 }
 
+static unsigned node_of(const struct place *place, bool writing)
+{
+	switch (place->kind) {
+	case FILE_PLACE:
+		return FILE_NODE + place->index;
+	case NAMELESS_PLACE:
+		return NAMELESS_NODE + place->index;
+	case PIPE_PLACE:
+		return PIPE_NODE + place->index;
+	case NAMED_PLACE:
+		return NAMED_NODE + place->index;
+	case MEMORY_PLACE:
+		return MEMORY_NODE + place->index;
+	default:
+		return SOCKET_NODE + 2u * place->index + (writing ? place->end : !place->end);
+	}
+}
+
 /* Choosing what is done next */
 
 // Nothing else of that process goes on meanwhile.
@@ -419,13 +438,45 @@ static bool choose_memory(struct place *place, unsigned actor, enum mapped wante
 	return false;
 }
 
-// A descriptor's content, brought straight into memory that others see.
+enum { EAGER_TRIES = 4 };
+
+static bool choose_source(struct place *place, bool sockets)
+{
+	for (int tries = 0; tries < EAGER_TRIES; tries++)
+		if (!choose_place(place, sockets))
+			return false;
+		else if (!director.eager || director.may[node_of(place, false)])
+			break;
+	return true;
+}
+
+static bool choose_load(struct place *place, unsigned actor)
+{
+	for (int tries = 0; tries < EAGER_TRIES; tries++)
+		if (!choose_memory(place, actor, READABLE))
+			return false;
+		else if (!director.eager || director.may[node_of(place, false)])
+			break;
+	return true;
+}
+
+// Who is to do it: what an actor writes that has not seen the secret tells little.
+static unsigned choose_actor(enum operation operation)
+{
+	bool gives = operation == WRITE || operation == CREATE || operation == STORE;
+	unsigned actor = choose(ACTORS);
+	for (int tries = 0; director.eager && gives && tries < EAGER_TRIES && !director.actors[actor].must; tries++)
+		actor = choose(ACTORS);
+	return actor;
+}
+
+// A descriptor's content, perhaps brought straight into memory that others see.
 static bool choose_read(struct order *order, unsigned actor)
 {
 	struct place into;
 	if (choose(4) == 0 && choose_memory(&into, actor, WRITABLE))
 		order->into = into.index;
-	return choose_place(&order->from, true);
+	return choose_source(&order->from, true);
 }
 
 // False: nothing came of it this time.
@@ -437,7 +488,7 @@ static bool choose_places(struct order *order, unsigned actor)
 	case READ:
 		return choose_read(order, actor);
 	case LOAD:
-		return choose_memory(&order->from, actor, READABLE);
+		return choose_load(&order->from, actor);
 	case STORE:
 		return choose_memory(&order->to, actor, WRITABLE);
 	case MAP:
@@ -447,10 +498,10 @@ static bool choose_places(struct order *order, unsigned actor)
 	case WRITE:
 		return choose_place(&order->to, true);
 	case MOVE:
-		return choose_place(&order->from, false) && choose_place(&order->to, true) &&
+		return choose_source(&order->from, false) && choose_place(&order->to, true) &&
 		       memcmp(&order->from, &order->to, sizeof(order->to)) != 0;
 	case SPAWN:
-		return choose_place(&order->from, true) && choose_place(&order->to, true);
+		return choose_source(&order->from, true) && choose_place(&order->to, true);
 	case CREATE:
 		if (!choose_file(&order->to, false, true))
 			return false;
@@ -495,8 +546,8 @@ static bool choose_order(struct sent *sent)
 					 STORE, LOAD, LOAD, LOAD };
 	struct order *order = &sent->order;
 	memset(sent, 0, sizeof(*sent));
-	sent->actor = choose(ACTORS);
 	order->operation = often[choose(sizeof(often))];
+	sent->actor = choose_actor(order->operation);
 	order->variant = (uint8_t)choose(256);
 	order->into = NOWHERE;
 	if (!director.actors[sent->actor].alive)
@@ -626,24 +677,6 @@ static void edge(unsigned from, unsigned to)
 		director.edges[director.edge_count++] = (struct edge){ from, to };
 	else
 		fail("too many edges");
-}
-
-static unsigned node_of(const struct place *place, bool writing)
-{
-	switch (place->kind) {
-	case FILE_PLACE:
-		return FILE_NODE + place->index;
-	case NAMELESS_PLACE:
-		return NAMELESS_NODE + place->index;
-	case PIPE_PLACE:
-		return PIPE_NODE + place->index;
-	case NAMED_PLACE:
-		return NAMED_NODE + place->index;
-	case MEMORY_PLACE:
-		return MEMORY_NODE + place->index;
-	default:
-		return SOCKET_NODE + 2u * place->index + (writing ? place->end : !place->end);
-	}
 }
 
 // What leads to memory that others see counts before it has moved, and a request of a ring whatever came of it.
@@ -1174,6 +1207,7 @@ bool direct(uint64_t seed, unsigned rounds)
 	director.random = seed * 0x9E3779B97F4A7C15ull | 1;
 	director.with_rings = choose(4) > 0; // without: what fails moves nothing
 	director.with_memory = choose(4) > 0;
+	director.eager = choose(2);
 	signal(SIGCHLD, SIG_DFL);
 	answers_set(&set);
 	sigprocmask(SIG_BLOCK, &set, NULL);
