@@ -182,6 +182,8 @@ static void verify_calls(struct trace *trace)
 			call->age++;
 			continue;
 		}
+		if (call->loose && call->paths)
+			continue; // ended where it is known what that means for names
 		if (call->age == CALL_SETTLED) {
 			old[count++] = *call;
 			call->age++;
