@@ -83,7 +83,7 @@ static inline bool object_id_equal(const struct object_id *x, const struct objec
  */
 struct object_reference {
 	struct object_id id;
-	uint64_t hint[2];
+	uint64_t hint[4];
 };
 
 /** Up to 64 kinds of classified information, one bit each. */

@@ -20,6 +20,7 @@
 
 enum {
 	HOLDER_SECRET = 10,
+	HOLDER_FIFO = 24,
 	READER_PIPE = 10,
 	WRITER_PIPE = 10,
 	READ_32 = 3,
@@ -83,6 +84,12 @@ static struct guest_task managed_pipe(void)
 	replay_enter(&replay, 1, &writer, SYS_write, (uint64_t[6]){ WRITER_PIPE });
 	replay_leave(&replay, 1, &writer, SYS_write, 10);
 	return frozen_task("pipe-reader");
+}
+
+static bool reached_pipe(void)
+{
+	const struct replay_edge *last = &replay.edges[replay.edge_count - 1];
+	return strncmp(last->to, "pipe:[", 6) == 0;
 }
 
 static bool reader_got_it(const char *cause)
@@ -210,13 +217,43 @@ static void test_destination_has_ended(void **state)
 	request(&writer, RING_WRITE, WRITER_PIPE);
 	verify();
 	size_t edges = replay.edge_count;
-	assert_int_equal(strncmp(replay.edges[edges - 1].to, "pipe:[", 6), 0);
+	assert_true(reached_pipe());
 	exchange(&gone);
 	for (int i = 0; i < 4; i++)
 		verify();
 	replay_leave(&replay, 2, &writer, SYS_io_uring_enter, 1);
 	exchange(&gone);
 	assert_int_equal(replay.edge_count, edges);
+}
+
+// What a request has written to is told when it is carried out. Its file has been closed since, and is another's.
+static void test_destination_is_closed(void **state)
+{
+	struct guest_task writer = frozen_task("pipe-writer"), holder = frozen_task("holder");
+	struct guest_file pipe = frozen_file(&writer, WRITER_PIPE), other = frozen_file(&holder, HOLDER_SECRET);
+	struct change inode = change_of(pipe.address, FIELD_file_f_inode, other.inode, 8);
+	make_managed(&writer);
+	request(&writer, RING_WRITE, WRITER_PIPE);
+	exchange(&inode);
+	verify();
+	exchange(&inode);
+	assert_true(reached_pipe());
+	assert_int_equal(replay.gap_count, 0);
+}
+
+// The same, of a file that has a name: the name leads to it.
+static void test_named_destination_is_closed(void **state)
+{
+	struct guest_task holder = frozen_task("holder");
+	struct guest_file fifo = frozen_file(&holder, HOLDER_FIFO), other = frozen_file(&holder, HOLDER_SECRET);
+	struct change inode = change_of(fifo.address, FIELD_file_f_inode, other.inode, 8);
+	make_managed(&holder);
+	request(&holder, RING_WRITE, HOLDER_FIFO);
+	exchange(&inode);
+	verify();
+	exchange(&inode);
+	assert_true(arrived("/mnt/memory/fifo"));
+	assert_int_equal(replay.gap_count, 0);
 }
 
 /* Where opening is not seen to end, a file is looked at when it is first used. */
@@ -337,6 +374,7 @@ int main(void)
 		TEST(test_over_at_another_calls_end),
 		TEST(test_silence),		 TEST(test_waits),
 		TEST(test_waits_no_more),	 TEST(test_destination_has_ended),
+		TEST(test_destination_is_closed), TEST(test_named_destination_is_closed),
 		TEST(test_structures_used_again),
 		TEST(test_structures_used_again_without_generations),
 		TEST(test_request),		 TEST(test_request_in_silence),
