@@ -232,11 +232,14 @@ static void test_destination_is_closed(void **state)
 	struct guest_task writer = frozen_task("pipe-writer"), holder = frozen_task("holder");
 	struct guest_file pipe = frozen_file(&writer, WRITER_PIPE), other = frozen_file(&holder, HOLDER_SECRET);
 	struct change inode = change_of(pipe.address, FIELD_file_f_inode, other.inode, 8);
+	struct change name = change_of(pipe.address, FIELD_file_f_path_dentry, other.dentry, 8);
 	make_managed(&writer);
 	request(&writer, RING_WRITE, WRITER_PIPE);
 	exchange(&inode);
+	exchange(&name);
 	verify();
 	exchange(&inode);
+	exchange(&name);
 	assert_true(reached_pipe());
 	assert_int_equal(replay.gap_count, 0);
 }
@@ -247,11 +250,14 @@ static void test_named_destination_is_closed(void **state)
 	struct guest_task holder = frozen_task("holder");
 	struct guest_file fifo = frozen_file(&holder, HOLDER_FIFO), other = frozen_file(&holder, HOLDER_SECRET);
 	struct change inode = change_of(fifo.address, FIELD_file_f_inode, other.inode, 8);
+	struct change name = change_of(fifo.address, FIELD_file_f_path_dentry, other.dentry, 8);
 	make_managed(&holder);
 	request(&holder, RING_WRITE, HOLDER_FIFO);
 	exchange(&inode);
+	exchange(&name);
 	verify();
 	exchange(&inode);
+	exchange(&name);
 	assert_true(arrived("/mnt/memory/fifo"));
 	assert_int_equal(replay.gap_count, 0);
 }
