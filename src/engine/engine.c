@@ -243,6 +243,14 @@ label_set engine_flow_holds(const struct engine *engine, const struct engine_flo
 	return flow->open ? engine_labels_of(engine, &flow->to.id, flow->to_hash) : 0;
 }
 
+void engine_end_flows_into(struct engine *engine, const struct object_id *object)
+{
+	uint64_t hash = hash_object(&engine->key, object);
+	struct engine_flow *flow;
+	while ((flow = flow_index_find(&engine->flows, FLOWS_INTO, hash, object)))
+		flow_index_remove(&engine->flows, flow);
+}
+
 void engine_for_each_flow_from(const struct engine *engine, const struct object_id *object,
 			       bool (*visit)(const struct engine_flow *flow, void *context),
 			       void *context)

@@ -83,7 +83,7 @@ static inline bool object_id_equal(const struct object_id *x, const struct objec
  */
 struct object_reference {
 	struct object_id id;
-	uint64_t hint[2];
+	uint64_t hint[4];
 };
 
 /** Up to 64 kinds of classified information, one bit each. */
@@ -218,6 +218,10 @@ label_set engine_flow_holds(const struct engine *engine, const struct engine_flo
 void engine_for_each_flow_from(const struct engine *engine, const struct object_id *object,
 			       bool (*visit)(const struct engine_flow *flow, void *context),
 			       void *context);
+
+/** Closes all flows that lead into the object, which has ended: nothing comes to it any more. To end them again later
+ *  is no mistake. */
+void engine_end_flows_into(struct engine *engine, const struct object_id *object);
 
 /** A flow without duration: begin and end with data moved. */
 void engine_transfer(struct engine *engine, const struct object_reference *from,

@@ -51,12 +51,15 @@ enum guest_life guest_process_life(const struct guest_kernel *kernel,
 	return result == GUEST_OK && alive ? GUEST_LIFE_ALIVE : GUEST_LIFE_UNCLEAR;
 }
 
-bool guest_is_same_thread(const struct guest_kernel *kernel, uint64_t address, uint32_t pid,
+bool guest_thread_goes_on(const struct guest_kernel *kernel, uint64_t address, uint32_t pid,
 			  uint64_t start_time)
 {
 	struct guest_task now;
-	return guest_task_read(kernel, address, &now) != GUEST_OK ||
-	       (now.pid == pid && now.start_time == start_time);
+	uint64_t exit_state;
+	if (guest_task_read(kernel, address, &now) != GUEST_OK)
+		return true;
+	return now.pid == pid && now.start_time == start_time &&
+	       (guest_read_field(kernel, address, FIELD_task_exit_state, &exit_state) != GUEST_OK || exit_state == 0);
 }
 
 // list_head.prev of the list of children: the newest, since children are added at the tail.

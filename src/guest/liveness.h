@@ -25,9 +25,9 @@ enum guest_life {
 enum guest_life guest_process_life(const struct guest_kernel *kernel,
 				   const struct guest_task *leader);
 
-/** Whether the task_struct that a thread had is still this thread's. False only if it certainly is
- *  not: as long as nobody else uses the memory, a dead thread's looks as it was. */
-bool guest_is_same_thread(const struct guest_kernel *kernel, uint64_t address, uint32_t pid,
+/** Whether a thread goes on. False only if it certainly does not: its task_struct is another's, or says that it
+ *  has exited (also when it is given back, as long as nobody else uses the memory). */
+bool guest_thread_goes_on(const struct guest_kernel *kernel, uint64_t address, uint32_t pid,
 			  uint64_t start_time);
 
 /** The newest child of a task at one moment; all zero if there was none. */

@@ -10,6 +10,7 @@
 enum {
 	BATCH = 8,
 	ENDS_MAXIMUM = 512, // looked at in one pass: what is left has its turn when its thread goes on
+	NAMES_MAXIMUM = 64, // the same, of calls that change names
 };
 
 // What `end` would do with the result.
@@ -75,7 +76,15 @@ struct renaming {
 	struct call_paths paths;
 };
 
-// The newest but `skip` of them: a copy, since its thread may end it at any time.
+// A copy, since its thread may end it at any time.
+static void copy_with_paths(const struct pending_call *call, struct renaming *copy)
+{
+	copy->call = *call;
+	copy->paths = *call->paths;
+	copy->call.paths = &copy->paths;
+}
+
+// The newest but `skip` of them.
 static bool copy_renaming(struct trace *trace, uint32_t skip, struct renaming *renaming)
 {
 	struct pending_call *call;
@@ -84,11 +93,8 @@ static bool copy_renaming(struct trace *trace, uint32_t skip, struct renaming *r
 	for (call = trace->newest; call; call = call->older)
 		if (call->changes_names && call->paths && skip-- == 0)
 			break;
-	if (call) {
-		renaming->call = *call;
-		renaming->paths = *call->paths;
-		renaming->call.paths = &renaming->paths;
-	}
+	if (call)
+		copy_with_paths(call, renaming);
 	trace_unlock(trace);
 	return call != NULL;
 }
@@ -145,6 +151,42 @@ static bool is_idle_worker(struct trace *trace, const struct pending_call *call)
 	       work == 0;
 }
 
+static bool is_over(struct trace *trace, const struct pending_call *call)
+{
+	return is_idle_worker(trace, call) ||
+	       !guest_thread_goes_on(trace->kernel, call->thread, call->pid, call->task_start_time);
+}
+
+static bool copy_over_with_paths(struct trace *trace, struct renaming *copy)
+{
+	struct pending_call *call;
+	if (!trace_lock(trace))
+		return false;
+	for (call = trace->oldest; call; call = call->newer)
+		if (call->loose && call->paths && is_over(trace, call))
+			break;
+	if (call)
+		copy_with_paths(call, copy);
+	trace_unlock(trace);
+	return call != NULL;
+}
+
+// Names that somebody has changed of whom nothing is heard any more: what has lost its last one has ended.
+static void end_names_that_are_over(struct trace *trace)
+{
+	struct renaming over;
+	for (int i = 0; i < NAMES_MAXIMUM && copy_over_with_paths(trace, &over); i++) {
+		struct trace_event event = { .trace = trace, .kernel = trace->kernel, .call = &over.call };
+		assume_end(&event);
+		if (!trace_lock(trace))
+			return;
+		struct pending_call *call = trace_find_call(trace, over.call.task);
+		if (call && call->loose && call->paths && call->task_start_time == over.call.task_start_time)
+			trace_finish_call(trace, call, true);
+		trace_unlock(trace);
+	}
+}
+
 static void carry_flows(struct trace *trace, const struct pending_call *call)
 {
 	for (unsigned i = 0; i < call->flow_count; i++)
@@ -160,7 +202,7 @@ static void carry_all_flows(struct trace *trace)
 		return;
 	for (struct pending_call *call = trace->oldest; call; call = newer) {
 		newer = call->newer;
-		if (call->loose && is_idle_worker(trace, call))
+		if (call->loose && !call->paths && is_idle_worker(trace, call))
 			trace_finish_call(trace, call, true);
 		else if (call->loose)
 			carry_flows(trace, call);
@@ -192,6 +234,7 @@ void trace_carry_loose(struct trace *trace)
 	trace_settle_names(trace);
 	if (atomic_load_explicit(&trace->loose_count, memory_order_acquire) == 0)
 		return;
+	end_names_that_are_over(trace);
 	carry_all_flows(trace);
 	uint32_t count = BATCH;
 	for (uint32_t first = 0; count == BATCH && first < ENDS_MAXIMUM; first += BATCH) {

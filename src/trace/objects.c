@@ -83,8 +83,13 @@ bool trace_file_reference(const struct guest_file *file, struct object_reference
 	} else if (S_ISDIR(file->mode)) {
 		return false;
 	}
-	*reference =
-		(struct object_reference){ .id = id, .hint = { file->address, file->viewer } };
+	// By the time that it is described the file may have been closed, and its memory be another's: its name has the
+	// inode as well. That of a pipe goes with it.
+	bool is_pipe = strcmp(file->filesystem, "pipefs") == 0;
+	*reference = (struct object_reference){
+		.id = id,
+		.hint = { file->address, file->viewer, is_pipe ? file->inode : file->dentry, is_pipe ? 0 : file->mount },
+	};
 	return true;
 }
 
@@ -165,6 +170,49 @@ static void watch_anonymous(struct trace *trace, const struct guest_file *file, 
 	}
 }
 
+// Whether this is the object: told of those that trace_file_reference() has made, and left as they were.
+static bool is_file_of(const struct guest_file *file, const struct object_reference *object)
+{
+	struct object_reference reference;
+	return object->hint[2] == 0 ||
+	       (trace_file_reference(file, &reference) && object_id_equal(&reference.id, &object->id));
+}
+
+static bool read_described(struct trace *trace, const struct object_reference *object, struct guest_file *file)
+{
+	if (object->hint[0] == 0 && object->hint[1] != 0) {
+		*file = *(const struct guest_file *)(uintptr_t)object->hint[1];
+		return true;
+	}
+	bool found = guest_file_read(trace->kernel, object->hint[0], file) == GUEST_OK && is_file_of(file, object);
+	if (!found && object->hint[3])
+		found = guest_inode_read(trace->kernel, object->hint[2], object->hint[3], file) == GUEST_OK &&
+			is_file_of(file, object);
+	if (found && object->hint[0])
+		file->viewer = object->hint[1];
+	return found;
+}
+
+// Nobody has it open any more. A pipe has ended with that; what is on a disk stays.
+static void describe_closed(struct trace *trace, struct description *scratch, const struct object_reference *object,
+			    struct wire_object *wire, struct watched_object *watched)
+{
+	if (object->hint[2] == 0 || object->hint[3] != 0) {
+		trace_gap(trace, "undescribed-file", "inode %llu: its open file cannot be read",
+			  (unsigned long long)object->id.a);
+		return;
+	}
+	watched->inode = object->hint[2];
+	watched->inode_number = object->id.a;
+	watched->device = (uint32_t)object->id.b;
+	watched->generation = object->id.c;
+	watched->transient = true;
+	snprintf(scratch->path, sizeof(scratch->path), "pipe:[%llu]", (unsigned long long)object->id.a);
+	wire->path = scratch->path;
+	wire->name = "pipefs";
+	wire->mode = S_IFIFO;
+}
+
 static void describe_file(struct trace *trace, struct description *scratch,
 			  const struct object_reference *object, struct wire_object *wire,
 			  struct watched_object *watched)
@@ -174,15 +222,10 @@ static void describe_file(struct trace *trace, struct description *scratch,
 	wire->inode = object->id.a;
 	wire->device = (uint32_t)object->id.b;
 	wire->generation = object->id.c;
-	if (object->hint[0] == 0 && object->hint[1] != 0) {
-		*file = *(const struct guest_file *)(uintptr_t)object->hint[1];
-	} else if (guest_file_read(trace->kernel, object->hint[0], file) != GUEST_OK) {
-		trace_gap(trace, "undescribed-file", "inode %llu: its open file cannot be read",
-			  (unsigned long long)object->id.a);
+	if (!read_described(trace, object, file)) {
+		describe_closed(trace, scratch, object, wire, watched);
 		return;
 	}
-	if (object->hint[0])
-		file->viewer = object->hint[1];
 	// A file of an overlay is the one in the layer, with the name that it has in the overlay.
 	const struct guest_real_inode inode = guest_file_content(file);
 	wire->mode = file->mode;

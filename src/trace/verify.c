@@ -123,6 +123,8 @@ static bool verify_batch(struct trace *trace, uint32_t first)
 			continue;
 		if (batch[i].id.kind == OBJECT_PROCESS)
 			abandon_calls_of(trace, &batch[i].id);
+		else // only a loose call can still lead there: one that is over, unseen
+			engine_end_flows_into(trace->engine, &batch[i].id);
 		engine_object_end(trace->engine, &batch[i].id);
 	}
 	trace_unlock(trace);
@@ -134,7 +136,7 @@ static bool thread_is_gone(struct trace *trace, const struct pending_call *call)
 	// A thread that executes a program may take over the leader's number and start time.
 	if (call->row == &syscall_rows[SYS_execve] || call->row == &syscall_rows[SYS_execveat])
 		return false;
-	return !guest_is_same_thread(trace->kernel, call->thread, call->pid, call->task_start_time);
+	return !guest_thread_goes_on(trace->kernel, call->thread, call->pid, call->task_start_time);
 }
 
 struct orphan_search {
@@ -180,6 +182,8 @@ static void verify_calls(struct trace *trace)
 			call->age++;
 			continue;
 		}
+		if (call->loose && call->paths)
+			continue; // ended where it is known what that means for names
 		if (call->age == CALL_SETTLED) {
 			old[count++] = *call;
 			call->age++;

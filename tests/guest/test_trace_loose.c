@@ -20,6 +20,7 @@
 
 enum {
 	HOLDER_SECRET = 10,
+	HOLDER_FIFO = 24,
 	READER_PIPE = 10,
 	WRITER_PIPE = 10,
 	READ_32 = 3,
@@ -85,11 +86,43 @@ static struct guest_task managed_pipe(void)
 	return frozen_task("pipe-reader");
 }
 
+static bool reached_pipe(void)
+{
+	const struct replay_edge *last = &replay.edges[replay.edge_count - 1];
+	return strncmp(last->to, "pipe:[", 6) == 0;
+}
+
 static bool reader_got_it(const char *cause)
 {
 	const struct replay_edge *last = &replay.edges[replay.edge_count - 1];
 	return strncmp(last->from, "pipe:[", 6) == 0 && strcmp(last->cause, cause) == 0 &&
 	       strcmp(last->to, "pipe-reader") == 0;
+}
+
+struct change {
+	uint64_t address;
+	uint64_t value;
+	size_t size;
+};
+
+static struct change change_of(uint64_t structure, enum profile_field_id field, uint64_t value, size_t size)
+{
+	return (struct change){ structure + frozen.kernel.profile->fields[field].offset, value, size };
+}
+
+// Twice: as it was.
+static void exchange(struct change *change)
+{
+	uint64_t before = 0;
+	assert_read(guest_read_kernel(&frozen.kernel, change->address, &before, change->size));
+	replay_poke(&replay, change->address, &change->value, change->size);
+	change->value = before;
+}
+
+static void request(const struct guest_task *task, int opcode, int fd)
+{
+	struct guest_file file = frozen_file(task, fd);
+	replay_request(&replay, 2, task, opcode, file.address);
 }
 
 /* 32-bit calls */
@@ -158,6 +191,77 @@ static void test_waits(void **state)
 	assert_true(reader_got_it("read"));
 }
 
+// A thread that has ended waits for nothing. Its task_struct still looks as it was.
+static void test_waits_no_more(void **state)
+{
+	struct guest_task reader = frozen_task("pipe-reader");
+	struct change dead = change_of(reader.address, FIELD_task_exit_state, 0x10, 4); // EXIT_DEAD
+	frozen.kernel.sites.exit_in_rdi = false;
+	read_32(&reader);
+	exchange(&dead);
+	for (int i = 0; i < 4; i++)
+		verify();
+	managed_pipe();
+	verify();
+	exchange(&dead);
+	assert_false(arrived("pipe-reader"));
+}
+
+// A request that wrote to a pipe may be the last that is heard of its thread. The pipe has gone since.
+static void test_destination_has_ended(void **state)
+{
+	struct guest_task writer = frozen_task("pipe-writer");
+	struct guest_file pipe = frozen_file(&writer, WRITER_PIPE);
+	struct change gone = change_of(pipe.inode, FIELD_inode_i_count, 0, 4);
+	make_managed(&writer);
+	request(&writer, RING_WRITE, WRITER_PIPE);
+	verify();
+	size_t edges = replay.edge_count;
+	assert_true(reached_pipe());
+	exchange(&gone);
+	for (int i = 0; i < 4; i++)
+		verify();
+	replay_leave(&replay, 2, &writer, SYS_io_uring_enter, 1);
+	exchange(&gone);
+	assert_int_equal(replay.edge_count, edges);
+}
+
+// What a request has written to is told when it is carried out. Its file has been closed since, and is another's.
+static void test_destination_is_closed(void **state)
+{
+	struct guest_task writer = frozen_task("pipe-writer"), holder = frozen_task("holder");
+	struct guest_file pipe = frozen_file(&writer, WRITER_PIPE), other = frozen_file(&holder, HOLDER_SECRET);
+	struct change inode = change_of(pipe.address, FIELD_file_f_inode, other.inode, 8);
+	struct change name = change_of(pipe.address, FIELD_file_f_path_dentry, other.dentry, 8);
+	make_managed(&writer);
+	request(&writer, RING_WRITE, WRITER_PIPE);
+	exchange(&inode);
+	exchange(&name);
+	verify();
+	exchange(&inode);
+	exchange(&name);
+	assert_true(reached_pipe());
+	assert_int_equal(replay.gap_count, 0);
+}
+
+// The same, of a file that has a name: the name leads to it.
+static void test_named_destination_is_closed(void **state)
+{
+	struct guest_task holder = frozen_task("holder");
+	struct guest_file fifo = frozen_file(&holder, HOLDER_FIFO), other = frozen_file(&holder, HOLDER_SECRET);
+	struct change inode = change_of(fifo.address, FIELD_file_f_inode, other.inode, 8);
+	struct change name = change_of(fifo.address, FIELD_file_f_path_dentry, other.dentry, 8);
+	make_managed(&holder);
+	request(&holder, RING_WRITE, HOLDER_FIFO);
+	exchange(&inode);
+	exchange(&name);
+	verify();
+	exchange(&inode);
+	exchange(&name);
+	assert_true(arrived("/mnt/memory/fifo"));
+	assert_int_equal(replay.gap_count, 0);
+}
+
 /* Where opening is not seen to end, a file is looked at when it is first used. */
 
 static void use_secret(void)
@@ -166,26 +270,6 @@ static void use_secret(void)
 	frozen.kernel.sites.exit_in_rdi = false;
 	replay_enter_compat(&replay, 0, &holder, READ_32, (uint32_t[6]){ HOLDER_SECRET });
 	verify();
-}
-
-struct change {
-	uint64_t address;
-	uint64_t value;
-	size_t size;
-};
-
-static struct change change_of(uint64_t structure, enum profile_field_id field, uint64_t value, size_t size)
-{
-	return (struct change){ structure + frozen.kernel.profile->fields[field].offset, value, size };
-}
-
-// Twice: as it was.
-static void exchange(struct change *change)
-{
-	uint64_t before = 0;
-	assert_read(guest_read_kernel(&frozen.kernel, change->address, &before, change->size));
-	replay_poke(&replay, change->address, &change->value, change->size);
-	change->value = before;
 }
 
 // With the changes it is a file that is not classified. Then the kernel has given its structures to the secret.
@@ -225,12 +309,6 @@ static void test_structures_used_again_without_generations(void **state)
 }
 
 /* Requests of io_uring */
-
-static void request(const struct guest_task *task, int opcode, int fd)
-{
-	struct guest_file file = frozen_file(task, fd);
-	replay_request(&replay, 2, task, opcode, file.address);
-}
 
 static void test_request(void **state)
 {
@@ -301,6 +379,8 @@ int main(void)
 		TEST(test_ends_are_seen),	 TEST(test_over_at_the_next_call),
 		TEST(test_over_at_another_calls_end),
 		TEST(test_silence),		 TEST(test_waits),
+		TEST(test_waits_no_more),	 TEST(test_destination_has_ended),
+		TEST(test_destination_is_closed), TEST(test_named_destination_is_closed),
 		TEST(test_structures_used_again),
 		TEST(test_structures_used_again_without_generations),
 		TEST(test_request),		 TEST(test_request_in_silence),

@@ -22,8 +22,6 @@
 
 #include "random.h"
 
-enum { MOST = SECRET_RECORDS * RECORD };
-
 static struct actor {
 	unsigned index;
 	uint64_t seed;
@@ -45,6 +43,12 @@ static bool has_secret(const char *bytes, size_t size)
 	return memmem(bytes, size, me.secret, RECORD - 1) != NULL;
 }
 
+bool has_secret_in(uint64_t seed, const char *bytes, size_t size)
+{
+	make_secret(seed, me.secret);
+	return has_secret(bytes, size);
+}
+
 static void fill(char record[RECORD], bool secret)
 {
 	memset(record, 'x', RECORD);
@@ -52,9 +56,23 @@ static void fill(char record[RECORD], bool secret)
 		memcpy(record, me.secret, RECORD);
 }
 
+static int open_memory(const struct place *place, int flags)
+{
+	char path[PATH];
+	if (place->index == MEMFD_MEMORY)
+		return dup(FD_MEMORY);
+	memory_path(me.seed, place->index, path);
+	return open(path, flags);
+}
+
 static int open_place(const struct place *place, bool writes, int flags)
 {
 	switch (place->kind) {
+	case MEMORY_PLACE:
+		return open_memory(place, (writes ? O_RDWR : O_RDONLY) | O_CLOEXEC);
+	case NAMED_PLACE:
+		return writes ? socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0) :
+				dup(FD_NAMED + place->index);
 	case FILE_PLACE:
 		return open(place->path, (writes ? O_RDWR : O_RDONLY) | O_CLOEXEC | flags, 0644);
 	case NAMELESS_PLACE:
@@ -66,9 +84,16 @@ static int open_place(const struct place *place, bool writes, int flags)
 	}
 }
 
-static bool seeks(const struct place *place)
+bool is_seekable(const struct place *place)
 {
-	return place->kind == FILE_PLACE || place->kind == NAMELESS_PLACE;
+	return place->kind == FILE_PLACE || place->kind == NAMELESS_PLACE || place->kind == MEMORY_PLACE;
+}
+
+static bool connect_named(const struct place *place, int fd)
+{
+	struct sockaddr_un name;
+	socklen_t length = socket_name(me.seed, place->index, &name);
+	return connect(fd, (void *)&name, length) == 0;
 }
 
 /* Reading: how many bytes came into the buffer */
@@ -126,9 +151,9 @@ static ssize_t receive(int fd, unsigned variant, char *buffer)
 
 static ssize_t take(const struct place *place, int fd, unsigned variant, char *buffer)
 {
-	if (seeks(place))
+	if (is_seekable(place))
 		return read_seekable(fd, variant, buffer);
-	if (place->kind == SOCKET_PLACE)
+	if (place->kind == SOCKET_PLACE || place->kind == NAMED_PLACE)
 		return receive(fd, variant, buffer);
 	struct iovec part = { buffer, MOST };
 	return variant & 1 ? readv(fd, &part, 1) : read(fd, buffer, MOST);
@@ -174,13 +199,20 @@ static ssize_t give(const struct place *place, int fd, unsigned variant, bool th
 {
 	struct iovec part = { record, RECORD };
 	struct mmsghdr header = { .msg_hdr = { .msg_iov = &part, .msg_iovlen = 1 } };
-	if (seeks(place))
+	struct sockaddr_un name;
+	if (is_seekable(place))
 		return write_seekable(fd, variant, threaded, record);
-	if (place->kind != SOCKET_PLACE)
+	if (place->kind == PIPE_PLACE)
 		return variant & 1 ? writev(fd, &part, 1) : write(fd, record, RECORD);
+	if (place->kind == NAMED_PLACE) {
+		header.msg_hdr.msg_namelen = socket_name(me.seed, place->index, &name);
+		header.msg_hdr.msg_name = &name;
+		if (variant % 4 == 3 && !connect_named(place, fd))
+			return -1;
+	}
 	switch (variant % 4) {
 	case 0:
-		return send(fd, record, RECORD, MSG_DONTWAIT);
+		return sendto(fd, record, RECORD, MSG_DONTWAIT, header.msg_hdr.msg_name, header.msg_hdr.msg_namelen);
 	case 1:
 		return sendmsg(fd, &header.msg_hdr, MSG_DONTWAIT);
 	case 2:
@@ -192,28 +224,84 @@ static ssize_t give(const struct place *place, int fd, unsigned variant, bool th
 
 /* The operations: what they answer */
 
-static unsigned play_read(const struct order *order)
+static unsigned look(const char *bytes, ssize_t size)
 {
-	char buffer[MOST];
-	int fd = open_place(&order->from, false, 0);
-	ssize_t size = fd < 0 ? -1 : take(&order->from, fd, order->variant, buffer);
-	close(fd);
 	if (size <= 0)
 		return 0;
-	if (!has_secret(buffer, (size_t)size))
+	if (!has_secret(bytes, (size_t)size))
 		return MOVED;
 	me.holds = true;
 	return MOVED | FOUND;
 }
 
+static unsigned play_read(const struct order *order)
+{
+	char own[MOST], *buffer = order->into == NOWHERE ? own : memory_address(order->into);
+	int fd = open_place(&order->from, false, 0);
+	ssize_t size = -1;
+	if (fd >= 0)
+		size = order->way ? ring_take(order, fd, buffer) : take(&order->from, fd, order->variant, buffer);
+	close(fd);
+	return look(buffer, size);
+}
+
+static unsigned play_load(const struct order *order)
+{
+	char buffer[MOST];
+	memcpy(buffer, memory_address(order->from.index), MOST);
+	return look(buffer, MOST);
+}
+
+static unsigned play_store(const struct order *order)
+{
+	bool secret = me.holds;
+	char record[RECORD];
+	fill(record, secret);
+	memcpy(memory_address(order->to.index) + order->variant % SECRET_RECORDS * RECORD, record, RECORD);
+	return MOVED | (secret ? FOUND : 0);
+}
+
+static unsigned play_map(const struct order *order)
+{
+	bool done = order->operation == MAP ? memory_map(me.seed, &order->to, !order->fixed) :
+					      memory_unmap(order->to.index);
+	return done ? MOVED : 0;
+}
+
+static ssize_t give_on_ring(const struct order *order, int fd, char *record)
+{
+	struct sockaddr_un name;
+	socklen_t length = 0;
+	if (order->to.kind == NAMED_PLACE && order->variant & 4)
+		length = socket_name(me.seed, order->to.index, &name);
+	else if (order->to.kind == NAMED_PLACE && !connect_named(&order->to, fd))
+		return -1;
+	return ring_give(order, fd, record, length ? &name : NULL, length);
+}
+
 static unsigned play_write(const struct order *order, int flags)
 {
-	char record[RECORD];
-	fill(record, me.holds);
+	bool secret = me.holds;
+	char record[MOST]; // as much as a ring registers
+	fill(record, secret);
 	int fd = open_place(&order->to, true, flags);
-	ssize_t size = fd < 0 ? -1 : give(&order->to, fd, order->variant, order->threaded, record);
+	ssize_t size = -1;
+	if (fd >= 0)
+		size = order->way ? give_on_ring(order, fd, record) :
+				    give(&order->to, fd, order->variant, order->threaded, record);
 	close(fd);
-	return size > 0 ? MOVED : 0;
+	return size <= 0 ? 0 : secret && size == RECORD ? MOVED | FOUND : MOVED;
+}
+
+static unsigned move_on_ring(const struct order *order, int from, int to)
+{
+	char buffer[MOST];
+	ssize_t size = ring_move(order, from, to, buffer);
+	if (!ring_moves_by_buffer(order))
+		return size > 0 ? MOVED : 0;
+	// What it has read is there, whether or not it could be written.
+	unsigned found = look(buffer, MOST) & FOUND;
+	return (size > 0 ? MOVED : 0) | found;
 }
 
 static unsigned play_move(const struct order *order)
@@ -221,16 +309,25 @@ static unsigned play_move(const struct order *order)
 	int from = open_place(&order->from, false, 0), to = open_place(&order->to, true, 0);
 	ssize_t size = -1;
 	loff_t start = 0, at = (loff_t)(order->variant / 8 % 4) * RECORD;
-	if (from < 0 || to < 0)
-		size = -1;
-	else if (order->from.kind == PIPE_PLACE && order->to.kind == PIPE_PLACE)
+	if (from < 0 || to < 0 || (order->to.kind == NAMED_PLACE && !connect_named(&order->to, to))) {
+		close(from);
+		close(to);
+		return 0;
+	}
+	if (order->way) {
+		unsigned what = move_on_ring(order, from, to);
+		close(from);
+		close(to);
+		return what;
+	}
+	if (order->from.kind == PIPE_PLACE && order->to.kind == PIPE_PLACE)
 		size = order->variant & 1 ? tee(from, to, MOST, SPLICE_F_NONBLOCK) :
 					    splice(from, NULL, to, NULL, MOST, SPLICE_F_NONBLOCK);
 	else if (order->from.kind == PIPE_PLACE)
-		size = splice(from, NULL, to, seeks(&order->to) ? &at : NULL, MOST, SPLICE_F_NONBLOCK);
+		size = splice(from, NULL, to, is_seekable(&order->to) ? &at : NULL, MOST, SPLICE_F_NONBLOCK);
 	else if (order->to.kind == PIPE_PLACE)
 		size = splice(from, &start, to, NULL, MOST, SPLICE_F_NONBLOCK);
-	else if (order->variant & 1 && seeks(&order->to))
+	else if (order->variant & 1 && is_seekable(&order->to))
 		size = copy_file_range(from, &start, to, &at, MOST, 0);
 	else
 		size = sendfile(to, from, &start, MOST);
@@ -265,6 +362,7 @@ static unsigned play_spawn(const struct order *order)
 int copy_once(uint64_t seed, const struct place *from, const struct place *to)
 {
 	char buffer[MOST], record[RECORD];
+	me.seed = seed;
 	make_secret(seed, me.secret);
 	int fd = open_place(from, false, 0);
 	ssize_t size = fd < 0 ? -1 : take(from, fd, 0, buffer);
@@ -318,16 +416,15 @@ static unsigned play_receive(const struct order *order)
 	memcpy(&fd, CMSG_DATA(&control.header), sizeof(fd));
 	ssize_t size = read_seekable(fd, order->variant, buffer);
 	close(fd);
-	if (size <= 0 || !has_secret(buffer, (size_t)size))
-		return MOVED;
-	me.holds = true;
-	return MOVED | FOUND;
+	return MOVED | look(buffer, size);
 }
 
 static unsigned play_name(const struct order *order)
 {
 	int result;
-	if (order->operation == UNLINK)
+	if (order->way)
+		result = ring_name(order);
+	else if (order->operation == UNLINK)
 		result = unlink(order->from.path);
 	else if (order->operation == LINK)
 		result = link(order->from.path, order->to.path) == 0 ? unlink(order->from.path) : -1;
@@ -363,6 +460,7 @@ static void play_fork(const struct order *order)
 {
 	pid_t pid = fork_somehow(order->variant);
 	if (pid == 0) {
+		ring_forget();
 		say_new(me.director, order->slot);
 		act(order->child, me.seed, me.director, me.holds);
 	}
@@ -393,6 +491,13 @@ static unsigned play(const struct order *order)
 		return play_move(order);
 	case SPAWN:
 		return play_spawn(order);
+	case STORE:
+		return play_store(order);
+	case LOAD:
+		return play_load(order);
+	case MAP:
+	case UNMAP:
+		return play_map(order);
 	case PASS:
 		return play_pass(order);
 	case RECEIVE:

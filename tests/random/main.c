@@ -81,6 +81,7 @@ static int play_programs(uint64_t seed, int seconds, unsigned rounds)
 	do
 		good = direct(seed++, rounds);
 	while (good && time(NULL) < end && used < most);
+	note_tallies(seed);
 	note("@ %llu end\n", (unsigned long long)seed);
 	return write_notes() && good ? 0 : 1;
 }

@@ -270,6 +270,27 @@ static void executed_classified(void)
 	expect_edge("execve", end_path(path), end_pid(pid));
 }
 
+static void act_exec_classified_at(void)
+{
+	char *const arguments[] = { "program", "100000", NULL }, *const environment[] = { NULL };
+	char *path = classified("program"), *name = strrchr(path, '/');
+	*name = '\0';
+	int folder = open_or_fault(path, O_PATH | O_DIRECTORY);
+	syscall(SYS_execveat, folder, name + 1, arguments, environment, 0);
+}
+
+static void executed_classified_at(void)
+{
+	char *path = classified("program");
+	int status;
+	copy_file("/bin/busybox", path);
+	expect_path(path, LIVE);
+	pid_t pid = actor("executor", act_exec_classified_at);
+	need(waitpid(pid, &status, 0) == pid, "waitpid");
+	expect_process(pid, "program", ENDED);
+	expect_edge("execveat", end_path(path), end_pid(pid));
+}
+
 static void *read_in_thread(void *unused)
 {
 	read_file(source);
@@ -402,6 +423,7 @@ const struct scenario channel_scenarios[] = {
 	{ "mapped-shared", mapped_shared },
 	{ "executed", executed },
 	{ "executed-classified", executed_classified },
+	{ "executed-classified-at", executed_classified_at },
 	{ "executed-by-thread", executed_by_thread },
 	{ "threads", threads },
 	{ "forked-by-thread", forked_by_thread },

@@ -135,6 +135,43 @@ static void shared_file(void)
 	await(taker);
 }
 
+/* Mappings that are moved and grow, before anybody holds anything: both see a page that they have not mapped by mmap() */
+
+static int grown_file;
+
+static volatile char *grow(volatile char *memory)
+{
+	void *moved = mremap((void *)memory, SIZE, 2 * SIZE, MREMAP_MAYMOVE);
+	need(moved != MAP_FAILED, "mremap");
+	return (volatile char *)moved + SIZE;
+}
+
+static void act_remapped_giver(void)
+{
+	give_to(grow(map(grown_file, PROT_READ | PROT_WRITE, MAP_SHARED)));
+	expect_self(LIVE);
+	expect_file(grown_file, LIVE);
+	stay();
+}
+
+static void act_remapped_taker(void)
+{
+	volatile char *memory = grow(map(grown_file, PROT_READ, MAP_SHARED));
+	close(grown_file);
+	take_from(memory);
+	pass_on("copy");
+}
+
+static void remapped(void)
+{
+	make_source();
+	grown_file = open_or_fault(plain("map"), O_RDWR | O_CREAT);
+	need(ftruncate(grown_file, 2 * SIZE) == 0, "ftruncate");
+	pid_t taker = actor("taker", act_remapped_taker);
+	play("giver", act_remapped_giver);
+	await(taker);
+}
+
 /* A private mapping shows what is written to the file later, by write() */
 
 static void act_private_taker(void)
@@ -419,6 +456,7 @@ static void common_memory(void)
 
 const struct scenario memory_scenarios[] = {
 	{ "shared-file", shared_file },
+	{ "remapped", remapped },
 	{ "private-mapping", private_mapping },
 	{ "protection-changed", protection_changed },
 	{ "anonymous-memory", anonymous_memory },

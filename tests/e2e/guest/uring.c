@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "ring.h"
@@ -511,6 +512,47 @@ static void renamed(void)
 	expect_path(shown, LIVE);
 }
 
+/* The last name of a file goes: nothing more is heard of who has taken it */
+
+static void act_unlinker(void)
+{
+	make_ring(ring_flags);
+	prepare(IORING_OP_UNLINKAT, AT_FDCWD, hidden, 0)->flags = (uint8_t)request_flags;
+	submit();
+	need(complete() == 0, "unlinkat");
+	if (!(ring_flags & IORING_SETUP_SQPOLL))
+		stay();
+	_exit(0); // the ring's thread ends with it: else it is taken to be at its last request
+}
+
+static void unlink_in(unsigned setup, unsigned flags)
+{
+	ring_flags = setup;
+	request_flags = flags;
+	hidden = create(classified("gone"));
+	expect_path(hidden, ENDED);
+	pid_t pid = actor("unlinker", act_unlinker);
+	if (setup & IORING_SETUP_SQPOLL)
+		need(waitpid(pid, NULL, 0) == pid, "waitpid");
+	else
+		await(pid);
+}
+
+static void unlinked(void)
+{
+	unlink_in(0, 0);
+}
+
+static void unlinked_by_worker(void)
+{
+	unlink_in(0, IOSQE_ASYNC);
+}
+
+static void unlinked_by_ring_thread(void)
+{
+	unlink_in(IORING_SETUP_SQPOLL, 0);
+}
+
 const struct scenario ring_scenarios[] = {
 	{ "ring-submitter", by_submitter },
 	{ "ring-worker", by_worker },
@@ -528,5 +570,8 @@ const struct scenario ring_scenarios[] = {
 	{ "ring-datagrams", datagrams },
 	{ "ring-opened", opened },
 	{ "ring-renamed", renamed },
+	{ "ring-unlinked", unlinked },
+	{ "ring-unlinked-worker", unlinked_by_worker },
+	{ "ring-unlinked-thread", unlinked_by_ring_thread },
 	{ NULL, NULL },
 };
