@@ -59,6 +59,7 @@ int command_mark(const struct settings *settings, int count, char **operands);
 int command_clear(const struct settings *settings, int count, char **operands);
 int command_audit(const struct settings *settings, int count, char **operands);
 int command_policy(const struct settings *settings, int count, char **operands);
+int command_web(const struct settings *settings, int count, char **operands);
 int command_wait(const struct settings *settings, int count, char **operands);
 
 /** "nijimi: " and a line on stderr. */

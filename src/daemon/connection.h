@@ -140,6 +140,9 @@ struct policy_state *server_policy(struct server *server);
 /** What has changed by hand is on the disk when this returns, if it can be. */
 void server_save(struct server *server);
 
+/** The web page is served, from now on or already: as the options say, else to this machine only. */
+bool server_open_web(struct server *server, struct error *error);
+
 /** The policy has changed: tells all agents. */
 void server_tell_agents(struct server *server);
 void server_situation(const struct server *server, struct request_situation *situation);

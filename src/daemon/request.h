@@ -20,12 +20,14 @@
  *     {"command": "objects", "vm": V, "kind": K, "ended": B, "label": L, "after": I, "as_of": E}
  *     {"command": "edges", "vm": V, "last": N, "label": L, "after": E, "as_of": E}
  *     {"command": "explain", "vm": V, "last": N, "label": L}
+ *     {"command": "labels", "vm": V, "after": I, "as_of": E}
  *     {"command": "alerts", "after": I, "last": N, "timeout": S}
  *     {"command": "mark", "vm": V, "target": PATH, "label": L}
  *     {"command": "clear", "vm": V, "target": T, "all": B, "label": L}
  *     {"command": "audit", "vm": V, "after": I, "last": N}
  *     {"command": "policy"}
  *     {"command": "reload"}
+ *     {"command": "web"}
  *
  * Everything but "command" and "vm" may be left out. An answer has "ok": true and what was asked,
  * or "ok": false and "error": {"code", "message"}.
@@ -43,6 +45,10 @@
  * there is one. "newest" is the id of the newest, "next" the id to go on after while there are
  * more.
  *
+ * "labels" counts, for each label, the living objects that hold it, by kind; of those of one page:
+ * counts of all pages are to be added up. "web" has the web page served (web.h), if it is not yet,
+ * and says where, with the token.
+ *
  * Lists come in pages: while "next" is not null, ask again with "after": next, "as_of": the
  * "as_of" of the first answer, and "sync": false.
  */
@@ -53,12 +59,14 @@ enum request_command {
 	REQUEST_OBJECTS,
 	REQUEST_EDGES,
 	REQUEST_EXPLAIN,
+	REQUEST_LABELS,
 	REQUEST_ALERTS,
 	REQUEST_POLICY,
 	REQUEST_RELOAD,
 	REQUEST_MARK,
 	REQUEST_CLEAR,
 	REQUEST_AUDIT,
+	REQUEST_WEB,
 };
 
 enum {
@@ -95,6 +103,7 @@ struct request_situation {
 	struct keeper_status database;
 	struct policy_state *policy; // may be NULL
 	struct change *change;	     // that has been begun; NULL: none
+	const char *web_url, *web_token; // NULL: the page is not served
 };
 
 /** Parses a line of `length` bytes; fails with ERROR_INVALID. */
