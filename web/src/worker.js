@@ -1,1 +1,73 @@
-console.log(2)
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Where nodes stand, computed beside the page. Few: in layers, from the origin to the right (dagre). Many: forces (d3-force), which
+// draw each to its layer, and the page sees them come to rest.
+import dagre from '@dagrejs/dagre';
+import { forceCollide, forceLink, forceManyBody, forceSimulation, forceX, forceY } from 'd3-force';
+
+const LAYERED_NODES = 260, LAYERED_LINKS = 700;
+const LAYER = 190, TELL_MILLISECONDS = 120, TICKS = 140;
+
+let newest = 0;
+
+function tell(job, xs, ys, done) {
+	postMessage({ number: job.number, xs, ys, done, cards: job.cards }, [xs.buffer, ys.buffer]);
+}
+
+function layered(job) {
+	const graph = new dagre.graphlib.Graph();
+	graph.setGraph({ rankdir: 'LR', nodesep: 14, ranksep: 64, ranker: job.nodes > 120 ? 'longest-path' : 'network-simplex' });
+	graph.setDefaultEdgeLabel(() => ({}));
+	for (let i = 0; i < job.nodes; i++)
+		graph.setNode(String(i), { width: job.width, height: job.height });
+	for (let i = 0; i < job.links.length; i += 2)
+		graph.setEdge(String(job.links[i]), String(job.links[i + 1]));
+	dagre.layout(graph);
+	const xs = new Float32Array(job.nodes), ys = new Float32Array(job.nodes);
+	for (let i = 0; i < job.nodes; i++)
+		({ x: xs[i], y: ys[i] } = graph.node(String(i)));
+	tell({ ...job, cards: true }, xs, ys, true);
+}
+
+async function forced(job) {
+	const places = [];
+	const nodes = Array.from({ length: job.nodes }, (_, i) => {
+		const depth = job.depths[i], place = (places[depth] = (places[depth] ?? 0) + 1);
+		const known = !Number.isNaN(job.xs[i]);
+		return { depth, x: known ? job.xs[i] : depth * LAYER + (place % 7) * 12, y: known ? job.ys[i] : (place % 2 ? 1 : -1) * place * 7 };
+	});
+	const links = [];
+	for (let i = 0; i < job.links.length; i += 2)
+		links.push({ source: job.links[i], target: job.links[i + 1] });
+	const many = job.nodes > 3000;
+	const simulation = forceSimulation(nodes)
+		.force('link', forceLink(links).distance(46).strength(0.25))
+		.force('charge', forceManyBody().strength(-42).theta(1.3).distanceMax(many ? 300 : 800))
+		.force('x', forceX((node) => node.depth * LAYER).strength(0.35))
+		.force('y', forceY(0).strength(0.035))
+		.alphaDecay(1 - 0.001 ** (1 / TICKS))
+		.stop();
+	if (!many)
+		simulation.force('collide', forceCollide(13));
+	if (job.known > 0.8 * job.nodes)
+		simulation.alpha(0.3);
+	let told = performance.now();
+	while (job.number === newest) {
+		simulation.tick();
+		const done = simulation.alpha() < simulation.alphaMin();
+		if (!done && performance.now() - told < TELL_MILLISECONDS)
+			continue;
+		tell({ ...job, cards: false }, Float32Array.from(nodes, (node) => node.x), Float32Array.from(nodes, (node) => node.y), done);
+		if (done)
+			return;
+		await new Promise((resolve) => { setTimeout(resolve); }); // a newer job may have come
+		told = performance.now();
+	}
+}
+
+onmessage = ({ data: job }) => {
+	newest = job.number;
+	if (job.nodes <= LAYERED_NODES && job.links.length / 2 <= LAYERED_LINKS)
+		layered(job);
+	else
+		forced(job);
+};
