@@ -59,13 +59,13 @@ function arrange() {
 	});
 	pendingJob = nodes.length > 0;
 	notice();
-	worker.postMessage({ number, nodes: nodes.length, links: pairs, depths, xs, ys, known, width: CARD.width + 8, height: CARD.height + 8 });
+	worker.postMessage({ number, nodes: nodes.length, links: pairs, depths, xs, ys, known, width: CARD.width + 8, height: CARD.height + 8, roomWidth: canvas.width, roomHeight: canvas.height, vertical: canvas.vertical });
 }
 
 function placed({ data }) {
 	if (data.number !== job)
 		return;
-	canvas.place(data.xs, data.ys, data.cards);
+	canvas.place(data.xs, data.ys, data.cards, data.vertical);
 	if (data.done)
 		pendingJob = false;
 	document.body.dataset.arranged = data.done ? String(state.view.nodes.length) : '';
@@ -183,7 +183,7 @@ function showPath() {
 				path.add(link);
 		}
 	}
-	path.delete(undefined).valueOf();
+	path.delete(undefined);
 	path.delete(null);
 	canvas.selected = view ?? null;
 	canvas.path = path;
@@ -246,8 +246,8 @@ function showMatches() {
 
 function showFound() {
 	const nodes = findNodes(), list = $('found');
-	list.replaceChildren(...nodes.slice(0, FOUND_MOST).map((node, i) => h('li', { role: 'option', id: `found-${i}`, 'aria-selected': i === 0, onpointerdown: (event) => { event.preventDefault(); takeFound(node); } },
-		h('i', { class: node.alerts ? 'alert' : standingOf(node) }), name(node.title.slice(0, 200)), h('small', { class: 'cut muted' }, node.detail))));
+	list.replaceChildren(...nodes.slice(0, FOUND_MOST).map((node, i) => h('li', { role: 'option', id: `found-${i}`, 'aria-selected': String(i === 0), onpointerdown: (event) => { event.preventDefault(); takeFound(node); } },
+		h('i', { class: node.alerts ? 'alert' : standingOf(node) }), name(node.title.slice(0, 200)), h('small', { class: 'cut muted' }, [t(`kind.${node.kind}`), node.detail].filter(Boolean).join(' · ')))));
 	list.nodes = nodes.slice(0, FOUND_MOST);
 	if (state.query.trim() && nodes.length !== list.nodes.length)
 		list.append(h('li', { class: 'none' }, t('search.more', { n: formatNumber(nodes.length - FOUND_MOST) })));
@@ -307,7 +307,7 @@ function drawHistogram() {
 	element.height = element.clientHeight;
 	if (edges.length < 2)
 		return;
-	const spans = Array.from({ length: Math.min(bars, edges.length) }, (_, i, { length = Math.min(bars, edges.length) }) => {
+	const length = Math.min(bars, edges.length), spans = Array.from({ length }, (_, i) => {
 		const first = Math.floor((i * edges.length) / length), last = Math.min(Math.floor(((i + 1) * edges.length) / length), edges.length - 1);
 		return (last - first || 1) / Math.max(edges[last].at - edges[first].at, 1);
 	});
@@ -565,7 +565,7 @@ function begin(signal = reading.signal) {
 
 // The keyboard ----------------------------------------------------------------------------------
 
-// To the next along the links, or the nearest one above or below.
+// To the next along the links, or the nearest one beside.
 function step(key) {
 	const from = state.selected?.view ?? null, nodes = state.view.nodes.filter((node) => node.placed && canvas.isShown(node));
 	if (!nodes.length)
@@ -575,12 +575,14 @@ function step(key) {
 		return;
 	}
 	const nearest = (candidates) => candidates.reduce((best, node) => (!best || Math.hypot(node.x - from.x, node.y - from.y) < Math.hypot(best.x - from.x, best.y - from.y) ? node : best), null);
+	const beside = (sign) => (canvas.vertical ? nodes.filter((node) => sign * (node.x - from.x) > 1 && Math.abs(node.y - from.y) < CARD.height)
+		: nodes.filter((node) => sign * (node.y - from.y) > 1 && Math.abs(node.x - from.x) < CARD.width));
 	const next = {
-		ArrowRight: () => nearest(from.outgoing.map((link) => link.to).filter(canvas.isShown, canvas)),
-		ArrowLeft: () => nearest(from.incoming.map((link) => link.from).filter(canvas.isShown, canvas)),
-		ArrowUp: () => nearest(nodes.filter((node) => node !== from && node.y < from.y - 1 && Math.abs(node.x - from.x) < CARD.width)),
-		ArrowDown: () => nearest(nodes.filter((node) => node !== from && node.y > from.y + 1 && Math.abs(node.x - from.x) < CARD.width)),
-	}[key]();
+		forward: () => nearest(from.outgoing.map((link) => link.to).filter(canvas.isShown, canvas)),
+		back: () => nearest(from.incoming.map((link) => link.from).filter(canvas.isShown, canvas)),
+		before: () => nearest(beside(-1)),
+		after: () => nearest(beside(1)),
+	}[(canvas.vertical ? { ArrowDown: 'forward', ArrowUp: 'back', ArrowLeft: 'before', ArrowRight: 'after' } : { ArrowRight: 'forward', ArrowLeft: 'back', ArrowUp: 'before', ArrowDown: 'after' })[key]]();
 	if (next)
 		selectView(next);
 }
@@ -691,7 +693,6 @@ function filter(key, read) {
 
 function connectControls() {
 	const on = (id, type, work) => $(id).addEventListener(type, work);
-	on('unlock', 'submit', unlock);
 	on('language', 'click', () => { switchLanguage(); showAll(); });
 	on('theme', 'click', () => { localStorage.setItem('nijimi-theme', theme() === 'dark' ? 'light' : 'dark'); showTheme(); showReplay(); });
 	on('help', 'click', help);
@@ -740,7 +741,8 @@ async function start() {
 		state.alerts = alerts;
 		connectControls();
 		showAll();
-		begin();
+		if (!vms.length)
+			begin();
 		TOLD.vms({ vms });
 	} catch (error) {
 		if (error instanceof Refused)

@@ -4,7 +4,7 @@
 import { quadtree } from 'd3-quadtree';
 
 export const CARD = { width: 178, height: 40 };
-const DOT = 6, MARGIN = 40, MOVE_MILLISECONDS = 350;
+const DOT = 6, MARGIN = 30, LEGEND = 24, MOVE_MILLISECONDS = 350;
 const SCALE_LEAST = 0.02, SCALE_MOST = 3;
 const FONT = 'system-ui, "Noto Sans", "Noto Sans CJK JP", "Hiragino Sans", sans-serif';
 
@@ -26,6 +26,7 @@ export class Canvas {
 		this.reduced = reduced;
 		this.view = { nodes: [], links: [] };
 		this.cards = true;
+		this.vertical = false;
 		this.scale = 1;
 		this.x = this.y = 0;
 		this.step = Infinity;
@@ -68,8 +69,9 @@ export class Canvas {
 	}
 
 	// Places from the worker.
-	place(xs, ys, cards) {
+	place(xs, ys, cards, vertical) {
 		this.cards = cards;
+		this.vertical = vertical;
 		const nodes = this.view.nodes, glide = !this.reduced() && nodes.length < 500 && nodes.some((node) => node.placed);
 		nodes.forEach((node, i) => {
 			node.fromX = node.placed && glide ? node.x : xs[i];
@@ -115,10 +117,11 @@ export class Canvas {
 		const { left, right, top, bottom } = this.bounds();
 		if (!(right > left) || !this.width)
 			return;
-		const scale = Math.min((this.width - 2 * MARGIN) / (right - left), (this.height - 2 * MARGIN) / (bottom - top), 1.25);
+		const height = this.height - LEGEND; // which is below
+		const scale = Math.min((this.width - 2 * MARGIN) / (right - left), (height - 2 * MARGIN) / (bottom - top), 1.25);
 		this.scale = Math.max(scale, SCALE_LEAST);
 		this.x = this.width / 2 - ((left + right) / 2) * this.scale;
-		this.y = this.height / 2 - ((top + bottom) / 2) * this.scale;
+		this.y = height / 2 - ((top + bottom) / 2) * this.scale;
 		this.draw();
 	}
 
@@ -205,10 +208,10 @@ export class Canvas {
 		c.globalAlpha = 1;
 	}
 
-	// From the right side of one to the left side of the other, or back around.
+	// From the far side of one to the near side of the other, or back around.
 	ends(link) {
-		const half = this.cards ? CARD.width / 2 : 0;
-		return { x1: link.from.x + half, y1: link.from.y, x2: link.to.x - half - (this.cards ? 2 : 0), y2: link.to.y };
+		const dx = this.cards && !this.vertical ? CARD.width / 2 : 0, dy = this.cards && this.vertical ? CARD.height / 2 : 0;
+		return { x1: link.from.x + dx, y1: link.from.y + dy, x2: link.to.x - dx, y2: link.to.y - dy };
 	}
 
 	trace(c, link, plain) {
@@ -216,6 +219,11 @@ export class Canvas {
 		c.moveTo(x1, y1);
 		if (plain) {
 			c.lineTo(x2, y2);
+			return;
+		}
+		if (this.vertical) {
+			const bend = Math.max(Math.abs(y2 - y1) / 2, 20);
+			c.bezierCurveTo(x1, y1 + bend, x2, y2 - bend, x2, y2);
 			return;
 		}
 		const bend = Math.max(Math.abs(x2 - x1) / 2, 36);
@@ -226,10 +234,10 @@ export class Canvas {
 		const { x1, y1, x2, y2 } = this.ends(link);
 		c.beginPath();
 		c.moveTo(x2 + 1, y2);
-		c.lineTo(x2 - 8, y2 - 4);
-		c.lineTo(x2 - 8, y2 + 4);
+		c.lineTo(this.vertical ? x2 - 4 : x2 - 8, this.vertical ? y2 - 8 : y2 - 4);
+		c.lineTo(this.vertical ? x2 + 4 : x2 - 8, this.vertical ? y2 - 8 : y2 + 4);
 		c.fill();
-		if (this.scale < 0.6 || name === 'dim')
+		if (this.scale < 0.5 || name === 'dim')
 			return;
 		const calls = [...link.syscalls], text = calls.length > 2 ? `${calls[0]} +${calls.length - 1}` : calls.join(', ');
 		c.font = `10px ${FONT}`;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Where nodes stand, computed beside the page. Few: in layers, from the origin to the right (dagre). Many: forces (d3-force), which
+// Where nodes stand, computed beside the page. Few: in layers, from the origin to the right, or down, whichever
+// can be drawn larger (dagre). Many: forces (d3-force), which
 // draw each to its layer, and the page sees them come to rest.
 import dagre from '@dagrejs/dagre';
 import { forceCollide, forceLink, forceManyBody, forceSimulation, forceX, forceY } from 'd3-force';
@@ -10,22 +11,32 @@ const LAYER = 190, TELL_MILLISECONDS = 120, TICKS = 140;
 let newest = 0;
 
 function tell(job, xs, ys, done) {
-	postMessage({ number: job.number, xs, ys, done, cards: job.cards }, [xs.buffer, ys.buffer]);
+	postMessage({ number: job.number, xs, ys, done, cards: job.cards, vertical: job.vertical }, [xs.buffer, ys.buffer]);
 }
 
+// How large it can be drawn.
+const scaleOf = (graph, job) => Math.min(job.roomWidth / graph.graph().width, job.roomHeight / graph.graph().height);
+
 function layered(job) {
+	const across = arrange(job, { rankdir: 'LR', ranksep: 52, nodesep: 12 }), down = arrange(job, { rankdir: 'TB', ranksep: 34, nodesep: 14 });
+	// It does not turn around for little.
+	const vertical = scaleOf(down, job) > scaleOf(across, job) * (job.vertical ? 0.8 : 1.25), graph = vertical ? down : across;
+	const xs = new Float32Array(job.nodes), ys = new Float32Array(job.nodes);
+	for (let i = 0; i < job.nodes; i++)
+		({ x: xs[i], y: ys[i] } = graph.node(String(i)));
+	tell({ ...job, cards: true, vertical }, xs, ys, true);
+}
+
+function arrange(job, shape) {
 	const graph = new dagre.graphlib.Graph();
-	graph.setGraph({ rankdir: 'LR', nodesep: 14, ranksep: 64, ranker: job.nodes > 120 ? 'longest-path' : 'network-simplex' });
+	graph.setGraph({ ...shape, ranker: job.nodes > 120 ? 'longest-path' : 'network-simplex' });
 	graph.setDefaultEdgeLabel(() => ({}));
 	for (let i = 0; i < job.nodes; i++)
 		graph.setNode(String(i), { width: job.width, height: job.height });
 	for (let i = 0; i < job.links.length; i += 2)
 		graph.setEdge(String(job.links[i]), String(job.links[i + 1]));
 	dagre.layout(graph);
-	const xs = new Float32Array(job.nodes), ys = new Float32Array(job.nodes);
-	for (let i = 0; i < job.nodes; i++)
-		({ x: xs[i], y: ys[i] } = graph.node(String(i)));
-	tell({ ...job, cards: true }, xs, ys, true);
+	return graph;
 }
 
 async function forced(job) {
@@ -56,7 +67,7 @@ async function forced(job) {
 		const done = simulation.alpha() < simulation.alphaMin();
 		if (!done && performance.now() - told < TELL_MILLISECONDS)
 			continue;
-		tell({ ...job, cards: false }, Float32Array.from(nodes, (node) => node.x), Float32Array.from(nodes, (node) => node.y), done);
+		tell({ ...job, cards: false, vertical: false }, Float32Array.from(nodes, (node) => node.x), Float32Array.from(nodes, (node) => node.y), done);
 		if (done)
 			return;
 		await new Promise((resolve) => { setTimeout(resolve); }); // a newer job may have come
