@@ -3,7 +3,7 @@
 // request leave the machine.
 import { execFileSync, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { createRequire } from 'node:module';
@@ -120,3 +120,33 @@ sinks:
 rules:
   - {label: "*", sink: internet, action: alert}
 `;
+
+// What nijimi traced in a guest of the lab (./run demo, `nijimi state vm1 --json`), as lines for an agent.
+export function recorded() {
+	const state = JSON.parse(readFileSync(new URL('recorded.json', import.meta.url)));
+	const numbers = new Map(), lines = [], names = new Set();
+	const bytes = (text) => [...Buffer.from(text)].map((byte) => (byte > 32 && byte < 127 && byte !== 37 ? String.fromCharCode(byte) : `%${byte.toString(16).padStart(2, '0')}`)).join('');
+	const describe = {
+		file: (o, n) => `file ${n} ${o.filesystem ?? 'none'} ${bytes(o.path)}`,
+		process: (o, n) => `process ${n} ${o.pid} ${bytes(o.exe ?? `/${o.comm}`)}`,
+		socket: (o, n) => `inet ${n} 1 ${bytes(o.local ?? '-')} ${bytes(o.peer ?? o.address ?? '-')}`,
+		endpoint: (o, n) => `endpoint ${n} 2 1 ${bytes(o.address ?? o.peer ?? '-')}`,
+	};
+	const numberOf = (end) => {
+		if (!end)
+			return 0;
+		if (!numbers.has(end.id)) {
+			numbers.set(end.id, numbers.size + 1);
+			lines.push(describe[end.type](end, numbers.get(end.id)));
+			if (end.type === 'file')
+				names.add(end.path.split('/').pop());
+		}
+		return numbers.get(end.id);
+	};
+	for (const edge of state.edges) {
+		const from = numberOf(edge.from), to = numberOf(edge.to);
+		lines.push(`edge ${from} ${to} 1 ${edge.syscall}`);
+	}
+	const last = state.edges.filter((edge) => edge.to.type === 'file' && edge.from).at(-1);
+	return { lines, objects: numbers.size, names, farthest: last.to.path.split('/').pop() };
+}

@@ -7,7 +7,7 @@ import { makeView, Model } from './model.js';
 import { alertsPanel, alertText, captionOf, glancePanel, groupPanel, listPanel, matrixPanel, nodePanel, standingOf } from './panels.js';
 import { formatNumber, formatTime, languageName, switchLanguage, t, translate } from './text.js';
 
-const EDGES_MOST = 50000, FOUND_MOST = 20, REPLAY_MILLISECONDS = 12000, REPLAY_STEP = 60, LAYOUT_MILLISECONDS = 250, MATRIX_MILLISECONDS = 3000;
+const EDGES_MOST = 50000, ALERTS_OPEN = 5, FOUND_MOST = 20, REPLAY_MILLISECONDS = 12000, REPLAY_STEP = 60, LAYOUT_MILLISECONDS = 250, MATRIX_MILLISECONDS = 3000;
 const TABS = ['graph', 'alerts', 'matrix', 'list'];
 const KINDS = ['file', 'process', 'socket'];
 
@@ -131,7 +131,8 @@ function select(node, { focus = false } = {}) {
 		view = state.view.of.get(node);
 	}
 	state.selected = { node, view };
-	openTab('graph');
+	if (state.tab !== 'list') // whoever reads the list goes on there
+		openTab('graph');
 	showPath();
 	showDetails();
 	if (view)
@@ -399,10 +400,10 @@ function markAlerts() {
 }
 
 function showAlerts() {
-	const open = new Set([...document.querySelectorAll('.alert-card details[open]')].map((element) => element.closest('.alert-card').dataset.id));
+	const open = new Map([...document.querySelectorAll('.alert-card')].map((card) => [card.dataset.id, card.querySelector('details').open]));
 	$('alerts').replaceChildren(...alertsPanel(state.alerts, ACTIONS));
-	for (const card of document.querySelectorAll('.alert-card'))
-		card.querySelector('details').open = open.has(card.dataset.id);
+	for (const [i, card] of document.querySelectorAll('.alert-card').entries())
+		card.querySelector('details').open = open.get(card.dataset.id) ?? i < ALERTS_OPEN;
 	$('alert-count').textContent = formatNumber(state.alerts.length);
 	$('alert-count').hidden = !state.alerts.length;
 }
