@@ -181,15 +181,18 @@ const CASES = {
 		await page.selectOption('#label', '');
 		await page.waitForFunction(() => Number(document.body.dataset.arranged) > 10);
 		await page.selectOption('#period', '300');
-		await page.keyboard.press('4');
+		await page.click('#tab-list');
 		assert.ok(!(await text('#list')).includes('salaries'));
 		assert.ok((await text('#list')).includes('summary.csv'));
-		await page.keyboard.press('1');
+		assert.ok((await text('#list')).includes('grown.txt'));
+		await page.click('#tab-graph');
 		await page.selectOption('#period', '');
 		await page.uncheck('#ended');
-		await page.keyboard.press('4');
-		assert.ok(!(await text('#list')).includes('vim [4410]'));
-		await page.keyboard.press('1');
+		await page.click('#tab-list');
+		// What has ended and leads to nothing that lives; but not what is on the way to something.
+		assert.ok(!(await text('#list')).includes('grown.txt'));
+		assert.ok((await text('#list')).includes('tar [4188]'));
+		await page.click('#tab-graph');
 		await page.check('#ended');
 		await page.selectOption('#grouping', 'grouped');
 		await arranged();
@@ -342,7 +345,7 @@ const CASES = {
 		await page.fill('#search', trace.farthest);
 		await page.keyboard.press('Enter');
 		assert.equal(await page.locator('#details .warning').count(), 0);
-		assert.ok(await page.locator('#details .path li').count() >= 3);
+		assert.ok(await page.locator('#details .path li').count() > 3);
 	},
 
 	'events go on where they were': async () => {
@@ -410,9 +413,9 @@ const CASES = {
 		assert.equal(await page.locator('#panel-matrix').isVisible(), true);
 		await page.keyboard.press('1');
 		await page.waitForFunction(() => document.body.dataset.arranged === '10000', null, { timeout: 4 * PATIENCE });
-		await page.fill('#search', 'file-9000.dat');
+		await page.fill('#search', 'file-9001.dat');
 		await page.keyboard.press('Enter');
-		await waitText('#details h3', 'file-9000.dat');
+		await waitText('#details h3', 'file-9001.dat');
 	},
 };
 
@@ -429,7 +432,7 @@ try {
 	const other = await world.agent('build-server');
 	await other.say(['name 2 plans', 'file 1 ext4 /srv/plans/roadmap.md', 'edge 0 1 4 classified', 'process 2 77 /usr/bin/git', 'edge 1 2 4 read']);
 	for (const [title, run] of Object.entries(CASES)) {
-		if (!title.includes(pattern))
+		if (!title.match(pattern))
 			continue;
 		const began = Date.now();
 		try {
@@ -437,7 +440,7 @@ try {
 				await open();
 			await run();
 			// A page of ours gives the browser nothing to complain of; a refusal of the key is one.
-			const problems = (page?.problems ?? []).filter((problem) => !/401|ERR_CONNECTION_REFUSED|ERR_INCOMPLETE|ERR_EMPTY/.test(problem));
+			const problems = (page?.problems ?? []).filter((problem) => !/401|ERR_CONNECTION_REFUSED|ERR_CONNECTION_RESET|ERR_INCOMPLETE|ERR_EMPTY/.test(problem));
 			assert.deepEqual(problems, []);
 			console.log(`ok      ${title} (${Date.now() - began} ms)`);
 		} catch (error) {

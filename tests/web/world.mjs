@@ -121,7 +121,7 @@ rules:
   - {label: "*", sink: internet, action: alert}
 `;
 
-// What nijimi traced in a guest of the lab (./run demo, `nijimi state vm1 --json`), as lines for an agent.
+// What nijimi traced of a random program in a guest of the lab (bench/random; `nijimi state vm1 --json`), as lines for an agent.
 export function recorded() {
 	const state = JSON.parse(readFileSync(new URL('recorded.json', import.meta.url)));
 	const numbers = new Map(), lines = [], names = new Set();
@@ -147,6 +147,10 @@ export function recorded() {
 		const from = numberOf(edge.from), to = numberOf(edge.to);
 		lines.push(`edge ${from} ${to} 1 ${edge.syscall}`);
 	}
-	const last = state.edges.filter((edge) => edge.to.type === 'file' && edge.from).at(-1);
-	return { lines, objects: numbers.size, names, farthest: last.to.path.split('/').pop() };
+	const depths = new Map();
+	for (const { from, to } of state.edges)
+		if (!depths.has(to.id))
+			depths.set(to.id, { to, depth: from ? 1 + (depths.get(from.id)?.depth ?? 0) : 0 });
+	const farthest = [...depths.values()].filter(({ to }) => to.type === 'file').reduce((best, each) => (each.depth > best.depth ? each : best));
+	return { lines, objects: numbers.size, names, farthest: farthest.to.path };
 }

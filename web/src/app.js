@@ -7,7 +7,7 @@ import { makeView, Model } from './model.js';
 import { alertsPanel, alertText, captionOf, glancePanel, groupPanel, listPanel, matrixPanel, nodePanel, standingOf } from './panels.js';
 import { formatNumber, formatTime, languageName, switchLanguage, t, translate } from './text.js';
 
-const EDGES_MOST = 50000, ALERTS_OPEN = 5, FOUND_MOST = 20, REPLAY_MILLISECONDS = 12000, REPLAY_STEP = 60, LAYOUT_MILLISECONDS = 250, MATRIX_MILLISECONDS = 3000;
+const EDGES_MOST = 50000, ALERTS_OPEN = 5, RETRY_MILLISECONDS = 1000, FOUND_MOST = 20, REPLAY_MILLISECONDS = 12000, REPLAY_STEP = 60, LAYOUT_MILLISECONDS = 250, MATRIX_MILLISECONDS = 3000;
 const TABS = ['graph', 'alerts', 'matrix', 'list'];
 const KINDS = ['file', 'process', 'socket'];
 
@@ -519,6 +519,8 @@ async function choose(vm) {
 	state.view = { nodes: [], links: [], of: new Map() };
 	canvas.touched = false;
 	canvas.setView(state.view);
+	delete document.body.dataset.ready;
+	delete document.body.dataset.arranged;
 	showVms();
 	showDetails();
 	notice();
@@ -554,8 +556,9 @@ async function choose(vm) {
 		state.loading = 0;
 		notice();
 		failed(error);
+		showConnection('lost');
 		if (!(error instanceof Refused))
-			begin(signal); // the table tells when it is there again
+			setTimeout(() => signal.aborted || choose(vm), RETRY_MILLISECONDS);
 	}
 }
 
