@@ -6,7 +6,7 @@ import dagre from '@dagrejs/dagre';
 import { forceCollide, forceLink, forceManyBody, forceSimulation, forceX, forceY } from 'd3-force';
 
 const LAYERED_NODES = 260, LAYERED_LINKS = 700;
-const LAYER = 190, TELL_MILLISECONDS = 120, TICKS = 140;
+const LAYER = 190, TELL_MILLISECONDS = 120, MANY = 3000, TICKS = 140, TICKS_OF_MANY = 60;
 
 let newest = 0;
 
@@ -49,13 +49,13 @@ async function forced(job) {
 	const links = [];
 	for (let i = 0; i < job.links.length; i += 2)
 		links.push({ source: job.links[i], target: job.links[i + 1] });
-	const many = job.nodes > 3000;
+	const many = job.nodes > MANY;
 	const simulation = forceSimulation(nodes)
 		.force('link', forceLink(links).distance(46).strength(0.25))
-		.force('charge', forceManyBody().strength(-42).theta(1.3).distanceMax(many ? 300 : 800))
+		.force('charge', forceManyBody().strength(-42).theta(many ? 2 : 1.2).distanceMax(many ? 300 : 800))
 		.force('x', forceX((node) => node.depth * LAYER).strength(0.35))
 		.force('y', forceY(0).strength(0.035))
-		.alphaDecay(1 - 0.001 ** (1 / TICKS))
+		.alphaDecay(1 - 0.001 ** (1 / (many ? TICKS_OF_MANY : TICKS)))
 		.stop();
 	if (!many)
 		simulation.force('collide', forceCollide(13));
