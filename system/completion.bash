@@ -25,7 +25,7 @@ _nijimi_paths()
 _nijimi_value()
 {
 	case $1 in
-	--socket | --policy) _nijimi_paths -f ;;
+	--socket | --policy | --web-certificate | --web-key) _nijimi_paths -f ;;
 	--state) if [[ ${COMP_WORDS[0]##*/} == nijimid ]]; then
 			_nijimi_paths -d
 		else
@@ -34,7 +34,7 @@ _nijimi_value()
 	--hook) _nijimi_words 'auto debugreg' ;;
 	--socket-mode) _nijimi_words '660 666' ;;
 	--agent-group) mapfile -t COMPREPLY < <(compgen -g -- "${COMP_WORDS[COMP_CWORD]}") ;;
-	--name | --classified | --label | --last | --timeout | --linger | --edges | --keep | --metrics | --ready-fd)
+	--name | --classified | --label | --last | --timeout | --linger | --edges | --keep | --metrics | --web | --web-name | --ready-fd)
 		COMPREPLY=() ;;
 	*) return 1 ;;
 	esac
@@ -80,7 +80,7 @@ _nijimi()
 		*) _nijimi_words 'check show reload' ;;
 		esac
 		;;
-	status | alerts) ;;
+	status | alerts | web) ;;
 	*) _nijimi_words "$("$program" vms 2> /dev/null | awk 'NR > 1 && $1 != "warning:" { print $1 }')" ;;
 	esac
 }

@@ -1,4 +1,6 @@
-// shots.mjs BUILD MODULES FOLDER: pictures of the page, to be looked at.
+// SPDX-License-Identifier: GPL-2.0-or-later
+// shots.mjs BUILD MODULES FOLDER: pictures of the page, to be looked at (DARK=1, LANGUAGE=ja-JP, MANY=10000).
+import { fill } from './many.mjs';
 import { POLICY, STORY, World } from './world.mjs';
 const [build, modules, out] = process.argv.slice(2);
 const world = new World(build);
@@ -21,6 +23,18 @@ try {
 		await page.click(`#tab-${tab}`);
 		await page.waitForTimeout(400);
 		await page.screenshot({ path: `${out}/${3 + i}-${tab}.png` });
+	}
+	if (process.env.MANY) {
+		await fill(await world.agent('many'), Number(process.env.MANY));
+		await page.locator('#vms button[data-vm=many]').click();
+		await page.click('#tab-graph');
+		await page.waitForFunction(() => document.body.dataset.ready === 'many' && document.body.dataset.arranged, null, { timeout: 100000 });
+		await page.waitForTimeout(500);
+		await page.screenshot({ path: `${out}/6-grouped.png` });
+		await page.selectOption('#grouping', 'each');
+		await page.waitForFunction((count) => document.body.dataset.arranged === count, process.env.MANY, { timeout: 300000 });
+		await page.waitForTimeout(500);
+		await page.screenshot({ path: `${out}/7-each.png` });
 	}
 	console.log(page.problems, world.requests.length);
 } finally {
