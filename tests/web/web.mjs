@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // web.mjs BUILD MODULES [PATTERN]: the page in a real browser, before a real daemon.
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import http from 'node:http';
+import https from 'node:https';
 import path from 'node:path';
 import { POLICY, recorded, STORY, World } from './world.mjs';
 
@@ -397,6 +399,44 @@ const CASES = {
 		for (const each of silent)
 			each.destroy();
 		busy.end();
+	},
+
+	'TLS': async () => {
+		const certificate = path.join(world.directory, 'web.pem'), key = path.join(world.directory, 'web.key');
+		execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2', '-subj', '/CN=nijimi.test', '-addext', 'subjectAltName=DNS:nijimi.test,IP:127.0.0.1', '-keyout', key, '-out', certificate], { stdio: 'ignore' });
+		const second = new World(build);
+		try {
+			await second.start(['--web', '127.0.0.1:0', '--web-certificate', certificate, '--web-key', key, '--web-name', 'nijimi.test']);
+			const { url, token: secret } = JSON.parse(second.nijimi('web', '--json'));
+			assert.match(url, /^https:\/\/nijimi\.test:\d+\/$/);
+			const port = new URL(url).port;
+			const ask = (options, body) => new Promise((resolve, reject) => {
+				const sent = https.request({ host: '127.0.0.1', port, path: '/api', method: 'POST', servername: 'nijimi.test', ca: readFileSync(certificate), ...options, headers: { Host: `nijimi.test:${port}`, ...options.headers } }, (answer) => { answer.resume(); resolve(answer.statusCode); });
+				sent.on('error', reject);
+				sent.end(body);
+			});
+			assert.equal(await ask({ headers: bearer(secret) }, VMS), 200);
+			assert.equal(await ask({ headers: { ...bearer(secret), Origin: `https://nijimi.test:${port}` } }, VMS), 200);
+			assert.equal(await ask({ headers: { ...bearer(secret), Origin: `http://nijimi.test:${port}` } }, VMS), 403);
+			assert.equal(await ask({ headers: bearer(secret), minVersion: 'TLSv1.2', maxVersion: 'TLSv1.2' }, VMS), 200);
+			assert.equal(await ask({}, VMS), 401);
+			await assert.rejects(ask({ maxVersion: 'TLSv1.1', minVersion: 'TLSv1', ciphers: 'DEFAULT@SECLEVEL=0' }, VMS));
+			await assert.rejects(request({ port, path: '/' })); // without TLS
+			const secure = await second.browse(modules, { ignoreHTTPSErrors: true });
+			await secure.goto(`https://127.0.0.1:${port}/#token=${secret}`);
+			await secure.locator('#vms').waitFor();
+			await secure.waitForFunction(() => document.querySelector('#connection').className === 'live');
+			await second.browser.close();
+			second.browser = null;
+			assert.equal(await second.stop(), 0);
+		} finally {
+			await second.destroy();
+		}
+		const third = new World(build);
+		await assert.rejects(third.start(['--web', '127.0.0.1:0', '--web-certificate', certificate, '--web-key', certificate]), /certificate/);
+		await assert.rejects(third.start(['--web', '0.0.0.0:0']), /--web-certificate/);
+		third.daemon = null;
+		await third.destroy();
 	},
 
 	'10,000 objects': async () => {

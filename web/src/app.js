@@ -65,7 +65,7 @@ function arrange() {
 function placed({ data }) {
 	if (data.number !== job)
 		return;
-	canvas.place(data.xs, data.ys, data.cards, data.vertical);
+	canvas.place(data.xs, data.ys, data);
 	if (data.done)
 		pendingJob = false;
 	document.body.dataset.arranged = data.done ? String(state.view.nodes.length) : '';

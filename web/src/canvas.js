@@ -27,6 +27,7 @@ export class Canvas {
 		this.view = { nodes: [], links: [] };
 		this.cards = true;
 		this.vertical = false;
+		this.layered = true;
 		this.scale = 1;
 		this.x = this.y = 0;
 		this.step = Infinity;
@@ -69,8 +70,9 @@ export class Canvas {
 	}
 
 	// Places from the worker.
-	place(xs, ys, cards, vertical) {
+	place(xs, ys, { cards, vertical, layered }) {
 		this.cards = cards;
+		this.layered = layered;
 		this.vertical = vertical;
 		const nodes = this.view.nodes, glide = !this.reduced() && nodes.length < 500 && nodes.some((node) => node.placed);
 		nodes.forEach((node, i) => {
@@ -185,7 +187,7 @@ export class Canvas {
 	}
 
 	paintLinks(c) {
-		const plain = !this.cards || this.scale < 0.25, groups = { plain: [], dim: [], path: [] };
+		const plain = !this.layered || this.scale < 0.25, groups = { plain: [], dim: [], path: [] };
 		for (const link of this.view.links) {
 			if (!link.from.placed || !link.to.placed || !this.isShown(link) || !(this.seen(link.from) || this.seen(link.to)))
 				continue;
@@ -200,17 +202,18 @@ export class Canvas {
 			for (const link of links)
 				this.trace(c, link, plain);
 			c.stroke();
-			if (plain)
-				continue;
 			for (const link of links)
-				this.paintHead(c, link, name);
+				if (!plain)
+					this.paintHead(c, link, name);
+				else if (this.cards || name === 'path')
+					this.paintMiddle(c, link);
 		}
 		c.globalAlpha = 1;
 	}
 
 	// From the far side of one to the near side of the other, or back around.
 	ends(link) {
-		const dx = this.cards && !this.vertical ? CARD.width / 2 : 0, dy = this.cards && this.vertical ? CARD.height / 2 : 0;
+		const dx = this.layered && !this.vertical ? CARD.width / 2 : 0, dy = this.layered && this.vertical ? CARD.height / 2 : 0;
 		return { x1: link.from.x + dx, y1: link.from.y + dy, x2: link.to.x - dx, y2: link.to.y - dy };
 	}
 
@@ -228,6 +231,17 @@ export class Canvas {
 		}
 		const bend = Math.max(Math.abs(x2 - x1) / 2, 36);
 		c.bezierCurveTo(x1 + bend, y1, x2 - bend, y2, x2, y2);
+	}
+
+	// Of a straight line under cards the head would not be seen.
+	paintMiddle(c, link) {
+		const { x1, y1, x2, y2 } = this.ends(link), angle = Math.atan2(y2 - y1, x2 - x1), size = 5 / this.scale ** 0.7;
+		const at = (turn, r) => [(x1 + x2) / 2 + r * Math.cos(angle + turn), (y1 + y2) / 2 + r * Math.sin(angle + turn)];
+		c.beginPath();
+		c.moveTo(...at(0, size));
+		c.lineTo(...at(2.5, size));
+		c.lineTo(...at(-2.5, size));
+		c.fill();
 	}
 
 	paintHead(c, link, name) {

@@ -162,21 +162,23 @@ export function makeView(model, filter) {
 	return group(chosen, edges.filter((edge) => chosen.has(edge.to) && (!edge.from || chosen.has(edge.from))), filter);
 }
 
+// From near to coarse: a folder, program or host; what lies above it; all of a kind that are as far from the origin.
 const GROUPS = [
 	(node) => node.group,
-	(node) => node.group.split('/').slice(0, 3).join('/'),
+	(node) => (node.group.startsWith('/') ? node.group.split('/').slice(0, 3).join('/') : node.group.replace(/^(\d+\.\d+\.\d+)\.\d+$/, '$1.*')),
+	(node) => (node.group.startsWith('/') ? node.group.split('/').slice(0, 2).join('/') : ''),
 	() => '',
 ];
 const standing = (node) => (node.origin ? 'origin' : node.outside ? 'outside' : node.ended !== null || node.removed ? 'ended' : 'holds');
-const keyOf = (node, level) => `${node.kind}\n${standing(node)}\n${level === 2 ? node.depth : ''}\n${GROUPS[level](node)}`;
+const keyOf = (node, level) => `${node.kind}\n${standing(node)}\n${level === GROUPS.length - 1 ? node.depth : ''}\n${GROUPS[level](node)}`;
 
-export const FEW = 120;
+const FEW = 120, GROUPS_MOST = 40;
 
 function group(nodes, edges, { grouping, expanded }) {
 	let level = -1;
 	if (grouping === 'grouped' || (grouping === 'auto' && nodes.size > FEW)) {
 		for (level = 0; level < GROUPS.length - 1; level++)
-			if (new Set([...nodes].map((node) => keyOf(node, level))).size <= FEW)
+			if (new Set([...nodes].map((node) => keyOf(node, level))).size <= GROUPS_MOST)
 				break;
 	}
 	const views = new Map(), of = new Map();
@@ -195,7 +197,7 @@ function group(nodes, edges, { grouping, expanded }) {
 		of.set(node, view);
 	}
 	for (const view of views.values())
-		describe(view);
+		describe(view, level);
 	const links = new Map();
 	for (const edge of edges) {
 		const from = edge.from && of.get(edge.from), to = of.get(edge.to);
@@ -215,7 +217,7 @@ function group(nodes, edges, { grouping, expanded }) {
 	return { nodes: [...views.values()], links: [...links.values()], of, level };
 }
 
-function describe(view) {
+function describe(view, level) {
 	const node = view.members[0];
 	view.standing = standing(node);
 	view.alerts = view.members.reduce((sum, member) => sum + member.alerts, 0);
@@ -225,9 +227,6 @@ function describe(view) {
 		view.detail = node.detail;
 		return;
 	}
-	view.title = node.group;
+	view.title = GROUPS[level](node);
 	view.detail = '';
-	// What the members have in common, where they were put together more coarsely.
-	if (view.members.some((member) => member.group !== node.group))
-		view.title = '';
 }
