@@ -14,12 +14,7 @@
 #include "daemon/tcp.h"
 
 // Who reads metrics asks once in some seconds.
-enum {
-	CONNECTIONS = 16,
-	TIMEOUT_SECONDS = 10,
-	CONNECTION_BYTES = 16384,
-	PAGE_SECONDS = 5
-};
+enum { CONNECTIONS = 16, TIMEOUT_SECONDS = 10, CONNECTION_BYTES = 16384, PAGE_SECONDS = 5 };
 
 struct exporter {
 	struct MHD_Daemon *daemon;

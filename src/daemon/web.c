@@ -20,9 +20,9 @@
 
 enum {
 	CONNECTIONS = 64,
-	READERS = 24,		     // of events
-	TIMEOUT_SECONDS = 30,	     // to send a request, or to take some of an answer
-	CONNECTION_BYTES = 32768,    // for headers
+	READERS = 24,		  // of events
+	TIMEOUT_SECONDS = 30,	  // to send a request, or to take some of an answer
+	CONNECTION_BYTES = 32768, // for headers
 	EVENTS_PIECE = 32768,
 	PEM_MAXIMUM = 1 << 18,
 	TEND_MILLISECONDS = 100, // readers are told at most so often
@@ -46,9 +46,9 @@ struct exchange {
 
 	// a reader
 	struct web_position position;
-	bool hungry; // suspended until there is something: so it is not ended meanwhile
-	bool taken;  // by the owner
-	uint64_t due;	   // monotonic ms
+	bool hungry;  // suspended until there is something: so it is not ended meanwhile
+	bool taken;   // by the owner
+	uint64_t due; // monotonic ms
 	char *piece;
 	size_t piece_length, piece_sent;
 };
@@ -106,9 +106,10 @@ static enum MHD_Result send_response(struct MHD_Connection *connection, unsigned
 static enum MHD_Result refuse(struct exchange *exchange, unsigned int status, const char *why)
 {
 	char text[200];
-	int length = snprintf(text, sizeof(text),
-			      "{\"ok\":false,\"error\":{\"code\":\"http-%u\",\"message\":\"%s\"}}\n",
-			      status, why);
+	int length =
+		snprintf(text, sizeof(text),
+			 "{\"ok\":false,\"error\":{\"code\":\"http-%u\",\"message\":\"%s\"}}\n",
+			 status, why);
 	exchange->refused = true;
 	return send_response(
 		exchange->connection, status,
@@ -376,8 +377,8 @@ static void check_request(struct exchange *exchange, const char *url, const char
 					      header(connection, MHD_HTTP_HEADER_ORIGIN),
 					      header(connection, "Sec-Fetch-Site")))
 		refuse(exchange, MHD_HTTP_FORBIDDEN, "another site's page may not ask");
-	else if (route && !web_is_authorized(identity,
-					     header(connection, MHD_HTTP_HEADER_AUTHORIZATION)))
+	else if (route &&
+		 !web_is_authorized(identity, header(connection, MHD_HTTP_HEADER_AUTHORIZATION)))
 		refuse(exchange, MHD_HTTP_UNAUTHORIZED,
 		       "the token is missing or wrong: `nijimi web` tells it");
 }
@@ -448,8 +449,7 @@ static char *read_pem(const char *path, struct error *error)
 static bool load_secrets(struct web *web, const struct web_settings *settings, struct error *error)
 {
 	if ((settings->certificate != NULL) != (settings->key != NULL))
-		return error_set(error, ERROR_INVALID,
-				 "TLS needs both a certificate and its key");
+		return error_set(error, ERROR_INVALID, "TLS needs both a certificate and its key");
 	if (settings->certificate &&
 	    (!(web->certificate = read_pem(settings->certificate, error)) ||
 	     !(web->key = read_pem(settings->key, error))))

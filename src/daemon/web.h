@@ -17,7 +17,8 @@
  *
  *     GET  /, and the parts of the page      for everybody: nothing secret is in them
  *     POST /api                              a request as request.h has it, of those that only read
- *     GET  /events?vm=V&event=E&alert=A      what happens from then on, as server-sent events (web_feed.h)
+ *     GET  /events?vm=V&event=E&alert=A      what happens from then on, as server-sent events
+ * (web_feed.h)
  *
  * The last two want "Authorization: Bearer TOKEN". A reader of events that does not take them costs
  * one page of them: more are only asked for when he has taken it.
@@ -25,21 +26,21 @@
 struct web;
 
 struct web_settings {
-	const char *address;		  // see tcp_listen()
-	const char *certificate, *key;	  // files in PEM for TLS; NULL: none
-	const char *name;		  // of the host, that browsers may use; NULL: numbers only
-	const char *directory;		  // where the token is kept; NULL: it is a new one
+	const char *address;	       // see tcp_listen()
+	const char *certificate, *key; // files in PEM for TLS; NULL: none
+	const char *name;	       // of the host, that browsers may use; NULL: numbers only
+	const char *directory;	       // where the token is kept; NULL: it is a new one
 };
 
 enum { WEB_URL_SIZE = 400 };
 
 /** Where a reader of events stands; the feeder's (web_feed.h). */
 struct web_position {
-	char vm[REQUEST_TEXT_SIZE]; // "": none
-	uint64_t life, serial;	    // the daemon and the VM that the rest is about; 0: not known
-	uint64_t event, alert;	    // seen
-	uint64_t dropped;	    // edges of the VM, when it was fed last
-	uint64_t changes, activity; // of the table that it was told last
+	char vm[REQUEST_TEXT_SIZE];   // "": none
+	uint64_t life, serial;	      // the daemon and the VM that the rest is about; 0: not known
+	uint64_t event, alert;	      // seen
+	uint64_t dropped;	      // edges of the VM, when it was fed last
+	uint64_t changes, activity;   // of the table that it was told last
 	uint64_t table_due, idle_due; // monotonic ms
 };
 

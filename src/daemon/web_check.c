@@ -57,9 +57,9 @@ bool web_origin_is_ours(const char *scheme, const char *host, const char *origin
 	size_t length = strlen(scheme);
 	if (fetch_site && strcmp(fetch_site, "same-origin") != 0 && strcmp(fetch_site, "none") != 0)
 		return false;
-	return !origin || (strncmp(origin, scheme, length) == 0 &&
-			   strncmp(origin + length, "://", 3) == 0 && host &&
-			   strcasecmp(origin + length + 3, host) == 0);
+	return !origin ||
+	       (strncmp(origin, scheme, length) == 0 && strncmp(origin + length, "://", 3) == 0 &&
+		host && strcasecmp(origin + length + 3, host) == 0);
 }
 
 // The token -----------------------------------------------------------------------------------
@@ -100,10 +100,11 @@ static bool read_token(int fd, const char *path, char token[WEB_TOKEN_SIZE], str
 	if (fstat(fd, &status) != 0)
 		return error_set_errno(error, "cannot look at %s", path);
 	if (!S_ISREG(status.st_mode) || status.st_uid != geteuid() || status.st_mode & 077)
-		return error_set(error, ERROR_INVALID,
-				 "%s is not a file that only the daemon's user can read: remove it, "
-				 "and a new one is made",
-				 path);
+		return error_set(
+			error, ERROR_INVALID,
+			"%s is not a file that only the daemon's user can read: remove it, "
+			"and a new one is made",
+			path);
 	ssize_t length = read(fd, text, sizeof(text) - 1);
 	if (length < 0)
 		return error_set_errno(error, "cannot read %s", path);

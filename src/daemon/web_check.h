@@ -18,9 +18,9 @@ enum {
 
 /** The server, as browsers see it. */
 struct web_identity {
-	const char *scheme;		// "http", "https"
-	const char *port;		// digits
-	const char *name;		// of the host, beside numbers and localhost; NULL: none
+	const char *scheme; // "http", "https"
+	const char *port;   // digits
+	const char *name;   // of the host, beside numbers and localhost; NULL: none
 	char token[WEB_TOKEN_SIZE];
 };
 

@@ -112,8 +112,10 @@ static void add_edges(struct feed *feed)
 	cleanup_free char *answer = ask(feed, &request, &length);
 	if (!answer)
 		return;
-	uint64_t next = number_of(answer, "next"), as_of = strtoull(
-		strstr(answer, "\"as_of\":") ? strstr(answer, "\"as_of\":") + 8 : "0", NULL, 10);
+	uint64_t next = number_of(answer, "next"),
+		 as_of = strtoull(strstr(answer, "\"as_of\":") ? strstr(answer, "\"as_of\":") + 8
+							       : "0",
+				  NULL, 10);
 	position->event = next ? next : as_of;
 	if (!strstr(answer, "\"edges\":[]"))
 		add_event(feed, "edges", answer, length);

@@ -2,7 +2,8 @@
 
 /**
  * policy_agent SOCKET NAME INSTANCE: an agent of one VM that does what the lines of its standard
- * input say, and prints what it is told is classified. In the paths of files and in the names of programs "%XX" is a byte.
+ * input say, and prints what it is told is classified. In the paths of files and in the names of
+ * programs "%XX" is a byte.
  *
  *     vm STATE UUID                      state 1 to 4; UUID: its byte, 0: none
  *     name BIT NAME

@@ -19,7 +19,8 @@
 
 static void hosts(void **state)
 {
-	static const struct web_identity http = {.scheme = "http", .port = "8080", .name = "kvm.example"};
+	static const struct web_identity http = {
+		.scheme = "http", .port = "8080", .name = "kvm.example"};
 	static const struct web_identity https = {.scheme = "https", .port = "443"};
 	static const struct {
 		const struct web_identity *identity;
@@ -157,7 +158,8 @@ static void addresses(void **state)
 		{{.address = "70000"}, "is no address for the web page"},
 		{{.address = "0", .certificate = "/etc/passwd"}, "both"},
 		{{.address = "0", .key = "/etc/passwd"}, "both"},
-		{{.address = "0", .certificate = "/etc/passwd", .key = "/etc/passwd"}, "no file in PEM"},
+		{{.address = "0", .certificate = "/etc/passwd", .key = "/etc/passwd"},
+		 "no file in PEM"},
 		{{.address = "0", .certificate = "/none", .key = "/none"}, "cannot open /none"},
 		{{.address = "0", .directory = "/none"}, "/none"},
 	};
@@ -174,7 +176,8 @@ static void addresses(void **state)
 		if (!web && i == 1) // a machine without IPv6
 			continue;
 		assert_non_null(web);
-		assert_int_equal(strncmp(web_url(web), i ? "http://[::1]:" : "http://127.0.0.1:", 13), 0);
+		assert_int_equal(
+			strncmp(web_url(web), i ? "http://[::1]:" : "http://127.0.0.1:", 13), 0);
 		web_destroy(web);
 	}
 }
@@ -182,7 +185,7 @@ static void addresses(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(hosts),     cmocka_unit_test(origins),	  cmocka_unit_test(keys),
+		cmocka_unit_test(hosts),    cmocka_unit_test(origins),	 cmocka_unit_test(keys),
 		cmocka_unit_test(kept_key), cmocka_unit_test(addresses),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
