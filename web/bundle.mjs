@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // bundle.mjs SOURCE FOLDER OUTPUT: see web/bundle.
 import { createRequire } from 'node:module';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 
 const [source, folder, output] = process.argv.slice(2);
@@ -12,6 +12,7 @@ const assets = [
 	{ url: '/', file: 'index.html', type: 'text/html; charset=utf-8' },
 	{ url: '/style.css', file: 'style.css', type: 'text/css; charset=utf-8' },
 	{ url: '/icon.svg', file: 'icon.svg', type: 'image/svg+xml' },
+	{ url: '/licenses.txt', text: licenses, type: 'text/plain; charset=utf-8' },
 	{ url: '/app.js', script: 'src/app.js', type: 'text/javascript; charset=utf-8' },
 	{ url: '/worker.js', script: 'src/worker.js', type: 'text/javascript; charset=utf-8' },
 ];
@@ -35,6 +36,15 @@ async function bundle(entry) {
 	return Buffer.from(result.outputFiles[0].contents);
 }
 
+// Of the libraries that are in the bundle, as their licences ask for.
+function licenses() {
+	const packages = JSON.parse(readFileSync(path.join(source, 'package-lock.json'))).packages;
+	return Object.keys(packages).filter((name) => name && !name.includes('esbuild')).sort().map((name) => {
+		const file = readdirSync(path.join(folder, name)).find((each) => /^licen[sc]e/i.test(each));
+		return Buffer.from(`${name.replace('node_modules/', '')} ${packages[name].version}\n\n${readFileSync(path.join(folder, name, file), 'utf8')}\n\n`);
+	});
+}
+
 // A C string literal, a piece a line. Octal escapes end after three digits, whatever comes next.
 function literal(bytes) {
 	const lines = [];
@@ -50,8 +60,8 @@ function literal(bytes) {
 }
 
 const rows = [];
-for (const { url, file, script, type } of assets) {
-	const bytes = script ? await bundle(script) : readFileSync(path.join(source, file));
+for (const { url, file, script, text, type } of assets) {
+	const bytes = script ? await bundle(script) : text ? Buffer.concat(text()) : readFileSync(path.join(source, file));
 	rows.push(`{"${url}", "${type}",\n${literal(bytes)}, ${bytes.length}},\n`);
 }
 writeFileSync(output, `/* Made by web/bundle. */

@@ -635,6 +635,7 @@ function tabKey(event) {
 function help() {
 	const rows = [['/', 'search'], ['← → ↑ ↓', 'follow'], ['Enter', 'details'], ['Esc', 'clear'], ['+ − 0', 'zoom'], ['Space', 'play'], ['1 2 3 4', 'tabs']];
 	$('keys').replaceChildren(h('h1', {}, t('help.title')), h('dl', {}, rows.map(([keys, key]) => [h('dt', {}, h('kbd', {}, keys)), h('dd', {}, t(`key.${key}`))])),
+		h('p', {}, h('a', { href: '/licenses.txt', target: '_blank', rel: 'noopener' }, t('help.licenses'))),
 		h('form', { method: 'dialog' }, h('button', { class: 'primary' }, t('help.close'))));
 	$('keys').showModal();
 }

@@ -17,6 +17,7 @@ const TEXT = {
 	'theme.light': ['Light', '明るい配色'],
 	'help.open': ['Keyboard help', 'キー操作の説明'],
 	'help.title': ['Keyboard', 'キー操作'],
+	'help.licenses': ['Licences of the libraries on this page', 'このページに含まれるライブラリのライセンス'],
 	'help.close': ['Close', '閉じる'],
 	'key.search': ['search', '検索'],
 	'key.follow': ['follow the spread forward, back; to a neighbour', '拡散の先へ・元へ移動、隣へ移動'],
