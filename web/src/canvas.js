@@ -5,6 +5,7 @@ import { quadtree } from 'd3-quadtree';
 
 export const CARD = { width: 178, height: 40 };
 const DOT = 6, MARGIN = 30, LEGEND = 24, MOVE_MILLISECONDS = 350;
+const PIECE = 300; // lines of one path: of many, a path takes longer than its parts
 const SCALE_LEAST = 0.02, SCALE_MOST = 3;
 const FONT = 'system-ui, "Noto Sans", "Noto Sans CJK JP", "Hiragino Sans", sans-serif';
 
@@ -198,10 +199,12 @@ export class Canvas {
 			c.strokeStyle = c.fillStyle = name === 'path' ? this.color.select : this.color.edge;
 			c.globalAlpha = name === 'dim' ? 0.35 : plain && name === 'plain' ? 0.55 : 1;
 			c.lineWidth = (name === 'path' ? 2.6 : 1.3) / (plain ? this.scale : Math.min(this.scale, 1) ** 0.5);
-			c.beginPath();
-			for (const link of links)
-				this.trace(c, link, plain);
-			c.stroke();
+			for (let i = 0; i < links.length; i += PIECE) {
+				c.beginPath();
+				for (const link of links.slice(i, i + PIECE))
+					this.trace(c, link, plain);
+				c.stroke();
+			}
 			for (const link of links)
 				if (!plain)
 					this.paintHead(c, link, name);
@@ -344,13 +347,16 @@ export class Canvas {
 		for (const { color, alpha, nodes } of byColor.values()) {
 			c.fillStyle = color;
 			c.globalAlpha = alpha;
-			c.beginPath();
 			for (const node of nodes) {
 				const r = Math.max(DOT * (node.many ? 1.6 : 1) * (node.standing === 'origin' || node.alerts ? 1.5 : 1), least);
-				c.moveTo(node.x + r, node.y);
+				if (r * this.scale < 4) { // nobody sees that it is not round
+					c.fillRect(node.x - r, node.y - r, 2 * r, 2 * r);
+					continue;
+				}
+				c.beginPath();
 				c.arc(node.x, node.y, r, 0, 7);
+				c.fill();
 			}
-			c.fill();
 		}
 		c.globalAlpha = 1;
 		if (this.selected?.placed) {
