@@ -111,6 +111,8 @@ export async function listen(query, told, state, signal) {
 				state('live');
 				retry = RETRY_FIRST;
 				for await (const event of eventsOf(response)) {
+					if (signal.aborted) // somebody else listens now
+						return;
 					told(event.type, JSON.parse(event.data));
 					last = event.id;
 				}
