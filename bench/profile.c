@@ -8,26 +8,17 @@
 #include <err.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "measure.h"
 #include "recording.h"
 
-enum { RUNS = 15, KERNELS_MAXIMUM = 16 };
 static const double cold_budget = 150, cached_budget = 5; // ms
 
 static double now(void)
 {
-	struct timespec time;
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return (double)time.tv_sec * 1e3 + (double)time.tv_nsec / 1e6;
-}
-
-static int by_value(const void *left, const void *right)
-{
-	double difference = *(const double *)left - *(const double *)right;
-	return (difference > 0) - (difference < 0);
+	return (double)bench_now() / 1e6;
 }
 
 static double once(struct recording *recording, const char *cache, bool expect_cached)
@@ -59,81 +50,68 @@ static void remove_cache(const char *path)
 	rmdir(path);
 }
 
-struct result {
-	const char *kernel;
-	double cold, cached; // medians, ms
-};
-
-static double median(double values[RUNS])
+static struct bench_spread repeat(struct recording *recording, const char *cache, bool cached,
+				  uint64_t runs)
 {
-	qsort(values, RUNS, sizeof(values[0]), by_value);
-	return values[RUNS / 2];
+	cleanup_free double *samples = calloc(runs, sizeof(*samples));
+	if (!samples)
+		errx(1, "no memory for %llu runs", (unsigned long long)runs);
+	for (uint64_t i = 0; i < runs; i++)
+		samples[i] = once(recording, cache, cached);
+	return bench_spread(samples, runs);
 }
 
-static struct result measure(const char *label)
+static bool measure(const char *label, uint64_t runs, struct json_object *kernels)
 {
 	struct recording recording;
 	char cache[] = "/tmp/nijimi-bench.XXXXXX";
-	double cold[RUNS], cached[RUNS];
 	if (!mkdtemp(cache))
 		err(1, "%s", cache);
 	recording_open(&recording, label);
 	for (size_t at = 0; at < recording.size; at += 4096)
 		*(volatile unsigned char *)(recording.ram + at);
-	for (int i = 0; i < RUNS; i++)
-		cold[i] = once(&recording, NULL, false);
+	struct bench_spread cold = repeat(&recording, NULL, false, runs);
 	once(&recording, cache, false);
-	for (int i = 0; i < RUNS; i++)
-		cached[i] = once(&recording, cache, true);
+	struct bench_spread cached = repeat(&recording, cache, true, runs);
 	recording_close(&recording);
 	remove_cache(cache);
-	return (struct result){label, median(cold), median(cached)};
+
+	printf("%-12s %8.1f (%.1f to %.1f) %14.2f (%.2f to %.2f)\n", label, cold.median, cold.least,
+	       cold.greatest, cached.median, cached.least, cached.greatest);
+	struct json_object *row = json_object_new_object();
+	bench_add_text(row, "kernel", label);
+	json_object_object_add(row, "unknown_ms", bench_spread_json(&cold));
+	json_object_object_add(row, "cached_ms", bench_spread_json(&cached));
+	json_object_array_add(kernels, row);
+	return cold.median <= cold_budget && cached.median <= cached_budget;
 }
 
-static void write_json(const char *path, const struct result *results, int count, double loading)
+int main(int count, char **arguments)
 {
-	cleanup_fclose FILE *stream = fopen(path, "w");
-	if (!stream)
-		err(1, "cannot write %s", path);
-	fprintf(stream,
-		"{\n  \"benchmark\": \"profile\",\n  \"loading_ms\": %.2f,\n  \"kernels\": [\n",
-		loading);
-	for (int i = 0; i < count; i++)
-		fprintf(stream,
-			"    {\"kernel\": \"%s\", \"unknown_ms\": %.2f, \"cached_ms\": %.2f}%s\n",
-			results[i].kernel, results[i].cold, results[i].cached,
-			i + 1 < count ? "," : "");
-	fprintf(stream, "  ]\n}\n");
-	if (ferror(stream) || fflush(stream) != 0)
-		err(1, "cannot write %s", path);
-}
-
-int main(int argc, char **argv)
-{
-	struct result results[KERNELS_MAXIMUM];
 	struct error error;
 	bool kept = true;
-	int count = 0;
-	if (argc != 1 && !(argc == 3 && strcmp(argv[1], "--json") == 0))
-		errx(2, "usage: %s [--json FILE]", argv[0]);
+	uint64_t runs = 15;
+	const struct bench_option options[] = {
+		{"--runs", "N", "how often each (15)", .number = &runs},
+		{0},
+	};
+	const char *json = bench_options(count, arguments,
+					 "profile: milliseconds to read a guest's kernel", options);
+	struct json_object *report = bench_report("profile"), *kernels = json_object_new_array();
 
 	double loading = now();
 	if (!guest_profile_preload(&error))
 		errx(1, "%s", error.message);
 	loading = now() - loading;
-	printf("%-12s %14s %14s\n", "kernel", "unknown, ms", "cached, ms");
-	for (const char *const *label = recording_labels(); *label && count < KERNELS_MAXIMUM;
-	     label++) {
-		struct result result = measure(*label);
-		printf("%-12s %14.1f %14.2f\n", *label, result.cold, result.cached);
-		kept = kept && result.cold <= cold_budget && result.cached <= cached_budget;
-		results[count++] = result;
-	}
-	printf("loading nijimi-profile.so took %.2f ms; medians of %d; the budget (%.0f and %.0f "
-	       "ms)"
-	       " is %s\n",
-	       loading, RUNS, cold_budget, cached_budget, kept ? "kept" : "exceeded");
-	if (argc == 3)
-		write_json(argv[2], results, count, loading);
+	printf("%-12s %-26s %s\n", "kernel", "unknown, ms", "cached, ms");
+	for (const char *const *label = recording_labels(); *label; label++)
+		kept = measure(*label, runs, kernels) && kept;
+	printf("loading nijimi-profile.so took %.2f ms; medians of %llu; the budget (%.0f and %.0f "
+	       "ms) is %s\n",
+	       loading, (unsigned long long)runs, cold_budget, cached_budget,
+	       kept ? "kept" : "exceeded");
+	bench_add_number(report, "loading_ms", loading);
+	json_object_object_add(report, "kernels", kernels);
+	bench_write(report, json);
 	return !kept;
 }

@@ -1,69 +1,73 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /**
- * How long it takes to obtain a VM's UUID from the SMBIOS tables that SeaBIOS left in the memory of a
- * real guest (tests/guest/record). Budget: 27 us; the paper: 271.06 us.
+ * How long it takes to obtain a VM's UUID from the SMBIOS tables that SeaBIOS left in the memory of
+ * a real guest (tests/guest/record). Budget: 27 us; the paper: 271.06 us.
  */
+#include <err.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
 
+#include "base/cleanup.h"
+#include "measure.h"
 #include "recording.h"
-#include "vm/copy.h"
 #include "vm/smbios.h"
 
-enum { ROUNDS = 2000 };
+static const double paper = 271.06, budget = 27; // us
 
-static uint64_t nanoseconds(void)
+static double once(const struct recording *recording)
 {
-	struct timespec time;
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+	struct vm_uuid uuid;
+	struct error error = {0};
+	uint64_t begin = bench_now();
+	bool found = vm_uuid_from_smbios(recording->memory, &uuid, &error);
+	uint64_t end = bench_now();
+	// A recording made without -uuid holds one of zeros: found, read, and refused.
+	if (!found && error.code != ERROR_INVALID)
+		errx(1, "%s: %s", recording->directory, error.message);
+	return (double)(end - begin) / 1e3;
 }
 
-static int compare(const void *a, const void *b)
+static bool measure(const char *label, uint64_t rounds, struct json_object *kernels)
 {
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-	return x < y ? -1 : x > y;
+	struct recording recording;
+	cleanup_free double *samples = calloc(rounds, sizeof(*samples));
+	if (!samples)
+		errx(1, "no memory for %llu rounds", (unsigned long long)rounds);
+	recording_open(&recording, label);
+	memory_enter(&recording.reader);
+	for (uint64_t i = 0; i < rounds; i++)
+		samples[i] = once(&recording);
+	memory_leave(&recording.reader);
+	recording_close(&recording);
+
+	double first = samples[0]; // of memory that nobody has touched
+	struct bench_spread spread = bench_spread(samples, rounds);
+	printf("%-12s %10.2f %10.2f %10.2f %10.0f\n", label, first, spread.median, spread.p99,
+	       paper / spread.median);
+	struct json_object *row = bench_spread_json(&spread);
+	bench_add_text(row, "kernel", label);
+	bench_add_number(row, "first", first);
+	json_object_array_add(kernels, row);
+	return first <= budget && spread.median <= budget;
 }
 
 int main(int count, char **arguments)
 {
-	FILE *json = NULL;
-	static uint64_t samples[ROUNDS];
-	struct recording recording;
-	struct vm_uuid uuid;
-	struct error error = { 0 };
-	if (count == 3 && strcmp(arguments[1], "--json") == 0) {
-		json = fopen(arguments[2], "w");
-	} else if (count != 1) {
-		fprintf(stderr, "usage: %s [--json FILE]\n", arguments[0]);
-		return 2;
-	}
-	recording_open(&recording, recording_labels()[0]);
-	memory_enter(&recording.reader);
-	for (int i = 0; i < ROUNDS; i++) {
-		uint64_t begin = nanoseconds();
-		bool found = vm_uuid_from_smbios(recording.memory, &uuid, &error);
-		samples[i] = nanoseconds() - begin;
-		// A recording made without -uuid holds one of zeros: found, read, and refused.
-		if (!found && error.code != ERROR_INVALID) {
-			fprintf(stderr, "%s\n", error.message);
-			return 1;
-		}
-	}
-	memory_leave(&recording.reader);
-	uint64_t first = samples[0];
-	qsort(samples, ROUNDS, sizeof(samples[0]), compare);
-	printf("UUID from SMBIOS: first %.2f us, median %.2f us, 99th percentile %.2f us "
-	       "(the paper: 271.06 us)\n",
-	       (double)first / 1e3, (double)samples[ROUNDS / 2] / 1e3,
-	       (double)samples[ROUNDS / 100 * 99] / 1e3);
-	if (json) {
-		fprintf(json, "{\"first_ns\":%lu,\"median_ns\":%lu,\"p99_ns\":%lu}\n", first,
-			samples[ROUNDS / 2], samples[ROUNDS / 100 * 99]);
-		fclose(json);
-	}
-	recording_close(&recording);
-	return 0;
+	uint64_t rounds = 2000;
+	const struct bench_option options[] = {
+		{"--rounds", "N", "how often (2000)", .number = &rounds},
+		{0},
+	};
+	const char *json =
+		bench_options(count, arguments,
+			      "uuid: microseconds to obtain a VM's UUID from its memory", options);
+	struct json_object *report = bench_report("uuid"), *kernels = json_object_new_array();
+	bool kept = true;
+	printf("%-12s %10s %10s %10s %10s\n", "kernel", "first, us", "median", "p99", "paper / it");
+	for (const char *const *label = recording_labels(); *label; label++)
+		kept = measure(*label, rounds, kernels) && kept;
+	printf("the budget (%.0f us; the paper: %.2f us) is %s\n", budget, paper,
+	       kept ? "kept" : "exceeded");
+	json_object_object_add(report, "microseconds", kernels);
+	bench_write(report, json);
+	return !kept;
 }

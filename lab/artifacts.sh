@@ -40,8 +40,8 @@ forky     forky                                                          forky
 # A guest's root of a whole Debian: the release, and what is installed beside its essential packages.
 readonly DEBIAN_SUITE=bookworm
 readonly DEBIAN_PACKAGES='
-attr bubblewrap btrfs-progs busybox-static bzip2 curl e2fsprogs git mount netcat-openbsd nginx-light openssh-client openssh-server perl
-procps python3 rsync socat sqlite3 systemd unzip util-linux vim-tiny xfsprogs xz-utils zip zstd
+apache2-utils attr bubblewrap btrfs-progs busybox-static bzip2 curl e2fsprogs gcc git libc6-dev mount netcat-openbsd nginx-light
+openssh-client openssh-server perl procps python3 rsync socat sqlite3 stress-ng systemd unzip util-linux vim-tiny xfsprogs xz-utils zip zstd
 '
 
 # kernel_labels: one a line.

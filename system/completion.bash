@@ -15,6 +15,12 @@ _nijimi_words()
 	mapfile -t COMPREPLY < <(compgen -W "$1" -- "${COMP_WORDS[COMP_CWORD]}")
 }
 
+# _nijimi_vms PROGRAM: their names, one a line.
+_nijimi_vms()
+{
+	"$1" vms 2> /dev/null | awk 'NR > 1 && $1 != "warning:" { print $1 }'
+}
+
 _nijimi_paths()
 {
 	compopt -o filenames 2> /dev/null
@@ -31,10 +37,11 @@ _nijimi_value()
 		else
 			_nijimi_words 'waiting arming armed untraced lost gone'
 		fi ;;
-	--hook) _nijimi_words 'auto debugreg' ;;
+	--hook) _nijimi_words 'auto patch debugreg' ;;
 	--socket-mode) _nijimi_words '660 666' ;;
+	--user) mapfile -t COMPREPLY < <(compgen -u -- "${COMP_WORDS[COMP_CWORD]}") ;;
 	--agent-group) mapfile -t COMPREPLY < <(compgen -g -- "${COMP_WORDS[COMP_CWORD]}") ;;
-	--name | --classified | --label | --last | --timeout | --linger | --edges | --keep | --metrics | --web | --web-name | --ready-fd)
+	--name | --classified | --label | --last | --timeout | --linger | --edges | --keep | --size | --metrics | --web | --web-name | --ready-fd)
 		COMPREPLY=() ;;
 	*) return 1 ;;
 	esac
@@ -80,8 +87,16 @@ _nijimi()
 		*) _nijimi_words 'check show reload' ;;
 		esac
 		;;
+	import) _nijimi_paths -f ;;
+	export)
+		if ((COMP_CWORD > 2)); then
+			_nijimi_paths -f
+		else
+			_nijimi_words "$(_nijimi_vms "$program")"
+		fi
+		;;
 	status | alerts | web) ;;
-	*) _nijimi_words "$("$program" vms 2> /dev/null | awk 'NR > 1 && $1 != "warning:" { print $1 }')" ;;
+	*) _nijimi_words "$(_nijimi_vms "$program")" ;;
 	esac
 }
 

@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "guest/profile.h"
 #include "hook/debug_registers.h"
+#include "hook/patch.h"
 #include "trace/trace.h"
 #include "vm/copy.h"
 #include "vm/memory.h"
@@ -24,6 +25,7 @@
  *
  *   interpose.c  the functions it puts itself in front of; learns VMs, vCPUs and slots
  *   vcpu.c       KVM_RUN: our own exits, in the vCPU's thread
+ *   hooks.c      which hook is in force, and the changes between them
  *   guard.c      a thread that arms, sweeps, verifies and notices a reboot
  *   link.c       a thread that talks to the daemon
  *   labels.c     what the daemon's policy says is classified
@@ -49,6 +51,35 @@ enum agent_vm_state {
 /** Whether the daemon was asked for the labels that the VM's files had before. */
 enum agent_recall { RECALL_UNKNOWN, RECALL_WANTED, RECALL_ASKED, RECALL_DONE };
 
+/** How vCPUs are stopped now. */
+enum agent_hook { AGENT_HOOK_NONE, AGENT_HOOK_DEBUGREG, AGENT_HOOK_PATCH };
+
+/** What a vCPU stands at when it has stopped. */
+enum agent_site_kind {
+	AGENT_SITE_NONE,
+	AGENT_SITE_ENTRY,    // E
+	AGENT_SITE_EXIT,     // X
+	AGENT_SITE_COMPAT,   // compat_entry
+	AGENT_SITE_RING,     // ring_request
+	AGENT_SITE_FUNCTION, // that carries out a system call
+	AGENT_SITE_INSIDE,   // is called by one of those
+	AGENT_SITE_RETURN,   // from one, or from ring_request
+	AGENT_SITE_TRACING,  // the guest's kernel is about to change its functions' beginnings
+	AGENT_SITE_HIBERNATION,
+};
+
+/** A breakpoint of ours. */
+struct agent_site {
+	uint64_t address; // 0: none
+	enum agent_site_kind kind;
+};
+
+/** An exit that is ours; `slot`: where the return address lies, if the return can be watched. */
+struct agent_event {
+	enum agent_site_kind kind;
+	uint64_t slot;
+};
+
 struct agent_vm {
 	int fd;
 	uint16_t number; // from 1
@@ -61,9 +92,27 @@ struct agent_vm {
 
 	// What the vCPUs are to have in force. They compare `generation` before every entry.
 	pthread_mutex_t sites_lock; // for those who write
-	uint64_t sites[HOOK_SITES_MAXIMUM];
+	struct agent_site sites[HOOK_SITES_MAXIMUM];
 	_Atomic uint32_t generation;
-	_Atomic bool rings_armed; // sites[HOOK_RING_REQUEST] is set
+	_Atomic bool rings_armed; // requests of io_uring are seen
+
+	// Of hooks.c. What is changed with all vCPUs stopped is changed with `stop_lock` held.
+	pthread_mutex_t stop_lock;
+	_Atomic uint32_t stopped; // 1: vCPUs wait before they enter the guest
+	_Atomic int hook;	  // enum agent_hook
+	struct hook_patch *patch; // NULL: was never wanted
+	struct agent_site patch_sites[HOOK_SITES_MAXIMUM]; // breakpoints beside it
+	struct memory_reader hook_reader; // with all vCPUs stopped
+	bool patch_possible;
+	_Atomic bool patch_lifted; // taken out until a vCPU runs again
+	_Atomic bool logging;	   // the VMM tracks dirty pages
+	_Atomic bool hook_changed; // and nobody was told
+	uint64_t patch_again;	   // not before; UINT64_MAX: never
+	uint64_t next_check, stop_began, longest_stop, stops;
+	unsigned char entry_code[16]; // the call at E
+	uint32_t entry_code_length;
+	bool entry_code_told;
+	char hook_reason[240]; // for what is not in force
 
 	// From the vCPUs to the guard.
 	pthread_mutex_t anchor_lock;
@@ -105,16 +154,18 @@ struct agent_vcpu {
 	size_t run_size;
 	_Atomic pid_t thread; // the one that is in KVM_RUN or was last
 	_Atomic bool in_guest; // between entry into KVM_RUN and return from it
+	_Atomic bool busy;     // the same, and in code of ours before and after
 	_Atomic uint32_t applied; // generation in force
 	struct hook_debug_request request;
 	struct hook_debug_setting setting;
+	enum agent_site_kind kinds[HOOK_SITES_MAXIMUM]; // of request.sites
 	bool was_reset; // by the VMM, and not entered since
 	struct memory_reader reader;
 	struct trace_cpu cpu;
 	struct kvm_regs last; // to notice that RFLAGS.RF is not honoured
 	uint32_t repeated;
 	bool stepping;
-	_Atomic uint64_t debug_exits, guest_breakpoints;
+	_Atomic uint64_t debug_exits, port_exits, guest_breakpoints;
 };
 
 struct agent {
@@ -167,6 +218,28 @@ void agent_note_msrs(struct agent_vcpu *vcpu, const struct kvm_msrs *msrs);
 void agent_kick(struct agent_vcpu *vcpu);
 /** To be called in the handler of agent.kick_signal. */
 void agent_kicked(void);
+
+/* hooks.c */
+/** Lets the vCPU through when no change is being made; it is busy from then on. */
+void agent_gate(struct agent_vcpu *vcpu);
+const char *agent_hook_name(const struct agent_vm *vm);
+/** In the guard. Puts a hook in force, in a kernel that is known. False: a vCPU did not leave the guest. */
+bool agent_hook_arm(struct agent_vm *vm);
+/** In the guard. Nothing of ours is in force any more. */
+void agent_hook_disarm(struct agent_vm *vm);
+/** In the guard, now and then: looks whether the guest's code is what it should be, and which hook can be used. */
+void agent_hook_tend(struct agent_vm *vm);
+/** Leaves `patch` for `debugreg`, for some time at least (UINT64_MAX: for ever), before it returns. `self`: the vCPU whose
+ *  thread this is, or NULL. Takes some milliseconds; never inside a section of a memory reader. */
+bool agent_hook_yield(struct agent_vm *vm, struct agent_vcpu *self, uint64_t for_nanoseconds, const char *why);
+/** The VMM has begun, or ended, to track dirty pages of the memory where the kernel's code is. */
+void agent_hook_logging(struct agent_vm *vm, bool logging);
+/** The VMM reads a vCPU's registers: if none runs, the guest's memory is left as it would be without us. */
+void agent_hook_lift(struct agent_vcpu *reader);
+void agent_hook_lower(struct agent_vm *vm);
+/** A KVM_EXIT_IO: whether it is ours, and what the event is (AGENT_SITE_NONE: nothing more to do). */
+bool agent_hook_port_exit(struct agent_vcpu *vcpu, struct agent_event *event);
+enum trace_watching agent_hook_watch(void *vm, uint64_t slot, uint64_t original);
 
 /* guard.c */
 /** A ring of io_uring is there, or is being made: its requests are seen from now on. Takes some

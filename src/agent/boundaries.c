@@ -36,8 +36,11 @@ void agent_drop_boundaries(void)
 static void put_in_force(struct agent_vm *vm, struct boundary_set *set)
 {
 	const struct trace_boundaries *before = trace_set_boundaries(vm->trace, &set->boundaries);
+	bool nothing = set->boundaries.count == 0 && (!before || before->count == 0);
 	vm_memory_wait_for_readers(vm->memory);
 	free_set((struct boundary_set *)before);
+	if (nothing)
+		return; // no program has become, or ceased to be, one
 	atomic_store(&vm->sweep_wanted, true);
 	agent_wake_guard();
 }

@@ -17,7 +17,6 @@
 enum {
 	TICK_MILLISECONDS = 50,
 	KICK_AFTER_NANOSECONDS = 100000000, // a guest that has not left by itself for so long
-	APPLY_TIMEOUT_MILLISECONDS = 10000,
 	RING_TIMEOUT_TENTHS = 100, // of a millisecond: a vCPU waits
 	ATTEMPTS = 8,
 	RECALL_MILLISECONDS = 500, // that the daemon is waited for, while the guest's kernel boots
@@ -57,8 +56,8 @@ void agent_vm_report(struct agent_vm *vm)
 		.profile_cached = vm->profile_cached,
 		.time = agent_realtime(),
 		.kernel = vm->has_kernel ? vm->kernel.profile->release : "",
-		.hook = vm->state == AGENT_ARMED ? "debugreg" : "",
-		.reason = vm->reason,
+		.hook = vm->state == AGENT_ARMED ? agent_hook_name(vm) : "",
+		.reason = vm->state == AGENT_ARMED ? vm->hook_reason : vm->reason,
 	};
 	memcpy(message.vm_state.uuid, vm->uuid.bytes, sizeof(vm->uuid.bytes));
 	agent_emit(vm, &message);
@@ -110,32 +109,6 @@ static bool all_applied(struct agent_vm *vm, uint32_t generation)
 	return true;
 }
 
-static uint32_t set_sites(struct agent_vm *vm, const uint64_t sites[HOOK_SITES_MAXIMUM])
-{
-	pthread_mutex_lock(&vm->sites_lock);
-	memcpy(vm->sites, sites, sizeof(vm->sites));
-	atomic_store(&vm->rings_armed, sites[HOOK_RING_REQUEST] != 0);
-	uint32_t generation = atomic_fetch_add(&vm->generation, 1) + 1;
-	pthread_mutex_unlock(&vm->sites_lock);
-	return generation;
-}
-
-// Sets the breakpoints of all vCPUs; returns when none runs without.
-static bool apply_everywhere(struct agent_vm *vm, const uint64_t sites[HOOK_SITES_MAXIMUM])
-{
-	uint32_t generation = set_sites(vm, sites);
-	for (int waited = 0; waited < APPLY_TIMEOUT_MILLISECONDS; waited++) {
-		if (waited % 10 == 0)
-			kick_all(vm);
-		if (all_applied(vm, generation))
-			return true;
-		nanosleep(&millisecond, NULL);
-	}
-	return all_applied(vm, generation);
-}
-
-static const uint64_t no_sites[HOOK_SITES_MAXIMUM];
-
 void agent_arm_rings(struct agent_vm *vm)
 {
 	if (vm->kernel.sites.ring_request == 0) {
@@ -145,10 +118,11 @@ void agent_arm_rings(struct agent_vm *vm)
 		return;
 	}
 	pthread_mutex_lock(&vm->sites_lock);
-	bool first = vm->sites[HOOK_SYSCALL_ENTRY] != 0 && vm->sites[HOOK_RING_REQUEST] == 0;
+	bool first = vm->sites[0].address != 0 && !atomic_load(&vm->rings_armed);
 	uint32_t generation = atomic_load(&vm->generation);
 	if (first) {
-		vm->sites[HOOK_RING_REQUEST] = vm->kernel.sites.ring_request;
+		vm->sites[HOOK_SITES_MAXIMUM - 1] =
+			(struct agent_site){ vm->kernel.sites.ring_request, AGENT_SITE_RING };
 		generation = atomic_fetch_add(&vm->generation, 1) + 1;
 		atomic_store(&vm->rings_armed, true);
 	}
@@ -195,6 +169,17 @@ static void identify(struct agent_vm *vm)
 static void sweep(struct agent_vm *vm)
 {
 	trace_sweep(vm->trace, &vm->reader);
+}
+
+// The first of a boot. A kernel that was read in time runs no programs yet.
+static void sweep_first(struct agent_vm *vm)
+{
+	size_t processes = trace_sweep(vm->trace, &vm->reader);
+	if (processes)
+		trace_gap(vm->trace, "tracing-late",
+			  "%zu program%s ran when tracing began: what was done before then is not "
+			  "known",
+			  processes, processes == 1 ? "" : "s");
 }
 
 static void verify(struct agent_vm *vm)
@@ -291,20 +276,15 @@ static void arm(struct agent_vm *vm)
 	recall(vm);
 	await_labels(vm);
 	trace_boot(vm->trace, &vm->kernel);
-	const uint64_t sites[HOOK_SITES_MAXIMUM] = {
-		[HOOK_SYSCALL_ENTRY] = vm->kernel.sites.entry,
-		[HOOK_SYSCALL_EXIT] = vm->kernel.sites.exit,
-		[HOOK_COMPAT_ENTRY] = vm->kernel.sites.compat_entry,
-	};
-	if (!apply_everywhere(vm, sites)) {
-		apply_everywhere(vm, no_sites);
+	if (!agent_hook_arm(vm)) {
+		agent_hook_disarm(vm);
 		drop_kernel(vm);
 		set_state(vm, AGENT_UNTRACED, "a vCPU did not leave the guest to be armed");
 		return;
 	}
 	if (vm->failed)
 		return;
-	guarded(vm, sweep);
+	guarded(vm, sweep_first);
 	if (trace_has_rings(vm->trace))
 		agent_arm_rings(vm);
 	set_state(vm, AGENT_ARMED, "");
@@ -313,7 +293,7 @@ static void arm(struct agent_vm *vm)
 static void forget_kernel(struct agent_vm *vm)
 {
 	bool was_armed = vm->state == AGENT_ARMED;
-	apply_everywhere(vm, no_sites);
+	agent_hook_disarm(vm);
 	trace_boot(vm->trace, NULL);
 	drop_kernel(vm);
 	atomic_store(&vm->anchor_ready, false);
@@ -331,14 +311,14 @@ static void forget_kernel(struct agent_vm *vm)
 static void give_up(struct agent_vm *vm)
 {
 	trace_abandon(vm->trace);
-	apply_everywhere(vm, no_sites);
 	agent_say("VM %u: %s", vm->number, vm->failure);
 	struct wire_message message = { .type = WIRE_GAP };
 	message.gap = (struct wire_gap){
 		.time = agent_realtime(), .kind = "fault", .detail = vm->failure, .count = 1
 	};
 	agent_emit(vm, &message);
-	set_state(vm, AGENT_UNTRACED, vm->failure);
+	set_state(vm, AGENT_UNTRACED, vm->failure); // said at once: to take everything out may last
+	agent_hook_disarm(vm);
 }
 
 static void report_registers(struct agent_vm *vm)
@@ -400,6 +380,7 @@ static void tend(struct agent_vm *vm, int verifications)
 		for (int i = 0; i < verifications; i++)
 			guarded(vm, verify);
 		report_registers(vm);
+		agent_hook_tend(vm);
 		if (verifications > 1) // somebody asks
 			trace_report_gaps(vm->trace);
 		break;

@@ -86,11 +86,13 @@ static void learn_vm(int kvm_fd, int fd)
 	pthread_mutex_init(&vm->lock, NULL);
 	pthread_mutex_init(&vm->anchor_lock, NULL);
 	pthread_mutex_init(&vm->sites_lock, NULL);
+	pthread_mutex_init(&vm->stop_lock, NULL);
 	vm->memory = vm_memory_create();
 	struct trace_config config = { .globs = agent.globs,
 				       .glob_count = agent.glob_count,
 				       .emit = agent_emit,
-				       .context = vm };
+				       .context = vm,
+				       .returns = { agent_hook_watch } };
 	vm->trace = trace_create(&config, &error);
 	if (!vm->memory || !vm->trace) {
 		agent_say("this VM is not traced: %s", error.message);
@@ -98,6 +100,7 @@ static void learn_vm(int kvm_fd, int fd)
 		return;
 	}
 	vm_memory_add_reader(vm->memory, &vm->reader);
+	vm_memory_add_reader(vm->memory, &vm->hook_reader);
 
 	pthread_mutex_lock(&agent.lock);
 	if (agent.vm_count == AGENT_VMS_MAXIMUM) {
@@ -142,6 +145,12 @@ static void learn_vcpu(struct agent_vm *vm, int fd, uint32_t id)
 	atomic_store(&vcpu_of_descriptor[fd], vcpu);
 }
 
+// Where the kernel's code is, something of ours may stand in it.
+static bool holds_kernel(const struct agent_vm *vm, const struct kvm_userspace_memory_region *region)
+{
+	return vm->has_kernel && vm->kernel.text_physical - region->guest_phys_addr < region->memory_size;
+}
+
 // Slots of the system-management address space (id above 16 bits) are not the kernel's view.
 static int set_slot(struct agent_vm *vm, int fd, unsigned long request, void *argument)
 {
@@ -152,6 +161,8 @@ static int set_slot(struct agent_vm *vm, int fd, unsigned long request, void *ar
 
 	if (!ours)
 		return real_ioctl(fd, request, argument);
+	if (region->memory_size != 0 && holds_kernel(vm, region))
+		agent_hook_logging(vm, region->flags & KVM_MEM_LOG_DIRTY_PAGES);
 	pthread_mutex_lock(&vm->lock);
 	// A slot that goes, moves or shrinks must not be read any more when KVM forgets it.
 	if (region->memory_size == 0)
@@ -199,6 +210,9 @@ static int vcpu_call(struct agent_vcpu *vcpu, int fd, unsigned long request, voi
 		return agent_run(vcpu);
 	case KVM_SET_GUEST_DEBUG:
 		return agent_set_guest_debug(vcpu, argument);
+	case KVM_GET_MSRS:
+		agent_hook_lift(vcpu);
+		return real_ioctl(fd, request, argument);
 	case KVM_SET_MSRS:
 		result = real_ioctl(fd, request, argument);
 		if (result >= 0)

@@ -78,14 +78,17 @@ label_set agent_label(const char *name)
 static void put_in_force(struct agent_vm *vm, struct rule_set *set)
 {
 	const struct trace_rules *before = trace_set_rules(vm->trace, &set->rules);
+	bool nothing = set->rules.count == 0 && (!before || before->count == 0);
 	vm_memory_wait_for_readers(vm->memory);
 	free_set((struct rule_set *)before);
 	if (set->rules.count > 0 && atomic_exchange(&vm->labels_late, false))
 		trace_gap(vm->trace, "labels-late",
 			  "a policy came when tracing had begun: what had been read and closed by then "
 			  "is not followed");
-	atomic_store(&vm->sweep_wanted, true);
 	atomic_store(&vm->labels_known, true);
+	if (nothing)
+		return; // what is open need not be looked at again
+	atomic_store(&vm->sweep_wanted, true);
 	agent_wake_guard();
 }
 

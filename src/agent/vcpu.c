@@ -68,7 +68,7 @@ static int set_debug(struct agent_vcpu *vcpu)
 		return -1;
 	vcpu->setting = setting;
 	struct agent_vm *vm = vcpu->vm;
-	if (vcpu->request.sites[HOOK_SYSCALL_ENTRY] && !setting.ours)
+	if (vcpu->request.sites[0] && !setting.ours)
 		atomic_store(&vm->gave_way, true);
 	if (setting.site_starved)
 		atomic_store(&vm->site_starved, true);
@@ -172,7 +172,12 @@ static void check_kernel(struct agent_vcpu *vcpu)
 static void apply_sites(struct agent_vcpu *vcpu, uint32_t generation)
 {
 	struct agent_vm *vm = vcpu->vm;
-	memcpy(vcpu->request.sites, vm->sites, sizeof(vm->sites));
+	pthread_mutex_lock(&vm->sites_lock);
+	for (int i = 0; i < HOOK_SITES_MAXIMUM; i++) {
+		vcpu->request.sites[i] = vm->sites[i].address;
+		vcpu->kinds[i] = vm->sites[i].kind;
+	}
+	pthread_mutex_unlock(&vm->sites_lock);
 	vcpu->cpu.gs_base = 0;
 	vcpu->stepping = false;
 	bool wanted = vcpu->request.sites[0] != 0;
@@ -242,36 +247,66 @@ static void take_registers(struct agent_vcpu *vcpu)
 	vcpu->run->kvm_dirty_regs |= KVM_SYNC_X86_REGS;
 }
 
-static void trace_site(struct agent_vcpu *vcpu, const struct hook_debug_exit *owner)
+static void trace_site(struct agent_vcpu *vcpu, const struct agent_event *event)
 {
 	const struct kvm_regs *registers = &vcpu->run->s.regs.regs;
 	struct agent_vm *vm = vcpu->vm;
 	const struct guest_sites *sites = &vm->kernel.sites;
-	if (owner->site[HOOK_SYSCALL_ENTRY])
+	switch (event->kind) {
+	case AGENT_SITE_ENTRY:
 		trace_syscall_entry(vm->trace, &vcpu->cpu,
 				    sites->entry_in_rdi ? registers->rdi : registers->rsp);
-	else if (owner->site[HOOK_SYSCALL_EXIT])
+		break;
+	case AGENT_SITE_EXIT:
 		trace_syscall_exit(vm->trace, &vcpu->cpu,
 				   sites->exit_in_rdi ? registers->rdi : registers->rsp);
-	else if (owner->site[HOOK_COMPAT_ENTRY])
+		break;
+	case AGENT_SITE_COMPAT:
 		trace_compat_entry(vm->trace, &vcpu->cpu, registers->rdi);
-	else
-		trace_ring_request(vm->trace, &vcpu->cpu, registers->rdi);
+		break;
+	case AGENT_SITE_RING:
+		trace_ring_request(vm->trace, &vcpu->cpu, registers->rdi, event->slot);
+		break;
+	case AGENT_SITE_FUNCTION:
+		trace_function_entry(vm->trace, &vcpu->cpu, registers->rdi, event->slot);
+		break;
+	case AGENT_SITE_INSIDE:
+		trace_inside_call(vm->trace, &vcpu->cpu, registers->rsp);
+		break;
+	case AGENT_SITE_RETURN:
+		trace_function_return(vm->trace, &vcpu->cpu, event->slot, (int64_t)registers->rax);
+		break;
+	default:
+		break;
+	}
+}
+
+// Before the guest's kernel looks at the code that it is about to change, or writes itself to a disk.
+static void yield_to_guest(struct agent_vcpu *vcpu, const struct agent_event *event)
+{
+	static const uint64_t seconds = 10;
+	agent_hook_yield(vcpu->vm, vcpu, seconds * 1000000000u,
+			 event->kind == AGENT_SITE_TRACING ? "the guest's kernel traces its functions"
+							   : "the guest's kernel hibernates");
 }
 
 // All our own work at one of our exits. A fault in it ends the tracing, not the VM.
-static void handle_sites(struct agent_vcpu *vcpu, const struct hook_debug_exit *owner)
+static void handle_event(struct agent_vcpu *vcpu, const struct agent_event *event)
 {
 	struct agent_vm *vm = vcpu->vm;
 	struct fault_recovery recovery;
 	if (atomic_load_explicit(&vm->failed, memory_order_relaxed))
 		return;
+	if (event->kind == AGENT_SITE_TRACING || event->kind == AGENT_SITE_HIBERNATION) {
+		yield_to_guest(vcpu, event);
+		return;
+	}
 	memory_enter(&vcpu->reader);
 	if (sigsetjmp(recovery.environment, 0) == 0) {
 		fault_recovery = &recovery;
 		lend_registers(vcpu);
 		if (find_per_cpu_area(vcpu))
-			trace_site(vcpu, owner);
+			trace_site(vcpu, event);
 		drill(vcpu);
 		fault_recovery = NULL;
 		take_registers(vcpu);
@@ -285,12 +320,16 @@ static void handle_sites(struct agent_vcpu *vcpu, const struct hook_debug_exit *
 		agent_arm_rings(vm);
 }
 
-static bool is_ours(const struct hook_debug_exit *owner)
+// The event of a breakpoint of ours; AGENT_SITE_NONE: it is another's.
+static struct agent_event event_of(const struct agent_vcpu *vcpu, const struct hook_debug_exit *owner)
 {
-	for (int site = 0; site < HOOK_SITES_MAXIMUM; site++)
+	struct agent_event event = { AGENT_SITE_NONE, 0 };
+	for (int site = HOOK_SITES_MAXIMUM - 1; site >= 0; site--)
 		if (owner->site[site])
-			return true;
-	return false;
+			event.kind = vcpu->kinds[site];
+	if (atomic_load_explicit(&vcpu->vm->hook, memory_order_relaxed) == AGENT_HOOK_PATCH)
+		event.slot = vcpu->run->s.regs.regs.rsp;
+	return event;
 }
 
 // RFLAGS.RF lets the instruction under the breakpoint run once (Intel SDM vol. 3B, 18.3.1.1).
@@ -382,8 +421,9 @@ static bool handle_debug_exit(struct agent_vcpu *vcpu)
 	if (finish_step(vcpu))
 		return true;
 	hook_debug_classify(&vcpu->request, &vcpu->setting, arch, &owner);
-	if (is_ours(&owner)) {
-		handle_sites(vcpu, &owner);
+	const struct agent_event event = event_of(vcpu, &owner);
+	if (event.kind != AGENT_SITE_NONE) {
+		handle_event(vcpu, &event);
 		if (!owner.vmm)
 			resume_past_breakpoint(vcpu);
 		notice_repetition(vcpu);
@@ -393,6 +433,48 @@ static bool handle_debug_exit(struct agent_vcpu *vcpu)
 		deliver_guest_breakpoint(vcpu, owner.guest_dr6);
 	}
 	return !owner.vmm;
+}
+
+// A guest that ends without a word is taken for a fault of ours: say whose it was, and where.
+static void tell_shutdown(const struct agent_vcpu *vcpu)
+{
+	struct kvm_regs registers = { 0 };
+	real_ioctl(vcpu->fd, KVM_GET_REGS, &registers);
+	agent_say("VM %u: the guest has shut down by a triple fault on vCPU %u, at rip %#llx (%s, %llu debug exits)",
+		  vcpu->vm->number, vcpu->id, (unsigned long long)registers.rip,
+		  vcpu->setting.ours ? "traced" : "not traced",
+		  (unsigned long long)atomic_load_explicit(&vcpu->debug_exits, memory_order_relaxed));
+}
+
+static bool handle_port_exit(struct agent_vcpu *vcpu)
+{
+	struct agent_event event;
+	if (!agent_hook_port_exit(vcpu, &event))
+		return false;
+	atomic_store_explicit(&vcpu->port_exits,
+			      atomic_load_explicit(&vcpu->port_exits, memory_order_relaxed) + 1,
+			      memory_order_relaxed);
+	if (event.kind != AGENT_SITE_NONE)
+		handle_event(vcpu, &event);
+	if (vcpu->setting.ours)
+		follow_guest_registers(vcpu);
+	return true;
+}
+
+// True: the exit was ours alone.
+static bool handle_exit(struct agent_vcpu *vcpu)
+{
+	switch (vcpu->run->exit_reason) {
+	case KVM_EXIT_DEBUG:
+		return handle_debug_exit(vcpu);
+	case KVM_EXIT_IO:
+		return handle_port_exit(vcpu);
+	case KVM_EXIT_SHUTDOWN:
+		tell_shutdown(vcpu);
+		return false;
+	default:
+		return false;
+	}
 }
 
 // The VMM may read and set registers before the next entry: what we wanted to set then is set now.
@@ -415,19 +497,8 @@ static void prepare_entry(struct agent_vcpu *vcpu)
 	uint32_t generation = atomic_load(&vcpu->vm->generation);
 	if (atomic_load_explicit(&vcpu->applied, memory_order_relaxed) != generation)
 		apply_sites(vcpu, generation);
-	if (vcpu->setting.ours)
+	if (vcpu->setting.ours || vcpu->vm->patch)
 		vcpu->run->kvm_valid_regs |= KVM_SYNC_X86_REGS;
-}
-
-// A guest that ends without a word is taken for a fault of ours: say whose it was, and where.
-static void tell_shutdown(const struct agent_vcpu *vcpu)
-{
-	struct kvm_regs registers = { 0 };
-	real_ioctl(vcpu->fd, KVM_GET_REGS, &registers);
-	agent_say("VM %u: the guest has shut down by a triple fault on vCPU %u, at rip %#llx (%s, %llu debug exits)",
-		  vcpu->vm->number, vcpu->id, (unsigned long long)registers.rip,
-		  vcpu->setting.ours ? "traced" : "not traced",
-		  (unsigned long long)atomic_load_explicit(&vcpu->debug_exits, memory_order_relaxed));
 }
 
 // The VMM stops the VM, and says so.
@@ -445,17 +516,14 @@ int agent_run(struct agent_vcpu *vcpu)
 	for (;;) {
 		if (atomic_load_explicit(&vcpu->vm->held, memory_order_acquire))
 			return refuse_to_run(vcpu);
-		// In this order: the guard bumps the generation, then looks at in_guest.
+		agent_gate(vcpu);
+		// In this order: who changes something bumps the generation, then looks at in_guest.
 		atomic_store(&vcpu->in_guest, true);
 		prepare_entry(vcpu);
 		int result = real_ioctl(vcpu->fd, KVM_RUN, 0);
 		int saved_errno = errno;
 		atomic_store(&vcpu->in_guest, false);
-		if (result == 0 && vcpu->run->exit_reason == KVM_EXIT_SHUTDOWN)
-			tell_shutdown(vcpu);
-
-		bool ours = result == 0 && vcpu->run->exit_reason == KVM_EXIT_DEBUG &&
-			    handle_debug_exit(vcpu);
+		bool ours = result == 0 && handle_exit(vcpu);
 		check_kernel(vcpu);
 		bool kicked = kick_received;
 		if (kicked) {
@@ -470,6 +538,7 @@ int agent_run(struct agent_vcpu *vcpu)
 			result = -1;
 			saved_errno = EINTR;
 		}
+		atomic_store(&vcpu->busy, false);
 		errno = saved_errno;
 		return result;
 	}

@@ -37,6 +37,9 @@ struct settings {
 	bool follow;
 	// clear
 	bool all;
+	// import
+	bool replace;
+	const char *user;
 	// wait
 	const char *state;
 	uint64_t timeout; // seconds
@@ -58,6 +61,8 @@ int command_alerts(const struct settings *settings, int count, char **operands);
 int command_mark(const struct settings *settings, int count, char **operands);
 int command_clear(const struct settings *settings, int count, char **operands);
 int command_audit(const struct settings *settings, int count, char **operands);
+int command_export(const struct settings *settings, int count, char **operands);
+int command_import(const struct settings *settings, int count, char **operands);
 int command_policy(const struct settings *settings, int count, char **operands);
 int command_web(const struct settings *settings, int count, char **operands);
 int command_wait(const struct settings *settings, int count, char **operands);

@@ -88,28 +88,60 @@ static bool broken(struct client *client, struct error *error)
 	return error_set(error, ERROR_SYSTEM, "the daemon closed the connection");
 }
 
+static bool send_all(const struct client *client, const char *bytes, size_t length)
+{
+	while (length > 0) {
+		ssize_t sent = send(client->fd, bytes, length, MSG_NOSIGNAL);
+		if (sent < 0 && errno != EINTR)
+			return false;
+		if (sent > 0) {
+			bytes += sent;
+			length -= (size_t)sent;
+		}
+	}
+	return true;
+}
+
 bool client_send(struct client *client, struct json_object *request, struct error *error)
 {
 	size_t length;
 	const char *text =
 		json_object_to_json_string_length(request, JSON_C_TO_STRING_PLAIN, &length);
-	struct {
-		const char *bytes;
-		size_t length;
-	} parts[] = {{text, length}, {"\n", 1}};
-	for (size_t i = 0; i < 2; i++) {
-		while (parts[i].length > 0) {
-			ssize_t sent =
-				send(client->fd, parts[i].bytes, parts[i].length, MSG_NOSIGNAL);
-			if (sent < 0 && errno != EINTR)
-				return broken(client, error);
-			if (sent > 0) {
-				parts[i].bytes += sent;
-				parts[i].length -= (size_t)sent;
-			}
-		}
+	return (send_all(client, text, length) && send_all(client, "\n", 1)) ||
+	       broken(client, error);
+}
+
+bool client_write(struct client *client, const void *bytes, size_t length, struct error *error)
+{
+	return send_all(client, bytes, length) ||
+	       error_set(error, ERROR_SYSTEM, "the daemon takes no more");
+}
+
+void client_end_writing(struct client *client)
+{
+	shutdown(client->fd, SHUT_WR);
+}
+
+ssize_t client_read(struct client *client, void *bytes, size_t size, struct error *error)
+{
+	if (client->used > 0) {
+		size_t length = client->used < size ? client->used : size;
+		memcpy(bytes, client->input, length);
+		client->used -= length;
+		memmove(client->input, client->input + length, client->used);
+		return (ssize_t)length;
 	}
-	return true;
+	struct pollfd wait = {.fd = client->fd, .events = POLLIN};
+	int ready;
+	do
+		ready = poll(&wait, 1, ANSWER_MILLISECONDS);
+	while (ready < 0 && errno == EINTR);
+	ssize_t length = ready > 0 ? read(client->fd, bytes, size) : -1;
+	if (ready == 0)
+		error_set(error, ERROR_SYSTEM, "the daemon does not go on");
+	else if (length < 0)
+		error_set_errno(error, "cannot read from the daemon");
+	return length;
 }
 
 static bool make_room(struct client *client, struct error *error)

@@ -5,6 +5,7 @@
 #include <json-c/json.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 #include "base/error.h"
 
@@ -40,6 +41,15 @@ struct json_object *client_receive(struct client *client, int milliseconds, stru
 /** Sends a request and takes ownership of it; waits for the answer. NULL: refused, or broken. */
 struct json_object *client_ask(struct client *client, struct json_object *request,
 			       struct error *error);
+
+/** Bytes behind an answer: at most `size`; 0: there are no more. -1 with *error: broken. */
+ssize_t client_read(struct client *client, void *bytes, size_t size, struct error *error);
+
+/** Sends bytes that are no request. False: nobody takes them any more. */
+bool client_write(struct client *client, const void *bytes, size_t length, struct error *error);
+
+/** There are no more of them. */
+void client_end_writing(struct client *client);
 
 /** A request for `command`, about `vm` unless it is NULL. */
 struct json_object *client_request(const char *command, const char *vm);

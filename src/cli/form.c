@@ -111,3 +111,13 @@ char *form_end(struct json_object *end, char *text, size_t size)
 		form_socket(end, text, size);
 	return text;
 }
+
+const char *form_why(struct json_object *vm, char text[FORM_SIZE])
+{
+	uint64_t periods = json_number(vm, "untraced_periods");
+	if (*json_text(vm, "reason") || periods == 0)
+		return json_text(vm, "reason");
+	snprintf(text, FORM_SIZE, "was not traced in %" PRIu64 " period%s (`nijimi state`)", periods,
+		 periods == 1 ? "" : "s");
+	return text;
+}

@@ -31,4 +31,7 @@ char *form_names(struct json_object *names, char *text, size_t size);
 /** One end of an edge: "/etc/passwd", "cat[123]", "unix /run/x". */
 char *form_end(struct json_object *end, char *text, size_t size);
 
+/** The reason of its state; or, if there is none, in how many periods it was not traced. */
+const char *form_why(struct json_object *vm, char text[FORM_SIZE]);
+
 #endif

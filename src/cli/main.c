@@ -62,7 +62,17 @@ static const struct command {
 	 "lists of --json: '#17'. Marks of that path are removed as well. Without LABEL all labels are\n"
 	 "taken. What has got labels from it keeps them. --all: the label, from everything in the VM.\n"},
 	{"audit", "[VM]", 0, 1, false, COMMON | OPTION_SET(LAST), command_audit,
-	 "what was marked and cleared by hand, and by whom", NULL},
+	 "what was marked, cleared, exported and imported, and by whom", NULL},
+	{"export", "VM [FILE]", 1, 2, false, COMMON, command_export,
+	 "put all that is known of a VM into a file, for another host",
+	 "Without FILE, or with '-', it goes to the standard output. A FILE that is there is not\n"
+	 "touched. It holds the VM's objects, labels, edges, gaps, alerts, marks and audit; who can\n"
+	 "read it knows what is classified.\n"},
+	{"import", "FILE", 1, 1, false, COMMON | OPTION_SET(REPLACE) | OPTION_SET(USER), command_import,
+	 "take over what another host knew of a VM",
+	 "FILE is what `nijimi export` made; '-' is the standard input. When the VM runs here, under its\n"
+	 "UUID and as a process of USER or root, its files have their labels. A VM that is known here\n"
+	 "already is refused, unless with --replace; one that runs is refused always.\n"},
 	{"policy", "check FILE | show | reload", 1, 2, false, COMMON, command_policy,
 	 "what is classified, and where it must not go",
 	 "check FILE   explains every error of a policy file; asks no daemon\n"

@@ -82,6 +82,7 @@ static bool print_json(struct query *query, struct json_object *answer, struct e
 	print_member("counters", json_member(answer, "counters"));
 	print_member("gaps", json_member(answer, "gaps"));
 	print_member("kernels", json_member(answer, "kernels"));
+	print_member("untraced", json_member(answer, "untraced"));
 	print_member("marks", json_member(answer, "marks"));
 	printf("\n}\n");
 	return true;
@@ -144,6 +145,30 @@ static void print_gaps(struct json_object *gaps)
 	table_deinit(&table);
 }
 
+static void print_periods(struct json_object *periods)
+{
+	static const struct table_column columns[] = {
+		{"FROM", TABLE_LEFT, false},
+		{"TO", TABLE_LEFT, false},
+		{"WHY", TABLE_LEFT, true},
+	};
+	char time[FORM_SIZE];
+	struct table table;
+	if (json_length(periods) == 0)
+		return;
+	table_init(&table, columns, sizeof(columns) / sizeof(columns[0]));
+	for (size_t i = 0; i < json_length(periods); i++) {
+		struct json_object *period = json_object_array_get_idx(periods, i);
+		bool over = json_member(period, "end");
+		table_add(&table, form_time(json_text(period, "begin"), time));
+		table_add(&table, over ? form_time(json_text(period, "end"), time) : "now");
+		table_add(&table, json_text(period, "reason"));
+	}
+	printf("\nnot traced: what was done then, if it ran, is not known\n");
+	table_print(&table, 2);
+	table_deinit(&table);
+}
+
 static void print_counters(struct json_object *counters)
 {
 	static const struct table_column columns[] = {
@@ -202,6 +227,7 @@ static bool print_page(struct query *query, struct json_object *answer, struct e
 		printf("  the last %" PRIu64 " of %" PRIu64 " (`nijimi edges` lists all)\n",
 		       settings.last, json_number(vm, "edge_count"));
 	if (done) {
+		print_periods(json_member(answer, "untraced"));
 		print_gaps(json_member(answer, "gaps"));
 		print_counters(json_member(answer, "counters"));
 	}

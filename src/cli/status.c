@@ -49,10 +49,15 @@ static void print_database(struct json_object *daemon)
 		printf("nothing is kept on disk (nijimid --state)\n\n");
 		return;
 	}
-	printf("kept in %s (%s), saved %s", json_text(database, "path"),
-	       form_bytes(json_number(database, "bytes"), size),
-	       form_time(json_text(database, "saved"), time));
+	printf("kept in %s (%s", json_text(database, "path"),
+	       form_bytes(json_number(database, "bytes"), size));
+	if (json_number(database, "limit"))
+		printf(" of %s", form_bytes(json_number(database, "limit"), size));
+	printf("), saved %s", form_time(json_text(database, "saved"), time));
 	printf(unsaved ? ", %" PRIu64 " messages of agents wait for it\n" : "\n", unsaved);
+	if (json_boolean(database, "overfull"))
+		printf("larger than --size allows: it is what lives, the paths to it, alerts and the "
+		       "audit\n");
 	if (json_member(database, "failure"))
 		printf("IN MEMORY ONLY since %s: %s\n",
 		       form_time(json_text(database, "failing_since"), time),
@@ -95,7 +100,7 @@ static void add_vm(struct table *table, struct json_object *vm)
 	table_add_number(table, json_number(vm, "gap_count"));
 	table_add(table, bytes ? form_bytes(json_number(vm, "agent_bytes"), text) : "");
 	table_add(table, form_bytes(json_number(vm, "store_bytes"), text));
-	table_add(table, json_text(vm, "reason"));
+	table_add(table, form_why(vm, text));
 }
 
 static void print_vms(struct json_object *vms)

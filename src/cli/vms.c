@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/form.h"
 #include "cli/json.h"
 #include "cli/query.h"
 #include "cli/table.h"
@@ -19,6 +20,7 @@ static const struct table_column columns[] = {
 
 static void add_vm(struct table *table, struct json_object *vm)
 {
+	char text[FORM_SIZE];
 	table_add(table, json_text(vm, "name"));
 	table_add(table, *json_text(vm, "uuid") ? json_text(vm, "uuid") : "-");
 	table_add(table, *json_text(vm, "kernel") ? json_text(vm, "kernel") : "-");
@@ -30,7 +32,7 @@ static void add_vm(struct table *table, struct json_object *vm)
 	table_add_number(table, json_number(vm, "managed_processes"));
 	table_add_number(table, json_number(vm, "managed_sockets"));
 	table_add_number(table, json_number(vm, "pid"));
-	table_add(table, json_text(vm, "reason"));
+	table_add(table, form_why(vm, text));
 }
 
 static void print_conflicts(struct json_object *vms)

@@ -45,7 +45,6 @@ static bool announce_policy(struct connection *connection, struct error *error)
 	struct wire_message message = {.type = WIRE_LABELS};
 	bool any = policy_state_version(server_policy(connection->server)) ||
 		   any_marks(server_registry(connection->server));
-	connection->announced = any;
 	if (!any || send_message(connection, &message))
 		return true;
 	return error_set(error, ERROR_PROTOCOL, "the agent does not read");
@@ -58,12 +57,11 @@ static bool is_identified(const struct registry_vm *vm)
 	       vm->uuid_nanoseconds != 0;
 }
 
+// Also that there is nothing: the daemon before may have had a policy.
 static void send_labels_of_vm(struct connection *connection, struct registry_vm *vm)
 {
 	const struct policy_state *policy = server_policy(connection->server);
-	bool any = policy_state_version(policy) || connection->announced || vm->marks.count > 0 ||
-		   vm->marks_were;
-	if (vm->gone || vm->labels_sent || !is_identified(vm) || !any ||
+	if (vm->gone || vm->labels_sent || !is_identified(vm) ||
 	    !connection_takes_long(connection)) // then later, see agent_link_output()
 		return;
 	size_t length;

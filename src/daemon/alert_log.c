@@ -185,6 +185,14 @@ void alert_log_repeat(struct alert_log *log, uint64_t id, uint64_t time)
 	record->repeats_changed = true;
 }
 
+void alert_log_set_repeats(struct alert_log *log, uint64_t id, uint64_t repeated, uint64_t time)
+{
+	if (repeated == 0)
+		return;
+	alert_log_repeat(log, id, time);
+	alert_log_restore_repeats(log, id, repeated, time);
+}
+
 // Asking -------------------------------------------------------------------------------------
 
 const struct alert_record *alert_log_find(const struct alert_log *log, uint64_t id)

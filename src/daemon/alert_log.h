@@ -51,6 +51,9 @@ bool alert_log_add(struct alert_log *log, const struct deliver_record *record, b
 /** The alert `id`, if it is still there, has come again. */
 void alert_log_repeat(struct alert_log *log, uint64_t id, uint64_t time);
 
+/** The alert `id` had come again so often before it came here. */
+void alert_log_set_repeats(struct alert_log *log, uint64_t id, uint64_t repeated, uint64_t time);
+
 /** The first alert with an id greater than `after`, or NULL. */
 const struct alert_record *alert_log_next(const struct alert_log *log, uint64_t after);
 

@@ -120,6 +120,11 @@ uint64_t audit_before_last(const struct audit *audit, uint64_t count, const char
 	return 0;
 }
 
+size_t audit_count(const struct audit *audit)
+{
+	return audit->count;
+}
+
 uint64_t audit_changes(const struct audit *audit)
 {
 	return audit->changes;

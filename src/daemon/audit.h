@@ -21,8 +21,8 @@ struct audit_record {
 	int32_t pid; // of the one who asked
 	const char *vm;	    // its name then
 	const char *uuid;   // as text, "": none
-	const char *action; // "mark", "clear", "clear all"
-	const char *target; // "" for all
+	const char *action; // "mark", "clear", "clear all", "export", "import", "import --replace"
+	const char *target; // "" for all; of an import, the host it comes from
 	const char *label;  // "": all labels
 	const char *result;
 	uint64_t objects; // that have lost or got labels by it
@@ -48,6 +48,9 @@ struct audit_record *audit_next(const struct audit *audit, uint64_t after);
 uint64_t audit_before_last(const struct audit *audit, uint64_t count, const char *vm);
 
 bool audit_is_of(const struct audit_record *record, const char *vm);
+
+/** How many there are. */
+size_t audit_count(const struct audit *audit);
 
 /** Grows with each change. */
 uint64_t audit_changes(const struct audit *audit);

@@ -405,10 +405,8 @@ bool change_begin(struct change *change, const struct request *request, struct r
 		change_deinit(change);
 		return false;
 	}
-	if (change->marks) {
-		vm->marks_were = true;
+	if (change->marks)
 		vm->labels_sent = *frames != NULL;
-	}
 	if (!change->is_mark) {
 		vm->may_clear |= change->labels;
 		clear_here(change, registry, vm, now);

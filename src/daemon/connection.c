@@ -67,14 +67,23 @@ void connection_consume(struct connection *connection, size_t length)
 	memmove(connection->input, connection->input + length, connection->input_used);
 }
 
+// An agent whose process has just ended may have sent what nobody has read yet.
+static bool becomes_deaf(struct connection *connection, int error)
+{
+	connection->deaf |= connection->role == ROLE_AGENT && (error == EPIPE || error == ECONNRESET);
+	return connection->deaf;
+}
+
 bool connection_flush(struct connection *connection)
 {
-	while (connection_has_output(connection)) {
+	while (connection_has_output(connection) && !connection->deaf) {
 		ssize_t length =
 			send(connection->fd, connection->output + connection->output_sent,
 			     connection->output_used - connection->output_sent, MSG_NOSIGNAL);
 		if (length < 0 && errno == EINTR)
 			continue;
+		if (length < 0 && becomes_deaf(connection, errno))
+			break;
 		if (length < 0)
 			return errno == EAGAIN;
 		connection->output_sent += (size_t)length;

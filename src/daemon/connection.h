@@ -9,6 +9,8 @@
 
 #include "daemon/authority.h"
 #include "daemon/change.h"
+#include "daemon/export.h"
+#include "daemon/import.h"
 #include "daemon/policy.h"
 #include "daemon/recall.h"
 #include "daemon/registry.h"
@@ -30,6 +32,7 @@ enum {
 	AGENT_OUTPUT_MAXIMUM = 4096,	     // an agent that does not read is not asked any more
 	LONG_OUTPUT_MAXIMUM = 8 << 20,	     // beside that, of what is long: one piece at a time
 	RECALLS_MAXIMUM = 256,		     // of an agent at once
+	IMPORT_UNSAVED_MAXIMUM = 256 << 10,  // bytes of a file that are written at once
 };
 
 struct connection {
@@ -44,6 +47,7 @@ struct connection {
 	unsigned char *input;
 	size_t input_used;
 	bool input_ended;
+	bool deaf; // an agent that reads no more: what it has sent is still heard
 
 	char *output;
 	size_t output_used, output_sent;
@@ -53,7 +57,6 @@ struct connection {
 	// of an agent
 	struct registry_agent *agent; // NULL before HELLO
 	uint64_t sync_sent;	      // token of the newest SYNC; 0: none
-	bool announced;		      // that it will be told what is classified
 	bool busy;		      // its input is being handled
 	uint64_t acknowledged;	      // frames of the journal
 	uint64_t restart_token;	      // of the SYNC that ends a restart; 0: none
@@ -66,6 +69,9 @@ struct connection {
 	struct connection *sync_agent;
 	uint64_t sync_token;
 	struct change change; // that was begun
+	struct export *export; // that is being sent; NULL: none
+	struct import *import; // that is being received, instead of lines; NULL: none
+	size_t import_unsaved; // bytes of it
 };
 
 /* connection.c */
@@ -127,6 +133,12 @@ void agent_link_closed(struct connection *connection);
 /** Handles the lines of the input, one at a time: each when the answer before has been taken. */
 void client_link_input(struct connection *connection);
 
+/** Sends the next piece of a file, if there is one and the one before has been taken. */
+void client_link_output(struct connection *connection);
+
+/** The connection is about to be closed. */
+void client_link_closed(struct connection *connection);
+
 /** Answers what the client waits for; `stale`: what it waited for has not come. */
 void client_link_answer(struct connection *connection, bool stale);
 
@@ -142,6 +154,12 @@ void server_save(struct server *server);
 
 /** The web page is served, from now on or already: as the options say, else to this machine only. */
 bool server_open_web(struct server *server, struct error *error);
+
+/** Something is to be saved soon. */
+void server_note_change(struct server *server);
+
+/** Whether a file is being sent or received: one at a time, because each takes memory. */
+bool server_transfers(const struct server *server);
 
 /** The policy has changed: tells all agents. */
 void server_tell_agents(struct server *server);

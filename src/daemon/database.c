@@ -24,7 +24,8 @@ _Static_assert(sizeof(database_migrations) / sizeof(database_migrations[0]) == D
 
 enum {
 	APPLICATION_ID = 0x6e696a69, // "niji", in the header of the file
-	SHRINK_PAGES = 256,
+	SHRINK_PAGES = 256, // at once
+	SHRINK_SMALLEST = 64,
 };
 
 #define DESCRIPTION_COLUMNS                                                                        \
@@ -48,6 +49,11 @@ enum {
 #define ALERT_NUMBER_COLUMNS                                                                       \
 	"last, exact, dropped, hash_key, raised, held_back, window_end, window_count, window_held"
 
+// So many of the first rows of a VM.
+#define CUT(table, key)                                                                            \
+	"DELETE FROM " table " WHERE vm = ?1 AND " key " < ifnull((SELECT " key " FROM " table     \
+	" WHERE vm = ?1 ORDER BY " key " LIMIT 1 OFFSET 2000), 9223372036854775807)"
+
 static const char *const statement_texts[STATEMENTS] = {
 	[PUT_AGENT] = "REPLACE INTO agents(" AGENT_COLUMNS
 		      ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
@@ -60,6 +66,22 @@ static const char *const statement_texts[STATEMENTS] = {
 	[PUT_EDGE] = "REPLACE INTO edges VALUES(?,?,?,?,?,?,?,?)",
 	[PUT_GAP] = "REPLACE INTO gaps VALUES(?,?,?,?,?,?,?)",
 	[PUT_KERNEL] = "REPLACE INTO kernels VALUES(?,?,?,?,?)",
+	[DROP_EDGE] = "DELETE FROM edges WHERE vm = ? AND event = ?",
+	[PUT_PERIOD] = "REPLACE INTO periods VALUES(?,?,?,?,?)",
+	[CLEAR_PERIODS] = "DELETE FROM periods WHERE vm = ?",
+	[GET_PERIODS] = "SELECT begin_time, end_time, reason FROM periods"
+			" WHERE vm = ? ORDER BY position",
+	[PUT_FORGOTTEN] = "REPLACE INTO forgotten VALUES(?)",
+	[DROP_FORGOTTEN] = "DELETE FROM forgotten WHERE row = ?",
+	[GET_FORGOTTEN] = "SELECT row FROM forgotten",
+	[GET_LAST_FORGOTTEN] = "SELECT max(row) FROM forgotten",
+	[CUT_DESCRIPTIONS] = CUT("descriptions", "id"),
+	[CUT_OBJECTS] = CUT("objects", "id"),
+	[CUT_NUMBERS] = CUT("numbers", "number"),
+	[CUT_EDGES] = CUT("edges", "event"),
+	[GET_PAGES] = "PRAGMA page_count",
+	[GET_FREE_PAGES] = "PRAGMA freelist_count",
+	[GET_PAGE_SIZE] = "PRAGMA page_size",
 	[DROP_AGENT] = "DELETE FROM agents WHERE row = ?",
 	[DROP_VM] = "DELETE FROM vms WHERE row = ?",
 	[DROP_DESCRIPTION] = "DELETE FROM descriptions WHERE vm = ? AND id = ?",
@@ -279,7 +301,7 @@ static void save_edge(struct database *database, uint64_t vm, struct store_chang
 
 static void clear_vm(struct database *database, uint64_t vm)
 {
-	for (int which = CLEAR_DESCRIPTIONS; which <= CLEAR_KERNELS; which++)
+	for (int which = CLEAR_DESCRIPTIONS; which <= CLEAR_PERIODS; which++)
 		run_on(database, (enum statement)which, vm);
 }
 
@@ -325,9 +347,25 @@ static void save_changed_objects(struct database *database, uint64_t vm, const s
 	}
 }
 
+static void save_periods(struct database *database, uint64_t vm, const struct store *store)
+{
+	size_t count;
+	const struct store_period *periods = store_periods(store, &count);
+	for (size_t i = 0; i < count; i++) {
+		struct row row = begin_row(database, PUT_PERIOD);
+		put(&row, vm);
+		put(&row, i);
+		put(&row, periods[i].begin);
+		put(&row, periods[i].end);
+		put_text(&row, periods[i].reason);
+		run_row(&row);
+	}
+}
+
 static void save_gaps_and_kernels(struct database *database, uint64_t vm, const struct store *store)
 {
 	size_t count;
+	save_periods(database, vm, store);
 	const struct store_gap *gaps = store_gaps(store, &count);
 	for (size_t i = 0; i < count; i++) {
 		struct row row = begin_row(database, PUT_GAP);
@@ -370,6 +408,8 @@ static void save_store(struct database *database, uint64_t vm, struct store *sto
 		save_edge(database, vm, changes, edge);
 		edges_after = edge->event;
 	}
+	for (size_t i = 0; i < changes->edges_gone->count && !changes->all; i++)
+		run_on_two(database, DROP_EDGE, vm, changes->edges_gone->ids[i]);
 	if (!changes->all && changes->edges_dropped != store_totals(store)->edges_dropped) {
 		edge = store_next_edge(store, 0);
 		run_on_two(database, DROP_EDGES, vm, edge ? edge->event : INT64_MAX);
@@ -445,6 +485,15 @@ static void put_vm(struct database *database, const struct registry_vm *vm,
 	run_row(&row);
 }
 
+// Until it is listed, it is one of those of which the rest is deleted after a crash.
+static void save_staged(struct database *database, struct registry_vm *vm)
+{
+	if (!vm->row)
+		vm->row = ++database->last_vm;
+	run_on(database, PUT_FORGOTTEN, vm->row);
+	save_store(database, vm->row, vm->store);
+}
+
 static void save_vm(struct database *database, struct registry_vm *vm)
 {
 	struct store_scalars scalars;
@@ -452,6 +501,8 @@ static void save_vm(struct database *database, struct registry_vm *vm)
 		vm->row = ++database->last_vm;
 		vm->row_hash = 0;
 	}
+	if (vm->staged)
+		run_on(database, DROP_FORGOTTEN, vm->row);
 	save_store(database, vm->row, vm->store);
 	database_save_marks(database, vm);
 	store_get_scalars(vm->store, &scalars); // after it: descriptions were counted
@@ -542,8 +593,7 @@ static void note_forgotten(void *context, bool is_vm, uint64_t row)
 static void drop_forgotten(struct database *database)
 {
 	for (size_t i = 0; i < database->vms_forgotten.count; i++) {
-		clear_vm(database, database->vms_forgotten.ids[i]);
-		run_on(database, CLEAR_MARKS, database->vms_forgotten.ids[i]);
+		run_on(database, PUT_FORGOTTEN, database->vms_forgotten.ids[i]);
 		run_on(database, DROP_VM, database->vms_forgotten.ids[i]);
 	}
 	for (size_t i = 0; i < database->agents_forgotten.count; i++)
@@ -574,8 +624,11 @@ static void note_saved(struct database *database, struct registry *registry)
 		for (size_t i = 0; i < agent->vms_count; i++) {
 			store_written(agent->vms[i]->store);
 			agent->vms[i]->marks.changed = false;
+			agent->vms[i]->staged = false;
 		}
 	}
+	for (struct registry_vm *vm = registry_staged(registry); vm; vm = vm->next_staged)
+		store_written(vm->store);
 	database->vms_forgotten.count = database->agents_forgotten.count = 0;
 	database->labels = *registry_labels(registry);
 	database_audit_saved(database, registry_audit(registry));
@@ -609,6 +662,9 @@ bool database_save(struct database *database, struct registry *registry, struct 
 	for (struct registry_agent *agent = registry_agents(registry); agent && !database->failed;
 	     agent = agent->next)
 		save_agent(database, agent);
+	for (struct registry_vm *vm = registry_staged(registry); vm && !database->failed;
+	     vm = vm->next_staged)
+		save_staged(database, vm);
 	if (!database->failed)
 		database_save_audit(database, registry_audit(registry));
 	if (!database->failed)
@@ -625,11 +681,96 @@ bool database_save(struct database *database, struct registry *registry, struct 
 	return false;
 }
 
-void database_shrink(struct database *database)
+// What can wait ------------------------------------------------------------------------------
+
+static uint64_t ask(struct database *database, enum statement which)
+{
+	struct row row = begin_row(database, which);
+	uint64_t number = next_row(&row) ? get(&row) : 0;
+	sqlite3_reset(row.statement);
+	return number;
+}
+
+static bool is_staged(const struct registry *registry, uint64_t row)
+{
+	const struct registry_vm *vm = registry_staged(registry);
+	while (vm && vm->row != row)
+		vm = vm->next_staged;
+	return vm;
+}
+
+static uint64_t find_forgotten(struct database *database, const struct registry *registry)
+{
+	struct row row = begin_row(database, GET_FORGOTTEN);
+	uint64_t vm = 0;
+	while (!vm && next_row(&row)) {
+		vm = get(&row);
+		if (is_staged(registry, vm))
+			vm = 0;
+	}
+	sqlite3_reset(row.statement);
+	return vm;
+}
+
+// A piece of what a VM that is listed no more has left. False: there is no such VM, or it failed.
+static bool cut_forgotten(struct database *database, const struct registry *registry)
+{
+	uint64_t vm = find_forgotten(database, registry);
+	int rows = 0;
+	if (!vm || database->failed || !execute(database, "BEGIN IMMEDIATE"))
+		return false;
+	for (int which = CUT_DESCRIPTIONS; which <= CUT_EDGES && rows == 0; which++) {
+		run_on(database, (enum statement)which, vm);
+		rows = sqlite3_changes(database->connection);
+	}
+	if (rows == 0) {
+		clear_vm(database, vm);
+		run_on(database, CLEAR_MARKS, vm);
+		run_on(database, DROP_FORGOTTEN, vm);
+	}
+	if (!database->failed && execute(database, "COMMIT"))
+		return true;
+	for (int which = 0; which < STATEMENTS; which++)
+		sqlite3_reset(database->statements[which]);
+	execute(database, "ROLLBACK");
+	return false;
+}
+
+// In SQLite's steps, of which each one gives one page back.
+static bool shrink(struct database *database)
 {
 	char text[64];
+	uint64_t pages = ask(database, GET_PAGES), free_pages = ask(database, GET_FREE_PAGES);
+	bool many = free_pages > SHRINK_SMALLEST && free_pages > pages / 8;
+	bool enough = free_pages <= SHRINK_SMALLEST / 2 || free_pages <= pages / 32;
+	database->shrinking = database->shrinks && (many || (database->shrinking && !enough));
+	if (!database->shrinking)
+		return false;
 	snprintf(text, sizeof(text), "PRAGMA incremental_vacuum(%d)", SHRINK_PAGES);
-	execute(database, text); // what does not go now goes later
+	if (!execute(database, text))
+		return false; // what does not go now goes later
+	if (free_pages > SHRINK_PAGES)
+		return true;
+	execute(database, "PRAGMA wal_checkpoint(PASSIVE)"); // the file's end is cut off by that
+	return false;
+}
+
+bool database_tidy(struct database *database, const struct registry *registry)
+{
+	database->failed = false;
+	return cut_forgotten(database, registry) || shrink(database);
+}
+
+bool database_get_usage(struct database *database, struct database_usage *usage)
+{
+	uint64_t size = ask(database, GET_PAGE_SIZE), pages = ask(database, GET_PAGES);
+	uint64_t free_pages = ask(database, GET_FREE_PAGES);
+	*usage = (struct database_usage){
+		.used = (pages - free_pages) * size,
+		.free = free_pages * size,
+		.shrinks = database->shrinks,
+	};
+	return !database->failed;
 }
 
 // Loading ------------------------------------------------------------------------------------
@@ -740,6 +881,15 @@ static bool load_gaps_and_kernels(struct database *database, uint64_t vm, struct
 		kernel.begin = get(&row);
 		kernel.end = get(&row);
 		if (!store_restore_kernel(store, &kernel))
+			return false;
+	}
+	row = begin_row(database, GET_PERIODS);
+	put(&row, vm);
+	while (next_row(&row)) {
+		struct store_period period = {.begin = get(&row)};
+		period.end = get(&row);
+		get_copy(&row, period.reason, sizeof(period.reason));
+		if (!store_restore_period(store, &period))
 			return false;
 	}
 	return true;
@@ -901,6 +1051,7 @@ bool database_load(struct database *database, struct registry *registry, struct 
 {
 	database->failed = false;
 	registry_set_forgotten(registry, note_forgotten, database);
+	database->last_vm = ask(database, GET_LAST_FORGOTTEN);
 	bool done = load_labels(database, registry_labels(registry)) &&
 		    load_agents(database, registry) &&
 		    database_load_audit(database, registry_audit(registry)) &&
@@ -1039,6 +1190,25 @@ static void read_host_boot(char text[HOST_BOOT_SIZE])
 	text[strcspn(text, "\n")] = '\0';
 }
 
+// What a copy was restored to may have lost it, and only a VACUUM brings it back. Without room for
+// that the file stays as it is, and does not shrink.
+static bool enable_shrinking(struct database *database, int64_t version, struct error *error)
+{
+	enum { INCREMENTAL = 2 };
+	int64_t mode;
+	if (!ask_number(database, "PRAGMA auto_vacuum", &mode))
+		return refuse(database, error);
+	if (mode != INCREMENTAL) {
+		execute(database, "PRAGMA auto_vacuum = INCREMENTAL");
+		if (version > 0)
+			execute(database, "VACUUM");
+	}
+	database->shrinks = version == 0 ||
+			    (ask_number(database, "PRAGMA auto_vacuum", &mode) &&
+			     mode == INCREMENTAL);
+	return true;
+}
+
 static bool connect_file(struct database *database, struct error *error)
 {
 	int64_t version, ignored;
@@ -1058,8 +1228,8 @@ static bool connect_file(struct database *database, struct error *error)
 	if (!execute(database, "PRAGMA locking_mode = EXCLUSIVE") ||
 	    !check_file(database, &version, error))
 		return error->code ? false : refuse(database, error);
-	if (version == 0 && !execute(database, "PRAGMA auto_vacuum = INCREMENTAL"))
-		return refuse(database, error);
+	if (!enable_shrinking(database, version, error))
+		return false;
 	if (!execute(database, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
 			       "PRAGMA journal_size_limit = 16777216") ||
 	    !ask_number(database, "PRAGMA user_version", &ignored))

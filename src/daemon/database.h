@@ -20,7 +20,7 @@
  */
 struct database;
 
-enum { DATABASE_SCHEMA = 4 };
+enum { DATABASE_SCHEMA = 5 };
 
 /**
  * Opens DIRECTORY/nijimi.db, and makes both if they are not there. Nothing is changed in a database
@@ -41,8 +41,16 @@ void database_end_alerts(struct database *database);
 /** Writes what has changed. After success agent->journal_saved says what may be acknowledged. */
 bool database_save(struct database *database, struct registry *registry, struct error *error);
 
-/** Gives pages of what was forgotten back to the file system, a few at a time. */
-void database_shrink(struct database *database);
+/** Does a piece of what can wait: deletes the rest of VMs that are listed no more, and gives pages
+ *  that are free, when they are many, back to the file system. True: there is more to do. */
+bool database_tidy(struct database *database, const struct registry *registry);
+
+struct database_usage {
+	uint64_t used, free; // bytes of the file, without the WAL
+	bool shrinks;	     // what becomes free can be given back
+};
+
+bool database_get_usage(struct database *database, struct database_usage *usage);
 
 const char *database_path(const struct database *database);
 

@@ -25,18 +25,32 @@ enum statement {
 	PUT_EDGE,
 	PUT_GAP,
 	PUT_KERNEL,
+	PUT_PERIOD,
 	DROP_AGENT,
 	DROP_VM,
 	DROP_DESCRIPTION,
 	DROP_OBJECT,
 	DROP_NUMBERS,
 	DROP_EDGES,
+	DROP_EDGE,
 	CLEAR_DESCRIPTIONS,
 	CLEAR_OBJECTS,
 	CLEAR_NUMBERS,
 	CLEAR_EDGES,
 	CLEAR_GAPS,
 	CLEAR_KERNELS,
+	CLEAR_PERIODS,
+	PUT_FORGOTTEN,
+	DROP_FORGOTTEN,
+	GET_FORGOTTEN,
+	GET_LAST_FORGOTTEN,
+	CUT_DESCRIPTIONS,
+	CUT_OBJECTS,
+	CUT_NUMBERS,
+	CUT_EDGES,
+	GET_PAGES,
+	GET_FREE_PAGES,
+	GET_PAGE_SIZE,
 	PUT_LABEL,
 	CLEAR_LABELS,
 	PUT_ALERT,
@@ -63,6 +77,7 @@ enum statement {
 	GET_EDGES,
 	GET_GAPS,
 	GET_KERNELS,
+	GET_PERIODS,
 	GET_ALERTS,
 	GET_ALERT_REPEATS,
 	GET_ALERTS_SEEN,
@@ -94,6 +109,7 @@ struct database {
 	struct labels labels; // as they were written
 	struct database_alerts alerts;
 	uint64_t audit_changes; // as they were written
+	bool shrinks, shrinking;
 
 	// of the transaction that is open
 	bool failed, wrote;

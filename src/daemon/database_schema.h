@@ -94,6 +94,12 @@ static const char *const database_migrations[] = {
 	" pid INTEGER NOT NULL, vm TEXT NOT NULL, uuid TEXT NOT NULL, action TEXT NOT NULL,"
 	" target TEXT NOT NULL, label TEXT NOT NULL, result TEXT NOT NULL,"
 	" objects INTEGER NOT NULL);",
+	// When a VM was, or may have been, untraced. end_time 0: it still is.
+	"CREATE TABLE periods(vm INTEGER NOT NULL, position INTEGER NOT NULL,"
+	" begin_time INTEGER NOT NULL, end_time INTEGER NOT NULL, reason TEXT NOT NULL,"
+	" PRIMARY KEY(vm, position)) WITHOUT ROWID;"
+	// Rows of VMs that are listed no more (or not yet): what else has them is deleted in pieces.
+	"CREATE TABLE forgotten(row INTEGER PRIMARY KEY);",
 };
 
 #endif

@@ -65,9 +65,23 @@ struct description *description_merge(const struct wire_object *fields,
 
 size_t description_release(struct description *description)
 {
-	if (!description || --description->references > 0)
+	if (!description || --description->references > description->borrowed)
 		return 0;
 	size_t size = description->size;
-	free(description);
+	if (description->references == 0)
+		free(description);
 	return size;
+}
+
+void description_borrow(struct description *description)
+{
+	description->references++;
+	description->borrowed++;
+}
+
+void description_return(struct description *description)
+{
+	description->borrowed--;
+	if (--description->references == 0)
+		free(description);
 }

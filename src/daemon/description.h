@@ -14,7 +14,8 @@
  */
 struct description {
 	uint32_t references;
-	uint32_t size;		   // bytes in memory
+	uint32_t borrowed; // of them, of those who read the history beside the store
+	uint32_t size;	   // bytes in memory
 	uint64_t object;	   // id of the object in the store
 	uint64_t saved;		   // its number in the database; 0: it is not there
 	struct wire_object fields; // its strings point to `text`
@@ -34,7 +35,12 @@ static inline struct description *description_hold(struct description *descripti
 	return description;
 }
 
-/** Gives a reference back (NULL: none); returns the bytes of memory that this freed. */
+/** Gives a reference back (NULL: none); returns the bytes that now are used by nobody, or by
+ *  borrowers only. */
 size_t description_release(struct description *description);
+
+/** A reference with which the store does not reckon. */
+void description_borrow(struct description *description);
+void description_return(struct description *description);
 
 #endif

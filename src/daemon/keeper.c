@@ -9,14 +9,19 @@
 
 #include "daemon/database.h"
 
-enum { FORGET_MILLISECONDS = 3600 * 1000 };
+enum {
+	FORGET_MILLISECONDS = 3600 * 1000,
+	TIDY_MILLISECONDS = 10000,
+	TIDY_ON_MILLISECONDS = 25, // while there is more
+};
 
 struct keeper {
 	struct keeper_settings settings;
 	struct registry *registry;
 	struct database *database;
 	uint64_t due; // UINT64_MAX: nothing has changed
-	uint64_t next_forgetting;
+	uint64_t next_forgetting, next_tidying;
+	bool above, overfull; // the limit of its size
 	struct error failure;
 	uint64_t failing_since, saved_time;
 };
@@ -74,6 +79,7 @@ struct keeper *keeper_create(const struct keeper_settings *settings, struct regi
 	keeper->registry = registry;
 	keeper->due = UINT64_MAX;
 	keeper->next_forgetting = settings->keep ? 0 : UINT64_MAX;
+	keeper->next_tidying = 0;
 	keeper->database = database_open(settings->directory, error);
 	if (!keeper->database || !database_load(keeper->database, registry, alerts, error)) {
 		registry_set_forgotten(registry, NULL, NULL);
@@ -81,6 +87,10 @@ struct keeper *keeper_create(const struct keeper_settings *settings, struct regi
 		free(keeper);
 		return NULL;
 	}
+	struct database_usage usage;
+	if (database_get_usage(keeper->database, &usage) && !usage.shrinks)
+		say(keeper, "the database's file will not become smaller",
+		    "there was no room to make it so that it can");
 	keeper_save(keeper); // what has ended meanwhile
 	return keeper;
 }
@@ -93,7 +103,14 @@ void keeper_touch(struct keeper *keeper, uint64_t now)
 
 uint64_t keeper_next(const struct keeper *keeper)
 {
-	return keeper->due < keeper->next_forgetting ? keeper->due : keeper->next_forgetting;
+	uint64_t next = keeper->due < keeper->next_forgetting ? keeper->due
+							      : keeper->next_forgetting;
+	return next < keeper->next_tidying ? next : keeper->next_tidying;
+}
+
+bool keeper_is_able(const struct keeper *keeper)
+{
+	return !keeper->failing_since;
 }
 
 static void forget(struct keeper *keeper, uint64_t now)
@@ -102,14 +119,48 @@ static void forget(struct keeper *keeper, uint64_t now)
 	keeper->next_forgetting = now + FORGET_MILLISECONDS;
 	if (time > age)
 		registry_forget_before(keeper->registry, time - age);
-	database_shrink(keeper->database);
 	keeper_touch(keeper, now);
+}
+
+// Above the limit, until an eighth below it, more is forgotten whenever what was is gone.
+static void limit_size(struct keeper *keeper)
+{
+	struct database_usage usage;
+	uint64_t size = keeper->settings.size;
+	if (!size || !database_get_usage(keeper->database, &usage))
+		return;
+	keeper->above = usage.used > (keeper->above ? size - size / 8 : size);
+	bool was = keeper->overfull;
+	if (usage.used <= size)
+		keeper->overfull = false;
+	if (!keeper->above || registry_vacuum_runs(keeper->registry) ||
+	    registry_forget_part(keeper->registry))
+		return;
+	keeper->overfull = usage.used > size;
+	if (keeper->overfull && !was)
+		say(keeper, "the database is larger than --size allows",
+		    "all that is left is what lives, the paths to it, alerts and the audit");
+}
+
+static void tidy(struct keeper *keeper, uint64_t now)
+{
+	if (now < keeper->next_tidying)
+		return;
+	keeper->next_tidying = now + TIDY_MILLISECONDS;
+	if (keeper->failing_since)
+		return;
+	bool more = database_tidy(keeper->database, keeper->registry);
+	limit_size(keeper);
+	more |= registry_vacuum_runs(keeper->registry);
+	if (more)
+		keeper->next_tidying = now + TIDY_ON_MILLISECONDS;
 }
 
 bool keeper_work(struct keeper *keeper, uint64_t now)
 {
 	if (now >= keeper->next_forgetting)
 		forget(keeper, now);
+	tidy(keeper, now);
 	if (now < keeper->due)
 		return false;
 	bool saved = save(keeper);
@@ -124,6 +175,8 @@ void keeper_get_status(const struct keeper *keeper, struct keeper_status *status
 		.failure = keeper->failing_since ? keeper->failure.message : NULL,
 		.failing_since = keeper->failing_since,
 		.saved_time = keeper->saved_time,
+		.size_limit = keeper->settings.size,
+		.overfull = keeper->overfull,
 	};
 }
 

@@ -21,6 +21,7 @@ enum { KEEPER_LATENCY = 100, KEEPER_RETRY = 1000 };
 struct keeper_settings {
 	const char *directory;
 	uint64_t keep; // seconds that ended objects and edges are kept; 0: no limit of time
+	uint64_t size; // bytes of the database, above which the oldest of them go; 0: no limit
 	registry_notice notice;
 	void *notice_context;
 };
@@ -42,6 +43,9 @@ void keeper_touch(struct keeper *keeper, uint64_t now);
 /** When keeper_work() is to be called; UINT64_MAX: not before a change. */
 uint64_t keeper_next(const struct keeper *keeper);
 
+/** Whether what is forgotten can be taken away on the disk as well. */
+bool keeper_is_able(const struct keeper *keeper);
+
 /** Saves if it is time. True: saved, so that agents can be told. */
 bool keeper_work(struct keeper *keeper, uint64_t now);
 
@@ -50,6 +54,8 @@ struct keeper_status {
 	const char *failure;	// why it cannot be saved; NULL: it can
 	uint64_t failing_since; // CLOCK_REALTIME ns
 	uint64_t saved_time;	// of the last success, likewise; 0: none yet
+	uint64_t size_limit;	// bytes; 0: none
+	bool overfull;		// what lives, and the paths to it, take more than that
 };
 
 /** Bytes of the database's files. */

@@ -47,13 +47,15 @@ static void print_usage(void)
 	       "                  and say nothing\n"
 	       "  --linger S      the patience of --private, in seconds (default: 5)\n"
 	       "  --edges N       keep the newest N edges of each VM, and as many ended objects\n"
-	       "                  (default: 1000000)\n"
+	       "                  (default: 1000000); beyond them up to N of paths to what lives\n"
 	       "  --state DIR     keep everything in DIR/nijimi.db, over restarts (default: "
 	       "/var/lib/nijimi\n"
 	       "                  for root without --socket; otherwise none)\n"
 	       "  --no-state      keep nothing\n"
-	       "  --keep DAYS     forget ended objects and edges after so long (default: only\n"
-	       "                  --edges limits them)\n"
+	       "  --keep DAYS     forget ended objects, and edges on no path to what lives, after\n"
+	       "                  so long (default: only --edges and --size limit them)\n"
+	       "  --size MIB      forget the oldest of them when the database is larger (default:\n"
+	       "                  no limit)\n"
 	       "  --policy FILE   labels, sinks, rules and alerts (default, unless --private:\n"
 	       "                  " DEFAULT_POLICY " if it is there). SIGHUP reads it anew\n"
 	       "  --metrics [ADDRESS:]PORT\n"
@@ -122,6 +124,7 @@ enum option_code {
 	OPTION_STATE,
 	OPTION_NO_STATE,
 	OPTION_KEEP,
+	OPTION_SIZE,
 	OPTION_POLICY,
 	OPTION_METRICS,
 	OPTION_WEB,
@@ -147,6 +150,7 @@ static bool parse_options(int argc, char **argv, struct settings *settings, int 
 		{"state", required_argument, NULL, OPTION_STATE},
 		{"no-state", no_argument, NULL, OPTION_NO_STATE},
 		{"keep", required_argument, NULL, OPTION_KEEP},
+		{"size", required_argument, NULL, OPTION_SIZE},
 		{"policy", required_argument, NULL, OPTION_POLICY},
 		{"metrics", required_argument, NULL, OPTION_METRICS},
 		{"web", required_argument, NULL, OPTION_WEB},
@@ -199,6 +203,11 @@ static bool parse_options(int argc, char **argv, struct settings *settings, int 
 			if (!parse_number(optarg, "--keep", 1, 36500, &number))
 				return false;
 			settings->server.keep = number * 24 * 3600;
+			break;
+		case OPTION_SIZE:
+			if (!parse_number(optarg, "--size", 1, 1ull << 30, &number))
+				return false;
+			settings->server.size = number << 20;
 			break;
 		case OPTION_POLICY:
 			settings->server.policy = optarg;

@@ -36,9 +36,9 @@ static struct map_slot *find_slot(const struct map *map, uint64_t key)
 	return &map->slots[at];
 }
 
-static bool grow(struct map *map)
+static bool grow_to(struct map *map, size_t capacity)
 {
-	struct map larger = {.capacity = map->capacity ? map->capacity * 2 : 16, .key = map->key};
+	struct map larger = {.capacity = capacity, .key = map->key};
 	if (!map->capacity && getrandom(&larger.key, sizeof(larger.key), GRND_NONBLOCK) < 0)
 		larger.key = (uintptr_t)&larger; // early in boot; better than nothing
 	larger.slots = calloc(larger.capacity, sizeof(*larger.slots));
@@ -51,6 +51,20 @@ static bool grow(struct map *map)
 	free(map->slots);
 	*map = larger;
 	return true;
+}
+
+static bool grow(struct map *map)
+{
+	return grow_to(map, map->capacity ? map->capacity * 2 : 16);
+}
+
+void map_reserve(struct map *map, size_t count)
+{
+	size_t capacity = 16;
+	while (capacity / 2 <= count)
+		capacity *= 2;
+	if (map->capacity == 0)
+		grow_to(map, capacity);
 }
 
 void *map_get(const struct map *map, uint64_t key)

@@ -19,6 +19,10 @@ struct map {
 
 void map_deinit(struct map *map);
 
+/** So that an empty map does not have to grow, which takes long, before it has so many. Memory is
+ *  taken as it is used. Without memory it grows as others do. */
+void map_reserve(struct map *map, size_t count);
+
 /** The value, or NULL. */
 void *map_get(const struct map *map, uint64_t key);
 

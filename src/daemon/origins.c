@@ -6,17 +6,22 @@ static uint64_t key_of(uint64_t number, unsigned int bit)
 	return number << 6 | bit;
 }
 
+static void *ends_of(uint32_t from, uint32_t to)
+{
+	return (void *)(uintptr_t)((uint64_t)to << 32 | from);
+}
+
 void origins_deinit(struct origins *origins)
 {
 	map_deinit(&origins->edges);
-	map_deinit(&origins->froms);
+	map_deinit(&origins->ends);
 	map_deinit(&origins->objects);
-	*origins = (struct origins){0};
 }
 
 static void make_room(struct origins *origins)
 {
-	if (origins->edges.count + origins->froms.count + origins->objects.count > ORIGINS_MAXIMUM)
+	size_t maximum = origins->maximum ? origins->maximum : ORIGINS_MAXIMUM;
+	if (origins->edges.count + origins->ends.count + origins->objects.count > maximum)
 		origins_deinit(origins);
 }
 
@@ -60,8 +65,25 @@ void origins_add(struct origins *origins, uint64_t event, uint32_t from, uint32_
 {
 	make_room(origins);
 	add(&origins->edges, to, event, labels);
-	if (from)
-		map_set(&origins->froms, event, (void *)(uintptr_t)from);
+	if (from || to)
+		map_set(&origins->ends, event, ends_of(from, to));
+}
+
+static void remove_if(struct map *map, uint64_t number, uint64_t event, uint64_t labels)
+{
+	for (; labels; labels &= labels - 1) {
+		uint64_t key = key_of(number, (unsigned int)__builtin_ctzll(labels));
+		if ((uintptr_t)map_get(map, key) == event)
+			map_remove(map, key);
+	}
+}
+
+void origins_forget(struct origins *origins, uint64_t event, uint64_t object, uint64_t labels)
+{
+	uint64_t ends = (uintptr_t)map_get(&origins->ends, event);
+	remove_if(&origins->edges, ends >> 32, event, labels);
+	remove_if(&origins->objects, object, event, labels);
+	map_remove(&origins->ends, event);
 }
 
 uint64_t origins_edge(const struct origins *origins, uint32_t number, unsigned int bit)
@@ -76,5 +98,5 @@ uint64_t origins_object(const struct origins *origins, uint64_t object, unsigned
 
 uint32_t origins_from(const struct origins *origins, uint64_t event)
 {
-	return (uint32_t)(uintptr_t)map_get(&origins->froms, event);
+	return (uint32_t)(uintptr_t)map_get(&origins->ends, event);
 }

@@ -14,8 +14,9 @@
  */
 struct origins {
 	struct map edges;   // number and bit -> event of the edge
-	struct map froms;   // event -> number
+	struct map ends;    // event -> numbers, as ends_of() puts them together
 	struct map objects; // id and bit -> event of the first edge
+	size_t maximum;	    // of all; 0: ORIGINS_MAXIMUM
 };
 
 enum { ORIGINS_MAXIMUM = 6 << 20 }; // then what is known is forgotten: paths end early
@@ -29,6 +30,9 @@ void origins_add_object(struct origins *origins, uint64_t event, uint64_t object
 
 /** Labels were taken away; number or object may be 0. What brings them next is the first again. */
 void origins_clear(struct origins *origins, uint32_t number, uint64_t object, uint64_t labels);
+
+/** The edge is forgotten, which led to this object. */
+void origins_forget(struct origins *origins, uint64_t event, uint64_t object, uint64_t labels);
 
 /** A VM's earlier life: what is known by ids stays true. `earlier` is left without it. */
 void origins_continue(struct origins *origins, struct origins *earlier);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <time.h>
 
 #include "base/cleanup.h"
@@ -23,6 +24,7 @@ struct registry {
 	void *notice_context;
 	registry_forgotten forgotten;
 	void *forgotten_context;
+	struct registry_vm *staged;
 	struct labels *labels;
 	struct audit *audit;
 	registry_watcher watcher;
@@ -278,6 +280,32 @@ struct registry_vm *registry_find_vm(const struct registry *registry, const char
 
 // VMs come and go ----------------------------------------------------------------------------
 
+static void forget_origin(void *context, const struct store_edge *edge)
+{
+	struct registry_vm *vm = context;
+	origins_forget(&vm->origins, edge->event, edge->to->object, edge->labels);
+}
+
+// The VM has this store from now on.
+static void adopt_store(struct registry_vm *vm, struct store *store)
+{
+	vm->store = store;
+	store_set_forgotten(store, forget_origin, vm);
+}
+
+static struct store *make_store(const struct registry *registry, struct registry_vm *vm)
+{
+	const struct store_limits *limits = &registry->limits.store;
+	struct store *store = store_create(limits);
+	if (!store)
+		return NULL;
+	adopt_store(vm, store);
+	// Of each edge by both its ends' numbers, and its object.
+	if (limits->edges > ORIGINS_MAXIMUM / (3 * STORE_EDGES_FACTOR))
+		vm->origins.maximum = 3 * STORE_EDGES_FACTOR * limits->edges;
+	return store;
+}
+
 static void free_vm(struct registry_vm *vm)
 {
 	store_destroy(vm->store);
@@ -381,8 +409,7 @@ static struct registry_vm *find_or_add_vm(struct registry *registry, struct regi
 	vm = calloc(1, sizeof(*vm));
 	if (!vm)
 		return NULL;
-	vm->store = store_create(&registry->limits.store);
-	if (!vm->store) {
+	if (!make_store(registry, vm)) {
 		free(vm);
 		return NULL;
 	}
@@ -432,8 +459,8 @@ static char *copy_safely(const char *text)
 	return copy ? text_escape(text, copy, size) : NULL;
 }
 
-static struct registry_agent *add_agent(struct registry *registry, const struct wire_hello *hello,
-					pid_t pid, uid_t uid)
+static struct registry_agent *make_agent(const struct registry *registry,
+					 const struct wire_hello *hello, pid_t pid, uid_t uid)
 {
 	struct registry_agent *agent = calloc(1, sizeof(*agent));
 	if (!agent)
@@ -453,6 +480,15 @@ static struct registry_agent *add_agent(struct registry *registry, const struct 
 		free_agent(agent);
 		return NULL;
 	}
+	return agent;
+}
+
+static struct registry_agent *add_agent(struct registry *registry, const struct wire_hello *hello,
+					pid_t pid, uid_t uid)
+{
+	struct registry_agent *agent = make_agent(registry, hello, pid, uid);
+	if (!agent)
+		return NULL;
 	agent->next = registry->agents;
 	registry->agents = agent;
 	return agent;
@@ -621,6 +657,9 @@ static void copy_gaps(struct store *to, const struct store *from)
 	const struct store_gap *gaps = store_gaps(from, &count);
 	for (size_t i = 0; i < count; i++)
 		store_add_gap(to, gaps[i].kind, gaps[i].detail, gaps[i].count, gaps[i].last_time);
+	const struct store_period *periods = store_periods(from, &count);
+	for (size_t i = 0; i < count; i++)
+		store_begin_untraced(to, periods[i].begin, periods[i].reason);
 }
 
 // The VM takes over what is known of its life before. Only one of which nothing else is known yet.
@@ -644,14 +683,15 @@ static void continue_life(struct registry *registry, struct registry_vm *vm, uin
 
 	struct store *fresh = vm->store;
 	uint64_t fresh_row = vm->row;
-	vm->store = earlier->store;
+	adopt_store(vm, earlier->store);
 	origins_continue(&vm->origins, &earlier->origins);
 	marks_continue(&vm->marks, &earlier->marks);
 	vm->row = earlier->row;
+	vm->staged = earlier->staged;
 	vm->row_hash = 0;
 	vm->first_time = earlier->first_time;
 	vm->unwatched = true;
-	earlier->store = fresh;
+	adopt_store(earlier, fresh);
 	earlier->row = fresh_row;
 	bool renamed = strcmp(earlier->name, vm->agent->name) == 0;
 	notify(registry, "%s: goes on as the VM that was %s", vm->name, earlier->name);
@@ -669,21 +709,46 @@ static void format_moment(uint64_t time, char text[32])
 		strcpy(text, "?");
 }
 
-// What its disks went through while nobody looked is not known: files that were copied then are
-// clean.
-static void begin_kernel(struct registry *registry, struct registry_vm *vm, uint64_t now)
+// Since when it may have run untraced, if it does so now.
+static uint64_t untraced_since(const struct registry_vm *vm)
 {
 	uint64_t since = store_untraced_since(vm->store);
-	if (vm->unwatched && since) {
-		char from[32], to[32], detail[160];
-		format_moment(since, from);
-		format_moment(now, to);
-		snprintf(detail, sizeof(detail),
-			 "from %s to %s: what was done to its disks then, if it ran, is not known",
-			 from, to);
-		store_add_gap(vm->store, "untraced-period", detail, 1, now);
-		registry->changes++;
-	}
+	return since ? since : vm->first_time;
+}
+
+// What its disks go through while nobody looks is not known: files that are copied then are clean.
+static void begin_untraced(struct registry *registry, struct registry_vm *vm, const char *reason,
+			   uint64_t time)
+{
+	char from[32], detail[WIRE_TEXT_MAXIMUM + 200];
+	if (!store_begin_untraced(vm->store, untraced_since(vm), reason))
+		return;
+	format_moment(untraced_since(vm), from);
+	snprintf(detail, sizeof(detail), "since %s: %s", from, reason);
+	store_add_gap(vm->store, "untraced-period", detail, 1, time);
+	registry->changes++;
+}
+
+static void end_untraced(struct registry *registry, struct registry_vm *vm, uint64_t time)
+{
+	char from[32], to[32], detail[WIRE_TEXT_MAXIMUM + 200];
+	const struct store_period *period = store_end_untraced(vm->store, time);
+	if (!period)
+		return;
+	format_moment(period->begin, from);
+	format_moment(period->end, to);
+	snprintf(detail, sizeof(detail),
+		 "from %s to %s: what was done to its disks then, if it ran, is not known (%s)",
+		 from, to, period->reason);
+	store_add_gap(vm->store, "untraced-period", detail, 0, time);
+	registry->changes++;
+}
+
+static void begin_kernel(struct registry *registry, struct registry_vm *vm, uint64_t now)
+{
+	if (vm->unwatched && store_untraced_since(vm->store))
+		begin_untraced(registry, vm, "it was off, or ran without nijimi", now);
+	end_untraced(registry, vm, now);
 	vm->unwatched = false;
 	store_begin_kernel(vm->store, vm->kernel, now);
 }
@@ -697,6 +762,9 @@ static void follow_kernel(struct registry *registry, struct registry_vm *vm, uin
 		store_end_kernel(vm->store, time);
 		vm->unwatched |= vm->agent_state == WIRE_VM_UNTRACED;
 	}
+	if (vm->agent_state == WIRE_VM_UNTRACED)
+		begin_untraced(registry, vm, *vm->reason ? vm->reason : "the agent does not say why",
+			       time);
 }
 
 static bool apply_vm(struct context *context, const struct wire_message *message)
@@ -1035,8 +1103,7 @@ struct registry_vm *registry_restore_vm(struct registry *registry, struct regist
 		return NULL;
 	*vm = *saved;
 	vm->agent = agent;
-	vm->store = store_create(&registry->limits.store);
-	if (!vm->store) {
+	if (!make_store(registry, vm)) {
 		free(vm);
 		return NULL;
 	}
@@ -1094,10 +1161,180 @@ void registry_finish_restoring(struct registry *registry, bool (*runs)(pid_t pid
 	registry->changes++;
 }
 
+// From another host --------------------------------------------------------------------------
+
+bool registry_is_durable(const struct registry *registry)
+{
+	return registry->limits.durable;
+}
+
+const struct store_limits *registry_store_limits(const struct registry *registry)
+{
+	return &registry->limits.store;
+}
+
+struct registry_vm *registry_staged(const struct registry *registry)
+{
+	return registry->staged;
+}
+
+// Its process was on another host: it has ended.
+static struct registry_agent *stage_agent(const struct registry *registry, const char *name,
+					  uid_t user)
+{
+	struct wire_hello hello = {.program = "", .name = name, .run = ""};
+	if (getrandom(hello.instance, sizeof(hello.instance), 0) != sizeof(hello.instance))
+		return NULL;
+	struct registry_agent *agent = make_agent(registry, &hello, 0, user);
+	if (!agent)
+		return NULL;
+	agent->process_ended = true;
+	return agent;
+}
+
+struct registry_vm *registry_stage_vm(struct registry *registry, const char *name, uid_t user)
+{
+	struct registry_vm *vm = calloc(1, sizeof(*vm));
+	struct registry_agent *agent = vm ? stage_agent(registry, name, user) : NULL;
+	if (!agent || !make_store(registry, vm)) {
+		if (agent)
+			free_agent(agent);
+		free(vm);
+		return NULL;
+	}
+	vm->agent = agent;
+	vm->number = 1;
+	vm->gone = vm->staged = true;
+	snprintf(vm->name, sizeof(vm->name), "%s", name);
+	vm->next_staged = registry->staged;
+	registry->staged = vm;
+	return vm;
+}
+
+static void remove_staged(struct registry *registry, const struct registry_vm *vm)
+{
+	struct registry_vm **link = &registry->staged;
+	while (*link != vm)
+		link = &(*link)->next_staged;
+	*link = vm->next_staged;
+}
+
+void registry_unstage_vm(struct registry *registry, struct registry_vm *vm)
+{
+	remove_staged(registry, vm);
+	row_forgotten(registry, true, vm->row);
+	free_agent(vm->agent);
+	free_vm(vm);
+}
+
+bool registry_check_admission(const struct registry *registry, const struct registry_vm *vm,
+			      bool replace, struct error *error)
+{
+	for (size_t i = 0; i < registry->vms_count; i++) {
+		const struct registry_vm *other = registry->vms[i];
+		if (!same_uuid(vm, other))
+			continue;
+		if (is_running(other))
+			return error_set(error, ERROR_INVALID,
+					 "the VM runs here, as %s: what it did before can be "
+					 "imported when it does not run",
+					 other->name);
+		if (!replace)
+			return error_set(error, ERROR_INVALID,
+					 "the VM is known here, as %s: `nijimi import --replace` "
+					 "puts what is in the file in the place of what is known",
+					 other->name);
+	}
+	if (registry->vms_count == registry->limits.vms &&
+	    !oldest_over(registry->vms, registry->vms_count))
+		return error_set(error, ERROR_LIMIT, "there are %zu VMs already, and all run",
+				 registry->vms_count);
+	return true;
+}
+
+static bool forget_known(struct registry *registry, const struct registry_vm *vm)
+{
+	bool forgotten = false;
+	for (size_t i = registry->vms_count; i > 0; i--) {
+		struct registry_vm *other = registry->vms[i - 1];
+		if (!same_uuid(vm, other))
+			continue;
+		forget_vm(registry, other);
+		forgotten = true;
+	}
+	return forgotten;
+}
+
+bool registry_admit(struct registry *registry, struct registry_vm *vm)
+{
+	struct registry_agent *agent = vm->agent;
+	bool replaced = forget_known(registry, vm);
+	if (registry->vms_count == registry->limits.vms)
+		forget_vm(registry, oldest_over(registry->vms, registry->vms_count));
+	remove_staged(registry, vm);
+	if (vm_by_name(registry, vm->name)) {
+		char wanted[REGISTRY_NAME_SIZE];
+		strcpy(wanted, vm->name);
+		numbered_name(registry, wanted, '-', 2, vm->name);
+	}
+	agent->next = registry->agents;
+	registry->agents = agent;
+	agent->disconnected_time = vm->state_time;
+	agent->vms[agent->vms_count++] = vm;
+	vm->serial = ++registry->last_serial;
+	registry->vms[registry->vms_count++] = vm;
+	index_labels(vm);
+	registry->changes++;
+	notify(registry, "%s: imported from another host", vm->name);
+	return replaced;
+}
+
+// Forgetting ---------------------------------------------------------------------------------
+
 void registry_forget_before(struct registry *registry, uint64_t time)
 {
+	const struct store_forgetting aim = {
+		.before = time, .edges = UINT64_MAX, .ended = UINT64_MAX};
 	for (size_t i = 0; i < registry->vms_count; i++)
-		store_forget_before(registry->vms[i]->store, time);
+		store_vacuum_begin(registry->vms[i]->store, &aim);
+}
+
+bool registry_forget_part(struct registry *registry)
+{
+	struct store *largest = NULL;
+	for (size_t i = 0; i < registry->vms_count; i++) {
+		struct store *store = registry->vms[i]->store;
+		if (store_history(store) > (largest ? store_history(largest) : 0) &&
+		    !store_vacuum_is_fruitless(store))
+			largest = store;
+	}
+	if (largest)
+		store_vacuum_begin_part(largest);
+	return largest;
+}
+
+bool registry_vacuum(struct registry *registry, size_t units)
+{
+	enum { DROPS = 4096 }; // that are written at once
+	bool more = false;
+	for (size_t i = 0; i < registry->vms_count; i++) {
+		struct store *store = registry->vms[i]->store;
+		struct store_forgetting aim;
+		if (store_vacuum_is_due(store, &aim))
+			store_vacuum_begin(store, &aim);
+		if (store_vacuum_runs(store) && store_unwritten_drops(store) < DROPS)
+			more |= store_vacuum_work(store, units) &&
+				store_unwritten_drops(store) < DROPS;
+	}
+	return more;
+}
+
+bool registry_vacuum_runs(const struct registry *registry)
+{
+	for (size_t i = 0; i < registry->vms_count; i++)
+		if (store_vacuum_runs(registry->vms[i]->store))
+			return true;
+	return false;
 }
 
 void registry_destroy(struct registry *registry)
@@ -1106,6 +1343,8 @@ void registry_destroy(struct registry *registry)
 		return;
 	for (size_t i = 0; i < registry->vms_count; i++)
 		free_vm(registry->vms[i]);
+	while (registry->staged)
+		registry_unstage_vm(registry, registry->staged);
 	while (registry->agents) {
 		struct registry_agent *agent = registry->agents;
 		registry->agents = agent->next;

@@ -87,7 +87,6 @@ struct registry_vm {
 	struct rates rates;
 	struct marks marks; // files that were marked by hand
 	uint64_t may_clear; // labels that somebody has asked to be taken away
-	bool marks_were;    // there are, or were: the agent has to be told that there are none
 	bool labels_sent; // of the policy, over this connection, for this name and UUID
 	bool gone;
 	bool described;	      // since RESTART
@@ -103,6 +102,8 @@ struct registry_vm {
 	uint64_t first_time;	// when the daemon first heard of it
 	uint64_t state_time;	// when it got into its state
 	bool unwatched;		// it may have run untraced since its last kernel
+	bool staged;		// the database does not know yet that it is listed
+	struct registry_vm *next_staged;
 	uint64_t row, row_hash; // in the database; row 0: not yet
 };
 
@@ -186,12 +187,43 @@ struct registry_agent *registry_restore_agent(struct registry *registry,
 struct registry_vm *registry_restore_vm(struct registry *registry, struct registry_agent *agent,
 					const struct registry_vm *saved);
 
+/* From another host (import.h): a VM that is put together while nobody sees it. */
+
+/** NULL: no memory. */
+struct registry_vm *registry_stage_vm(struct registry *registry, const char *name, uid_t user);
+void registry_unstage_vm(struct registry *registry, struct registry_vm *vm);
+struct registry_vm *registry_staged(const struct registry *registry); // a list
+
+/** Whether it can be listed: fails if the VM runs here, or is known here and not to be replaced. */
+bool registry_check_admission(const struct registry *registry, const struct registry_vm *vm,
+			      bool replace, struct error *error);
+
+/** Lists it, as one that is gone, under a name that may have got a number. True: in the place of
+ *  what was known. */
+bool registry_admit(struct registry *registry, struct registry_vm *vm);
+
+bool registry_is_durable(const struct registry *registry);
+const struct store_limits *registry_store_limits(const struct registry *registry);
+
 /** All is restored. `now` is used where it is not known when something ended. */
 void registry_finish_restoring(struct registry *registry, bool (*runs)(pid_t pid, uint64_t start),
 			       uint64_t now);
 
-/** In every VM, forgets ended objects and edges from before `time`. */
+/* Forgetting history: it is begun, and done by registry_vacuum() a piece at a time. */
+
+/** In every VM, ended objects and edges from before `time`, but for paths to what lives. */
 void registry_forget_before(struct registry *registry, uint64_t time);
+
+/** In the VM with the most history of which something can go, the oldest part of it. So a VM that
+ *  does much pushes out its own. False: what is left is what lives, and the paths to it. */
+bool registry_forget_part(struct registry *registry);
+
+/** Looks at so many objects and edges of each VM of which history is to go. True: there is more
+ *  that can be done now; else it may have to be written first what has gone. */
+bool registry_vacuum(struct registry *registry, size_t units);
+
+/** Whether there is more, now or later. */
+bool registry_vacuum_runs(const struct registry *registry);
 
 /** Counts what changes in the table itself (VMs, states, new kinds of gap), not in what they hold.
  */

@@ -115,8 +115,10 @@ struct json_object *render_vm(const struct registry *registry, const struct regi
 	const struct registry_agent *agent = vm->agent;
 	const struct store_totals *totals = store_totals(vm->store);
 	char uuid[UUID_TEXT_SIZE];
-	size_t gaps;
+	size_t gaps, periods;
 	store_gaps(vm->store, &gaps);
+	const struct store_period *last = store_periods(vm->store, &periods);
+	last = periods ? &last[periods - 1] : NULL;
 
 	json_object_object_add(object, "name", json_object_new_string(vm->name));
 	render_text_or_null(object, "uuid", vm->has_uuid ? uuid_format(vm->uuid, uuid) : "");
@@ -145,6 +147,8 @@ struct json_object *render_vm(const struct registry *registry, const struct regi
 	render_number(object, "ever_managed_processes", totals->ever_managed[WIRE_PROCESS]);
 	render_number(object, "ever_managed_sockets", totals->ever_managed[WIRE_SOCKET]);
 	render_number(object, "edge_count", totals->edges + totals->edges_dropped);
+	render_number(object, "untraced_periods", periods);
+	render_time(object, "untraced_since", last && !last->end ? last->begin : 0);
 	render_number(object, "gap_kinds", gaps);
 	render_number(object, "gap_count", store_gap_count(vm->store));
 	render_rates(object, &vm->rates);
@@ -410,12 +414,28 @@ struct json_object *render_gaps(const struct store *store)
 	for (; count > 0; count--, gap++)
 		add_gap(gaps, gap->kind, gap->detail, gap->count, gap->first_time, gap->last_time);
 	if (totals->edges_dropped)
-		add_gap(gaps, "edges-dropped", "the daemon keeps the newest only",
+		add_gap(gaps, "edges-dropped",
+			"of what lives no more: the daemon keeps the newest only",
 			totals->edges_dropped, 0, 0);
 	if (totals->ended_dropped)
 		add_gap(gaps, "ended-dropped", "the daemon keeps the newest only",
 			totals->ended_dropped, 0, 0);
 	return gaps;
+}
+
+struct json_object *render_periods(const struct store *store)
+{
+	struct json_object *list = json_object_new_array();
+	size_t count;
+	const struct store_period *period = store_periods(store, &count);
+	for (; count > 0; count--, period++) {
+		struct json_object *object = json_object_new_object();
+		render_time(object, "begin", period->begin);
+		render_time(object, "end", period->end);
+		render_text_or_null(object, "reason", period->reason);
+		json_object_array_add(list, object);
+	}
+	return list;
 }
 
 struct json_object *render_kernels(const struct store *store)

@@ -49,6 +49,9 @@ struct json_object *render_gaps(const struct store *store);
 /** When which kernel was traced. */
 struct json_object *render_kernels(const struct store *store);
 
+/** When the VM was, or may have been, untraced. */
+struct json_object *render_periods(const struct store *store);
+
 struct json_object *render_counters(const struct store *store);
 
 #endif

@@ -9,6 +9,8 @@
 #include "base/cleanup.h"
 #include "daemon/change.h"
 #include "daemon/explain.h"
+#include "daemon/export.h"
+#include "daemon/import.h"
 #include "daemon/process.h"
 #include "daemon/render.h"
 #include "daemon/uuid.h"
@@ -55,6 +57,12 @@ static void add_database(struct json_object *daemon, const struct request_situat
 			json_object_object_add(database, "failure", NULL);
 		render_time(database, "failing_since", status->failing_since);
 		add_number(database, "bytes", keeper_size(status));
+		if (status->size_limit)
+			add_number(database, "limit", status->size_limit);
+		else
+			json_object_object_add(database, "limit", NULL);
+		json_object_object_add(database, "overfull",
+				       json_object_new_boolean(status->overfull));
 	}
 	json_object_object_add(daemon, "database", database);
 }
@@ -164,6 +172,7 @@ static bool answer_vm(struct json_object *answer, const struct request *request,
 	json_object_object_add(answer, "counters", render_counters(vm->store));
 	json_object_object_add(answer, "gaps", render_gaps(vm->store));
 	json_object_object_add(answer, "kernels", render_kernels(vm->store));
+	json_object_object_add(answer, "untraced", render_periods(vm->store));
 	json_object_object_add(answer, "marks", render_marks(&vm->marks));
 	return true;
 }
@@ -425,6 +434,51 @@ static bool answer_audit(struct json_object *answer, const struct request *reque
 	return true;
 }
 
+static bool answer_export(struct json_object *answer, const struct request *request,
+			  const struct registry *registry,
+			  const struct request_situation *situation, struct error *error)
+{
+	const struct registry_vm *vm = begin_answer(answer, request, registry, situation, error);
+	char uuid[UUID_TEXT_SIZE];
+	struct export_counts counts;
+	if (!situation->export)
+		return vm && error_set(error, ERROR_UNSUPPORTED, "nothing can be exported here");
+	if (!vm)
+		return false;
+	export_get_counts(situation->export, &counts);
+	render_text(answer, "uuid", uuid_format(vm->uuid, uuid));
+	add_number(answer, "objects", counts.objects);
+	add_number(answer, "edges", counts.edges);
+	add_number(answer, "alerts", counts.alerts);
+	return true;
+}
+
+// Of the file; that it may be sent is said before.
+static bool answer_import(struct json_object *answer, const struct request *request,
+			  const struct registry *registry,
+			  const struct request_situation *situation, struct error *error)
+{
+	char uuid[UUID_TEXT_SIZE];
+	struct import_counts counts;
+	if (!situation->import)
+		return error_set(error, ERROR_UNSUPPORTED, "nothing can be imported here");
+	const struct registry_vm *vm = registry_find_vm(registry, request->vm, error);
+	if (!vm)
+		return false;
+	import_get_counts(situation->import, &counts);
+	json_object_object_add(answer, "name", json_object_new_string(vm->name));
+	render_text(answer, "uuid", uuid_format(vm->uuid, uuid));
+	add_number(answer, "uid", vm->agent->uid);
+	add_number(answer, "objects", counts.objects);
+	add_number(answer, "files", counts.files);
+	add_number(answer, "edges", counts.edges);
+	add_number(answer, "alerts", counts.alerts);
+	json_object_object_add(answer, "replaced", json_object_new_boolean(counts.replaced));
+	json_object_object_add(answer, "saved",
+			       json_object_new_boolean(!situation->database.failure));
+	return true;
+}
+
 // Commands and their fields ------------------------------------------------------------------
 
 // What can be asked for: a row a command.
@@ -448,6 +502,8 @@ static const struct command {
 	[REQUEST_MARK] = {"mark", true, answer_change},
 	[REQUEST_CLEAR] = {"clear", true, answer_change},
 	[REQUEST_AUDIT] = {"audit", false, answer_audit},
+	[REQUEST_EXPORT] = {"export", true, answer_export},
+	[REQUEST_IMPORT] = {"import", false, answer_import},
 	[REQUEST_WEB] = {"web", false, answer_web},
 };
 
@@ -469,7 +525,7 @@ static const struct field {
 	FIELD(kind, FIELD_TEXT),      FIELD(ended, FIELD_BOOLEAN),  FIELD(sync, FIELD_BOOLEAN),
 	FIELD(changes, FIELD_NUMBER), FIELD(timeout, FIELD_NUMBER), FIELD(after, FIELD_NUMBER),
 	FIELD(as_of, FIELD_NUMBER),   FIELD(last, FIELD_NUMBER),    FIELD(target, FIELD_TEXT),
-	FIELD(all, FIELD_BOOLEAN),
+	FIELD(all, FIELD_BOOLEAN),    FIELD(replace, FIELD_BOOLEAN), FIELD(user, FIELD_NUMBER),
 #undef FIELD
 };
 
@@ -548,13 +604,15 @@ static bool check_request(const struct request *request, struct error *error)
 	if (request->command == REQUEST_MARK && !(*request->target && *request->label))
 		return error_set(error, ERROR_INVALID,
 				 "the request names no \"target\", or no \"label\"");
+	if (request->user != UINT64_MAX && request->user >= UINT32_MAX)
+		return error_set(error, ERROR_INVALID, "\"user\" has to be the number of a user");
 	return true;
 }
 
 bool request_parse(const char *line, size_t length, struct request *request, struct error *error)
 {
 	enum { DEPTH = 4 };
-	*request = (struct request){.sync = true, .as_of = UINT64_MAX};
+	*request = (struct request){.sync = true, .as_of = UINT64_MAX, .user = UINT64_MAX};
 	if (length > REQUEST_LENGTH_MAXIMUM)
 		return error_set(error, ERROR_INVALID, "the request is longer than %d bytes",
 				 REQUEST_LENGTH_MAXIMUM);

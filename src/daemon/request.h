@@ -25,6 +25,8 @@
  *     {"command": "mark", "vm": V, "target": PATH, "label": L}
  *     {"command": "clear", "vm": V, "target": T, "all": B, "label": L}
  *     {"command": "audit", "vm": V, "after": I, "last": N}
+ *     {"command": "export", "vm": V}
+ *     {"command": "import", "replace": B, "user": U}
  *     {"command": "policy"}
  *     {"command": "reload"}
  *     {"command": "web"}
@@ -40,6 +42,10 @@
  * "mark" and "clear" (change.h) change something, and are answered when the agent has, or does not
  * answer in time: "done" says which, "result" is a sentence. "audit" lists them, of all VMs without
  * "vm".
+ *
+ * Behind the answer to "export" comes a file (src/wire/export.h), and the connection ends. "import"
+ * is answered with "ready": true; then the client sends the file, and there is a second answer when
+ * it has been taken, or refused.
  *
  * "alerts" lists those with an id above "after", or the last "last"; with "timeout" it waits until
  * there is one. "newest" is the id of the newest, "next" the id to go on after while there are
@@ -66,6 +72,8 @@ enum request_command {
 	REQUEST_MARK,
 	REQUEST_CLEAR,
 	REQUEST_AUDIT,
+	REQUEST_EXPORT,
+	REQUEST_IMPORT,
 	REQUEST_WEB,
 };
 
@@ -85,10 +93,12 @@ struct request {
 	char kind[16];
 	char target[WIRE_PATH_MAXIMUM];
 	bool all;
+	bool replace;
 	bool ended;
 	bool sync;	  // default: true
 	bool has_changes; // "changes" was given
 	uint64_t changes, timeout, after, as_of, last;
+	uint64_t user; // whom an imported VM belongs to; UINT64_MAX: not given
 };
 
 /** What the server alone knows, for "status" and the mark of stale answers. */
@@ -103,6 +113,8 @@ struct request_situation {
 	struct keeper_status database;
 	struct policy_state *policy; // may be NULL
 	struct change *change;	     // that has been begun; NULL: none
+	const struct export *export; // likewise
+	const struct import *import; // that is done; NULL: none
 	const char *web_url, *web_token; // NULL: the page is not served
 };
 

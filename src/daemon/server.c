@@ -29,6 +29,7 @@ enum {
 	CHANGE_MILLISECONDS = 50,  // clients are told of changes at most so often
 	CHECK_MILLISECONDS = 1000, // of what nobody tells: ended processes, loneliness
 	REFUSED_CLIENTS = 8,	   // of a user who may not ask, at once
+	FORGET_UNITS = 4096,	   // edges and objects that are looked at in a round
 };
 
 struct server {
@@ -44,6 +45,7 @@ struct server {
 	int epoll;
 	int stop_event, reload_event, delivery_event;
 	bool stopping;
+	bool forgetting; // there is history to forget, now
 	struct connection *connections;
 	size_t agents, clients, undecided;
 	uint64_t start_time;   // CLOCK_REALTIME ns
@@ -94,6 +96,11 @@ static void note_change(struct server *server)
 {
 	if (server->keeper)
 		keeper_touch(server->keeper, server_monotonic());
+}
+
+void server_note_change(struct server *server)
+{
+	note_change(server);
 }
 
 void server_tell_agents(struct server *server)
@@ -188,7 +195,8 @@ void server_watch(struct connection *connection)
 {
 	if (connection->fd < 0)
 		return;
-	bool output = connection_has_output(connection) || connection->recalls_count > 0;
+	bool output = connection_has_output(connection) || connection->recalls_count > 0 ||
+		      connection->export;
 	// A client that waits for an answer is not read: its next request can wait, too.
 	bool input = !connection->input_ended && connection->waiting == WAIT_NOTHING &&
 		     (connection->role != ROLE_CLIENT || !output);
@@ -222,6 +230,17 @@ void server_close(struct connection *connection)
 		agent_link_closed(connection);
 		note_change(connection->server);
 	}
+	if (connection->role == ROLE_CLIENT)
+		client_link_closed(connection);
+}
+
+bool server_transfers(const struct server *server)
+{
+	for (const struct connection *connection = server->connections; connection;
+	     connection = connection->next)
+		if (connection->export || connection->import)
+			return true;
+	return false;
 }
 
 static void free_connection(struct connection *connection)
@@ -352,6 +371,8 @@ static void handle_connection(struct connection *connection, uint32_t events)
 		agent_link_output(connection);
 		note_change(connection->server);
 	}
+	if (connection->fd >= 0 && connection->role == ROLE_CLIENT)
+		client_link_output(connection);
 	if (connection->fd >= 0 && connection->role == ROLE_CLIENT)
 		client_link_input(connection);
 	if (connection->fd >= 0 && connection->role != ROLE_CLIENT && connection->input_ended)
@@ -487,6 +508,8 @@ static uint64_t next_time(const struct server *server)
 static int wait_milliseconds(const struct server *server)
 {
 	uint64_t now = server_monotonic(), next = next_time(server);
+	if (server->forgetting)
+		return 0;
 	if (next == UINT64_MAX)
 		return -1;
 	return next > now ? (int)(next - now) : 0;
@@ -546,6 +569,16 @@ static void save(struct server *server)
 		acknowledge(server);
 }
 
+// A few milliseconds' worth of history that is to go, if the disk takes it.
+static void forget(struct server *server)
+{
+	bool runs = registry_vacuum_runs(server->registry);
+	server->forgetting = (!server->keeper || keeper_is_able(server->keeper)) &&
+			     registry_vacuum(server->registry, FORGET_UNITS);
+	if (runs || server->forgetting)
+		note_change(server);
+}
+
 void server_save(struct server *server)
 {
 	if (!server->keeper)
@@ -597,6 +630,7 @@ static bool handle_round(struct server *server, struct error *error)
 	}
 	server->busy |= count > 0;
 	handle_time(server);
+	forget(server);
 	save(server);
 	free_closed(server);
 	return true;
@@ -723,6 +757,7 @@ static bool create_keeper(struct server *server, struct error *error)
 	const struct keeper_settings settings = {
 		.directory = options->state,
 		.keep = options->keep,
+		.size = options->size,
 		.notice = options->notice,
 		.notice_context = options->notice_context,
 	};

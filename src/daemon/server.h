@@ -37,6 +37,7 @@ struct server_options {
 	struct registry_limits limits;
 	const char *state;	// directory of the database; NULL: nothing is kept
 	uint64_t keep;		// seconds that history is kept; 0: see keeper.h
+	uint64_t size;		// bytes of the database; likewise
 	const char *metrics;	// where, see exporter.h; NULL: nowhere
 	struct web_settings web; // the page's; without an address it is served when somebody asks for it
 	const char *policy;	// file; NULL: none

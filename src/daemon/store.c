@@ -6,64 +6,11 @@
 #include <sys/random.h>
 
 #include "base/cleanup.h"
-#include "daemon/map.h"
-#include "daemon/store_changes.h"
+#include "daemon/store_internal.h"
 
 const struct description description_unknown = {
 	.references = 1,
 	.fields = {.path = "", .name = "", .address = "", .peer = "", .host_path = ""},
-};
-
-// One number of the agent's. Objects of one group have several.
-struct store_member {
-	uint32_t number;
-	uint32_t generation; // of the store when it was last described
-	uint64_t group;
-	struct store_object *object;
-	struct store_member *next; // of the same object
-};
-
-struct slot {
-	uint64_t id;
-	struct store_object *object; // NULL: dropped
-};
-
-enum { CAUSES_MAXIMUM = 512 };
-
-struct store {
-	struct store_limits limits;
-	struct store_totals totals;
-	uint64_t event;
-	uint32_t generation; // counts restarts
-
-	struct map numbers;		// -> struct store_member
-	struct map groups[STORE_KINDS]; // -> struct store_object, living ones
-
-	struct slot *slots; // of all objects, by id
-	size_t slots_used, slots_capacity, slots_empty;
-	struct store_object *oldest_ended, *newest_ended;
-	uint64_t ended_count;
-
-	// A ring: the oldest at `edges_first`.
-	struct store_edge *edges;
-	size_t edges_first, edges_capacity; // capacity: 0 or a power of two
-	char *causes[CAUSES_MAXIMUM];
-	size_t causes_count;
-
-	struct store_gap gaps[STORE_GAPS_MAXIMUM];
-	size_t gaps_count;
-	struct store_counter *counters;
-	size_t counters_count;
-	struct store_kernel kernels[STORE_KERNELS_MAXIMUM];
-	size_t kernels_count;
-
-	struct map identities; // hash -> struct store_object, living ones
-	uint64_t identity_key[2];
-
-	// For the database, if somebody tracks.
-	bool tracked;
-	struct store_changes changes;
-	struct id_list changed, dropped, released;
 };
 
 struct store *store_create(const struct store_limits *limits)
@@ -95,7 +42,7 @@ static void changed(struct store *store, struct store_object *object)
 	object->changed = true;
 }
 
-static void release(struct store *store, struct description *description)
+void store_release(struct store *store, struct description *description)
 {
 	if (!description || description == &description_unknown)
 		return;
@@ -166,11 +113,11 @@ static void drop_object(struct store *store, struct store_object *object)
 		remove_empty_slots(store);
 	store->totals.bytes -= sizeof(*object);
 	note_id(store, &store->dropped, object->id);
-	release(store, object->description);
+	store_release(store, object->description);
 	free(object);
 }
 
-static void drop_oldest_ended(struct store *store)
+void store_drop_oldest_ended(struct store *store)
 {
 	struct store_object *object = store->oldest_ended;
 	store->oldest_ended = object->next_ended;
@@ -183,23 +130,48 @@ static void drop_oldest_ended(struct store *store)
 	drop_object(store, object);
 }
 
+void store_note_edge_gone(struct store *store, const struct store_edge *edge)
+{
+	if (store->forgotten)
+		store->forgotten(store->forgotten_context, edge);
+	// What was never written need not be taken away.
+	if (edge->event <= store->changes.edges_event)
+		note_id(store, &store->edges_gone, edge->event);
+}
+
 static void drop_oldest_edge(struct store *store)
 {
-	struct store_edge *edge = &store->edges[store->edges_first];
-	release(store, edge->from);
-	release(store, edge->to);
-	store->edges_first = (store->edges_first + 1) & (store->edges_capacity - 1);
+	struct store_edge *edge = store_edge_at(store, 0);
+	if (store->forgotten)
+		store->forgotten(store->forgotten_context, edge);
+	store_release(store, edge->from);
+	store_release(store, edge->to);
+	store->edges_first++;
+	if (store->hole_at > 0 && --store->hole_at == 0) {
+		store->edges_first += store->hole;
+		store->hole = 0;
+	}
+	store->edges_first &= store->edges_capacity - 1;
 	store->totals.edges--;
 	store->totals.edges_dropped++;
 }
 
-static bool make_room(struct store *store, size_t size)
+// There is no time, or no use, in asking whether it is on the path to something that lives.
+static void force_oldest_edge(struct store *store, uint64_t time)
+{
+	drop_oldest_edge(store);
+	store_add_gap(store, "paths-forgotten",
+		      "the oldest edges, also of paths to what lives: there was no room for more",
+		      1, time);
+}
+
+static bool make_room(struct store *store, size_t size, uint64_t time)
 {
 	while (store->totals.bytes + size > store->limits.bytes) {
 		if (store->oldest_ended)
-			drop_oldest_ended(store);
+			store_drop_oldest_ended(store);
 		else if (store->totals.edges > 0)
-			drop_oldest_edge(store);
+			force_oldest_edge(store, time);
 		else
 			return false;
 	}
@@ -304,6 +276,7 @@ static void append_ended(struct store *store, struct store_object *object)
 static void end_object(struct store *store, struct store_object *object, uint64_t time)
 {
 	uint32_t kind = kind_of(object);
+	store_vacuum_loses(store, object);
 	object->ended = ++store->event;
 	object->ended_time = time;
 	remove_identity(store, object);
@@ -317,7 +290,7 @@ static void end_object(struct store *store, struct store_object *object, uint64_
 	}
 	append_ended(store, object);
 	if (store->ended_count > store->limits.ended)
-		drop_oldest_ended(store);
+		store_drop_oldest_ended(store);
 }
 
 static void end_member(struct store *store, struct store_member *member, uint64_t time)
@@ -426,8 +399,13 @@ static void detach(struct store *store, struct store_object *object)
 	changed(store, object);
 }
 
-static void end_with_members(struct store *store, const struct store_object *object, uint64_t time)
+// One that has no number (from another host) ends as well.
+static void end_with_members(struct store *store, struct store_object *object, uint64_t time)
 {
+	if (!object->members) {
+		end_object(store, object, time);
+		return;
+	}
 	struct store_member *next;
 	for (struct store_member *member = object->members; member; member = next) {
 		next = member->next;
@@ -451,7 +429,7 @@ uint64_t store_boot(struct store *store, uint64_t time)
 		if (fields->kind == WIRE_FILE && object->labels && *fields->name &&
 		    !has_temporary_mode(fields->mode) && !is_in_memory(fields->name))
 			unrecognisable++;
-		end_with_members(store, object, time);
+		end_with_members(store, (struct store_object *)object, time);
 	}
 	return unrecognisable;
 }
@@ -535,7 +513,7 @@ static bool replace_description(struct store *store, struct store_object *object
 		return false;
 	store->totals.bytes += description->size;
 	remove_identity(store, object);
-	release(store, object->description);
+	store_release(store, object->description);
 	object->description = description;
 	changed(store, object);
 	return add_identity(store, object);
@@ -547,7 +525,8 @@ bool store_describe(struct store *store, const struct wire_object *fields, struc
 		return error_set(error, ERROR_PROTOCOL, "object %u has the unknown kind %u",
 				 fields->number, fields->kind);
 	if (!make_room(store, sizeof(struct store_object) + sizeof(struct store_member) +
-				      sizeof(struct description) + WIRE_PATH_MAXIMUM))
+				      sizeof(struct description) + WIRE_PATH_MAXIMUM,
+		       fields->time))
 		return error_set(error, ERROR_LIMIT, "the living objects fill the %llu MiB per VM",
 				 (unsigned long long)(store->limits.bytes >> 20));
 
@@ -576,11 +555,6 @@ bool store_describe(struct store *store, const struct wire_object *fields, struc
 
 // Edges --------------------------------------------------------------------------------------
 
-static struct store_edge *edge_at(const struct store *store, size_t index)
-{
-	return &store->edges[(store->edges_first + index) & (store->edges_capacity - 1)];
-}
-
 static bool grow_edges(struct store *store)
 {
 	size_t capacity = store->edges_capacity ? store->edges_capacity * 2 : 64;
@@ -588,10 +562,10 @@ static bool grow_edges(struct store *store)
 	if (!larger)
 		return false;
 	for (size_t i = 0; i < store->totals.edges; i++)
-		larger[i] = *edge_at(store, i);
+		larger[i] = *store_edge_at(store, i);
 	free(store->edges);
 	store->edges = larger;
-	store->edges_first = 0;
+	store->edges_first = store->hole = 0;
 	store->edges_capacity = capacity;
 	return true;
 }
@@ -615,11 +589,18 @@ static struct description *description_of(struct store *store, const struct stor
 	return member ? member->object->description : (struct description *)&description_unknown;
 }
 
+// A place for one more edge at the end.
+static bool place_edge(struct store *store, uint64_t time)
+{
+	while (store->totals.edges >= STORE_EDGES_FACTOR * store->limits.edges &&
+	       store->totals.edges > 0)
+		force_oldest_edge(store, time);
+	return store->totals.edges + store->hole < store->edges_capacity || grow_edges(store);
+}
+
 bool store_add_edge(struct store *store, const struct wire_edge *edge, struct error *error)
 {
-	if (store->totals.edges >= store->limits.edges && store->totals.edges > 0)
-		drop_oldest_edge(store);
-	if (store->totals.edges == store->edges_capacity && !grow_edges(store))
+	if (!place_edge(store, edge->time))
 		return error_set(error, ERROR_MEMORY, "no memory for %zu edges",
 				 store->edges_capacity * 2);
 
@@ -627,7 +608,7 @@ bool store_add_edge(struct store *store, const struct wire_edge *edge, struct er
 	struct store_member *to = map_get(&store->numbers, edge->to);
 	if (to)
 		add_labels(store, to->object, edge->labels);
-	*edge_at(store, store->totals.edges) = (struct store_edge){
+	*store_edge_at(store, store->totals.edges) = (struct store_edge){
 		.event = ++store->event,
 		.sequence = edge->sequence,
 		.time = edge->time,
@@ -648,11 +629,9 @@ bool store_add_edge(struct store *store, const struct wire_edge *edge, struct er
 static void add_clearing(struct store *store, struct store_object *object, uint64_t labels,
 			 uint64_t time)
 {
-	if (store->totals.edges >= store->limits.edges && store->totals.edges > 0)
-		drop_oldest_edge(store);
-	if (store->totals.edges == store->edges_capacity && !grow_edges(store))
+	if (!place_edge(store, time))
 		return;
-	*edge_at(store, store->totals.edges) = (struct store_edge){
+	*store_edge_at(store, store->totals.edges) = (struct store_edge){
 		.event = ++store->event,
 		.time = time,
 		.labels = labels,
@@ -666,6 +645,7 @@ static void add_clearing(struct store *store, struct store_object *object, uint6
 static uint64_t take_labels(struct store *store, struct store_object *object, uint64_t labels)
 {
 	labels &= object->labels;
+	store_vacuum_loses(store, object);
 	object->labels &= ~labels;
 	if (labels)
 		changed(store, object);
@@ -703,20 +683,17 @@ void store_clear_all(struct store *store, uint64_t labels, uint64_t time)
 			continue; // what it held is history
 		if (!take_labels(store, object, labels) || object->labels || object->ended)
 			continue;
-		if (object->members)
-			end_with_members(store, object, time);
-		else
-			end_object(store, object, time);
+		end_with_members(store, object, time);
 	}
 	store->event++;
 }
 
-static size_t edge_position_after(const struct store *store, uint64_t event)
+size_t store_edge_position_after(const struct store *store, uint64_t event)
 {
 	size_t low = 0, high = store->totals.edges;
 	while (low < high) {
 		size_t middle = (low + high) / 2;
-		if (edge_at(store, middle)->event > event)
+		if (store_edge_at(store, middle)->event > event)
 			high = middle;
 		else
 			low = middle + 1;
@@ -726,8 +703,8 @@ static size_t edge_position_after(const struct store *store, uint64_t event)
 
 const struct store_edge *store_next_edge(const struct store *store, uint64_t after)
 {
-	size_t at = edge_position_after(store, after);
-	return at < store->totals.edges ? edge_at(store, at) : NULL;
+	size_t at = store_edge_position_after(store, after);
+	return at < store->totals.edges ? store_edge_at(store, at) : NULL;
 }
 
 const struct store_object *store_last_ended(const struct store *store)
@@ -737,19 +714,19 @@ const struct store_object *store_last_ended(const struct store *store)
 
 const struct store_edge *store_last_edge(const struct store *store)
 {
-	return store->totals.edges ? edge_at(store, store->totals.edges - 1) : NULL;
+	return store->totals.edges ? store_edge_at(store, store->totals.edges - 1) : NULL;
 }
 
 uint64_t store_before_last_edges(const struct store *store, uint64_t count, uint64_t labels,
 				 uint64_t as_of)
 {
-	size_t at = edge_position_after(store, as_of);
+	size_t at = store_edge_position_after(store, as_of);
 	while (at > 0 && count > 0) {
 		at--;
-		if (!labels || edge_at(store, at)->labels & labels)
+		if (!labels || store_edge_at(store, at)->labels & labels)
 			count--;
 	}
-	return at < store->totals.edges ? edge_at(store, at)->event - 1 : store->event;
+	return at < store->totals.edges ? store_edge_at(store, at)->event - 1 : store->event;
 }
 
 // Gaps and counters --------------------------------------------------------------------------
@@ -846,12 +823,49 @@ const struct store_kernel *store_kernels(const struct store *store, size_t *coun
 	return store->kernels;
 }
 
-void store_forget_before(struct store *store, uint64_t time)
+// Periods that were not traced ----------------------------------------------------------------
+
+static struct store_period *open_period(struct store *store)
 {
-	while (store->oldest_ended && store->oldest_ended->ended_time < time)
-		drop_oldest_ended(store);
-	while (store->totals.edges > 0 && edge_at(store, 0)->time < time)
-		drop_oldest_edge(store);
+	if (store->periods_count == 0 || store->periods[store->periods_count - 1].end)
+		return NULL;
+	return &store->periods[store->periods_count - 1];
+}
+
+bool store_begin_untraced(struct store *store, uint64_t time, const char *reason)
+{
+	if (open_period(store))
+		return false;
+	if (store->periods_count == STORE_PERIODS_MAXIMUM)
+		memmove(store->periods, store->periods + 1,
+			--store->periods_count * sizeof(store->periods[0]));
+	struct store_period *period = &store->periods[store->periods_count++];
+	*period = (struct store_period){.begin = time};
+	copy_text(period->reason, sizeof(period->reason), reason);
+	store->changes.gaps = true;
+	return true;
+}
+
+const struct store_period *store_end_untraced(struct store *store, uint64_t time)
+{
+	struct store_period *period = open_period(store);
+	if (!period)
+		return NULL;
+	period->end = time > period->begin ? time : period->begin;
+	store->changes.gaps = true;
+	return period;
+}
+
+const struct store_period *store_periods(const struct store *store, size_t *count)
+{
+	*count = store->periods_count;
+	return store->periods;
+}
+
+void store_set_forgotten(struct store *store, store_forgotten forgotten, void *context)
+{
+	store->forgotten = forgotten;
+	store->forgotten_context = context;
 }
 
 bool store_set_counters(struct store *store, const struct wire_counters *counters,
@@ -914,6 +928,8 @@ void store_destroy(struct store *store)
 {
 	if (!store)
 		return;
+	store_vacuum_stop(store);
+	store->forgotten = NULL;
 	while (store->totals.edges > 0)
 		drop_oldest_edge(store);
 	for (size_t i = 0; i < store->slots_used; i++) {
@@ -925,7 +941,7 @@ void store_destroy(struct store *store)
 			object->members = member->next;
 			free(member);
 		}
-		release(store, object->description);
+		store_release(store, object->description);
 		free(object);
 	}
 	free(store->slots);
@@ -937,6 +953,7 @@ void store_destroy(struct store *store)
 	id_list_deinit(&store->changed);
 	id_list_deinit(&store->dropped);
 	id_list_deinit(&store->released);
+	id_list_deinit(&store->edges_gone);
 	for (size_t kind = 0; kind < STORE_KINDS; kind++)
 		map_deinit(&store->groups[kind]);
 	free(store->counters);
@@ -954,13 +971,16 @@ void store_track(struct store *store)
 struct store_changes *store_changes(struct store *store)
 {
 	struct store_changes *changes = &store->changes;
-	if (!changes->all && !changes->gaps && changes->event == store->event &&
+	const struct store_edge *last = store_last_edge(store);
+	if ((!last || last->event <= changes->edges_event) && !changes->all && !changes->gaps && changes->event == store->event &&
 	    changes->edges_dropped == store->totals.edges_dropped && store->changed.count == 0 &&
-	    store->dropped.count == 0 && store->released.count == 0)
+	    store->dropped.count == 0 && store->released.count == 0 &&
+	    store->edges_gone.count == 0)
 		return NULL;
 	changes->changed = &store->changed;
 	changes->dropped = &store->dropped;
 	changes->released = &store->released;
+	changes->edges_gone = &store->edges_gone;
 	return changes;
 }
 
@@ -969,6 +989,13 @@ static void all_unchanged(struct store *store)
 	for (size_t i = 0; i < store->slots_used; i++)
 		if (store->slots[i].object)
 			store->slots[i].object->changed = false;
+}
+
+size_t store_unwritten_drops(const struct store *store)
+{
+	if (!store->tracked || store->changes.all)
+		return 0;
+	return store->dropped.count + store->released.count + store->edges_gone.count;
 }
 
 void store_written(struct store *store)
@@ -982,9 +1009,11 @@ void store_written(struct store *store)
 			object->changed = false;
 	}
 	store->changed.count = store->dropped.count = store->released.count = 0;
+	store->edges_gone.count = 0;
 	store->changes.all = store->changes.gaps = false;
 	store->changes.event = store->event;
-	store->changes.edges_event = store->event;
+	if (store->totals.edges)
+		store->changes.edges_event = store_last_edge(store)->event;
 	store->changes.edges_dropped = store->totals.edges_dropped;
 }
 
@@ -1029,6 +1058,26 @@ void store_restore_scalars(struct store *store, const struct store_scalars *scal
 	store->tracked = true;
 }
 
+void store_restore_unwritten(struct store *store, const struct store_scalars *scalars)
+{
+	store_restore_scalars(store, scalars);
+	store->changes.event = store->changes.edges_event = 0;
+	store->changes.gaps = true;
+}
+
+void store_changed(struct store *store, const struct store_object *object)
+{
+	changed(store, (struct store_object *)object);
+}
+
+// Whoever restores holds each description once: it counts when the store does so as well.
+static struct description *hold_restored(struct store *store, struct description *description)
+{
+	if (description != &description_unknown && description->references == 1)
+		store->totals.bytes += description->size;
+	return hold(description);
+}
+
 struct store_object *store_restore_object(struct store *store, const struct store_object *saved)
 {
 	const struct wire_object *fields = &saved->description->fields;
@@ -1043,15 +1092,15 @@ struct store_object *store_restore_object(struct store *store, const struct stor
 	object->labels = saved->labels;
 	object->ended = saved->ended;
 	object->ended_time = saved->ended_time;
-	object->description = hold(saved->description);
+	object->description = hold_restored(store, saved->description);
 	bool lives = !object->ended;
 	if (!append_slot(store, object)) {
-		release(store, object->description);
+		store_release(store, object->description);
 		free(object);
 		return NULL;
 	}
 	// From here on it is freed with the store.
-	store->totals.bytes += sizeof(*object) + object->description->size;
+	store->totals.bytes += sizeof(*object);
 	if (lives && object->labels)
 		store->totals.managed[fields->kind]++;
 	if (lives &&
@@ -1091,14 +1140,14 @@ bool store_restore_ended(struct store *store, uint64_t id)
 
 bool store_restore_edge(struct store *store, const struct store_edge *saved)
 {
-	uint64_t last = store->totals.edges ? edge_at(store, store->totals.edges - 1)->event : 0;
+	uint64_t last = store->totals.edges ? store_edge_at(store, store->totals.edges - 1)->event : 0;
 	if (saved->event <= last || saved->event > store->event ||
-	    (store->totals.edges == store->edges_capacity && !grow_edges(store)))
+	    (store->totals.edges + store->hole == store->edges_capacity && !grow_edges(store)))
 		return false;
-	struct store_edge *edge = edge_at(store, store->totals.edges);
+	struct store_edge *edge = store_edge_at(store, store->totals.edges);
 	*edge = *saved;
-	edge->from = saved->from ? hold(saved->from) : NULL;
-	edge->to = hold(saved->to);
+	edge->from = saved->from ? hold_restored(store, saved->from) : NULL;
+	edge->to = hold_restored(store, saved->to);
 	edge->cause = intern_cause(store, saved->cause);
 	store->totals.edges++;
 	return true;
@@ -1117,5 +1166,13 @@ bool store_restore_kernel(struct store *store, const struct store_kernel *kernel
 	if (store->kernels_count == STORE_KERNELS_MAXIMUM)
 		return false;
 	store->kernels[store->kernels_count++] = *kernel;
+	return true;
+}
+
+bool store_restore_period(struct store *store, const struct store_period *period)
+{
+	if (store->periods_count == STORE_PERIODS_MAXIMUM)
+		return false;
+	store->periods[store->periods_count++] = *period;
 	return true;
 }

@@ -19,23 +19,32 @@
  * the newest event can come back for the rest of a long list and still be told the state as of
  * then (only labels may be ahead).
  *
- * The store is bounded by store_limits; the oldest ended objects and the oldest edges make room,
- * and are counted.
+ * History is forgotten a piece at a time (store_vacuum_*): the oldest ended objects and the oldest
+ * edges, but never an edge by which something that lives has come to a label, all the way to where
+ * that was classified. Beyond what store_limits allow, and only then, those go as well; each is
+ * counted, in the gap "paths-forgotten".
  */
 struct store;
 
 struct store_limits {
-	uint64_t edges;
+	uint64_t edges; // that are kept, and STORE_EDGES_FACTOR times as many for the paths
 	uint64_t ended; // objects
 	uint64_t bytes; // of objects and descriptions, about
 };
+
+enum { STORE_EDGES_FACTOR = 2 };
 
 #define STORE_DEFAULT_LIMITS                                                                       \
 	{                                                                                          \
 		.edges = 1000000, .ended = 1000000, .bytes = 512ull << 20                          \
 	}
 
-enum { STORE_KINDS = WIRE_ENDPOINT + 1, STORE_GAPS_MAXIMUM = 64, STORE_KERNELS_MAXIMUM = 64 };
+enum {
+	STORE_KINDS = WIRE_ENDPOINT + 1,
+	STORE_GAPS_MAXIMUM = 64,
+	STORE_KERNELS_MAXIMUM = 64,
+	STORE_PERIODS_MAXIMUM = 64,
+};
 
 struct store_object {
 	uint64_t id;
@@ -72,6 +81,18 @@ struct store_gap {
 struct store_kernel {
 	char release[WIRE_NAME_MAXIMUM + 2];
 	uint64_t begin, end; // CLOCK_REALTIME ns; end 0: it still is
+};
+
+/** A period in which the VM ran untraced, or may have run so. */
+struct store_period {
+	uint64_t begin, end;		    // CLOCK_REALTIME ns; end 0: it still is
+	char reason[WIRE_TEXT_MAXIMUM + 1]; // "": none is known
+};
+
+/** What history is to go: that from before a time, and what is more than so much. */
+struct store_forgetting {
+	uint64_t before; // CLOCK_REALTIME ns
+	uint64_t edges, ended;
 };
 
 struct store_counter {
@@ -146,8 +167,41 @@ uint64_t store_untraced_since(const struct store *store);
 /** The newest STORE_KERNELS_MAXIMUM, oldest first. */
 const struct store_kernel *store_kernels(const struct store *store, size_t *count);
 
-/** Ended objects that ended before `time`, and edges from before it, are forgotten. */
-void store_forget_before(struct store *store, uint64_t time);
+/** A period begins in which the VM is not traced. False: one has begun before, and lasts. */
+bool store_begin_untraced(struct store *store, uint64_t time, const char *reason);
+
+/** It is over. NULL: there was none. */
+const struct store_period *store_end_untraced(struct store *store, uint64_t time);
+
+/** The newest STORE_PERIODS_MAXIMUM, oldest first. */
+const struct store_period *store_periods(const struct store *store, size_t *count);
+
+/* Forgetting (store_vacuum.c). It is begun, and then worked at until it is done; between two pieces
+ * anything may happen in the store. */
+
+void store_vacuum_begin(struct store *store, const struct store_forgetting *aim);
+
+/** Looks at so many edges and objects. True: there is more to do. */
+bool store_vacuum_work(struct store *store, size_t units);
+
+bool store_vacuum_runs(const struct store *store);
+
+/** Whether there is more than the limits allow, and something may have come since the last time that
+ *  can go; `aim` is what brings it below them. */
+bool store_vacuum_is_due(const struct store *store, struct store_forgetting *aim);
+
+/** Begins to forget the oldest quarter. */
+void store_vacuum_begin_part(struct store *store);
+
+/** Edges and ended objects that are held. */
+uint64_t store_history(const struct store *store);
+
+/** Whether the last time nothing could go, and not much has come since then. */
+bool store_vacuum_is_fruitless(const struct store *store);
+
+/** Told of each edge that is forgotten, while it is still there. */
+typedef void (*store_forgotten)(void *context, const struct store_edge *edge);
+void store_set_forgotten(struct store *store, store_forgotten forgotten, void *context);
 
 /** Sets the count of a kind of gap, with its newest detail. */
 void store_set_gap(struct store *store, const char *kind, const char *detail, uint64_t count,

@@ -52,6 +52,7 @@ struct store_changes {
 
 	// objects that are new or different, or gone; descriptions (their numbers) that are gone
 	const struct id_list *changed, *dropped, *released;
+	const struct id_list *edges_gone; // events, of edges that were written
 };
 
 /** From now on changes are noted; all that is there counts as changed. */
@@ -60,6 +61,9 @@ void store_track(struct store *store);
 /** NULL: nothing has changed. Valid until the store is changed. The writer may use `descriptions`.
  */
 struct store_changes *store_changes(struct store *store);
+
+/** How many deletions the next writing has to do. */
+size_t store_unwritten_drops(const struct store *store);
 
 /** They have been written. */
 void store_written(struct store *store);
@@ -89,6 +93,9 @@ void store_get_scalars(const struct store *store, struct store_scalars *scalars)
  * if what was written contradicts itself.
  */
 void store_restore_scalars(struct store *store, const struct store_scalars *scalars);
+/** As above, for what the database does not know yet: each object is store_changed() then. */
+void store_restore_unwritten(struct store *store, const struct store_scalars *scalars);
+void store_changed(struct store *store, const struct store_object *object);
 struct store_object *store_restore_object(struct store *store, const struct store_object *saved);
 bool store_restore_number(struct store *store, struct store_object *object, uint32_t number,
 			  uint32_t generation);
@@ -96,5 +103,6 @@ bool store_restore_ended(struct store *store, uint64_t id);
 bool store_restore_edge(struct store *store, const struct store_edge *saved);
 bool store_restore_gap(struct store *store, const struct store_gap *gap);
 bool store_restore_kernel(struct store *store, const struct store_kernel *kernel);
+bool store_restore_period(struct store *store, const struct store_period *period);
 
 #endif

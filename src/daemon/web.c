@@ -150,11 +150,15 @@ static const struct web_asset *find_asset(const char *url)
 
 // Questions -----------------------------------------------------------------------------------
 
-// What can be changed is changed over the UNIX socket, where the kernel says who it is.
+// What can be changed is changed over the UNIX socket, where the kernel says who it is; and what is
+// not listed here is not for the page either (a policy may hold keys of others).
 static bool only_reads(const struct request *request)
 {
-	return !request_changes(request) && request->command != REQUEST_RELOAD &&
-	       request->command != REQUEST_WEB;
+	static const uint32_t readers = 1u << REQUEST_STATUS | 1u << REQUEST_VMS | 1u << REQUEST_VM |
+					1u << REQUEST_OBJECTS | 1u << REQUEST_EDGES |
+					1u << REQUEST_EXPLAIN | 1u << REQUEST_LABELS |
+					1u << REQUEST_ALERTS | 1u << REQUEST_AUDIT;
+	return readers >> request->command & 1;
 }
 
 static enum MHD_Result ask_owner(struct exchange *exchange)

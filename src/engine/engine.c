@@ -231,6 +231,18 @@ void engine_flow_end(struct engine *engine, struct engine_flow *flow, bool moved
 			  flow->cause);
 }
 
+label_set engine_flow_carries(const struct engine *engine, const struct engine_flow *flow)
+{
+	// As in engine_labels_in_flight().
+	return flow->open ? flight_look((struct engine *)engine, &flow->from.id, flow->from_hash)
+			  : 0;
+}
+
+label_set engine_flow_holds(const struct engine *engine, const struct engine_flow *flow)
+{
+	return flow->open ? engine_labels_of(engine, &flow->to.id, flow->to_hash) : 0;
+}
+
 void engine_for_each_flow_from(const struct engine *engine, const struct object_id *object,
 			       bool (*visit)(const struct engine_flow *flow, void *context),
 			       void *context)

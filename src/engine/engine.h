@@ -208,6 +208,11 @@ void engine_flow_begin(struct engine *engine, struct engine_flow *flow,
 /** Closes it if it is open; if `moved`, carries it out (after those in flight into its source). */
 void engine_flow_end(struct engine *engine, struct engine_flow *flow, bool moved);
 
+/** Of an open flow: engine_labels_in_flight() of its source, and engine_labels() of its destination, quicker. 0 if it
+ *  is not open. */
+label_set engine_flow_carries(const struct engine *engine, const struct engine_flow *flow);
+label_set engine_flow_holds(const struct engine *engine, const struct engine_flow *flow);
+
 /** Calls `visit` for each open flow from the object until it returns false. It may transfer, but not begin or end
  *  flows. */
 void engine_for_each_flow_from(const struct engine *engine, const struct object_id *object,

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "engine/object_table.h"
 
+#include <emmintrin.h>
 #include <string.h>
 
 enum {
 	SLOT_BITS = 8,
+	GROUP = 16, // tags that are compared at once
 	SLOTS = 1 << SLOT_BITS,
 	SLOTS_FULL = SLOTS * 3 / 4, // above it a segment is split
 	DEPTH_MAXIMUM = 32 - SLOT_BITS,
@@ -14,7 +16,7 @@ enum {
 // A search goes from the hash's slot upwards (and around) to the first empty slot; there is always
 // one. Removal moves objects back so that no search ends too early; there are no tombstones.
 struct object_segment {
-	uint8_t tags[SLOTS];
+	uint8_t tags[SLOTS + GROUP]; // the first ones once more behind the last: groups need no wrapping
 	uint32_t count;
 	uint32_t depth; // bits of the hash that all its objects share
 	struct managed_object objects[SLOTS];
@@ -28,6 +30,19 @@ static uint8_t tag_of(uint64_t hash)
 static uint32_t next_slot(uint32_t slot)
 {
 	return (slot + 1) % SLOTS;
+}
+
+static void set_tag(struct object_segment *segment, uint32_t slot, uint8_t tag)
+{
+	segment->tags[slot] = tag;
+	if (slot < GROUP)
+		segment->tags[SLOTS + slot] = tag;
+}
+
+// One bit a slot, of the group of slots from this one on.
+static uint32_t slots_with(__m128i tags, uint8_t tag)
+{
+	return (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(tags, _mm_set1_epi8((char)tag)));
 }
 
 static struct object_segment *segment_of(const struct object_table *table, uint32_t hash)
@@ -108,10 +123,21 @@ struct managed_object *object_table_find(const struct object_table *table, uint6
 	uint8_t tag = tag_of(hash);
 	// In a large table tag and object are two misses of the cache; let them pass side by side.
 	__builtin_prefetch(&segment->objects[hash % SLOTS]);
-	for (uint32_t slot = hash % SLOTS; segment->tags[slot]; slot = next_slot(slot))
-		if (segment->tags[slot] == tag && object_id_equal(&segment->objects[slot].id, id))
-			return &segment->objects[slot];
-	return NULL;
+	// By groups, because where a search ends cannot be predicted, but that it ends in the first
+	// group can: so several lookups may be on their way to memory at once.
+	for (uint32_t slot = hash % SLOTS;; slot = (slot + GROUP) % SLOTS) {
+		__m128i tags = _mm_loadu_si128((const __m128i *)(segment->tags + slot));
+		uint32_t empty = slots_with(tags, 0);
+		uint32_t before_empty = empty ? (empty & -empty) - 1 : UINT32_MAX;
+		for (uint32_t same = slots_with(tags, tag) & before_empty; same; same &= same - 1) {
+			struct managed_object *object =
+				&segment->objects[(slot + (uint32_t)__builtin_ctz(same)) % SLOTS];
+			if (object_id_equal(&object->id, id))
+				return object;
+		}
+		if (empty)
+			return NULL;
+	}
 }
 
 static struct managed_object *segment_add(struct object_segment *segment, uint32_t hash,
@@ -120,7 +146,7 @@ static struct managed_object *segment_add(struct object_segment *segment, uint32
 	uint32_t slot = hash % SLOTS;
 	while (segment->tags[slot])
 		slot = next_slot(slot);
-	segment->tags[slot] = tag;
+	set_tag(segment, slot, tag);
 	segment->count++;
 	return &segment->objects[slot];
 }
@@ -202,10 +228,10 @@ void object_table_remove(struct object_table *table, struct managed_object *obje
 		if (from_home < from_hole)
 			continue;
 		segment->objects[hole] = segment->objects[slot];
-		segment->tags[hole] = segment->tags[slot];
+		set_tag(segment, hole, segment->tags[slot]);
 		hole = slot;
 	}
-	segment->tags[hole] = 0;
+	set_tag(segment, hole, 0);
 	segment->count--;
 	table->count--;
 }

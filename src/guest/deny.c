@@ -4,18 +4,6 @@
 #include <errno.h>
 #include <stddef.h>
 
-static enum guest_result locate(const struct guest_kernel *kernel, uint64_t address, uint64_t *gpa)
-{
-	uint64_t offset = address - kernel->direct_map;
-	if (address % sizeof(uint64_t) != 0)
-		return GUEST_BAD_DATA;
-	if (offset < kernel->direct_map_size) {
-		*gpa = offset;
-		return GUEST_OK;
-	}
-	return guest_translate(&kernel->space, address, gpa);
-}
-
 static enum guest_result put(const struct guest_kernel *kernel, uint64_t gpa, int64_t value)
 {
 	return vm_memory_write(kernel->memory, gpa, &value, sizeof(value)) == MEMORY_OK ? GUEST_OK
@@ -29,9 +17,9 @@ static enum guest_result skip_call(const struct guest_kernel *kernel, uint64_t p
 	uint64_t result_gpa, number_gpa, number;
 	const uint64_t result_address = pt_regs + offsetof(struct guest_registers, ax);
 	const uint64_t number_address = pt_regs + offsetof(struct guest_registers, orig_ax);
-	enum guest_result result = locate(kernel, result_address, &result_gpa);
+	enum guest_result result = guest_locate(kernel, result_address, &result_gpa);
 	if (result == GUEST_OK)
-		result = locate(kernel, number_address, &number_gpa);
+		result = guest_locate(kernel, number_address, &number_gpa);
 	if (result == GUEST_OK)
 		result = guest_read_kernel(kernel, number_address, &number, sizeof(number));
 	if (result == GUEST_OK)
@@ -78,7 +66,7 @@ enum guest_result guest_deny_compat(const struct guest_kernel *kernel, struct gu
 	return kernel->sites.entry_in_rdi ? skip_call(kernel, cpu->rdi) : return_from(kernel, cpu);
 }
 
-enum guest_result guest_deny_request(const struct guest_kernel *kernel, struct guest_cpu_registers *cpu)
+enum guest_result guest_deny_function(const struct guest_kernel *kernel, struct guest_cpu_registers *cpu)
 {
 	return return_from(kernel, cpu);
 }

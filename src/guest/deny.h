@@ -20,7 +20,8 @@ enum guest_result guest_deny_call(const struct guest_kernel *kernel, uint64_t pt
 /** At `compat_entry`. */
 enum guest_result guest_deny_compat(const struct guest_kernel *kernel, struct guest_cpu_registers *cpu);
 
-/** At `ring_request`: the request completes with -EACCES, as the function's callers do with its errors. */
-enum guest_result guest_deny_request(const struct guest_kernel *kernel, struct guest_cpu_registers *cpu);
+/** At the start of a function that carries out a call or a request (`ring_request`): it completes with -EACCES, as the function's
+ *  callers do with its errors. */
+enum guest_result guest_deny_function(const struct guest_kernel *kernel, struct guest_cpu_registers *cpu);
 
 #endif

@@ -92,6 +92,20 @@ static enum guest_result read_filesystem(const struct guest_kernel *kernel, stru
 	return result == GUEST_BOUND ? GUEST_OK : result;
 }
 
+enum guest_result guest_inode_identity(const struct guest_kernel *kernel, uint64_t inode,
+				       uint64_t *number, uint32_t *device)
+{
+	uint64_t superblock, value;
+	enum guest_result result = guest_read_field(kernel, inode, FIELD_inode_i_ino, number);
+	if (result == GUEST_OK)
+		result = guest_follow_required(kernel, inode, FIELD_inode_i_sb, &superblock);
+	if (result == GUEST_OK)
+		result = guest_read_field(kernel, superblock, FIELD_super_block_s_dev, &value);
+	if (result == GUEST_OK)
+		*device = (uint32_t)value;
+	return result;
+}
+
 enum guest_result guest_inode_read_plain(const struct guest_kernel *kernel, uint64_t inode,
 					 struct guest_file *file)
 {

@@ -82,6 +82,11 @@ enum guest_result guest_filesystem_name(const struct guest_kernel *kernel, uint6
 enum guest_result guest_file_read(const struct guest_kernel *kernel, uint64_t address,
 				  struct guest_file *file);
 
+/** What tells an inode from others: its number, and the number of the device that it is on (of a file of an
+ *  overlay: the overlay's own). */
+enum guest_result guest_inode_identity(const struct guest_kernel *kernel, uint64_t inode,
+				       uint64_t *number, uint32_t *device);
+
 /** Of the inode at this address alone. */
 enum guest_result guest_inode_read_at(const struct guest_kernel *kernel, uint64_t inode,
 				      struct guest_file *file);

@@ -11,7 +11,12 @@ struct window {
 	unsigned char bytes[WINDOW + sizeof(uint64_t)]; // the last member is loaded as a word too
 };
 
-static bool store_number(unsigned char *destination, size_t size, uint64_t value)
+static const uint64_t masks[] = {
+	[1] = UINT8_MAX, [2] = UINT16_MAX, [3] = 0xffffff,	   [4] = UINT32_MAX,
+	[5] = 0xffffffffff, [6] = 0xffffffffffff, [7] = 0xffffffffffffff, [8] = UINT64_MAX,
+};
+
+static inline bool store_number(unsigned char *destination, size_t size, uint64_t value)
 {
 	switch (size) {
 	case 8:
@@ -19,26 +24,29 @@ static bool store_number(unsigned char *destination, size_t size, uint64_t value
 		return true;
 	case 4:
 		memcpy(destination, &(uint32_t){(uint32_t)value}, 4);
-		return value <= UINT32_MAX;
+		break;
 	case 2:
 		memcpy(destination, &(uint16_t){(uint16_t)value}, 2);
-		return value <= UINT16_MAX;
+		break;
 	case 1:
 		*destination = (uint8_t)value;
-		return value <= UINT8_MAX;
+		break;
 	default:
 		return false;
 	}
+	return value <= masks[size];
 }
 
-static enum guest_result store_value(const struct profile_field *field, const unsigned char *bytes,
-				     const struct guest_member *member, unsigned char *destination)
+static inline enum guest_result store_value(const struct profile_field *field,
+					    const unsigned char *bytes,
+					    const struct guest_member *member,
+					    unsigned char *destination)
 {
 	uint64_t value;
 	if (field->size == 0 || field->size > sizeof(value) || field->bit_size > 64)
 		return GUEST_BAD_DATA;
 	memcpy(&value, bytes, sizeof(value));
-	value &= UINT64_MAX >> (64 - 8 * field->size);
+	value &= masks[field->size];
 	if (field->bit_size != 0)
 		value = value >> (field->bit_offset & 63) & (UINT64_MAX >> (64 - field->bit_size));
 	if (member->kind == MEMBER_POINTER && value != 0 && !guest_is_kernel_pointer(value))
@@ -46,8 +54,9 @@ static enum guest_result store_value(const struct profile_field *field, const un
 	return store_number(destination, member->size, value) ? GUEST_OK : GUEST_BAD_DATA;
 }
 
-static enum guest_result store(const struct profile_field *field, const struct window *window,
-			       const struct guest_member *member, void *structure)
+static inline enum guest_result store(const struct profile_field *field,
+				      const struct window *window,
+				      const struct guest_member *member, void *structure)
 {
 	const unsigned char *bytes = window->bytes + (field->offset - window->start);
 	unsigned char *destination = (unsigned char *)structure + member->destination;
@@ -59,23 +68,24 @@ static enum guest_result store(const struct profile_field *field, const struct w
 
 // Extends the window over the members from `first` on, as far as they fit; returns the first that
 // does not.
-static size_t gather(const struct profile_field *fields, const struct guest_member *members,
-		     size_t first, size_t count, struct window *window)
+static inline size_t gather(const struct profile_field *fields, const struct guest_member *members,
+			    size_t first, size_t count, struct window *window)
 {
-	window->start = UINT64_MAX;
-	window->end = 0;
+	uint64_t low = UINT64_MAX, high = 0;
 	for (; first < count; first++) {
 		const struct profile_field *field = &fields[members[first].field];
 		if (!field->present)
 			continue;
 		uint64_t start = field->offset, end = start + field->size;
-		start = start < window->start ? start : window->start;
-		end = end > window->end ? end : window->end;
+		start = start < low ? start : low;
+		end = end > high ? end : high;
 		if (end - start > WINDOW)
 			break;
-		window->start = start;
-		window->end = end;
+		low = start;
+		high = end;
 	}
+	window->start = low;
+	window->end = high;
 	return first;
 }
 

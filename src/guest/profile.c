@@ -424,6 +424,20 @@ enum guest_result guest_read_kernel(const struct guest_kernel *kernel, uint64_t 
 	return guest_read_virtual(&kernel->space, address, buffer, length);
 }
 
+enum guest_result guest_locate(const struct guest_kernel *kernel, uint64_t address, uint64_t *gpa)
+{
+	uint64_t offset = address - kernel->direct_map;
+	if (address % sizeof(uint64_t) != 0)
+		return GUEST_BAD_DATA;
+	if (offset < kernel->direct_map_size) {
+		*gpa = offset;
+		return GUEST_OK;
+	}
+	if ((int64_t)address >= 0)
+		return GUEST_BAD_POINTER;
+	return guest_translate(&kernel->space, address, gpa);
+}
+
 enum guest_result guest_read_field(const struct guest_kernel *kernel, uint64_t structure,
 				   enum profile_field_id id, uint64_t *value)
 {

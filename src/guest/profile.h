@@ -121,6 +121,9 @@ static inline bool guest_has_field(const struct guest_kernel *kernel, enum profi
 enum guest_result guest_read_kernel(const struct guest_kernel *kernel, uint64_t address,
 				    void *buffer, size_t length);
 
+/** The GPA of a word (8 bytes, aligned) of the kernel's memory, to be written: no more than that lies there for sure. */
+enum guest_result guest_locate(const struct guest_kernel *kernel, uint64_t address, uint64_t *gpa);
+
 /** Reads a member of at most 8 bytes (zero-extended; bit fields shifted down) of the structure at
  *  `structure`. A missing field is GUEST_BAD_DATA: wanted fields are checked at detection. */
 enum guest_result guest_read_field(const struct guest_kernel *kernel, uint64_t structure,

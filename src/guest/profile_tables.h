@@ -37,6 +37,16 @@
 	S(O, do_fast_syscall_32_inner, "__do_fast_syscall_32")                                    \
 	S(O, syscall_enter_from_user_mode, "syscall_enter_from_user_mode") /* to 6.8 */           \
 	S(O, syscall_exit_to_user_mode, "syscall_exit_to_user_mode")                              \
+	S(O, io_poll_issue, "io_poll_issue")                                                      \
+	S(O, security_perf_event_open, "security_perf_event_open")                                \
+	S(O, etext, "_etext")                                                                     \
+	S(O, sys_call_table, "sys_call_table")                                                    \
+	S(O, ia32_sys_call_table, "ia32_sys_call_table") /* where there is no ia32_sys_call() */  \
+	S(O, x32_sys_call, "x32_sys_call|x32_sys_call_table") /* CONFIG_X86_X32_ABI */            \
+	S(O, sys_ni_syscall, "__x64_sys_ni_syscall")                                              \
+	S(O, ftrace_replace_code, "ftrace_replace_code")                                          \
+	S(O, hibernation_snapshot, "hibernation_snapshot") /* CONFIG_HIBERNATION */               \
+	S(O, klp_transition_patch, "klp_transition_patch") /* CONFIG_LIVEPATCH */                 \
 	S(O, io_issue_sqe, "io_issue_sqe")                                                        \
 	S(O, io_issue_sqe_inner, "__io_issue_sqe") /* from 6.15 */
 

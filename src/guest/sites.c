@@ -20,6 +20,7 @@ static const enum profile_symbol_id neighbours[] = {
 	SYMBOL_do_fast_syscall_32_inner,
 	SYMBOL_io_issue_sqe,
 	SYMBOL_io_issue_sqe_inner,
+	SYMBOL_io_poll_issue,
 };
 
 static size_t length_of(const struct guest_kernel *kernel, uint64_t function)
@@ -73,6 +74,29 @@ static void find_compat(const struct guest_kernel *kernel, struct guest_sites *s
 	sites->compat_entry = guest_symbol(kernel, SYMBOL_do_fast_syscall_32_inner);
 }
 
+enum guest_result guest_system_call_function(const struct guest_kernel *kernel, bool compat,
+					     uint32_t number, uint64_t *function)
+{
+	uint64_t table = guest_symbol(kernel, compat ? SYMBOL_ia32_sys_call_table : SYMBOL_sys_call_table);
+	uint64_t end = guest_symbol(kernel, SYMBOL_etext);
+	if (table == 0 || end == 0)
+		return GUEST_NOT_FOUND;
+	enum guest_result result =
+		guest_read_kernel(kernel, table + number * sizeof(*function), function, sizeof(*function));
+	// What lies behind the table is no function, or one that is not called with pt_regs.
+	if (result == GUEST_OK && *function - kernel->text >= end - kernel->text)
+		return GUEST_NOT_FOUND;
+	return result;
+}
+
+enum guest_result guest_locate_code(const struct guest_kernel *kernel, uint64_t address, uint64_t *gpa)
+{
+	if (address - kernel->text >= kernel->image_size)
+		return GUEST_BAD_POINTER;
+	*gpa = kernel->text_physical + (address - kernel->text);
+	return GUEST_OK;
+}
+
 void guest_find_sites(const struct guest_kernel *kernel, struct guest_sites *sites)
 {
 	*sites = (struct guest_sites){
@@ -88,6 +112,11 @@ void guest_find_sites(const struct guest_kernel *kernel, struct guest_sites *sit
 		sites->exit_in_rdi = true;
 	}
 	// From 6.15 on requests that poll again do not pass through io_issue_sqe().
-	if (calls(kernel, SYMBOL_io_issue_sqe, SYMBOL_io_issue_sqe_inner))
-		sites->ring_request = guest_symbol(kernel, SYMBOL_io_issue_sqe_inner);
+	if (!calls(kernel, SYMBOL_io_issue_sqe, SYMBOL_io_issue_sqe_inner))
+		return;
+	sites->ring_request = guest_symbol(kernel, SYMBOL_io_issue_sqe_inner);
+	if (!calls(kernel, SYMBOL_io_poll_issue, SYMBOL_io_issue_sqe_inner))
+		return;
+	sites->ring_request_callers[0] = guest_symbol(kernel, SYMBOL_io_issue_sqe);
+	sites->ring_request_callers[1] = guest_symbol(kernel, SYMBOL_io_poll_issue);
 }

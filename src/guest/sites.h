@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "guest/address_space.h"
+
 struct guest_kernel;
 
 /**
@@ -24,12 +26,26 @@ struct guest_kernel;
  *                 0: none is known.
  *   ring_request  struct io_kiocb: RDI at the start of what carries out a request of io_uring.
  *                 0: none is known.
+ *   ring_request_callers  where that is a part of other functions: those that call it, all with the same RDI; else 0.
  */
+enum { GUEST_RING_CALLERS = 2 };
 struct guest_sites {
 	uint64_t entry, exit, compat_entry, ring_request;
+	uint64_t ring_request_callers[GUEST_RING_CALLERS];
 	bool entry_in_rdi; // the entry is also that of 32-bit calls
 	bool exit_in_rdi;  // the exit is also that of 32-bit calls
 };
+
+/**
+ * The function that carries out the system call of this number (arch/x86/entry/syscall_64.c, syscall_32.c; `compat`:
+ * of a 32-bit program). Numbers without a call have sys_ni_syscall()'s. GUEST_NOT_FOUND: behind the table's end; whoever
+ * asks for all begins with 0 and goes no further.
+ */
+enum guest_result guest_system_call_function(const struct guest_kernel *kernel, bool compat,
+					     uint32_t number, uint64_t *function);
+
+/** The GPA of code of the kernel's image. */
+enum guest_result guest_locate_code(const struct guest_kernel *kernel, uint64_t address, uint64_t *gpa);
 
 void guest_find_sites(const struct guest_kernel *kernel, struct guest_sites *sites);
 

@@ -90,7 +90,8 @@ static enum guest_result read_unix_name(const struct guest_kernel *kernel, uint6
 	return GUEST_OK;
 }
 
-static enum guest_result read_unix(const struct guest_kernel *kernel, struct guest_socket *socket)
+static enum guest_result read_unix(const struct guest_kernel *kernel, bool named,
+				   struct guest_socket *socket)
 {
 	struct unix_record record = {0};
 	if (!guest_has_field(kernel, FIELD_unix_addr) ||
@@ -100,13 +101,15 @@ static enum guest_result read_unix(const struct guest_kernel *kernel, struct gue
 	    !guest_has_field(kernel, FIELD_unix_address_name))
 		return GUEST_BAD_DATA; // af_unix is a module there
 	enum guest_result result = GUEST_READ_MEMBERS(kernel, socket->sock, unix_members, &record);
-	if (result == GUEST_OK && record.address != 0)
+	if (result == GUEST_OK && named && record.address != 0)
 		result = read_unix_name(kernel, record.address, socket);
-	if (result == GUEST_OK && record.dentry != 0) {
-		struct guest_file bound;
-		result = guest_inode_read(kernel, record.dentry, 0, &bound);
-		socket->local.bound_inode_number = bound.inode_number;
-		socket->local.bound_device = bound.device;
+	if (result == GUEST_OK && named && record.dentry != 0) {
+		uint64_t inode;
+		result = guest_follow(kernel, record.dentry, FIELD_dentry_d_inode, &inode);
+		if (result == GUEST_OK)
+			result = guest_inode_identity(kernel, inode,
+						      &socket->local.bound_inode_number,
+						      &socket->local.bound_device);
 		if (result == GUEST_NOT_FOUND)
 			result = GUEST_OK; // the name is removed
 	}
@@ -123,10 +126,10 @@ static uint64_t inside_socket_alloc(const struct guest_kernel *kernel, uint64_t 
 
 // `known` may be an inode that has been read already, the socket's most likely.
 static enum guest_result read_sock(const struct guest_kernel *kernel, uint64_t sock,
-				   const struct guest_file *known, struct guest_socket *socket)
+				   const struct guest_file *known, bool named,
+				   struct guest_socket *socket)
 {
 	struct sock_record record = {.socket.sock = sock};
-	struct guest_file file;
 	*socket = (struct guest_socket){0};
 	enum guest_result result = GUEST_READ_MEMBERS(kernel, sock, sock_members, &record);
 	if (result)
@@ -136,17 +139,18 @@ static enum guest_result read_sock(const struct guest_kernel *kernel, uint64_t s
 		socket->inode =
 			inside_socket_alloc(kernel, record.socket_address,
 					    FIELD_socket_alloc_socket, FIELD_socket_alloc_inode);
-		if (!known || known->inode != socket->inode) {
-			result = guest_inode_read_at(kernel, socket->inode, &file);
-			known = &file;
+		if (known && known->inode == socket->inode) {
+			socket->inode_number = known->inode_number;
+			socket->device = known->device;
+		} else {
+			result = guest_inode_identity(kernel, socket->inode, &socket->inode_number,
+						      &socket->device);
 		}
-		socket->inode_number = known->inode_number;
-		socket->device = known->device;
 	}
 	if (result)
 		return result;
 	if (socket->family == AF_UNIX)
-		return read_unix(kernel, socket);
+		return read_unix(kernel, named, socket);
 	if (socket->family == AF_INET || socket->family == AF_INET6)
 		take_internet_addresses(&record, socket);
 	return GUEST_OK;
@@ -155,7 +159,13 @@ static enum guest_result read_sock(const struct guest_kernel *kernel, uint64_t s
 enum guest_result guest_socket_read(const struct guest_kernel *kernel, uint64_t sock,
 				    struct guest_socket *socket)
 {
-	return read_sock(kernel, sock, NULL, socket);
+	return read_sock(kernel, sock, NULL, true, socket);
+}
+
+enum guest_result guest_socket_read_unnamed(const struct guest_kernel *kernel, uint64_t sock,
+					    struct guest_socket *socket)
+{
+	return read_sock(kernel, sock, NULL, false, socket);
 }
 
 enum guest_result guest_socket_of_file(const struct guest_kernel *kernel,
@@ -168,7 +178,7 @@ enum guest_result guest_socket_of_file(const struct guest_kernel *kernel,
 					       FIELD_socket_alloc_socket);
 	enum guest_result result = guest_follow(kernel, address, FIELD_socket_sk, &sock);
 	if (result == GUEST_OK)
-		return read_sock(kernel, sock, file, socket);
+		return read_sock(kernel, sock, file, true, socket);
 	*socket = (struct guest_socket){
 		.inode = file->inode,
 		.inode_number = file->inode_number,

@@ -47,4 +47,8 @@ enum guest_result guest_socket_of_file(const struct guest_kernel *kernel,
 enum guest_result guest_socket_read(const struct guest_kernel *kernel, uint64_t sock,
 				    struct guest_socket *socket);
 
+/** The same without the name of a UNIX socket. */
+enum guest_result guest_socket_read_unnamed(const struct guest_kernel *kernel, uint64_t sock,
+					    struct guest_socket *socket);
+
 #endif

@@ -19,13 +19,6 @@
  */
 enum { HOOK_SITES_MAXIMUM = 4, HOOK_REGISTERS = 4, HOOK_SITES_NEEDED = 2 };
 
-enum hook_site {
-	HOOK_SYSCALL_ENTRY = 0,
-	HOOK_SYSCALL_EXIT = 1,
-	HOOK_COMPAT_ENTRY = 2, // of 32-bit system calls
-	HOOK_RING_REQUEST = 3, // of io_uring
-};
-
 /** The breakpoints that the guest set for itself, as KVM_GET_DEBUGREGS has them. */
 struct hook_guest_registers {
 	uint64_t db[HOOK_REGISTERS];

@@ -64,7 +64,8 @@ static enum guest_result deny(struct trace_event *event)
 	case SITE_COMPAT:
 		return guest_deny_compat(event->kernel, registers);
 	case SITE_REQUEST:
-		return guest_deny_request(event->kernel, registers);
+	case SITE_FUNCTION:
+		return guest_deny_function(event->kernel, registers);
 	default:
 		return GUEST_BAD_DATA;
 	}

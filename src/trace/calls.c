@@ -110,6 +110,8 @@ static void unlink_call(struct trace *trace, struct pending_call *call)
 		atomic_fetch_sub_explicit(&trace->loose_count, 1, memory_order_release);
 	if (call->changes_names)
 		atomic_fetch_sub_explicit(&trace->renaming_count, 1, memory_order_release);
+	if (call->returns != RETURN_SEEN)
+		trace->quiet_count--;
 	*(call->newer ? &call->newer->older : &trace->newest) = call->older;
 	*(call->older ? &call->older->newer : &trace->oldest) = call->newer;
 	if (call->fork_parent) {
@@ -135,6 +137,10 @@ void trace_abandon_call(struct trace *trace, struct pending_call *call)
 		trace_finish_call(trace, call, true);
 		return;
 	}
+	if (call->returns != RETURN_SEEN) { // nothing has come to it
+		trace_finish_call(trace, call, false);
+		return;
+	}
 	// Whoever died inside a call may have written before; what it would have read is gone with
 	// it. Which of its flows lead into the process is told by their ends.
 	for (unsigned i = 0; i < call->flow_count; i++) {
@@ -145,8 +151,8 @@ void trace_abandon_call(struct trace *trace, struct pending_call *call)
 	give_back(trace, call);
 }
 
-static bool read_event(struct trace *trace, struct trace_cpu *cpu, uint64_t pt_regs,
-		       struct trace_event *event)
+bool trace_read_event(struct trace *trace, struct trace_cpu *cpu, uint64_t pt_regs,
+		      struct trace_event *event)
 {
 	event->trace = trace;
 	event->cpu = cpu;
@@ -157,9 +163,11 @@ static bool read_event(struct trace *trace, struct trace_cpu *cpu, uint64_t pt_r
 	event->request = NULL;
 	event->pt_regs = pt_regs;
 	event->site = SITE_NONE;
+	event->slot = event->original = 0;
 	event->denied = false;
 	enum guest_result result = guest_read_kernel(event->kernel, pt_regs, &event->registers,
 						     sizeof(event->registers));
+	event->raw_number = (uint32_t)event->registers.orig_ax;
 	if (result == GUEST_OK)
 		return true;
 	atomic_fetch_add_explicit(&cpu->counters.unread_registers, 1, memory_order_relaxed);
@@ -223,6 +231,12 @@ static void prepare_call(struct trace_event *event, struct pending_call *call,
 	call->row = begun->row;
 	call->cause = begun->cause;
 	call->number = (uint32_t)event->registers.orig_ax;
+	call->raw_number = event->raw_number;
+	call->pt_regs = event->pt_regs;
+	call->slot = event->slot;
+	call->original = event->original;
+	call->returns = RETURN_SEEN;
+	call->was_quiet = false;
 	call->loose = begun->loose;
 	call->compat = begun->compat;
 	call->process = trace_process_reference(&event->task);
@@ -267,13 +281,6 @@ static struct pending_call *spare_call(struct trace *trace, struct trace_cpu *cp
 	return cpu->spare;
 }
 
-static void count(_Atomic uint64_t *counter)
-{
-	// One writer: no need for a locked instruction.
-	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + 1,
-			      memory_order_relaxed);
-}
-
 static void begin_flows(struct trace *trace, struct pending_call *call)
 {
 	insert_call(trace, call);
@@ -284,6 +291,7 @@ static void begin_flows(struct trace *trace, struct pending_call *call)
 	}
 	for (unsigned i = 0; i < call->flow_count; i++)
 		trace_flow_begun(trace, &call->flows[i]);
+	trace_decide_return(trace, call);
 }
 
 bool trace_begin_call(struct trace_event *event, const struct trace_begun *begun)
@@ -312,7 +320,9 @@ bool trace_begin_call(struct trace_event *event, const struct trace_begun *begun
 	if (!trace_lock(trace))
 		return false;
 	struct pending_call *stale = trace_find_call(trace, call->task);
-	if (stale)
+	if (stale && stale->was_quiet)
+		trace_finish_call(trace, stale, false); // it was over before it was watched
+	else if (stale)
 		trace_abandon_call(trace, stale); // its exit never came
 	if (followed) {
 		event->cpu->spare = NULL;
@@ -327,7 +337,7 @@ bool trace_begin_call(struct trace_event *event, const struct trace_begun *begun
 }
 
 // What another thread's loose call has changed by now, and what this thread has left loose.
-static bool settle_loose(struct trace_event *event)
+bool trace_settle_loose(struct trace_event *event)
 {
 	struct trace *trace = event->trace;
 	uint64_t task;
@@ -351,11 +361,11 @@ static void enter(struct trace_event *event, bool compat)
 		.row = row_of(&event->registers),
 		.cause = number,
 		.compat = compat,
-		.loose = compat && !event->kernel->sites.exit_in_rdi,
+		.loose = compat && event->slot == 0 && !event->kernel->sites.exit_in_rdi,
 	};
 	if (!begun.row || (!compat && !trace_read_task(event)))
 		return;
-	count(&event->cpu->counters.followed);
+	trace_count(&event->cpu->counters.followed);
 	begun.key = event->task.address;
 	trace_begin_call(event, &begun);
 }
@@ -393,11 +403,22 @@ static bool is_compat(const struct trace_event *event)
 	       trace_is_compat(event->kernel, task);
 }
 
+void trace_enter_function(struct trace_event *event)
+{
+	uint64_t task;
+	bool compat = guest_current_task(event->kernel, event->cpu->gs_base, &task) == GUEST_OK &&
+		      trace_is_compat(event->kernel, task);
+	if (compat)
+		enter_compat(event, false);
+	else
+		enter(event, false);
+}
+
 void trace_syscall_entry(struct trace *trace, struct trace_cpu *cpu, uint64_t pt_regs)
 {
 	struct trace_event event;
-	count(&cpu->counters.entries);
-	if (!read_event(trace, cpu, pt_regs, &event) || !settle_loose(&event))
+	trace_count(&cpu->counters.entries);
+	if (!trace_read_event(trace, cpu, pt_regs, &event) || !trace_settle_loose(&event))
 		return;
 	event.site = SITE_ENTRY;
 	if (is_compat(&event))
@@ -409,8 +430,8 @@ void trace_syscall_entry(struct trace *trace, struct trace_cpu *cpu, uint64_t pt
 void trace_compat_entry(struct trace *trace, struct trace_cpu *cpu, uint64_t pt_regs)
 {
 	struct trace_event event;
-	count(&cpu->counters.entries);
-	if (!read_event(trace, cpu, pt_regs, &event) || !settle_loose(&event))
+	trace_count(&cpu->counters.entries);
+	if (!trace_read_event(trace, cpu, pt_regs, &event) || !trace_settle_loose(&event))
 		return;
 	event.site = SITE_COMPAT;
 	enter_compat(&event, event.kernel->sites.entry_in_rdi);
@@ -440,14 +461,38 @@ static bool result_of(struct trace_event *event, int64_t *result)
 	return true;
 }
 
+void trace_end_call(struct trace_event *event, uint64_t key, bool known, int64_t result)
+{
+	// Only this task's own exit, or its death, finishes the call: it stays ours meanwhile.
+	struct trace *trace = event->trace;
+	struct pending_call *call = event->call;
+	bool moved = known ? result > 0 || (result == 0 && call->row->zero_moves) : true;
+	if (!known)
+		trace_gap(trace, "unknown-result", "%s of pid %u: taken as success",
+			  call->row->name, call->tgid);
+	if (moved && call->shared_files && !call->installs)
+		trace_look_again(event, call, true);
+	if (call->row->end && known && !call->only_watched)
+		call->row->end(event, result);
+	if (call->row->makes_descriptor && known && result >= 0)
+		trace_descriptor_made(event, result);
+	if (!trace_lock(trace))
+		return;
+	if (moved && call->sniffs)
+		trace_sniff(trace, call);
+	if (*find_link(trace, key) == call)
+		trace_finish_call(trace, call, moved);
+	trace_unlock(trace);
+}
+
 void trace_syscall_exit(struct trace *trace, struct trace_cpu *cpu, uint64_t pt_regs)
 {
 	struct trace_event event;
 	uint64_t task;
-	count(&cpu->counters.exits);
+	trace_count(&cpu->counters.exits);
 	if (atomic_load_explicit(&trace->pending_count, memory_order_acquire) == 0)
 		return; // nothing is in progress
-	if (!read_event(trace, cpu, pt_regs, &event))
+	if (!trace_read_event(trace, cpu, pt_regs, &event))
 		return;
 	// The number may have been changed by a debugger or a signal: the task is what counts.
 	enum guest_result found = guest_current_task(event.kernel, cpu->gs_base, &task);
@@ -464,26 +509,9 @@ void trace_syscall_exit(struct trace *trace, struct trace_cpu *cpu, uint64_t pt_
 	if (!call)
 		return;
 
-	// Only this task's own exit, or its death, finishes the call: it stays ours meanwhile.
 	event.call = call;
 	found = guest_task_read(event.kernel, task, &event.task);
 	int64_t result = 0;
 	bool known = found == GUEST_OK && result_of(&event, &result);
-	bool moved = known ? result > 0 || (result == 0 && call->row->zero_moves) : true;
-	if (!known)
-		trace_gap(trace, "unknown-result", "%s of pid %u: taken as success",
-			  call->row->name, call->tgid);
-	if (moved && call->shared_files && !call->installs)
-		trace_look_again(&event, call, true);
-	if (call->row->end && known && !call->only_watched)
-		call->row->end(&event, result);
-	if (call->row->makes_descriptor && known && result >= 0)
-		trace_descriptor_made(&event, result);
-	if (!trace_lock(trace))
-		return;
-	if (moved && call->sniffs)
-		trace_sniff(trace, call);
-	if (*find_link(trace, task) == call)
-		trace_finish_call(trace, call, moved);
-	trace_unlock(trace);
+	trace_end_call(&event, task, known, result);
 }

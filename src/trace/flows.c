@@ -130,25 +130,25 @@ struct object_reference trace_place_reference(struct trace_event *event, enum pl
 	};
 }
 
-static struct object_reference endpoint_reference(struct trace_event *event,
-						  const struct endpoint_key *key,
-						  uint16_t family, uint16_t type,
-						  const char *address)
+// The caller gives it an address.
+static struct endpoint *refer_to_endpoint(struct trace_event *event, const struct endpoint_key *key,
+					  const struct guest_socket *socket,
+					  struct object_reference *reference)
 {
 	struct trace *trace = event->trace;
 	XXH128_hash_t hash = XXH3_128bits_withSeed(key, sizeof(*key), trace->endpoint_key[0]);
-	struct object_reference reference = {
+	struct endpoint *endpoint = take_endpoint(event);
+	endpoint->family = socket->family;
+	endpoint->socket_type = socket->type;
+	endpoint->is_inet = false;
+	*reference = (struct object_reference){
 		.id = { .a = hash.low64 ^ trace->endpoint_key[1],
 			.b = hash.high64,
 			.c = key->class,
 			.kind = OBJECT_ENDPOINT },
+		.hint = { (uintptr_t)endpoint },
 	};
-	struct endpoint *endpoint = take_endpoint(event);
-	endpoint->family = family;
-	endpoint->socket_type = type;
-	snprintf(endpoint->address, sizeof(endpoint->address), "%s", address);
-	reference.hint[0] = (uintptr_t)endpoint;
-	return reference;
+	return endpoint;
 }
 
 // IPv4 addresses are mapped, so that a v4 client and a v6 server have the same pair.
@@ -172,9 +172,29 @@ static void format_address(const uint8_t canonical[16], uint16_t port, char *tex
 	snprintf(text, size, mapped ? "%s:%u" : "[%s]:%u", host, port);
 }
 
+void trace_format_endpoint(struct endpoint *endpoint)
+{
+	if (endpoint->is_inet)
+		format_address(endpoint->inet, endpoint->port, endpoint->address,
+			       sizeof(endpoint->address));
+}
+
 static bool is_inet(const struct guest_socket *socket)
 {
 	return socket->family == AF_INET || socket->family == AF_INET6;
+}
+
+static struct object_reference inet_endpoint(struct trace_event *event,
+					     const struct endpoint_key *key,
+					     const struct guest_socket *socket,
+					     const uint8_t destination[16], uint16_t port)
+{
+	struct object_reference reference;
+	struct endpoint *endpoint = refer_to_endpoint(event, key, socket, &reference);
+	endpoint->is_inet = true;
+	endpoint->port = port;
+	memcpy(endpoint->inet, destination, sizeof(endpoint->inet));
+	return reference;
 }
 
 // The data that flows through a stream connection, in one direction.
@@ -183,15 +203,13 @@ static struct object_reference stream_endpoint(struct trace_event *event,
 {
 	struct endpoint_key key = { .class = ENDPOINT_INET_STREAM, .protocol = socket->protocol };
 	uint8_t local[16], remote[16];
-	char text[64];
 	canonical_address(socket->family, socket->inet.local_address, local);
 	canonical_address(socket->family, socket->inet.remote_address, remote);
 	memcpy(key.source, outgoing ? local : remote, 16);
 	memcpy(key.destination, outgoing ? remote : local, 16);
 	key.source_port = outgoing ? socket->inet.local_port : socket->inet.remote_port;
 	key.destination_port = outgoing ? socket->inet.remote_port : socket->inet.local_port;
-	format_address(key.destination, key.destination_port, text, sizeof(text));
-	return endpoint_reference(event, &key, socket->family, socket->type, text);
+	return inet_endpoint(event, &key, socket, key.destination, key.destination_port);
 }
 
 static struct object_reference datagram_endpoint(struct trace_event *event,
@@ -201,25 +219,26 @@ static struct object_reference datagram_endpoint(struct trace_event *event,
 	struct endpoint_key key = { .class = ENDPOINT_INET_DATAGRAM,
 				    .protocol = socket->protocol,
 				    .destination_port = port };
-	char text[64];
-	format_address(destination, port, text, sizeof(text));
-	return endpoint_reference(event, &key, socket->family, socket->type, text);
+	return inet_endpoint(event, &key, socket, destination, port);
 }
 
+// Of the socket, or a name that it gives.
 static struct object_reference unix_endpoint(struct trace_event *event, uint32_t class,
 					     uint64_t first, uint64_t second, const char *name,
-					     size_t length, uint16_t type)
+					     size_t length, const struct guest_socket *socket)
 {
 	struct endpoint_key key = { .class = class, .number = { first, second } };
-	char text[GUEST_UNIX_NAME_MAXIMUM + 2] = "";
-	if (length > 0 && length <= sizeof(key.name)) {
-		if (class == ENDPOINT_UNIX_ABSTRACT)
-			memcpy(key.name, name, length);
-		for (size_t i = 0; i < length; i++)
-			text[i] = name[i] || (i > 0 && class != ENDPOINT_UNIX_ABSTRACT) ? name[i] : '@';
-		text[length] = '\0';
-	}
-	return endpoint_reference(event, &key, AF_UNIX, type, text);
+	bool abstract = class == ENDPOINT_UNIX_ABSTRACT;
+	if (length > sizeof(key.name))
+		length = 0;
+	if (abstract)
+		memcpy(key.name, name, length);
+	struct object_reference reference;
+	struct endpoint *endpoint = refer_to_endpoint(event, &key, socket, &reference);
+	for (size_t i = 0; i < length; i++)
+		endpoint->address[i] = name[i] || (i > 0 && !abstract) ? name[i] : '@';
+	endpoint->address[length] = '\0';
+	return reference;
 }
 
 /*
@@ -243,9 +262,10 @@ static struct object_reference class_endpoint(struct trace_event *event, uint32_
 					      uint16_t protocol, const char *name)
 {
 	struct endpoint_key key = { .class = class, .family = family, .protocol = protocol };
-	char text[64];
-	snprintf(text, sizeof(text), "%s:%u", name, protocol);
-	return endpoint_reference(event, &key, socket->family, socket->type, text);
+	struct object_reference reference;
+	struct endpoint *endpoint = refer_to_endpoint(event, &key, socket, &reference);
+	snprintf(endpoint->address, sizeof(endpoint->address), "%s:%u", name, protocol);
+	return reference;
 }
 
 static struct object_reference raw_endpoint(struct trace_event *event,
@@ -358,13 +378,13 @@ static void take_unix(struct trace_event *event, const struct guest_socket *sock
 			event, abstract ? ENDPOINT_UNIX_ABSTRACT : ENDPOINT_UNIX_PATH,
 			abstract ? socket->network_namespace : socket->local.bound_inode_number,
 			abstract ? 0 : socket->local.bound_device, socket->local.name,
-			socket->local.name_length, socket->type);
+			socket->local.name_length, socket);
 		trace_add_flow(event, &endpoint, receive);
 	} else if (socket->type != SOCK_DGRAM) {
 		// Sent to it before it was accepted.
 		endpoint = unix_endpoint(event, ENDPOINT_UNIX_SOCK, socket->sock, 0,
 					 socket->local.name, socket->local.name_length,
-					 socket->type);
+					 socket);
 		trace_add_flow(event, &endpoint, receive);
 	}
 }
@@ -431,7 +451,7 @@ static bool give_unix_named(struct trace_event *event, const struct guest_socket
 	struct object_reference endpoint;
 	if (name.sun_path[0] == '\0') {
 		endpoint = unix_endpoint(event, ENDPOINT_UNIX_ABSTRACT, socket->network_namespace,
-					 0, name.sun_path, used, socket->type);
+					 0, name.sun_path, used, socket);
 		return trace_add_flow(event, send, &endpoint);
 	}
 	char path[sizeof(name.sun_path) + 1] = "";
@@ -450,7 +470,7 @@ static bool give_unix_named(struct trace_event *event, const struct guest_socket
 		return false;
 	}
 	endpoint = unix_endpoint(event, ENDPOINT_UNIX_PATH, target.inode_number, target.device,
-				 path, strlen(path), socket->type);
+				 path, strlen(path), socket);
 	return trace_add_flow(event, send, &endpoint);
 }
 
@@ -460,7 +480,10 @@ static bool give_unix_peer(struct trace_event *event, const struct guest_socket 
 	struct guest_socket peer;
 	if (socket->local.peer == 0)
 		return false;
-	enum guest_result result = guest_socket_read(event->kernel, socket->local.peer, &peer);
+	enum guest_result result =
+		guest_socket_read_unnamed(event->kernel, socket->local.peer, &peer);
+	if (result == GUEST_OK && peer.inode_number == 0) // its name is of interest
+		result = guest_socket_read(event->kernel, socket->local.peer, &peer);
 	if (result != GUEST_OK) {
 		trace_gap(event->trace, "unread-socket", "peer of a UNIX socket of pid %u (%s): %s",
 			  event->task.tgid, event->task.comm, guest_result_text(result));
@@ -471,7 +494,7 @@ static bool give_unix_peer(struct trace_event *event, const struct guest_socket 
 		target = trace_socket_reference(&peer, SOCKET_RECEIVE);
 	else
 		target = unix_endpoint(event, ENDPOINT_UNIX_SOCK, peer.sock, 0, peer.local.name,
-				       peer.local.name_length, peer.type);
+				       peer.local.name_length, &peer);
 	return trace_add_flow(event, send, &target);
 }
 
@@ -483,7 +506,8 @@ static void leave(struct trace_event *event, const struct guest_socket *socket,
 	const struct in6_addr *address = (const struct in6_addr *)destination;
 	char text[64];
 	if (IN6_IS_ADDR_LOOPBACK(address) ||
-	    (IN6_IS_ADDR_V4MAPPED(address) && destination[12] == 127))
+	    (IN6_IS_ADDR_V4MAPPED(address) && destination[12] == 127) ||
+	    !trace_has_policy(event->trace))
 		return;
 	format_address(destination, port, text, sizeof(text));
 	trace_way_out(event, giver, socket->family, socket->type, text);
@@ -533,7 +557,10 @@ static void give_packets(struct trace_event *event, const struct guest_socket *s
 		return;
 	endpoint = packets_endpoint(event, socket);
 	trace_add_flow(event, send, &endpoint);
-	atomic_store(&event->trace->packets_sent, true);
+	if (!atomic_exchange(&event->trace->packets_sent, true) && trace_lock(event->trace)) {
+		trace_watch_all(event->trace);
+		trace_unlock(event->trace);
+	}
 }
 
 static bool give_socket(struct trace_event *event, const struct guest_socket *socket,

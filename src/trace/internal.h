@@ -32,6 +32,7 @@ enum {
 	MOUNTS_MAXIMUM = 1024, // of one file system, in all mount namespaces
 	DISKS_MAXIMUM = 64,
 	STORED_MAXIMUM = 1u << 20, // files with labels from before
+	LEADS_MAXIMUM = 32,
 	NESTED_MAXIMUM = 4, // loop devices one on the other
 };
 
@@ -47,9 +48,12 @@ enum {
 	CAUSE_RING = OTHER_CAUSE_FIRST + 256, // and the opcode of a request of io_uring
 };
 
-// Where data goes that is under way to an address; the text is for people.
+// Where data goes that is under way to an address; the text is for people, who rarely see it: that of an
+// internet address is made by trace_format_endpoint().
 struct endpoint {
-	uint16_t family, socket_type;
+	uint16_t family, socket_type, port;
+	bool is_inet;
+	uint8_t inet[16];
 	char address[128];
 };
 
@@ -102,6 +106,14 @@ struct pending_call {
 	uint64_t task_start_time; // tells a reused task_struct
 	uint32_t pid, tgid;
 	uint32_t number; // of the system call
+	uint32_t raw_number; // as pt_regs had it at the entry
+	uint64_t pt_regs, slot, original; // of a call that was seen at its function (returns.c); else slot is 0
+	enum call_return {
+		RETURN_SEEN,	// all are, at X; or it was asked for
+		RETURN_QUIET,	// not: it does not matter yet
+		RETURN_WANTED,	// it begins to (within one section of the lock)
+	} returns;
+	bool was_quiet;
 	uint8_t flow_count, endpoint_count, way_out_count;
 	uint8_t age; // passes of trace_verify() that have seen it
 	uint8_t makes;	// enum maker
@@ -280,9 +292,18 @@ struct trace {
 	_Atomic uint32_t loop_count; // of the disks
 	_Atomic bool disk_written;   // one of the disks
 
-	struct stored_file *stored; // open addressing
-	uint32_t stored_capacity;   // 0 or a power of two
+	struct stored_table {
+		struct stored_file *files; // open addressing
+		uint32_t capacity;	   // 0 or a power of two
+	} stored, stored_before; // what is not moved yet is in the one before
+	uint32_t stored_moved;	 // places of that
+	_Atomic(struct stored_file *) stored_spent; // to be freed by who does not hold the lock
 	_Atomic uint32_t stored_count;
+
+	uint32_t quiet_count; // of calls in progress
+	struct object_id leads[LEADS_MAXIMUM]; // have got labels, which quiet calls may take (returns.c)
+	uint32_t lead_count;
+	bool lead_overflow;
 
 	atomic_flag gap_lock; // also taken inside `lock`, never the other way round
 	struct gap {
@@ -308,7 +329,11 @@ struct trace_event {
 		SITE_ENTRY,
 		SITE_COMPAT,
 		SITE_REQUEST,
+		SITE_FUNCTION,
 	} site;
+	uint64_t slot; // where the function's return address lies; 0: E or X
+	uint64_t original;	// the return address
+	uint32_t raw_number; // before it was translated
 	bool denied; // the call was refused
 	int32_t instead_number; // the descriptor that is taken to mean
 	uint64_t instead_file;	// this; 0: none
@@ -360,6 +385,13 @@ void trace_unlock(struct trace *trace);
 /** The same without a look at guest memory: for those who are outside of a section of a memory reader. */
 void trace_unlock_only(struct trace *trace);
 
+/** Counts what one vCPU sees: it has one writer, so no locked instruction is needed. */
+static inline void trace_count(_Atomic uint64_t *counter)
+{
+	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + 1,
+			      memory_order_relaxed);
+}
+
 /** An argument of the call, as a 64-bit call has it. */
 static inline uint64_t trace_argument(const struct trace_event *event, int index)
 {
@@ -391,7 +423,31 @@ struct trace_begun {
 };
 bool trace_begin_call(struct trace_event *event, const struct trace_begun *begun);
 
+/** The rest of an exit: *event->call is over, with this result. `key` is the call's. */
+void trace_end_call(struct trace_event *event, uint64_t key, bool known, int64_t result);
+/** Reads the registers of a call that stands at an entry or exit, and sets the rest of *event to nothing. */
+bool trace_read_event(struct trace *trace, struct trace_cpu *cpu, uint64_t pt_regs, struct trace_event *event);
+/** What is done at each entry, before the call is looked at. */
+bool trace_settle_loose(struct trace_event *event);
+void trace_enter_function(struct trace_event *event);
+
+/* returns.c: calls that are seen at their functions. */
+/** What lies in event->slot; a gap if that is no return address. */
+bool trace_read_return_address(struct trace_event *event);
+/* The others locked. */
+/** It has begun: is its return to be watched? */
+void trace_decide_return(struct trace *trace, struct pending_call *call);
+/** The object has got labels, or they are on their way to it: calls that take from it matter now. */
+void trace_note_lead(struct trace *trace, const struct object_id *object);
+void trace_follow_leads(struct trace *trace);
+/** All calls matter: it is not known where labels come from. */
+void trace_watch_all(struct trace *trace);
+/** Quiet calls that are over. Takes the lock. */
+void trace_forget_quiet(struct trace *trace);
+
 /* loose.c */
+/** A call of which it is not seen how it ends, from now on. Locked. */
+void trace_make_loose(struct trace *trace, struct pending_call *call);
 enum { LOOSE_REQUEST_OF_THREAD = 1, LOOSE_REQUEST = 2 }; // added to the address in a key
 /** The thread that runs has come to another event: what it has loose is over. event->task is not set. */
 void trace_end_loose(struct trace_event *event, uint64_t task);
@@ -413,6 +469,9 @@ void trace_abandon_call(struct trace *trace, struct pending_call *call);
 
 /* objects.c: from what the guest has to what the engine knows. */
 struct object_reference trace_process_reference(const struct guest_task *task);
+
+/** Fills in `address`. */
+void trace_format_endpoint(struct endpoint *endpoint);
 /** False if the file holds no information (/dev/null, ...). Sockets are not handled here. */
 bool trace_file_reference(const struct guest_file *file, struct object_reference *reference);
 struct object_reference trace_socket_reference(const struct guest_socket *socket,
@@ -638,6 +697,8 @@ void trace_forget_stored(struct trace *trace);
 void trace_unstore_labels(struct trace *trace, const struct wire_identity *identity,
 			  label_set labels);
 void trace_unstore_all(struct trace *trace, label_set labels);
+/** Frees what is not used any more. Without the lock. */
+void trace_free_spent(struct trace *trace);
 
 /* boundary.c: programs that do not pass labels on. Locked. */
 /** A process that holds something executes this (an open file; NULL: it cannot be read). */

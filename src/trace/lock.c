@@ -30,6 +30,9 @@ void trace_unlock(struct trace *trace)
 	// Nobody may see labels without those that they bring along.
 	if (trace->gained_count > 0 && !atomic_load_explicit(&trace->abandoned, memory_order_relaxed))
 		trace_spread(trace);
+	if ((trace->lead_count || trace->lead_overflow) &&
+	    !atomic_load_explicit(&trace->abandoned, memory_order_relaxed))
+		trace_follow_leads(trace);
 	if (trace->boundaries_shrunk)
 		trace_settle_boundaries(trace);
 	if (trace->kept_untold)

@@ -27,6 +27,14 @@ static void assume_end(struct trace_event *event)
 		row->end(event, row->assume == ASSUME_POSITIVE ? INT32_MAX : 0);
 }
 
+void trace_make_loose(struct trace *trace, struct pending_call *call)
+{
+	if (call->loose)
+		return;
+	call->loose = true;
+	atomic_fetch_add_explicit(&trace->loose_count, 1, memory_order_release);
+}
+
 void trace_end_loose_one(struct trace_event *event, uint64_t key)
 {
 	struct trace *trace = event->trace;

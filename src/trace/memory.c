@@ -243,10 +243,11 @@ static bool follow_flow(const struct engine_flow *flow, void *context)
 void trace_flow_begun(struct trace *trace, const struct engine_flow *flow)
 {
 	struct chain chain = { .trace = trace };
-	if (!flow->open)
+	label_set labels = engine_flow_carries(trace->engine, flow);
+	if (!labels)
 		return;
-	label_set labels = engine_labels_in_flight(trace->engine, &flow->from.id);
-	if (labels & ~engine_labels(trace->engine, &flow->to.id))
+	trace_note_lead(trace, &flow->to.id);
+	if (labels & ~engine_flow_holds(trace->engine, flow))
 		follow_flow(flow, &chain);
 }
 

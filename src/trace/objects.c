@@ -309,7 +309,8 @@ bool trace_is_readdressed(struct trace *trace, const struct watched_object *watc
 
 static void describe_endpoint(const struct object_reference *object, struct wire_object *wire)
 {
-	const struct endpoint *endpoint = (const struct endpoint *)(uintptr_t)object->hint[0];
+	struct endpoint *endpoint = (struct endpoint *)(uintptr_t)object->hint[0];
+	trace_format_endpoint(endpoint);
 	wire->kind = WIRE_ENDPOINT;
 	wire->family = endpoint->family;
 	wire->socket_type = endpoint->socket_type;
@@ -512,6 +513,7 @@ void trace_edge(void *context, const struct engine_edge *edge)
 	};
 	trace->config.emit(trace->config.context, &message);
 	trace_disk_gains(trace, edge);
+	trace_note_lead(trace, &edge->to);
 	if (edge->to.kind == OBJECT_PROCESS || edge->to.kind == OBJECT_FILE)
 		trace_gained(trace, edge->to_number, 0);
 }

@@ -12,7 +12,12 @@
  * by their file system's UUID, inode number and generation, and get their labels when they are used
  * first, whatever their name. What had ended stays in the table: a guest that crashes may
  * find again what it had unlinked, and a number that is used again has another generation.
+ *
+ * The table grows by a second one, to which each new file moves some of those that are there: nobody
+ * who waits for the lock waits for all of them.
  */
+
+enum { MOVES = 8 }; // four would do, until it is half full again
 
 struct stored_file {
 	struct wire_identity identity;
@@ -37,35 +42,73 @@ static uint64_t hash_identity(const struct trace *trace, const struct wire_ident
 	return hash_object(&key, &id);
 }
 
-// The slot of the identity, or the empty one where it would be.
-static struct stored_file *find_slot(const struct trace *trace,
+// The slot of the identity, or the empty one where it would be; NULL: there is no table.
+static struct stored_file *find_slot(const struct stored_table *table, uint64_t hash,
 				     const struct wire_identity *identity)
 {
-	uint32_t mask = trace->stored_capacity - 1;
-	for (uint32_t at = (uint32_t)hash_identity(trace, identity) & mask;; at = (at + 1) & mask) {
-		struct stored_file *slot = &trace->stored[at];
+	uint32_t mask = table->capacity - 1;
+	if (table->capacity == 0)
+		return NULL;
+	for (uint32_t at = (uint32_t)hash & mask;; at = (at + 1) & mask) {
+		struct stored_file *slot = &table->files[at];
 		if (!slot->used || same_identity(&slot->identity, identity))
 			return slot;
 	}
 }
 
+// NULL: it is not known.
+static struct stored_file *find(const struct trace *trace, const struct wire_identity *identity)
+{
+	uint64_t hash = hash_identity(trace, identity);
+	struct stored_file *slot = find_slot(&trace->stored, hash, identity);
+	if (slot && !slot->used)
+		slot = find_slot(&trace->stored_before, hash, identity);
+	return slot && slot->used ? slot : NULL;
+}
+
+static void insert(struct trace *trace, const struct stored_file *file)
+{
+	uint64_t hash = hash_identity(trace, &file->identity);
+	*find_slot(&trace->stored, hash, &file->identity) = *file;
+}
+
+static void move_some(struct trace *trace)
+{
+	struct stored_table *before = &trace->stored_before;
+	if (before->capacity == 0)
+		return;
+	for (int i = 0; i < MOVES && trace->stored_moved < before->capacity; i++) {
+		const struct stored_file *file = &before->files[trace->stored_moved++];
+		if (file->used)
+			insert(trace, file);
+	}
+	if (trace->stored_moved < before->capacity)
+		return;
+	// To give much memory back takes long. What nobody has freed by now is not much.
+	free(atomic_exchange(&trace->stored_spent, before->files));
+	*before = (struct stored_table){ 0 };
+}
+
+void trace_free_spent(struct trace *trace)
+{
+	free(atomic_exchange(&trace->stored_spent, NULL));
+}
+
+// The memory comes as it is used.
 static bool grow(struct trace *trace)
 {
 	uint32_t count = atomic_load_explicit(&trace->stored_count, memory_order_relaxed);
-	if (trace->stored_capacity > 0 && count < trace->stored_capacity / 2)
+	uint32_t capacity = trace->stored.capacity, larger = capacity ? 2 * capacity : 256;
+	move_some(trace);
+	if (capacity > 0 && count < capacity / 2)
 		return true;
-	uint32_t capacity = trace->stored_capacity, larger = capacity ? 2 * capacity : 256;
-	struct stored_file *files = trace->stored;
-	struct stored_file *slots =
-		count < STORED_MAXIMUM ? calloc(larger, sizeof(*slots)) : NULL;
-	if (!slots)
+	struct stored_file *files =
+		count < STORED_MAXIMUM ? calloc(larger, sizeof(*files)) : NULL;
+	if (!files)
 		return false;
-	trace->stored = slots;
-	trace->stored_capacity = larger;
-	for (uint32_t i = 0; i < capacity; i++)
-		if (files[i].used)
-			*find_slot(trace, &files[i].identity) = files[i];
-	free(files);
+	trace->stored_before = trace->stored;
+	trace->stored = (struct stored_table){ files, larger };
+	trace->stored_moved = 0;
 	return true;
 }
 
@@ -74,12 +117,10 @@ void trace_store_labels(struct trace *trace, const struct wire_identity *identit
 	static const struct wire_identity none;
 	if (labels == 0 || same_identity(identity, &none))
 		return;
-	if (trace->stored_capacity > 0) {
-		struct stored_file *known = find_slot(trace, identity);
-		if (known->used) {
-			known->labels |= labels;
-			return;
-		}
+	struct stored_file *known = find(trace, identity);
+	if (known) {
+		known->labels |= labels;
+		return;
 	}
 	if (!grow(trace)) {
 		trace_gap(trace, "stored-limit",
@@ -88,26 +129,31 @@ void trace_store_labels(struct trace *trace, const struct wire_identity *identit
 			  STORED_MAXIMUM, (unsigned long long)identity->inode);
 		return;
 	}
-	*find_slot(trace, identity) = (struct stored_file){ *identity, labels, true };
+	insert(trace, &(struct stored_file){ *identity, labels, true });
 	atomic_fetch_add_explicit(&trace->stored_count, 1, memory_order_release);
 }
 
 void trace_unstore_labels(struct trace *trace, const struct wire_identity *identity,
 			  label_set labels)
 {
-	if (trace->stored_capacity > 0)
-		find_slot(trace, identity)->labels &= ~labels;
+	struct stored_file *known = find(trace, identity);
+	if (known)
+		known->labels &= ~labels;
 }
 
 void trace_unstore_all(struct trace *trace, label_set labels)
 {
-	for (uint32_t i = 0; i < trace->stored_capacity; i++)
-		trace->stored[i].labels &= ~labels;
+	for (uint32_t i = 0; i < trace->stored.capacity; i++)
+		trace->stored.files[i].labels &= ~labels;
+	for (uint32_t i = 0; i < trace->stored_before.capacity; i++)
+		trace->stored_before.files[i].labels &= ~labels;
 }
 
 void trace_forget_stored(struct trace *trace)
 {
-	free(trace->stored);
+	free(trace->stored.files);
+	free(trace->stored_before.files);
+	trace_free_spent(trace);
 }
 
 // What lived in the kernel that is gone.
@@ -149,7 +195,8 @@ static label_set look_up(struct trace *trace, const struct wire_identity *identi
 {
 	if (!trace_lock(trace))
 		return 0;
-	label_set labels = trace->stored_capacity ? find_slot(trace, identity)->labels : 0;
+	const struct stored_file *known = find(trace, identity);
+	label_set labels = known ? known->labels : 0;
 	trace_unlock_only(trace);
 	return labels;
 }
@@ -186,6 +233,7 @@ void trace_recall(struct trace *trace, const struct wire_identity *identity, lab
 		return;
 	trace_store_labels(trace, identity, labels);
 	trace_unlock_only(trace);
+	trace_free_spent(trace);
 }
 
 void trace_recalled(struct trace *trace, bool late)

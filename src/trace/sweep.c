@@ -19,6 +19,7 @@ struct sweep {
 	struct guest_task task;
 	uint64_t leader_files;
 	uint64_t seen_file; // mappings of one file come in rows
+	size_t processes;
 };
 
 static void sweep_file(struct sweep *sweep, uint64_t address)
@@ -92,6 +93,7 @@ static bool sweep_process(uint64_t address, void *context)
 		return true;
 	sweep->leader_files = sweep->task.files;
 	sweep->seen_file = 0;
+	sweep->processes++;
 	note(sweep,
 	     guest_for_each_descriptor(kernel, &sweep->task, DESCRIPTORS_MAXIMUM, sweep_descriptor,
 				       sweep),
@@ -104,7 +106,7 @@ static bool sweep_process(uint64_t address, void *context)
 	return true;
 }
 
-void trace_sweep(struct trace *trace, struct memory_reader *reader)
+size_t trace_sweep(struct trace *trace, struct memory_reader *reader)
 {
 	struct sweep sweep = { .trace = trace, .reader = reader };
 	trace_note_programs(trace); // before they are given anything
@@ -112,4 +114,5 @@ void trace_sweep(struct trace *trace, struct memory_reader *reader)
 		guest_for_each_process(trace->kernel, PROCESSES_MAXIMUM, sweep_process, &sweep);
 	if (result != GUEST_OK)
 		trace_gap(trace, "sweep", "the list of processes: %s", guest_result_text(result));
+	return sweep.processes;
 }

@@ -16,6 +16,11 @@
  * Turns the system calls of one VM into flows between its objects, and what the engine makes of
  * them into messages. The table of system calls is in syscalls.c.
  *
+ * A call is seen to begin and to end in one of two ways. At E and X (trace_syscall_entry(), trace_syscall_exit()) all calls
+ * come by. Or at the start of the functions that carry calls out (trace_function_entry(), those of trace_stops_at()): then
+ * the caller's `returns` are asked to watch a return, where it matters; a call that only moves what nobody holds is *quiet*,
+ * and watched when labels come to where it takes from, if it still is in progress then.
+ *
  * Threads: trace_syscall_entry() and trace_syscall_exit() and those beside them run in the vCPU threads, between the
  * vCPU's exit and its re-entry; they allocate nothing in the common case, never block (a short
  * spin lock serialises the engine) and do no I/O. The others run in the agent's own thread. All of
@@ -76,6 +81,17 @@ struct trace_boundaries {
 	const struct trace_boundary *boundaries;
 };
 
+/** Watches the returns of functions: see trace_function_entry(). In vCPU threads, and others; may take a short lock. */
+struct trace_returns {
+	/** The function whose return address (`original`) lies at the guest's address `slot` is to be seen when it returns:
+	 *  trace_function_return() follows. RETURNS_NOT_THERE: it has returned already. */
+	enum trace_watching {
+		RETURNS_WATCHED,
+		RETURNS_NOT_THERE,
+		RETURNS_FULL,
+	} (*watch)(void *context, uint64_t slot, uint64_t original);
+};
+
 struct trace_config {
 	const struct trace_glob *globs; // kept by reference
 	size_t glob_count;
@@ -83,6 +99,7 @@ struct trace_config {
 	void (*emit)(void *context, struct wire_message *message);
 	void *context;
 	struct engine_limits limits;
+	struct trace_returns returns; // the context is that of `emit`
 };
 
 /** Counted per vCPU, so that no cache line is shared; read by others without a lock. */
@@ -129,15 +146,30 @@ void trace_syscall_entry(struct trace *trace, struct trace_cpu *cpu, uint64_t pt
 void trace_syscall_exit(struct trace *trace, struct trace_cpu *cpu, uint64_t pt_regs);
 /** The same for a 32-bit call that begins; it ends like others, or not at all (guest_sites). */
 void trace_compat_entry(struct trace *trace, struct trace_cpu *cpu, uint64_t pt_regs);
-/** A request of io_uring is about to be carried out: struct io_kiocb. */
-void trace_ring_request(struct trace *trace, struct trace_cpu *cpu, uint64_t request);
+/** A request of io_uring is about to be carried out: struct io_kiocb. `slot` as below, 0: its return is not seen. */
+void trace_ring_request(struct trace *trace, struct trace_cpu *cpu, uint64_t request, uint64_t slot);
+
+/** Whether a system call of this number, 64-bit or 32-bit, has to be seen. */
+bool trace_stops_at(uint32_t number, bool compat);
+/** The vCPU stands at the start of the function that carries out a call (sys_call_table[], ia32_sys_call_table[], ...):
+ *  its pt_regs, and where its return address lies. */
+void trace_function_entry(struct trace *trace, struct trace_cpu *cpu, uint64_t pt_regs, uint64_t slot);
+/** The vCPU stands inside a call whose function cannot be stopped at; `stack`: an address of its stack. How it ends is not
+ *  seen. */
+void trace_inside_call(struct trace *trace, struct trace_cpu *cpu, uint64_t stack);
+/** The vCPU has returned through the slot, with this result. */
+void trace_function_return(struct trace *trace, struct trace_cpu *cpu, uint64_t slot, int64_t result);
+/** From now on calls are seen at E and X, or (`functions`) at functions. What is in progress is seen to end at X, as
+ *  before; but not the other way round: it counts as taken place, and is over at its thread's next event. No vCPU may be in
+ *  an entry or exit function. */
+void trace_hook_changes(struct trace *trace, bool functions);
 
 /** Whether there is, or is about to be, a ring of io_uring in the guest. Since the last boot. */
 bool trace_has_rings(const struct trace *trace);
 
 /** Marks what holds classified files open or mapped now, as the tracing begins. Takes long; `reader`
- *  is left and entered again between processes. */
-void trace_sweep(struct trace *trace, struct memory_reader *reader);
+ *  is left and entered again between processes. Returns how many processes of users there are. */
+size_t trace_sweep(struct trace *trace, struct memory_reader *reader);
 
 /**
  * Replaces what the policy says of the files; the globs of the configuration stay. From any thread, at

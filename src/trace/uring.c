@@ -263,7 +263,7 @@ static bool read_request(struct trace_event *event, uint64_t address,
 	return false;
 }
 
-void trace_ring_request(struct trace *trace, struct trace_cpu *cpu, uint64_t address)
+void trace_ring_request(struct trace *trace, struct trace_cpu *cpu, uint64_t address, uint64_t slot)
 {
 	struct guest_ring_request request;
 	struct guest_task thread;
@@ -273,6 +273,7 @@ void trace_ring_request(struct trace *trace, struct trace_cpu *cpu, uint64_t add
 		.kernel = trace->kernel,
 		.request = &request,
 		.thread = &thread,
+		.slot = slot,
 	};
 	if (!read_request(&event, address, &request, &thread))
 		return;
@@ -282,6 +283,8 @@ void trace_ring_request(struct trace *trace, struct trace_cpu *cpu, uint64_t add
 	trace_end_loose_one(&event, address | LOOSE_REQUEST);
 	event.task = submitter;
 	event.site = SITE_REQUEST;
+	if (slot && !trace_read_return_address(&event))
+		event.slot = 0;
 	const struct trace_begun begun = {
 		.row = row_of(&request),
 		.thread = &thread,

@@ -210,10 +210,12 @@ static void verify_calls(struct trace *trace)
 void trace_verify(struct trace *trace, struct memory_reader *reader)
 {
 	trace_carry_loose(trace);
+	trace_forget_quiet(trace);
 	verify_calls(trace);
 	trace_refresh_core_pattern(trace);
 	trace_age_cores(trace);
 	trace_verify_memory(trace);
+	trace_free_spent(trace);
 	for (uint32_t first = 0; verify_batch(trace, first); first += BATCH) {
 		memory_leave(reader);
 		memory_enter(reader);
@@ -241,7 +243,8 @@ void trace_boot(struct trace *trace, const struct guest_kernel *kernel)
 	trace->boundary_process_count = 0;
 	trace_forget_cores(trace);
 	trace_forget_disks(trace);
-	trace->gained_count = trace->again_count = 0;
+	trace->gained_count = trace->again_count = trace->lead_count = 0;
+	trace->lead_overflow = false;
 	trace->gained_overflow = false;
 	trace_forget_moved(trace); // paths are looked at by a new kernel's vCPUs only
 	atomic_fetch_add(&trace->namespace_epoch, 1);

@@ -31,17 +31,37 @@ __asm__(".text\n"
 	"copy_word_fault:\n"
 	"	xorl	%eax, %eax\n"
 	"	ret\n"
-	".size copy_guarded_word, . - copy_guarded_word\n");
+	".size copy_guarded_word, . - copy_guarded_word\n"
+	// int copy_exchange_word(uint64_t *word, uint64_t expected, uint64_t wanted): 1 exchanged, 0 it was
+	// another, -1 not there.
+	".type copy_exchange_word, @function\n"
+	"copy_exchange_word:\n"
+	"	movq	%rsi, %rax\n"
+	"copy_exchange_begin:\n"
+	"	lock cmpxchgq	%rdx, (%rdi)\n"
+	"copy_exchange_end:\n"
+	"	sete	%al\n"
+	"	movzbl	%al, %eax\n"
+	"	ret\n"
+	"copy_exchange_fault:\n"
+	"	movl	$-1, %eax\n"
+	"	ret\n"
+	".size copy_exchange_word, . - copy_exchange_word\n");
 
 size_t copy_guarded_bytes(void *destination, const void *source, size_t length)
 	__attribute__((visibility("hidden")));
 bool copy_guarded_word(uint64_t *destination, const void *source)
+	__attribute__((visibility("hidden")));
+int copy_exchange_word(uint64_t *word, uint64_t expected, uint64_t wanted)
 	__attribute__((visibility("hidden")));
 extern const char copy_guarded_begin[] __attribute__((visibility("hidden")));
 extern const char copy_guarded_end[] __attribute__((visibility("hidden")));
 extern const char copy_word_begin[] __attribute__((visibility("hidden")));
 extern const char copy_word_end[] __attribute__((visibility("hidden")));
 extern const char copy_word_fault[] __attribute__((visibility("hidden")));
+extern const char copy_exchange_begin[] __attribute__((visibility("hidden")));
+extern const char copy_exchange_end[] __attribute__((visibility("hidden")));
+extern const char copy_exchange_fault[] __attribute__((visibility("hidden")));
 
 static const int guarded_signals[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE };
 enum { GUARDED_SIGNALS = sizeof(guarded_signals) / sizeof(guarded_signals[0]) };
@@ -61,6 +81,13 @@ bool copy_guarded(void *destination, const void *source, size_t length)
 bool copy_to_guarded(void *destination, const void *source, size_t length)
 {
 	return copy_guarded_bytes(destination, source, length) == 0;
+}
+
+bool copy_exchange_guarded(uint64_t *word, uint64_t expected, uint64_t wanted, bool *exchanged)
+{
+	int result = copy_exchange_word(word, expected, wanted);
+	*exchanged = result > 0;
+	return result >= 0;
 }
 
 static void hand_on(int signal, siginfo_t *info, void *context, const struct sigaction *previous)
@@ -92,6 +119,10 @@ static void handle_fault(int signal, siginfo_t *info, void *context)
 	}
 	if (address >= (uintptr_t)copy_word_begin && address < (uintptr_t)copy_word_end) {
 		machine->uc_mcontext.gregs[REG_RIP] = (greg_t)(uintptr_t)copy_word_fault;
+		return;
+	}
+	if (address >= (uintptr_t)copy_exchange_begin && address < (uintptr_t)copy_exchange_end) {
+		machine->uc_mcontext.gregs[REG_RIP] = (greg_t)(uintptr_t)copy_exchange_fault;
 		return;
 	}
 	if (fault_recovery && info->si_code > 0) {

@@ -19,6 +19,8 @@
 bool copy_guarded(void *destination, const void *source, size_t length);
 /** The same where it is the destination that may not be there. */
 bool copy_to_guarded(void *destination, const void *source, size_t length);
+/** Puts `wanted` into the (aligned) word if it is `expected`, at once; tells whether it was. False: it is not there. */
+bool copy_exchange_guarded(uint64_t *word, uint64_t expected, uint64_t wanted, bool *exchanged);
 
 /**
  * Puts our handler in front of SIGSEGV, SIGBUS, SIGILL and SIGFPE of this process, if it does not stand there

@@ -177,8 +177,9 @@ enum memory_result vm_memory_read(const struct vm_memory *memory, uint64_t gpa, 
 	return MEMORY_OK;
 }
 
-enum memory_result vm_memory_write(const struct vm_memory *memory, uint64_t gpa, const void *bytes,
-				   size_t length)
+// Where the host has what may be written there.
+static enum memory_result find_writable(const struct vm_memory *memory, uint64_t gpa, size_t length,
+					unsigned char **host_address)
 {
 	const struct slot_table *table =
 		atomic_load_explicit(&memory->table, memory_order_acquire);
@@ -187,8 +188,33 @@ enum memory_result vm_memory_write(const struct vm_memory *memory, uint64_t gpa,
 		return MEMORY_UNMAPPED;
 	if (!slot->writable)
 		return MEMORY_READ_ONLY;
-	return copy_to_guarded(slot->host_address + (gpa - slot->gpa), bytes, length) ? MEMORY_OK
-										      : MEMORY_FAULT;
+	*host_address = slot->host_address + (gpa - slot->gpa);
+	return MEMORY_OK;
+}
+
+enum memory_result vm_memory_write(const struct vm_memory *memory, uint64_t gpa, const void *bytes,
+				   size_t length)
+{
+	unsigned char *host_address;
+	enum memory_result result = find_writable(memory, gpa, length, &host_address);
+	if (result != MEMORY_OK)
+		return result;
+	return copy_to_guarded(host_address, bytes, length) ? MEMORY_OK : MEMORY_FAULT;
+}
+
+enum memory_result vm_memory_exchange(const struct vm_memory *memory, uint64_t gpa, uint64_t expected,
+				      uint64_t wanted, bool *exchanged)
+{
+	unsigned char *host_address;
+	*exchanged = false;
+	enum memory_result result = find_writable(memory, gpa, sizeof(uint64_t), &host_address);
+	if (result != MEMORY_OK)
+		return result;
+	if ((uintptr_t)host_address % sizeof(uint64_t) != 0)
+		return MEMORY_FAULT; // a lock across cache lines would stop the host
+	return copy_exchange_guarded((uint64_t *)(void *)host_address, expected, wanted, exchanged)
+		       ? MEMORY_OK
+		       : MEMORY_FAULT;
 }
 
 void vm_memory_for_each_range(const struct vm_memory *memory,

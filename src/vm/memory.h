@@ -77,6 +77,13 @@ enum memory_result vm_memory_read(const struct vm_memory *memory, uint64_t gpa, 
 enum memory_result vm_memory_write(const struct vm_memory *memory, uint64_t gpa, const void *bytes,
 				   size_t length);
 
+/**
+ * Puts `wanted` into the word at `gpa` (a multiple of 8) if it is `expected`, in one step against vCPUs that run, and tells
+ * whether it was. What is said of dirty pages above holds here, too.
+ */
+enum memory_result vm_memory_exchange(const struct vm_memory *memory, uint64_t gpa, uint64_t expected,
+				      uint64_t wanted, bool *exchanged);
+
 /** Calls `visit` for each range of RAM, in order of GPA, until it returns false. Inside a section. */
 void vm_memory_for_each_range(const struct vm_memory *memory,
 			      bool (*visit)(uint64_t gpa, uint64_t size, void *context),

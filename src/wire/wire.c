@@ -200,6 +200,82 @@ static const struct field part_fields[] = {
 	PART(part),
 };
 
+static const struct field export_fields[] = {
+	INTEGER(export.format),
+	INTEGER(export.time),
+	STRING(export.host, WIRE_NAME_MAXIMUM),
+	STRING(export.version, WIRE_NAME_MAXIMUM),
+};
+
+static const struct field kept_vm_fields[] = {
+	STRING(kept_vm.name, WIRE_TEXT_MAXIMUM), INTEGER(kept_vm.uid),
+	INTEGER(kept_vm.first_time),		 INTEGER(kept_vm.event),
+	INTEGER(kept_vm.files),			 INTEGER(kept_vm.processes),
+	INTEGER(kept_vm.sockets),		 INTEGER(kept_vm.endpoints),
+	INTEGER(kept_vm.edges_dropped),		 INTEGER(kept_vm.ended_dropped),
+};
+
+static const struct field describes_fields[] = {
+	INTEGER(describes.object),
+};
+
+static const struct field kept_object_fields[] = {
+	INTEGER(kept_object.id),	 INTEGER(kept_object.labels),
+	INTEGER(kept_object.ended),	 INTEGER(kept_object.ended_time),
+	INTEGER(kept_object.description),
+};
+
+static const struct field kept_edge_fields[] = {
+	INTEGER(kept_edge.event),  INTEGER(kept_edge.sequence), INTEGER(kept_edge.time),
+	INTEGER(kept_edge.labels), INTEGER(kept_edge.marked),	INTEGER(kept_edge.from),
+	INTEGER(kept_edge.to),	   STRING(kept_edge.cause, WIRE_NAME_MAXIMUM),
+};
+
+static const struct field kept_gap_fields[] = {
+	STRING(kept_gap.kind, WIRE_NAME_MAXIMUM),
+	STRING(kept_gap.detail, WIRE_TEXT_MAXIMUM),
+	INTEGER(kept_gap.count),
+	INTEGER(kept_gap.first_time),
+	INTEGER(kept_gap.last_time),
+};
+
+static const struct field kept_period_fields[] = {
+	INTEGER(kept_period.begin),
+	INTEGER(kept_period.end),
+	STRING(kept_period.text, WIRE_TEXT_MAXIMUM),
+};
+
+static const struct field mark_fields[] = {
+	STRING(mark.path, WIRE_PATH_MAXIMUM),
+	STRING(mark.label, WIRE_NAME_MAXIMUM),
+};
+
+static const struct field kept_alert_fields[] = {
+	INTEGER(kept_alert.id),
+	INTEGER(kept_alert.repeated),
+	INTEGER(kept_alert.last_time),
+	STRING(kept_alert.label, WIRE_NAME_MAXIMUM),
+	STRING(kept_alert.sink, WIRE_NAME_MAXIMUM),
+	INTEGER(kept_alert.json_size),
+	INTEGER(kept_alert.text_size),
+};
+
+static const struct field kept_audit_fields[] = {
+	INTEGER(kept_audit.time),
+	INTEGER(kept_audit.uid),
+	INTEGER(kept_audit.pid),
+	STRING(kept_audit.action, WIRE_NAME_MAXIMUM),
+	STRING(kept_audit.target, WIRE_PATH_MAXIMUM),
+	STRING(kept_audit.label, WIRE_TEXT_MAXIMUM),
+	STRING(kept_audit.result, WIRE_TEXT_MAXIMUM),
+	INTEGER(kept_audit.objects),
+};
+
+static const struct field export_end_fields[] = {
+	INTEGER(export_end.frames),
+	BYTES(export_end.checksum),
+};
+
 struct layout {
 	uint16_t type;
 	uint16_t fields;
@@ -238,6 +314,19 @@ static const struct layout layouts[] = {
 	LAYOUT(WIRE_BOUNDARY, boundary_fields),
 	LAYOUT(WIRE_CLEAR, clear_fields),
 	LAYOUT(WIRE_CLEARED, cleared_fields),
+	LAYOUT(WIRE_EXPORT, export_fields),
+	LAYOUT(WIRE_KEPT_VM, kept_vm_fields),
+	LAYOUT(WIRE_DESCRIBES, describes_fields),
+	LAYOUT(WIRE_KEPT_OBJECT, kept_object_fields),
+	LAYOUT(WIRE_KEPT_EDGE, kept_edge_fields),
+	LAYOUT(WIRE_KEPT_GAP, kept_gap_fields),
+	LAYOUT(WIRE_KEPT_PERIOD, kept_period_fields),
+	LAYOUT(WIRE_KEPT_KERNEL, kept_period_fields),
+	LAYOUT(WIRE_MARK, mark_fields),
+	LAYOUT(WIRE_KEPT_ALERT, kept_alert_fields),
+	LAYOUT(WIRE_KEPT_PART, part_fields),
+	LAYOUT(WIRE_KEPT_AUDIT, kept_audit_fields),
+	LAYOUT(WIRE_EXPORT_END, export_end_fields),
 };
 
 static const struct layout *find_layout(uint16_t type)

@@ -46,7 +46,8 @@
  * The agent says with LABEL_NAME, before it uses a bit, what it is called; bit 0 is "classified"
  * and need not be said. The daemon tells what is classified in a VM with LABELS and as many
  * LABEL_FILES, which together replace all that it told before; as soon as it knows the VM's UUID
- * (or that there is none: VM with uuid_nanoseconds other than 0), and whenever its policy changes.
+ * (or that there is none: VM with uuid_nanoseconds other than 0), and whenever its policy changes; also
+ * that there is nothing, because the daemon before may have said otherwise.
  * LABELS with vm 0 says that there is a policy, so that it is worth waiting for.
  *
  * BARRIER says what the agent is to refuse in a VM: so many bytes follow, in BARRIER_PARTs, as src/policy/pack.c makes
@@ -95,6 +96,20 @@ enum wire_type {
 	WIRE_BOUNDARIES = 0x21, // daemon -> agent: programs that pass no labels on in the VM, ...
 	WIRE_BOUNDARY = 0x22,	// daemon -> agent: ... a row of it
 	WIRE_CLEAR = 0x20, // daemon -> agent: take a label away
+	// What a VM's state consists of in a file (src/wire/export.h); on no connection.
+	WIRE_EXPORT = 0x30,
+	WIRE_KEPT_VM = 0x31,
+	WIRE_DESCRIBES = 0x32, // of which object the next OBJECT is a description
+	WIRE_KEPT_OBJECT = 0x33,
+	WIRE_KEPT_EDGE = 0x34,
+	WIRE_KEPT_GAP = 0x35,
+	WIRE_KEPT_PERIOD = 0x36,
+	WIRE_KEPT_KERNEL = 0x37,
+	WIRE_MARK = 0x38,
+	WIRE_KEPT_ALERT = 0x39, // its texts follow in KEPT_PARTs
+	WIRE_KEPT_PART = 0x3a,
+	WIRE_KEPT_AUDIT = 0x3b,
+	WIRE_EXPORT_END = 0x3f,
 	WIRE_VM = 1 | WIRE_JOURNAL, // a VM came, or its state changed: all fields anew
 	WIRE_VM_GONE = 2 | WIRE_JOURNAL,
 	WIRE_OBJECT = 3 | WIRE_JOURNAL, // a managed object, or a new description of it
@@ -307,6 +322,79 @@ struct wire_label_name {
 	const char *name; // NAME_MAXIMUM
 };
 
+struct wire_export {
+	uint32_t format;
+	uint64_t time;	     // CLOCK_REALTIME ns
+	const char *host;    // NAME_MAXIMUM
+	const char *version; // of nijimi; NAME_MAXIMUM
+};
+
+/** What else a VM is, than WIRE_VM tells. */
+struct wire_kept_vm {
+	const char *name; // TEXT_MAXIMUM
+	uint32_t uid;	  // whom the VMM process belonged to
+	uint64_t first_time;
+	uint64_t event;	   // number of the newest event: those of objects and edges are up to it
+	uint64_t files, processes, sockets, endpoints; // that were ever managed
+	uint64_t edges_dropped, ended_dropped;
+};
+
+struct wire_describes {
+	uint64_t object; // id
+};
+
+struct wire_kept_object {
+	uint64_t id, labels;
+	uint64_t ended, ended_time; // event; 0: it lives
+	uint32_t description;	    // number of the OBJECT that describes it
+};
+
+struct wire_kept_edge {
+	uint64_t event, sequence, time, labels;
+	uint8_t marked;	   // it has no source
+	uint32_t from, to; // numbers of OBJECTs; 0: what was never described
+	const char *cause; // NAME_MAXIMUM
+};
+
+struct wire_kept_gap {
+	const char *kind;   // NAME_MAXIMUM
+	const char *detail; // TEXT_MAXIMUM
+	uint64_t count, first_time, last_time;
+};
+
+/** PERIOD and KERNEL. */
+struct wire_kept_period {
+	uint64_t begin, end; // CLOCK_REALTIME ns; end 0: it still is
+	const char *text;    // why, or the kernel's release; TEXT_MAXIMUM
+};
+
+struct wire_mark {
+	const char *path;  // PATH_MAXIMUM
+	const char *label; // NAME_MAXIMUM
+};
+
+struct wire_kept_alert {
+	uint64_t id; // on the host that it comes from
+	uint64_t repeated, last_time;
+	const char *label, *sink;  // NAME_MAXIMUM
+	uint32_t json_size, text_size; // bytes in parts
+};
+
+struct wire_kept_audit {
+	uint64_t time;
+	uint32_t uid, pid;
+	const char *action; // NAME_MAXIMUM
+	const char *target; // PATH_MAXIMUM
+	const char *label;  // TEXT_MAXIMUM
+	const char *result; // TEXT_MAXIMUM
+	uint64_t objects;
+};
+
+struct wire_export_end {
+	uint64_t frames;     // before this one
+	uint8_t checksum[16]; // XXH3 of 128 bits of all bytes before this frame, in canonical order
+};
+
 /** A message of any type. Strings of a decoded one point into `text` storage of the decoder. */
 struct wire_message {
 	uint16_t type;
@@ -335,6 +423,17 @@ struct wire_message {
 		struct wire_label_name label_name;
 		struct wire_barrier barrier;
 		struct wire_part part;
+		struct wire_export export;
+		struct wire_kept_vm kept_vm;
+		struct wire_describes describes;
+		struct wire_kept_object kept_object;
+		struct wire_kept_edge kept_edge;
+		struct wire_kept_gap kept_gap;
+		struct wire_kept_period kept_period; // and KERNEL
+		struct wire_mark mark;
+		struct wire_kept_alert kept_alert;
+		struct wire_kept_audit kept_audit;
+		struct wire_export_end export_end;
 	};
 };
 

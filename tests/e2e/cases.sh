@@ -30,6 +30,13 @@ stored-7.2         7.2                   2     -                                
 gdb                6.1                   2     -                                         --qemu-arg -gdb --qemu-arg unix:{dir}/gdb.sock,server=on,wait=off
 snapshot           6.12                  1     -                                         NO-DISK
 stopped            7.2                   2     -
+yields-5.10        5.10                  1     case1,chain,case2
+yields-6.1         6.1                   2     case1,chain,case2
+yields-6.12        6.12                  1     case1,chain,case2
+yields-7.2         7.2                   1     case1,chain,case2
+tampered           6.12                  1     case1,chain                               --qemu-arg -gdb --qemu-arg unix:{dir}/gdb.sock,server=on,wait=off
+migrated           6.1                   2     -
+migrated-7.2       7.2                   1     -
 sandbox            7.2                   2     case1,case2                               --qemu-arg -sandbox --qemu-arg on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
 daemonize          6.1                   1     case1,case2                               --qemu-arg -daemonize
 microvm            6.1                   1     case1,case2                               NO-DISK --machine microvm
@@ -84,12 +91,19 @@ readonly SCRIPT_SECONDS=300
 # The console is for the scenarios: no word of the kernel's between their lines.
 readonly KERNEL_ARGUMENTS='loglevel=1 rcupdate.rcu_cpu_stall_suppress=1'
 
+# Which hook a case is played with, as a part of its name: CASE is the default (patch, where the kernel has all that it needs),
+# CASE@debugreg the other. The list has both of what concerns the hook itself, and of the rest the one and the other in turn;
+# E2E_HOOKS=both: both of everything (about 50 minutes).
+readonly WITH_BOTH_HOOKS='^(all-.*-1|reboot|kexec|gdb|snapshot|fault|early|ring-7.2|block-6.12|compat-7.2|random) '
+readonly WITH_DEBUGREG='^((stored|ipc|filesystems|containers|ring|compat|policy|hand)-(5.10|6.12)|block-5.10|pair-1-b|pair-2-a|random-1|all-6.12-2) '
+readonly WITH_PATCH_ONLY='^(yields-.*|tampered|migrated|migrated-7.2|bad-use) '
+
 # case_row NAME: into KERNELS, CPUS, SCENARIOS, SMP and OPTIONS.
 case_row()
 {
 	local row i append=$KERNEL_ARGUMENTS
 
-	row=$(grep "^$1 " <<< "$CASES")
+	row=$(grep "^${1%@*} " <<< "$CASES")
 	read -r _ KERNELS CPUS SCENARIOS OPTIONS <<< "$row"
 	[[ $SCENARIOS != EVERYTHING ]] || SCENARIOS=$EVERYTHING
 	[[ $SCENARIOS != - ]] || SCENARIOS=''
@@ -120,11 +134,33 @@ case_row()
 		[[ ${OPTIONS[i]} != --append ]] || append+=" ${OPTIONS[i + 1]}"
 	done
 	OPTIONS+=(--append "$append")
+	[[ $1 != *@* ]] || OPTIONS+=(--hook "${1#*@}")
+}
+
+# function_of NAME: how a case's own functions are called.
+function_of()
+{
+	local name=${1%@*}
+
+	echo "${name//[-.]/_}"
 }
 
 case_names()
 {
-	awk 'NF { print $1 }' <<< "$CASES"
+	local row
+
+	while read -r row; do
+		[[ -n $row ]] || continue
+		if [[ $row =~ $WITH_PATCH_ONLY ]]; then
+			echo "${row%% *}"
+		elif [[ ${E2E_HOOKS:-} == both || $row =~ $WITH_BOTH_HOOKS ]]; then
+			printf '%s\n%s@debugreg\n' "${row%% *}" "${row%% *}"
+		elif [[ $row =~ $WITH_DEBUGREG ]]; then
+			echo "${row%% *}@debugreg"
+		else
+			echo "${row%% *}"
+		fi
+	done <<< "$CASES"
 }
 
 # has FUNCTION
@@ -137,8 +173,8 @@ has()
 guest_script()
 {
 	echo '#!/bin/busybox sh'
-	if has "guest_${1//[-.]/_}"; then
-		"guest_${1//[-.]/_}"
+	if has "guest_$(function_of "$1")"; then
+		"guest_$(function_of "$1")"
 	else
 		echo "exec /payload/scenario $SCENARIOS"
 	fi
@@ -171,8 +207,8 @@ judge()
 
 	status=$(cat "$out/status")
 	collect_notes "$out"
-	if has "judge_${name//[-.]/_}"; then
-		"judge_${name//[-.]/_}" "$out" "$status" || true
+	if has "judge_$(function_of "$name")"; then
+		"judge_$(function_of "$name")" "$out" "$status" || true
 		return
 	fi
 	judge_played "$out" "$status" || return 0
@@ -224,7 +260,7 @@ state()
 
 counters_now()
 {
-	"$NIJIMI" state "vm$1" --json | jq -r '.counters | "\(.syscall_entries) \(.syscall_exits)"'
+	"$NIJIMI" state "vm$1" --json | jq -r '"\(.counters.syscall_entries) \(.counters.syscall_exits) \(.hook)"'
 }
 
 # counters_at_rest VM: twice the same, so that the guest does nothing.
@@ -242,16 +278,21 @@ counters_at_rest()
 	return 1
 }
 
-# on_counters VM DIFFERENCE: 0 at the first look.
+# on_counters VM CALLS MOVING: CALLS were made since the first look (0: this is it), of which MOVING may move something. Debug
+# registers stop at all of them, at their entry and their exit; patched functions at those that matter, and at no more of
+# their exits.
 on_counters()
 {
-	local file=$OUT/counters-$1 entries exits before_entries before_exits
+	local file=$OUT/counters-$1 entries exits hook before_entries before_exits
 
-	read -r entries exits < <(counters_at_rest "$1")
+	read -r entries exits hook < <(counters_at_rest "$1")
 	if (($2)); then
 		read -r before_entries before_exits < "$file"
-		echo "counters: entries $before_entries to $entries, exits $before_exits to $exits; $2 calls" >> "$OUT/host.log"
-		((entries - before_entries == $2 && exits - before_exits == $2))
+		echo "counters: entries $before_entries to $entries, exits $before_exits to $exits; $2 calls, $3 moving, $hook" >> "$OUT/host.log"
+		case $hook in
+		debugreg) ((entries - before_entries == $2 && exits - before_exits == $2)) ;;
+		*) ((entries - before_entries == $3 && exits - before_exits <= $3)) ;;
+		esac
 	else
 		echo "$entries $exits" > "$file"
 	fi
@@ -430,6 +471,208 @@ judge_gdb()
 	judge_played "$1" "$2" || return 0
 	judge_vm "$1" 1 6.1 'case1 case2 chain ticker'
 }
+
+# ---- yields: the guest traces its own kernel, at the very functions where nijimi stops it
+
+# on_hook VM HOOK SECONDS: until it is in force.
+on_hook()
+{
+	local limit=$((SECONDS + $3)) now
+
+	until now=$("$NIJIMI" state "vm$1" --json | jq -r '"\(.hook) \(.reason)"') && [[ $now == "$2 "* ]]; do
+		((SECONDS < limit)) || { echo "the hook of vm$1 is $now, not $2" >> "$OUT/host.log"; return 1; }
+		sleep 0.2
+	done
+	echo "vm$1: $now" >> "$OUT/host.log"
+}
+
+guest_yields()
+{
+	cat <<- 'END'
+		tracing=/sys/kernel/tracing
+		mount -t tracefs none $tracing || exit 1
+		/payload/scenario case1 || exit 1
+		call hook patch 10 || exit 1
+		# By ftrace, and by a kprobe, which is made by it.
+		echo __x64_sys_read > $tracing/set_ftrace_filter && echo function > $tracing/current_tracer || exit 1
+		call hook debugreg 1 || exit 1
+		cat /etc/passwd > /dev/null
+		echo 0 > $tracing/tracing_on # whoever reads the trace is in it
+		grep -q '__x64_sys_read <-' $tracing/trace || exit 1
+		/payload/scenario chain || exit 1
+		echo nop > $tracing/current_tracer && echo > $tracing/set_ftrace_filter || exit 1
+		if [ -e $tracing/kprobe_events ]; then
+			echo 'p:ink __x64_sys_openat' > $tracing/kprobe_events && echo 1 > $tracing/events/kprobes/ink/enable || exit 1
+			call hook debugreg 1 || exit 1
+			echo 1 > $tracing/tracing_on
+			cat /etc/passwd > /dev/null
+			echo 0 > $tracing/events/kprobes/ink/enable
+			grep -q ' ink: (__x64_sys_openat' $tracing/trace || exit 1
+			echo > $tracing/kprobe_events
+		fi
+		call hook patch 60 || exit 1
+		dmesg | grep -iE 'ftrace|WARNING|BUG:|Oops' | grep -v 'ftrace: allocat' && exit 1
+		exec /payload/scenario case2
+	END
+}
+guest_yields_5_10() { guest_yields; }
+guest_yields_6_1() { guest_yields; }
+guest_yields_6_12() { guest_yields; }
+guest_yields_7_2() { guest_yields; }
+
+# ---- tampered: somebody changes code of ours
+
+guest_tampered()
+{
+	cat <<- 'END'
+		site=$(grep ' T __x64_sys_lgetxattr$' /proc/kallsyms | cut -d' ' -f1)
+		/payload/scenario case1 || exit 1
+		call hook patch 10 || exit 1
+		call tamper "$site" || exit 1
+		call hook debugreg 10 || exit 1
+		exec /payload/scenario chain
+	END
+}
+
+# on_tamper VM FUNCTION: into five NOPs of a byte each, behind ENDBR64, which mean the same.
+on_tamper()
+{
+	timeout 120 gdb -nx -batch -ex 'set architecture i386:x86-64' -ex 'set remotetimeout 60' \
+		-ex "target remote $RUN/vm$1/gdb.sock" -ex "set {int} (0x$2 + 4) = 0x90909090" \
+		-ex "set {char} (0x$2 + 8) = 0x90" -ex detach > "$OUT/gdb.log" 2>&1 < /dev/null
+}
+
+judge_tampered()
+{
+	judge_played "$1" "$2" || return 0
+	judge_vm "$1" 1 6.12 'case1 chain' | grep -v '^vm1 (6.12): gap tampered (1): '
+	want "$(state "$1/vm1.json" '[.gaps[] | select(.kind == "tampered")] | length')" 1 'gaps of the kind "tampered"'
+	state "$1/vm1.json" .reason | grep -q '90 90 90 90 90' || echo "the reason does not say what was found: $(state "$1/vm1.json" .reason)"
+}
+
+# ---- migrated: what leaves the VM has nothing of ours in it, and goes on elsewhere, untraced
+
+guest_migrated()
+{
+	cat <<- 'END'
+		function=$(grep ' T __x64_sys_read$' /proc/kallsyms | cut -d' ' -f1)
+		/payload/scenario case1 || exit 1
+		# Inside a call that is watched: it has classified information, and waits to write it.
+		mkfifo /tmp/waiting
+		(cat /classified/case1/source; exec sleep 1000) > /tmp/waiting &
+		sh -c 'read line < /tmp/waiting; read line < /tmp/waiting' &
+		(while :; do echo alive; cat /classified/case1/source > /dev/null; sleep 0.2; done) > /dev/ttyS0 &
+		call hook patch 10 || exit 1
+		call dumped "$function" || exit 1
+		call hook patch 10 || exit 1
+		call cancelled || exit 1
+		call hook patch 30 || exit 1
+		call migrated "$function" || exit 1
+		call hook patch 30 || exit 1
+		kill %1 %2 %3
+		exec /payload/scenario case2
+	END
+}
+guest_migrated_7_2() { guest_migrated; }
+
+# ours_in FILE FUNCTION: how many places in the memory there are code of ours, or a way back to it.
+ours_in()
+{
+	local landing pattern='\xe7\xe5\xe7\xe5\x90' behind
+
+	for behind in 2 6; do # without, and with four bytes in front of the site
+		landing=$(printf '%016x' $((0x$2 + behind)) | sed 's/../\\x&/g')
+		# The other way round: the lowest byte first.
+		pattern+="|$(sed 's/\(\\x..\)\(\\x..\)\(\\x..\)\(\\x..\)\(\\x..\)\(\\x..\)\(\\x..\)\(\\x..\)/\8\7\6\5\4\3\2\1/' <<< "$landing")"
+	done
+	LC_ALL=C grep -aoP "$pattern" "$1" | wc -l
+}
+
+# on_dumped VM FUNCTION: the memory as it is while the VM runs has our code in it, what is dumped has not.
+on_dumped()
+{
+	local memory=$RUN/memory
+
+	qmp "$1" "pmemsave 0 268435456 \"$memory\"" || return 1
+	echo "dumped: $(ours_in "$memory" "$2") places while it runs" >> "$OUT/host.log"
+	(($(ours_in "$memory" "$2") > 100)) || return 1
+	rm -f "$memory"
+	qmp "$1" "dump-guest-memory $memory" || return 1
+	echo "dumped: $(ours_in "$memory" "$2") places in the dump" >> "$OUT/host.log"
+	(($(ours_in "$memory" "$2") == 0)) || return 1
+	rm -f "$memory"
+}
+
+# on_cancelled VM: a migration that would take for ever.
+on_cancelled()
+{
+	qmp "$1" 'migrate_set_parameter max-bandwidth 4096' || return 1
+	qmp "$1" "migrate -d exec:cat>/dev/null" || return 1
+	on_hook "$1" debugreg 10 || return 1
+	qmp "$1" 'migrate_cancel' || return 1
+	qmp "$1" 'migrate_set_parameter max-bandwidth 1g'
+}
+
+# destination_arguments VM: of the same machine, that waits for its memory.
+destination_arguments()
+{
+	local argument dir=$RUN/vm$1
+
+	while IFS= read -r -d '' argument; do
+		case $argument in
+		file,id=console,*) argument="file,id=console,path=$OUT/destination.log" ;;
+		pipe,id=control,*) argument='null,id=control' ;;
+		unix:$dir/qmp.sock,*) argument="unix:$RUN/vm9/qmp.sock,server=on,wait=off" ;;
+		"$dir/pid") argument="$RUN/vm9/pid" ;;
+		if=none,id=notes,*) argument="if=none,id=notes,format=raw,file=$RUN/vm9/notes" ;;
+		esac
+		DESTINATION+=("$argument")
+	done < "/proc/$(cat "$dir/pid")/cmdline"
+}
+
+# on_migrated VM FUNCTION
+on_migrated()
+{
+	local DESTINATION=() limit status=0 pid alive
+
+	mkdir -p "$RUN/vm9"
+	truncate -s 1M "$RUN/vm9/notes"
+	destination_arguments "$1"
+	env -u LD_PRELOAD LD_LIBRARY_PATH="$NIJIMI_LAB_QEMU_LIBRARIES" "${DESTINATION[@]}" \
+		-incoming "unix:$RUN/vm9/incoming" < /dev/null > "$OUT/destination.err" 2>&1 &
+	pid=$!
+	limit=$((SECONDS + 60))
+	until [[ -S $RUN/vm9/incoming ]]; do
+		((SECONDS < limit)) && kill -0 "$pid" || return 1
+		sleep 0.1
+	done
+	qmp "$1" "migrate unix:$RUN/vm9/incoming" || status=1
+	# It runs on there, with the very same processes.
+	limit=$((SECONDS + 60))
+	until alive=$(grep -c alive "$OUT/destination.log" 2> /dev/null) && ((alive >= 5)) || ((SECONDS > limit)); do
+		sleep 0.2
+	done
+	echo "migrated: $alive signs of life" >> "$OUT/host.log"
+	((alive >= 5)) || status=1
+	qmp 9 "pmemsave 0 268435456 \"$RUN/memory\"" || status=1
+	echo "migrated: $(ours_in "$RUN/memory" "$2") places in what has arrived" >> "$OUT/host.log"
+	(($(ours_in "$RUN/memory" "$2") == 0)) || status=1
+	rm -f "$RUN/memory"
+	kill "$pid"
+	wait "$pid" 2> /dev/null || true
+	qmp "$1" cont || status=1
+	return "$status"
+}
+
+judge_migrated()
+{
+	judge_played "$1" "$2" || return 0
+	want "$(state "$1/vm1.json" '"\(.state) \(.hook)"')" 'armed patch' 'state and hook'
+	# What the processes that waited hold is of no interest.
+	{ "$E2E/compare" "$1/vm1.notes" "$1/vm1.json" case1 case2 || true; } | grep -E '^(case1|case2): |^there is no' || true
+	grep -E 'BUG|Oops|WARNING' "$1/destination.log" "$1/vm1.log" || true
+}
+judge_migrated_7_2() { judge_migrated "$@"; }
 
 # ---- stopped: stop and cont through QMP
 
@@ -915,7 +1158,11 @@ on_halted()
 		((SECONDS < limit)) || return 1
 		sleep 1
 	done
-	"$NIJIMI" state "vm$1" --json > "$OUT/state.json"
+	# What has happened is told by another thread of the agent's.
+	until "$NIJIMI" state "vm$1" --json > "$OUT/state.json" && [[ $(state "$OUT/state.json" .state) == untraced ]] ||
+		((SECONDS >= limit)); do
+		sleep 0.2
+	done
 	kill "$(cat "$RUN/vm$1/pid")"
 }
 

@@ -134,7 +134,7 @@ static void check_store(const struct store *store)
 	for (uint64_t event = 0; (edge = store_next_edge(store, event)); event = edge->event)
 		edges++;
 	require(memcmp(managed, totals->managed, sizeof(managed)) == 0, "managed is miscounted");
-	require(edges == totals->edges && edges <= limits.store.edges, "edges are miscounted");
+	require(edges == totals->edges && edges <= STORE_EDGES_FACTOR * limits.store.edges, "edges are miscounted");
 	require(ended <= limits.store.ended, "too many ended objects");
 	require(totals->bytes <= limits.store.bytes, "too much memory");
 }

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+bool replay_functions;
+
 static const char *name_of(const struct replay *replay, uint32_t number)
 {
 	for (size_t i = 0; i < replay->object_count; i++)
@@ -112,17 +114,62 @@ static void place_cpu(struct replay *replay, int cpu)
 	replay->cpus[cpu].gs_base = kernel->direct_map + slot->current - current_offset(kernel);
 }
 
+// struct pt_regs as quadwords.
+enum { PT_BP = 4, PT_BX = 5, PT_CX = 11, PT_R10 = 7, PT_R9 = 8, PT_R8 = 9, PT_AX = 10, PT_DX = 12, PT_SI = 13, PT_DI = 14,
+       PT_ORIG_AX = 15, PT_IP = 16, PT_CS = 17, PT_SIZE = 21 };
+
+/*
+ * Calls that are seen at functions: each task has a stack of its own, below those pages. What hook/patch.h does with the
+ * return address is done here.
+ */
+enum { STACK_PT_REGS = 4096 - PT_SIZE * 8, STACK_SLOT = STACK_PT_REGS - 256, LANDING = 0x100 };
+
+static struct replay_stack *stack_of(struct replay *replay, uint64_t task)
+{
+	struct replay_stack *stack = NULL;
+	pthread_mutex_lock(&replay->lock);
+	for (size_t i = 0; i < replay->stack_count && !stack; i++)
+		if (replay->stacks[i].task == task)
+			stack = &replay->stacks[i];
+	if (!stack) {
+		if (replay->stack_count == REPLAY_STACKS)
+			abort();
+		stack = &replay->stacks[replay->stack_count++];
+		stack->task = task;
+		stack->page = replay->recording->size - 4096 * (REPLAY_CPUS + replay->stack_count);
+	}
+	pthread_mutex_unlock(&replay->lock);
+	return stack;
+}
+
+static _Atomic uint64_t *slot_of(const struct replay *replay, const struct replay_stack *stack)
+{
+	return (_Atomic uint64_t *)(void *)(replay->recording->ram + stack->page + STACK_SLOT);
+}
+
+static enum trace_watching watch(void *context, uint64_t slot, uint64_t original)
+{
+	struct replay *replay = context;
+	uint64_t gpa = slot - replay->kernel->direct_map;
+	_Atomic uint64_t *word = (_Atomic uint64_t *)(void *)(replay->recording->ram + gpa);
+	return atomic_compare_exchange_strong(word, &original, replay->kernel->text + LANDING)
+		       ? RETURNS_WATCHED
+		       : RETURNS_NOT_THERE;
+}
+
 bool replay_init(struct replay *replay, struct recording *recording,
 		 const struct guest_kernel *kernel, const struct trace_glob *globs, size_t count)
 {
 	struct trace_config config = { .globs = globs,
 				       .glob_count = count,
 				       .emit = take_message,
-				       .context = replay };
+				       .context = replay,
+				       .returns = { watch } };
 	memset(replay, 0, sizeof(*replay));
 	pthread_mutex_init(&replay->lock, NULL);
 	replay->recording = recording;
 	replay->kernel = kernel;
+	replay->functions = replay_functions;
 	replay->trace = trace_create(&config, NULL);
 	replay->cpus = calloc(REPLAY_CPUS, sizeof(*replay->cpus));
 	if (!replay->trace || !replay->cpus)
@@ -139,16 +186,36 @@ void replay_deinit(struct replay *replay)
 	free(replay->cpus);
 }
 
-// struct pt_regs as quadwords.
-enum { PT_BP = 4, PT_BX = 5, PT_CX = 11, PT_R10 = 7, PT_R9 = 8, PT_R8 = 9, PT_AX = 10, PT_DX = 12, PT_SI = 13, PT_DI = 14,
-       PT_ORIG_AX = 15, PT_IP = 16, PT_CS = 17, PT_SIZE = 21 };
-
 static void show(struct replay *replay, int cpu, const struct guest_task *task,
 		 const uint64_t *registers)
 {
 	unsigned char *ram = replay->recording->ram;
 	memcpy(ram + replay->slots[cpu].current, &task->address, sizeof(uint64_t));
 	memcpy(ram + replay->slots[cpu].registers_gpa, registers, PT_SIZE * sizeof(uint64_t));
+}
+
+static void enter_function(struct replay *replay, int cpu, const struct guest_task *task,
+			   const uint64_t registers[PT_SIZE])
+{
+	struct replay_stack *stack = stack_of(replay, task->address);
+	uint64_t page = replay->kernel->direct_map + stack->page;
+	unsigned char *ram = replay->recording->ram;
+	memcpy(ram + replay->slots[cpu].current, &task->address, sizeof(uint64_t));
+	memcpy(ram + stack->page + STACK_PT_REGS, registers, PT_SIZE * sizeof(uint64_t));
+	atomic_store(slot_of(replay, stack), replay->kernel->text);
+	replay->cpus[cpu].registers = (struct guest_cpu_registers){
+		.rdi = page + STACK_PT_REGS, .rsp = replay->stands_elsewhere ? 0 : page + STACK_SLOT };
+	replay->cpus[cpu].registers_changed = false;
+	trace_function_entry(replay->trace, &replay->cpus[cpu], page + STACK_PT_REGS, page + STACK_SLOT);
+}
+
+static void leave_function(struct replay *replay, int cpu, const struct guest_task *task, int64_t result)
+{
+	struct replay_stack *stack = stack_of(replay, task->address);
+	memcpy(replay->recording->ram + replay->slots[cpu].current, &task->address, sizeof(uint64_t));
+	if (atomic_load(slot_of(replay, stack)) == replay->kernel->text + LANDING)
+		trace_function_return(replay->trace, &replay->cpus[cpu],
+				      replay->kernel->direct_map + stack->page + STACK_SLOT, result);
 }
 
 void replay_enter(struct replay *replay, int cpu, const struct guest_task *task, int number,
@@ -164,6 +231,10 @@ void replay_enter(struct replay *replay, int cpu, const struct guest_task *task,
 					[PT_AX] = (uint64_t)-38,
 					[PT_IP] = 0x401000,
 					[PT_CS] = 0x33 };
+	if (replay->functions) {
+		enter_function(replay, cpu, task, registers);
+		return;
+	}
 	show(replay, cpu, task, registers);
 	replay->cpus[cpu].registers = (struct guest_cpu_registers){
 		.rdi = replay->stands_elsewhere ? 0 : replay->slots[cpu].registers, .rsi = (uint64_t)number };
@@ -179,6 +250,10 @@ void replay_leave(struct replay *replay, int cpu, const struct guest_task *task,
 					[PT_AX] = (uint64_t)result,
 					[PT_IP] = 0x401000,
 					[PT_CS] = 0x33 };
+	if (replay->functions) {
+		leave_function(replay, cpu, task, result);
+		return;
+	}
 	show(replay, cpu, task, registers);
 	trace_syscall_exit(replay->trace, &replay->cpus[cpu],
 			    replay->slots[cpu].registers);
@@ -203,6 +278,9 @@ bool replay_was_refused(const struct replay *replay, int cpu, enum replay_site s
 	bool by_return = registers->rip == replay->kernel->text &&
 			 registers->rsp == replay->kernel->direct_map + page + STACK + sizeof(uint64_t) &&
 			 (int64_t)registers->rax == -EACCES;
+	if (replay->functions && site == REPLAY_CALL)
+		return replay->cpus[cpu].registers_changed && registers->rip == replay->kernel->text &&
+		       (int64_t)registers->rax == -EACCES;
 	int64_t shown[PT_SIZE];
 	memcpy(shown, replay->recording->ram + page, sizeof(shown));
 	bool by_number = shown[PT_ORIG_AX] == -1 && shown[PT_AX] == -EACCES;
@@ -257,7 +335,7 @@ void replay_request(struct replay *replay, int cpu, const struct guest_task *tas
 	put(replay, page + REQUEST, FIELD_io_kiocb_tctx, map + page + RING_TASK);
 	put(replay, page + RING_TASK, FIELD_io_uring_task_task, task->address);
 	begin_function(replay, cpu, map + page + REQUEST);
-	trace_ring_request(replay->trace, &replay->cpus[cpu], map + page + REQUEST);
+	trace_ring_request(replay->trace, &replay->cpus[cpu], map + page + REQUEST, 0);
 }
 
 void replay_poke(struct replay *replay, uint64_t address, const void *bytes, size_t length)

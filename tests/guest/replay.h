@@ -14,7 +14,10 @@
  * interleaving a test likes, and natively. Each CPU may be used by a thread of its own.
  */
 
-enum { REPLAY_OBJECTS = 256, REPLAY_EDGES = 1024, REPLAY_CPUS = 4 };
+enum { REPLAY_OBJECTS = 256, REPLAY_EDGES = 1024, REPLAY_CPUS = 4, REPLAY_STACKS = 16 };
+
+/** How calls are seen, from the next replay_init() on: at E and X, or at the functions that carry them out (trace.h). */
+extern bool replay_functions;
 
 struct replay_object {
 	uint32_t number;
@@ -36,6 +39,12 @@ struct replay {
 		uint64_t registers; // guest address of the pt_regs that we write, and its GPA
 		uint64_t registers_gpa;
 	} slots[REPLAY_CPUS];
+	bool functions;
+	struct replay_stack {
+		uint64_t task;
+		uint64_t page; // GPA: pt_regs at its end, the return address below
+	} stacks[REPLAY_STACKS];
+	size_t stack_count;
 	pthread_mutex_t lock; // of what follows
 	struct replay_object objects[REPLAY_OBJECTS];
 	struct replay_edge edges[REPLAY_EDGES];
@@ -44,6 +53,15 @@ struct replay {
 	char last_gap[256];
 	bool stands_elsewhere; // what the vCPU has in its registers is not what it should be
 };
+
+/** Runs the tests on each recording, with calls seen in the one way and in the other. */
+#define replay_both(tests)                                                                         \
+	({                                                                                         \
+		replay_functions = false;                                                          \
+		int failed_both_ = frozen_run(tests);                                              \
+		replay_functions = true;                                                           \
+		failed_both_ + frozen_run(tests);                                                  \
+	})
 
 /** Inside a section of the recording's reader. False if the recording does not allow it. */
 bool replay_init(struct replay *replay, struct recording *recording,

@@ -236,5 +236,5 @@ int main(void)
 		TEST(test_request),   TEST(test_in_flight),   TEST(test_taking),
 		TEST(test_files),     TEST(test_cannot_be_refused),
 	};
-	return frozen_run(tests);
+	return replay_both(tests);
 }

@@ -164,5 +164,5 @@ int main(void)
 		TEST(test_taken),
 		TEST(test_open_call),
 	};
-	return frozen_run(tests);
+	return replay_both(tests);
 }

@@ -287,8 +287,8 @@ static void test_lies(void **state)
 	struct guest_task holder = frozen_task("holder");
 	replay_request(&replay, 2, &holder, RING_READ, 0xffffffffffffff00);
 	replay_request(&replay, 2, &holder, RING_READ, 0);
-	trace_ring_request(replay.trace, &replay.cpus[2], 0xffffffffffffff00);
-	trace_ring_request(replay.trace, &replay.cpus[2], 0);
+	trace_ring_request(replay.trace, &replay.cpus[2], 0xffffffffffffff00, 0);
+	trace_ring_request(replay.trace, &replay.cpus[2], 0, 0);
 	assert_true(replay.gap_count > 0);
 	assert_int_equal(replay.edge_count, 0);
 }

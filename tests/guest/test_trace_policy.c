@@ -223,5 +223,5 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_nothing_has_left, begin, finish),
 		cmocka_unit_test_setup_teardown(test_without_policy, begin, finish),
 	};
-	return frozen_run(tests);
+	return replay_both(tests);
 }

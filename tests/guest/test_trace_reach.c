@@ -160,5 +160,5 @@ int main(void)
 		TEST(test_unknown_call),
 		TEST(test_every_call_is_known),
 	};
-	return frozen_run(tests);
+	return replay_both(tests);
 }

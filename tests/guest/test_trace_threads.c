@@ -125,7 +125,10 @@ static void test_vcpus_and_guard(void **state)
 	assert_int_equal(replay.gap_count, 0);
 	for (int i = 0; i < VCPUS; i++) {
 		assert_int_equal(replay.cpus[i].counters.entries, ROUNDS);
-		assert_int_equal(replay.cpus[i].counters.exits, ROUNDS);
+		if (replay_functions) // not of those that move nothing that matters
+			assert_in_range(replay.cpus[i].counters.exits, i == 0 ? ROUNDS / 4 : 0, ROUNDS);
+		else
+			assert_int_equal(replay.cpus[i].counters.exits, ROUNDS);
 	}
 }
 
@@ -134,5 +137,5 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_vcpus_and_guard, begin, finish),
 	};
-	return frozen_run(tests);
+	return replay_both(tests);
 }

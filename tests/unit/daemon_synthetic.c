@@ -100,6 +100,16 @@ bool synthetic_answer_sync(struct synthetic *agent, int milliseconds)
 	return synthetic_send(agent, &message);
 }
 
+bool synthetic_is_closed(int fd)
+{
+	char bytes[4096];
+	struct pollfd wait = {.fd = fd, .events = POLLIN};
+	while (poll(&wait, 1, 5000) == 1)
+		if (read(fd, bytes, sizeof(bytes)) <= 0)
+			return true;
+	return false;
+}
+
 bool synthetic_vm(struct synthetic *agent, uint16_t vm, enum wire_vm_state state, uint8_t uuid)
 {
 	struct wire_message message = {.type = WIRE_VM, .vm = vm};

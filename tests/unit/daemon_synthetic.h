@@ -37,6 +37,10 @@ bool synthetic_answer_sync(struct synthetic *agent, int milliseconds);
 
 void synthetic_close(struct synthetic *agent);
 
+/** Whether the daemon has closed the connection, or does so within 5 s; what it has said before is
+ *  read and forgotten. */
+bool synthetic_is_closed(int fd);
+
 /* Messages in short. */
 bool synthetic_vm(struct synthetic *agent, uint16_t vm, enum wire_vm_state state, uint8_t uuid);
 bool synthetic_file(struct synthetic *agent, uint16_t vm, uint32_t number, const char *path);

@@ -84,8 +84,18 @@ static void become_daemon(const struct world *world, int ready)
 		setenv("ASAN_OPTIONS", "verify_asan_link_order=0", 1);
 		setenv("FULL_DISK", world->marker, 1);
 	}
-	execl(nijimid, "nijimid", "--socket", world->socket, "--state", world->state, "--ready-fd",
-	      number, world->policy ? "--policy" : NULL, world->policy, NULL);
+	const char *arguments[] = {"nijimid", "--socket",   world->socket, "--state", world->state,
+				   "--ready-fd", number, NULL, NULL, NULL, NULL, NULL};
+	size_t count = 7;
+	if (world->forgets) {
+		arguments[count++] = "--keep";
+		arguments[count++] = "1";
+	}
+	if (world->policy) {
+		arguments[count++] = "--policy";
+		arguments[count++] = world->policy;
+	}
+	execv(nijimid, (char *const *)arguments);
 	_exit(127);
 }
 

@@ -13,6 +13,7 @@ struct world {
 	pid_t daemon;
 	bool limited;	    // the disk can be full
 	const char *policy; // file; NULL: none
+	bool forgets;	    // at its start, what is older than a day
 };
 
 /** nijimid, and what makes its disk full (full_disk.c). */

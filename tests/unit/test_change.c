@@ -250,6 +250,38 @@ static void test_unasked(void **state)
 	end_life(true);
 }
 
+// A daemon without a policy tells the agents of the one before that there is none.
+static void test_policy_is_gone(void **state)
+{
+	struct world *world = *state;
+	char path[128];
+	snprintf(path, sizeof(path), "%s/policy.yaml", world->directory);
+	FILE *file = fopen(path, "w");
+	fputs("version: 1\nlabels:\n  - name: plans\n    files: [/srv/secret]\n", file);
+	fclose(file);
+	world->policy = path;
+	world_start(world, true);
+	begin_life(world, 1);
+	json_object_put(ask(world, "{\"command\":\"vm\",\"vm\":\"vm1\"}"));
+	assert_int_equal(agent.rows, 1);
+	assert_string_equal(agent.label_row, "plans /srv/secret");
+	world_kill(world, SIGKILL);
+	pthread_join(thread, NULL);
+	synthetic_close(&agent);
+
+	world->policy = NULL;
+	world_start(world, true);
+	assert_true(synthetic_connect(&agent, world->socket));
+	agent.rows = 99;
+	assert_true(synthetic_hello(&agent, 1, "vm1", ""));
+	if (agent.received == 0)
+		assert_true(synthetic_vm(&agent, 1, WIRE_VM_ARMED, UUID));
+	assert_int_equal(pthread_create(&thread, NULL, live, NULL), 0);
+	json_object_put(ask(world, "{\"command\":\"vm\",\"vm\":\"vm1\"}"));
+	assert_int_equal(agent.rows, 0);
+	end_life(true);
+}
+
 static void test_mark(void **state)
 {
 	struct world *world = *state;
@@ -311,6 +343,7 @@ int main(int argc, char **argv)
 		TEST(test_clear_what_is_stored),
 		TEST(test_an_agent_that_does_not),
 		TEST(test_unasked),
+		TEST(test_policy_is_gone),
 		TEST(test_mark),
 	};
 #undef TEST

@@ -390,10 +390,112 @@ static void test_what_outlives_a_vm(void **state)
 	assert_int_equal(state_of(registry, "vm~1"), REGISTRY_GONE);
 }
 
+static void assert_period(const struct registry_vm *vm, size_t which, uint64_t begin, uint64_t end,
+			  const char *reason)
+{
+	size_t count;
+	const struct store_period *periods = store_periods(vm->store, &count);
+	assert_true(which < count);
+	assert_int_equal(periods[which].begin, begin);
+	assert_int_equal(periods[which].end, end);
+	assert_string_equal(periods[which].reason, reason);
+}
+
+static size_t count_periods(const struct registry_vm *vm)
+{
+	size_t count;
+	store_periods(vm->store, &count);
+	return count;
+}
+
+static void send_state(struct registry *registry, struct registry_agent *agent, uint32_t vm_state,
+		       const char *reason, uint64_t time)
+{
+	struct wire_message message = {.type = WIRE_VM, .vm = 1};
+	message.vm_state = (struct wire_vm){.state = vm_state,
+					    .has_uuid = 1,
+					    .uuid = {9},
+					    .time = time,
+					    .kernel = "6.1.0",
+					    .hook = "",
+					    .reason = reason};
+	apply(registry, agent, message);
+}
+
+static void assert_gap(const struct registry_vm *vm, uint64_t count, const char *words)
+{
+	size_t gaps;
+	const struct store_gap *gap = store_gaps(vm->store, &gaps);
+	assert_int_equal(gaps, 1);
+	assert_string_equal(gap->kind, "untraced-period");
+	assert_int_equal(gap->count, count);
+	if (!strstr(gap->detail, words))
+		fail_msg("%s", gap->detail);
+}
+
+// Each period in which a VM ran, or may have run, and nobody looked.
+static void test_untraced_periods(void **state)
+{
+	static const uint64_t second = 1000000000;
+	struct registry_limits durable = limits;
+	durable.durable = true;
+	struct registry *registry = registry_create(&durable);
+	struct registry_agent *agent = hello(registry, 1, "web");
+	struct wire_message boot = {.type = WIRE_BOOT, .vm = 1, .moment = {21 * second}};
+	struct wire_message gone = {.type = WIRE_VM_GONE, .vm = 1, .moment = {40 * second}};
+
+	// It cannot be traced from its beginning on.
+	send_state(registry, agent, WIRE_VM_WAITING, "", 5 * second);
+	struct registry_vm *vm = find(registry, "web");
+	assert_int_equal(count_periods(vm), 0);
+	send_state(registry, agent, WIRE_VM_UNTRACED, "no BTF", 6 * second);
+	assert_period(vm, 0, vm->first_time, 0, "no BTF");
+	assert_gap(vm, 1, "since 1970-01-01T00:00:00Z: no BTF");
+	send_state(registry, agent, WIRE_VM_UNTRACED, "no BTF", 7 * second); // said again
+
+	// Its next kernel can.
+	send_state(registry, agent, WIRE_VM_WAITING, "", 8 * second);
+	send_state(registry, agent, WIRE_VM_ARMED, "", 9 * second);
+	assert_int_equal(count_periods(vm), 1);
+	assert_period(vm, 0, vm->first_time, 9 * second, "no BTF");
+	assert_gap(vm, 1, "from 1970-01-01T00:00:00Z to 1970-01-01T00:00:09Z");
+
+	// The agent has a fault, until the VM boots again.
+	send_state(registry, agent, WIRE_VM_UNTRACED, "a fault", 20 * second);
+	assert_period(vm, 1, 20 * second, 0, "a fault");
+	apply(registry, agent, boot);
+	send_state(registry, agent, WIRE_VM_WAITING, "", 21 * second);
+	send_state(registry, agent, WIRE_VM_ARMED, "", 22 * second);
+	assert_period(vm, 1, 20 * second, 22 * second, "a fault");
+	assert_gap(vm, 2, "from 1970-01-01T00:00:20Z to 1970-01-01T00:00:22Z");
+
+	// A reboot alone is none.
+	boot.moment.time = 30 * second;
+	apply(registry, agent, boot);
+	send_state(registry, agent, WIRE_VM_WAITING, "", 30 * second);
+	send_state(registry, agent, WIRE_VM_ARMED, "", 31 * second);
+	assert_int_equal(count_periods(vm), 2);
+
+	// Between two lives.
+	apply(registry, agent, gone);
+	registry_process_ended(registry, agent, 40 * second);
+	registry_disconnect(registry, agent, 41 * second);
+	agent = hello(registry, 2, "web");
+	send_state(registry, agent, WIRE_VM_WAITING, "", 50 * second);
+	vm = find(registry, "web");
+	assert_int_equal(count_periods(vm), 2);
+	send_state(registry, agent, WIRE_VM_ARMED, "", 51 * second);
+	assert_int_equal(count_periods(vm), 3);
+	assert_period(vm, 2, 40 * second, 51 * second, "it was off, or ran without nijimi");
+	assert_gap(vm, 3, "to 1970-01-01T00:00:51Z");
+	registry_destroy(registry);
+}
+
 int main(void)
 {
 #define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
+		TEST(test_untraced_periods),
 		TEST(test_names_are_unique),
 		TEST(test_a_vm_that_is_over_gives_its_name_away),
 		TEST(test_hostile_names_are_made_safe),

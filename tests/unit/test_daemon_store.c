@@ -251,16 +251,42 @@ static void test_impossible_objects(void **state)
 	assert_false(store_describe(*state, &strange, &error));
 }
 
+static uint64_t gap_of(const struct store *store, const char *kind)
+{
+	size_t count;
+	const struct store_gap *gaps = store_gaps(store, &count);
+	for (size_t i = 0; i < count; i++)
+		if (strcmp(gaps[i].kind, kind) == 0)
+			return gaps[i].count;
+	return 0;
+}
+
 static void test_edges_are_bounded(void **state)
 {
 	struct store_limits small = {.edges = 100, .ended = 10, .bytes = 1 << 20};
 	struct store *store = store_create(&small);
 	describe(store, 1, WIRE_FILE, "/a");
+	describe(store, 2, WIRE_FILE, "/b");
 	for (int i = 0; i < 1000; i++)
-		add_edge(store, 0, 1, 1);
-	assert_int_equal(count_edges(store), 100);
-	assert_int_equal(store_totals(store)->edges, 100);
-	assert_int_equal(store_totals(store)->edges_dropped, 900);
+		add_edge(store, 0, i % 2 + 1, 1);
+	// Nobody has forgotten anything for so long: they went without being asked for.
+	assert_int_equal(count_edges(store), 200);
+	assert_int_equal(gap_of(store, "paths-forgotten"), 800);
+	store_end(store, 1, 1);
+	// Those of what has ended go first, and a place for some more is made at once.
+	struct store_forgetting aim;
+	assert_true(store_vacuum_is_due(store, &aim));
+	store_vacuum_begin(store, &aim);
+	while (store_vacuum_work(store, 7))
+		assert_false(store_vacuum_is_due(store, &aim));
+	assert_int_equal(count_edges(store), 88 + (200 - 88) / 2);
+	assert_int_equal(store_totals(store)->edges, 144);
+	assert_int_equal(store_totals(store)->edges_dropped, 856);
+	// It was of no more use to look again before more has come.
+	assert_false(store_vacuum_is_due(store, &aim));
+	for (int i = 0; i < 13; i++)
+		add_edge(store, 0, 2, 1);
+	assert_true(store_vacuum_is_due(store, &aim));
 	uint64_t last = 0;
 	const struct store_edge *edge;
 	while ((edge = store_next_edge(store, last))) {

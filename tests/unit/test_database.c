@@ -164,12 +164,16 @@ static uint64_t frames_up_to(uint64_t frames, uint64_t kind)
 	return frames < 2 + kind ? 0 : (frames - 2 - kind) / FRAMES_PER_FILE + 1;
 }
 
-static void check_edges(const struct script *script, const struct store *store, uint64_t frames)
+// `forgets`: what led to a process that has ended may be gone. What led to a file never is.
+static void check_edges(const struct script *script, const struct store *store, uint64_t frames,
+			bool forgets)
 {
 	const struct store_edge *edge;
 	uint64_t event = 0, count = 0;
 	for (; (edge = store_next_edge(store, event)); event = edge->event) {
 		char path[64];
+		if (forgets && count % 2 && edge->sequence == count + 2)
+			count++;
 		uint64_t file = count / 2 + 1;
 		snprintf(path, sizeof(path), "/file/%llu",
 			 (unsigned long long)(script->first_inode + file));
@@ -185,10 +189,13 @@ static void check_edges(const struct script *script, const struct store *store, 
 			assert_string_equal(edge->cause, "read");
 		}
 	}
-	assert_int_equal(count, frames_up_to(frames, 1) + frames_up_to(frames, 3));
+	uint64_t expected = frames_up_to(frames, 1) + frames_up_to(frames, 3);
+	assert_true(count == expected ||
+		    (forgets && count + 1 == expected && expected % 2 == 0 &&
+		     frames_up_to(frames, 4) == frames_up_to(frames, 3)));
 }
 
-static void check_objects(const struct store *store, uint64_t frames)
+static void check_objects(const struct store *store, uint64_t frames, bool forgets)
 {
 	const struct store_object *object;
 	uint64_t files = 0, processes = 0, ended = 0;
@@ -198,7 +205,8 @@ static void check_objects(const struct store *store, uint64_t frames)
 		ended += object->ended > 0;
 	}
 	assert_int_equal(files, frames_up_to(frames, 0));
-	assert_int_equal(ended, frames_up_to(frames, 4));
+	assert_true(ended == frames_up_to(frames, 4) ||
+		    (forgets && ended < frames_up_to(frames, 4)));
 	assert_int_equal(processes, frames_up_to(frames, 2) - frames_up_to(frames, 4));
 }
 
@@ -213,7 +221,8 @@ static struct registry *load(const struct world *world, struct database **databa
 	return registry;
 }
 
-static void check_database(const struct world *world, const struct agent *agents, int count)
+static void check_database(const struct world *world, const struct agent *agents, int count,
+			   bool forgets)
 {
 	struct database *database;
 	struct registry *registry = load(world, &database);
@@ -227,8 +236,8 @@ static void check_database(const struct world *world, const struct agent *agents
 		if (!frames)
 			continue;
 		assert_int_equal(agent->vms_count, 1);
-		check_edges(&agents[i].script, agent->vms[0]->store, frames);
-		check_objects(agent->vms[0]->store, frames);
+		check_edges(&agents[i].script, agent->vms[0]->store, frames, forgets);
+		check_objects(agent->vms[0]->store, frames, forgets);
 	}
 	registry_destroy(registry);
 	database_close(database);
@@ -246,6 +255,7 @@ static void make_agents(struct agent *agents)
 static void run_until_killed(struct world *world, struct agent *agents)
 {
 	bool in_the_middle_of_starting = rand() % 8 == 0;
+	world->forgets = rand() % 3 == 0;
 	world_start(world, !in_the_middle_of_starting);
 	if (in_the_middle_of_starting) {
 		world_sleep((unsigned int)rand() % 20000);
@@ -279,8 +289,9 @@ static void test_killed_daemons(void **state)
 	for (unsigned int i = 0; i < world_kills(); i++) {
 		run_until_killed(world, agents);
 		if (access(world->database, F_OK) == 0)
-			check_database(world, agents, AGENTS);
+			check_database(world, agents, AGENTS, true);
 	}
+	world->forgets = true;
 	world_start(world, true);
 	for (int i = 0; i < AGENTS; i++) {
 		assert_true(connect_agent(world, &agents[i]));
@@ -288,7 +299,7 @@ static void test_killed_daemons(void **state)
 		await_acknowledgement(&agents[i], 5000);
 	}
 	world_kill(world, SIGTERM);
-	check_database(world, agents, AGENTS);
+	check_database(world, agents, AGENTS, true);
 	print_message("%llu frames of each agent or so\n", (unsigned long long)agents[0].sent);
 	for (int i = 0; i < AGENTS; i++)
 		synthetic_close(&agents[i].link);
@@ -432,7 +443,10 @@ static void test_boot(void **state)
 	describe(store, 1, "/renamed", "ext4", 100);
 	store_end(store, 1, 40);
 	assert_int_equal(store_totals(store)->managed[WIRE_FILE], 1);
-	store_forget_before(store, 41);
+	const struct store_forgetting aim = {.before = 41, .edges = 5, .ended = 5};
+	store_vacuum_begin(store, &aim);
+	while (store_vacuum_work(store, 1))
+		;
 	assert_null(store_object(store, a));
 	store_destroy(store);
 }
@@ -484,7 +498,7 @@ static void test_full_disk(void **state)
 			world_kill(world, SIGKILL);
 			synthetic_close(&agent->link);
 			world_set_full(world, false);
-			check_database(world, agents, 1);
+			check_database(world, agents, 1, false);
 			world_start(world, true);
 			assert_true(connect_agent(world, agent));
 			assert_int_equal(agent->sent, before);
@@ -496,7 +510,7 @@ static void test_full_disk(void **state)
 	}
 	world_kill(world, SIGTERM);
 	synthetic_close(&agent->link);
-	check_database(world, agents, 1);
+	check_database(world, agents, 1, false);
 }
 
 static void write_file(const char *path, const void *bytes, size_t length, long offset)
@@ -546,7 +560,7 @@ static void test_refused_databases(void **state)
 
 	make_database(world);
 	world_execute(world, "PRAGMA user_version = 99");
-	assert_refused(world, "newer nijimid (its schema is 99, this one knows 4)");
+	assert_refused(world, "newer nijimid (its schema is 99, this one knows 5)");
 
 	make_database(world);
 	world_execute(world, "PRAGMA application_id = 5");

@@ -11,6 +11,8 @@
 
 /* Who gets which debug register, and whose an exit is. */
 
+enum { FIRST_SITE, SECOND_SITE, THIRD_SITE, FOURTH_SITE };
+
 static const uint64_t entry = 0xffffffff81a00040, leave = 0xffffffff81a00045;
 static const uint64_t compat = 0xffffffff81005600, ring = 0xffffffff8157e7d0;
 
@@ -138,12 +140,12 @@ static void test_three_sites(void **state)
 {
 	struct hook_debug_request request = all_ours();
 	struct hook_debug_setting setting;
-	request.sites[HOOK_RING_REQUEST] = 0;
+	request.sites[FOURTH_SITE] = 0;
 	request.guest.db[0] = 0x400000;
 	request.guest.dr7 = 0x1;
 	hook_debug_plan(&request, &setting);
 	assert_false(setting.site_starved || setting.guest_starved);
-	assert_int_equal(setting.site_register[HOOK_RING_REQUEST], -1);
+	assert_int_equal(setting.site_register[FOURTH_SITE], -1);
 	assert_int_equal(setting.guest_register[0], 0);
 	request.guest.db[1] = 0x500000;
 	request.guest.dr7 = 0x5;
@@ -159,13 +161,13 @@ static void test_sites_give_way_one_by_one(void **state)
 	add_vmm_breakpoint(&request, 0, 0x1000);
 	hook_debug_plan(&request, &setting);
 	assert_true(setting.ours && setting.site_starved);
-	assert_int_equal(setting.site_register[HOOK_COMPAT_ENTRY], 1);
-	assert_int_equal(setting.site_register[HOOK_RING_REQUEST], -1);
+	assert_int_equal(setting.site_register[THIRD_SITE], 1);
+	assert_int_equal(setting.site_register[FOURTH_SITE], -1);
 	add_vmm_breakpoint(&request, 1, 0x2000);
 	hook_debug_plan(&request, &setting);
 	assert_true(setting.ours && setting.site_starved);
-	assert_int_equal(setting.site_register[HOOK_COMPAT_ENTRY], -1);
-	assert_int_equal(setting.site_register[HOOK_SYSCALL_EXIT], 2);
+	assert_int_equal(setting.site_register[THIRD_SITE], -1);
+	assert_int_equal(setting.site_register[SECOND_SITE], 2);
 	add_vmm_breakpoint(&request, 2, 0x3000);
 	hook_debug_plan(&request, &setting);
 	assert_false(setting.ours);
@@ -186,20 +188,20 @@ static void test_whose_exit(void **state)
 {
 	struct hook_debug_request request = ours();
 	struct hook_debug_exit exit = classify(&request, entry, 0xFFFF0FF8, 1);
-	assert_true(exit.site[HOOK_SYSCALL_ENTRY]);
-	assert_false(exit.site[HOOK_SYSCALL_EXIT] || exit.vmm);
+	assert_true(exit.site[FIRST_SITE]);
+	assert_false(exit.site[SECOND_SITE] || exit.vmm);
 	exit = classify(&request, leave, 0xFFFF0FF4, 1);
-	assert_true(exit.site[HOOK_SYSCALL_EXIT]);
-	assert_false(exit.site[HOOK_SYSCALL_ENTRY] || exit.vmm);
+	assert_true(exit.site[SECOND_SITE]);
+	assert_false(exit.site[FIRST_SITE] || exit.vmm);
 	struct hook_debug_request all = all_ours();
 	exit = classify(&all, compat, 0xFFFF0FF2, 1);
-	assert_true(exit.site[HOOK_COMPAT_ENTRY] && !exit.vmm && !exit.site[HOOK_RING_REQUEST]);
+	assert_true(exit.site[THIRD_SITE] && !exit.vmm && !exit.site[FOURTH_SITE]);
 	exit = classify(&all, ring, 0xFFFF0FF1, 1);
-	assert_true(exit.site[HOOK_RING_REQUEST] && !exit.vmm);
+	assert_true(exit.site[FOURTH_SITE] && !exit.vmm);
 	// int3 of the VMM's debugger, even at our address.
 	exit = classify(&request, entry, 0, 3);
 	assert_true(exit.vmm);
-	assert_false(exit.site[HOOK_SYSCALL_ENTRY]);
+	assert_false(exit.site[FIRST_SITE]);
 	// Somewhere else: not ours.
 	exit = classify(&request, 0x1000, 0xFFFF0FF1, 1);
 	assert_true(exit.vmm);
@@ -207,12 +209,12 @@ static void test_whose_exit(void **state)
 	request.vmm.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP;
 	exit = classify(&request, entry, 0xFFFF4FF0, 1);
 	assert_true(exit.vmm);
-	assert_false(exit.site[HOOK_SYSCALL_ENTRY]);
+	assert_false(exit.site[FIRST_SITE]);
 	// Both want the same address: both get it.
 	request.vmm.control = 0;
 	add_vmm_breakpoint(&request, 0, entry);
 	exit = classify(&request, entry, 0xFFFF0FF9, 1);
-	assert_true(exit.vmm && exit.site[HOOK_SYSCALL_ENTRY]);
+	assert_true(exit.vmm && exit.site[FIRST_SITE]);
 }
 
 static void test_guest_exit(void **state)

@@ -515,6 +515,28 @@ static void fan_and_chain_behind_a_gain(void **state)
 	free(crowd);
 }
 
+static void what_a_flow_carries(void **state)
+{
+	struct engine_flow first = {0}, second = {0};
+	struct recorder *recorder = *state;
+	const struct engine *engine = recorder->engine;
+	assert_int_equal(engine_flow_carries(engine, &second), 0);
+	begin(recorder, &first, "F1", "P1", 1);
+	begin(recorder, &second, "P1", "F2", 1);
+	assert_int_equal(engine_flow_carries(engine, &second), 0);
+	mark(recorder, "F1", 3, 0);
+	assert_int_equal(engine_flow_carries(engine, &first), 3);
+	assert_int_equal(engine_flow_carries(engine, &second), 3); // in flight
+	assert_int_equal(engine_flow_holds(engine, &second), 0);
+	mark(recorder, "F2", 1, 0);
+	assert_int_equal(engine_flow_holds(engine, &second), 1);
+	end(recorder, &second, true);
+	assert_int_equal(engine_flow_carries(engine, &second), 0); // not open any more
+	assert_int_equal(engine_flow_holds(engine, &second), 0);
+	end(recorder, &first, true);
+	assert_int_equal(labels(recorder, "F2"), 3);
+}
+
 // As long a chain as is allowed, begun in an order that does not help.
 static void long_chain(void **state)
 {
@@ -602,6 +624,7 @@ int main(void)
 		rule(crowd_behind_one_who_brings),
 		rule(crowd_that_is_settled),
 		rule(fan_and_chain_behind_a_gain),
+		rule(what_a_flow_carries),
 		rule(long_chain),
 		rule(long_ring),
 	};

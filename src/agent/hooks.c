@@ -1,0 +1,708 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <errno.h>
+#include <linux/futex.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "agent/agent.h"
+
+/*
+ * Which hook is in force in a VM, and the changes from one to the other. Whatever changes code or stacks of the guest is
+ * done while all its vCPUs are out of it: they wait at a gate before they enter, or are the VMM's.
+ *
+ * `patch` is left for `debugreg`, for a while or for good, when the guest's own tracing (ftrace, kprobes, livepatch, BPF)
+ * is about to use the places where our code stands, when it is about to write itself to a disk, when its memory is about to leave the VM (dirty
+ * pages are being tracked), when the VMM's debugger needs the debug registers, and when somebody has changed our code.
+ */
+
+enum {
+	STOP_TIMEOUT_NANOSECONDS = 2000000000,
+	ARM_TIMEOUT_SECONDS = 10,
+	REKICK_NANOSECONDS = 1000000,
+	STOP_WAIT_NANOSECONDS = 20000,
+	GATE_SECONDS = 1,
+	NMI_TRIES = 50,
+	I386_PERF_EVENT_OPEN = 336, // arch/x86/entry/syscalls/syscall_32.tbl
+	CALLS_MAXIMUM = 512, // entries of a table of system calls that are looked at
+	CHECK_NANOSECONDS = 1000000000,
+};
+
+static const uint64_t yield_nanoseconds = 10000000000ull;
+static const char logging_reason[] = "the VMM tracks changes of the guest's memory";
+
+/* The gate */
+
+static void futex(_Atomic uint32_t *word, int operation, uint32_t value, const struct timespec *timeout)
+{
+	syscall(SYS_futex, word, operation | FUTEX_PRIVATE_FLAG, value, timeout, NULL, 0);
+}
+
+void agent_gate(struct agent_vcpu *vcpu)
+{
+	static const struct timespec limit = { .tv_sec = GATE_SECONDS };
+	struct agent_vm *vm = vcpu->vm;
+	for (;;) {
+		while (atomic_load(&vm->stopped)) {
+			atomic_store(&vcpu->busy, false);
+			futex(&vm->stopped, FUTEX_WAIT, 1, &limit);
+		}
+		if (atomic_load(&vm->patch_lifted)) {
+			atomic_store(&vcpu->busy, false);
+			agent_hook_lower(vm);
+			continue;
+		}
+		// In this order: who stops raises `stopped`, then looks who is busy.
+		atomic_store(&vcpu->busy, true);
+		if (!atomic_load(&vm->stopped) && !atomic_load(&vm->patch_lifted))
+			return;
+	}
+}
+
+static bool anybody_busy(struct agent_vm *vm)
+{
+	for (struct agent_vcpu *vcpu = vm->vcpus; vcpu; vcpu = vcpu->next)
+		if (atomic_load(&vcpu->busy))
+			return true;
+	return false;
+}
+
+static void kick_busy(struct agent_vm *vm)
+{
+	for (struct agent_vcpu *vcpu = vm->vcpus; vcpu; vcpu = vcpu->next)
+		agent_kick(vcpu);
+}
+
+static void open_gate(struct agent_vm *vm)
+{
+	atomic_store(&vm->stopped, 0);
+	futex(&vm->stopped, FUTEX_WAKE, INT32_MAX, NULL);
+}
+
+// Returns when no vCPU is in the guest, nor in code of ours; `self` (or NULL) is the vCPU whose thread this is. False: one
+// did not come out in time, and all go on.
+static bool stop_vcpus(struct agent_vm *vm, struct agent_vcpu *self, uint64_t timeout)
+{
+	static const struct timespec pause = { .tv_nsec = STOP_WAIT_NANOSECONDS };
+	if (self) // two that want to stop do not wait for each other
+		atomic_store(&self->busy, false);
+	pthread_mutex_lock(&vm->stop_lock);
+	uint64_t begin = agent_monotonic(), kicked = 0, now;
+	atomic_store(&vm->stopped, 1);
+	while (anybody_busy(vm)) {
+		now = agent_monotonic();
+		if (now - begin > timeout) {
+			if (self)
+				atomic_store(&self->busy, true);
+			open_gate(vm);
+			pthread_mutex_unlock(&vm->stop_lock);
+			return false;
+		}
+		if (now - kicked > REKICK_NANOSECONDS) {
+			kick_busy(vm);
+			kicked = now;
+		}
+		nanosleep(&pause, NULL);
+	}
+	vm->stop_began = begin;
+	return true;
+}
+
+static void let_go(struct agent_vm *vm, struct agent_vcpu *self)
+{
+	uint64_t took = agent_monotonic() - vm->stop_began;
+	vm->stops++;
+	if (took > vm->longest_stop)
+		vm->longest_stop = took;
+	if (self)
+		atomic_store(&self->busy, true);
+	open_gate(vm);
+	pthread_mutex_unlock(&vm->stop_lock);
+	if (agent.verbose)
+		agent_say("VM %u: %s, all vCPUs were stopped for %llu us", vm->number,
+			  agent_hook_name(vm), (unsigned long long)took / 1000);
+}
+
+/* What is to be in force. All vCPUs are stopped, or there are none yet. */
+
+const char *agent_hook_name(const struct agent_vm *vm)
+{
+	static const char *const names[] = { [AGENT_HOOK_NONE] = "",
+					     [AGENT_HOOK_DEBUGREG] = "debugreg",
+					     [AGENT_HOOK_PATCH] = "patch" };
+	return names[atomic_load(&vm->hook)];
+}
+
+// Why it is not `patch`; "": it is, or nobody has asked for it.
+static void set_reason(struct agent_vm *vm, const char *why)
+{
+	snprintf(vm->hook_reason, sizeof(vm->hook_reason), "%s%.200s", *why ? "not patch: " : "", why);
+}
+
+static void set_sites(struct agent_vm *vm, const struct agent_site sites[HOOK_SITES_MAXIMUM])
+{
+	pthread_mutex_lock(&vm->sites_lock);
+	memcpy(vm->sites, sites, sizeof(vm->sites));
+	atomic_fetch_add(&vm->generation, 1);
+	pthread_mutex_unlock(&vm->sites_lock);
+}
+
+static bool locate(void *context, uint64_t address, uint64_t *gpa)
+{
+	return guest_locate(context, address, gpa) == GUEST_OK;
+}
+
+static void use_debug_registers(struct agent_vm *vm)
+{
+	const struct guest_sites *found = &vm->kernel.sites;
+	bool rings = trace_has_rings(vm->trace);
+	const struct agent_site sites[HOOK_SITES_MAXIMUM] = {
+		{ found->entry, AGENT_SITE_ENTRY },
+		{ found->exit, AGENT_SITE_EXIT },
+		{ found->compat_entry, AGENT_SITE_COMPAT },
+		{ rings ? found->ring_request : 0, AGENT_SITE_RING },
+	};
+	set_sites(vm, sites);
+	atomic_store(&vm->rings_armed, rings && found->ring_request);
+	atomic_store(&vm->hook, AGENT_HOOK_DEBUGREG);
+}
+
+static void use_nothing(struct agent_vm *vm)
+{
+	static const struct agent_site none[HOOK_SITES_MAXIMUM];
+	set_sites(vm, none);
+	atomic_store(&vm->rings_armed, false);
+	atomic_store(&vm->hook, AGENT_HOOK_NONE);
+}
+
+static bool put_patch_in(struct agent_vm *vm, struct error *error)
+{
+	memory_enter(&vm->hook_reader);
+	bool done = hook_patch_install(vm->patch, error);
+	memory_leave(&vm->hook_reader);
+	return done;
+}
+
+static bool use_patch(struct agent_vm *vm, struct error *error)
+{
+	if (!put_patch_in(vm, error))
+		return false;
+	set_sites(vm, vm->patch_sites);
+	atomic_store(&vm->rings_armed, true); // from the first request on
+	atomic_store(&vm->hook, AGENT_HOOK_PATCH);
+	return true;
+}
+
+// Whether a vCPU is where the interrupted RIP lies on a stack that is not its task's.
+static bool any_in_nmi(struct agent_vm *vm)
+{
+	for (struct agent_vcpu *vcpu = vm->vcpus; vcpu; vcpu = vcpu->next) {
+		struct kvm_vcpu_events events;
+		if (real_ioctl(vcpu->fd, KVM_GET_VCPU_EVENTS, &events) == 0 && events.nmi.masked)
+			return true;
+	}
+	return false;
+}
+
+// A vCPU that is about to execute the landing goes on where it was going to.
+static void release_vcpu(struct agent_vm *vm, struct agent_vcpu *vcpu)
+{
+	struct kvm_regs registers;
+	uint64_t original;
+	uint64_t behind;
+	int tag;
+	if (real_ioctl(vcpu->fd, KVM_GET_REGS, &registers) != 0 ||
+	    hook_patch_find(vm->patch, registers.rip, &behind, &tag) != HOOK_PATCH_LANDING ||
+	    !hook_patch_returned(vm->patch, registers.rsp, &original))
+		return;
+	registers.rip = original;
+	real_ioctl(vcpu->fd, KVM_SET_REGS, &registers);
+}
+
+static void take_patch_out(struct agent_vm *vm)
+{
+	if (!vm->patch || !hook_patch_in_force(vm->patch))
+		return;
+	for (struct agent_vcpu *vcpu = vm->vcpus; vcpu; vcpu = vcpu->next)
+		release_vcpu(vm, vcpu);
+	memory_enter(&vm->hook_reader);
+	hook_patch_remove(vm->patch, locate, &vm->kernel);
+	memory_leave(&vm->hook_reader);
+}
+
+// As stop_vcpus(), and no vCPU is inside a non-maskable interrupt. They last some microseconds.
+static bool stop_for_patch(struct agent_vm *vm, struct agent_vcpu *self, uint64_t timeout)
+{
+	for (int tries = 0; tries < NMI_TRIES; tries++) {
+		static const struct timespec pause = { .tv_nsec = REKICK_NANOSECONDS };
+		if (!stop_vcpus(vm, self, timeout))
+			return false;
+		if (!vm->patch || !hook_patch_in_force(vm->patch) || !any_in_nmi(vm))
+			return true;
+		let_go(vm, self);
+		nanosleep(&pause, NULL);
+	}
+	return stop_vcpus(vm, self, timeout); // one that never returns: it will not go back there either
+}
+
+/* Where the guest's kernel has our sites */
+
+enum {
+	PATCH_TAG_CALL,	       // carries out a system call: RDI has its pt_regs
+	PATCH_TAG_INSIDE_CALL, // is called by one that cannot be stopped at
+	PATCH_TAG_RING,
+	PATCH_TAG_TRACING,
+	PATCH_TAG_HIBERNATION,
+};
+
+static bool add_watched(struct agent_vm *vm, uint64_t address, enum agent_site_kind kind)
+{
+	for (int i = 0; i < HOOK_SITES_MAXIMUM; i++)
+		if (vm->patch_sites[i].address == address)
+			return true;
+		else if (vm->patch_sites[i].address == 0) {
+			vm->patch_sites[i] = (struct agent_site){ address, kind };
+			return true;
+		}
+	return false;
+}
+
+static bool add_function(struct agent_vm *vm, uint64_t function, int tag, struct error *error)
+{
+	uint64_t gpa;
+	if (guest_locate_code(&vm->kernel, function, &gpa) != GUEST_OK)
+		return error_set(error, ERROR_NOT_FOUND, "the kernel has no function at %#llx",
+				 (unsigned long long)function);
+	if (hook_patch_add(vm->patch, function, gpa, tag, error))
+		return true;
+	// A few have no place for it; that is what the debug registers are free for.
+	return error->code == ERROR_UNSUPPORTED &&
+	       add_watched(vm, function, tag == PATCH_TAG_RING ? AGENT_SITE_RING : AGENT_SITE_FUNCTION);
+}
+
+static bool add_trap(struct agent_vm *vm, uint64_t function, int tag, struct error *error)
+{
+	uint64_t gpa;
+	return guest_locate_code(&vm->kernel, function, &gpa) == GUEST_OK &&
+	       hook_patch_add_trap(vm->patch, function, gpa, tag, error);
+}
+
+// kernel/events/core.c, before 5.12, is compiled without places for tracers; what it asks first has one.
+static bool add_call(struct agent_vm *vm, uint32_t number, bool compat, uint64_t function, struct error *error)
+{
+	const uint64_t asked = guest_symbol(&vm->kernel, SYMBOL_security_perf_event_open);
+	uint64_t gpa;
+	if (guest_locate_code(&vm->kernel, function, &gpa) == GUEST_OK &&
+	    hook_patch_add(vm->patch, function, gpa, PATCH_TAG_CALL, error))
+		return true;
+	if (asked && number == (compat ? I386_PERF_EVENT_OPEN : SYS_perf_event_open))
+		return add_function(vm, asked, PATCH_TAG_INSIDE_CALL, error);
+	return add_function(vm, function, PATCH_TAG_CALL, error);
+}
+
+static bool add_calls(struct agent_vm *vm, bool compat, struct error *error)
+{
+	const struct guest_kernel *kernel = &vm->kernel;
+	const uint64_t none = guest_symbol(kernel, SYMBOL_sys_ni_syscall);
+	uint32_t number = 0;
+	for (; number < CALLS_MAXIMUM; number++) {
+		uint64_t function;
+		enum guest_result result = guest_system_call_function(kernel, compat, number, &function);
+		if (result == GUEST_NOT_FOUND)
+			break;
+		if (result != GUEST_OK)
+			return error_set(error, ERROR_NOT_FOUND, "the kernel's table of system calls: %s",
+					 guest_result_text(result));
+		if (function != none && trace_stops_at(number, compat) &&
+		    !add_call(vm, number, compat, function, error))
+			return false;
+	}
+	if (number == 0)
+		return error_set(error, ERROR_NOT_FOUND, "the kernel's table of system calls is not known");
+	return true;
+}
+
+static bool add_compat_calls(struct agent_vm *vm, struct error *error)
+{
+	uint64_t all = guest_symbol(&vm->kernel, SYMBOL_ia32_sys_call);
+	if (vm->kernel.sites.compat_entry == 0)
+		return true; // there are none, or they are not seen in any way
+	return all ? add_function(vm, all, PATCH_TAG_CALL, error) : add_calls(vm, true, error);
+}
+
+static bool add_ring(struct agent_vm *vm, struct error *error)
+{
+	const struct guest_sites *sites = &vm->kernel.sites;
+	if (!sites->ring_request_callers[0])
+		return !sites->ring_request || add_function(vm, sites->ring_request, PATCH_TAG_RING, error);
+	for (int i = 0; i < GUEST_RING_CALLERS; i++)
+		if (!add_function(vm, sites->ring_request_callers[i], PATCH_TAG_RING, error))
+			return false;
+	return true;
+}
+
+// Fills vm->patch and vm->patch_sites. False: this kernel cannot be traced so.
+static bool find_sites(struct agent_vm *vm, struct error *error)
+{
+	const struct guest_kernel *kernel = &vm->kernel;
+	const uint64_t tracing = guest_symbol(kernel, SYMBOL_ftrace_replace_code);
+	const uint64_t hibernation = guest_symbol(kernel, SYMBOL_hibernation_snapshot);
+	memset(vm->patch_sites, 0, sizeof(vm->patch_sites));
+	hook_patch_reset(vm->patch);
+	if (guest_symbol(kernel, SYMBOL_x32_sys_call))
+		return error_set(error, ERROR_UNSUPPORTED, "the kernel has system calls of x32 programs");
+	if (!tracing)
+		return error_set(error, ERROR_UNSUPPORTED,
+				 "the kernel's ftrace_replace_code() is not known: its own tracing would not be seen to begin");
+	return add_calls(vm, false, error) && add_compat_calls(vm, error) && add_ring(vm, error) &&
+	       add_trap(vm, tracing, PATCH_TAG_TRACING, error) &&
+	       (!hibernation || add_trap(vm, hibernation, PATCH_TAG_HIBERNATION, error));
+}
+
+static bool patch_is_asked_for(void)
+{
+	return strcmp(agent.hook, "debugreg") != 0;
+}
+
+static bool prepare_patch(struct agent_vm *vm, struct error *error)
+{
+	if (!vm->patch)
+		vm->patch = hook_patch_create(vm->memory);
+	if (!vm->patch)
+		return error_set(error, ERROR_MEMORY, "no memory");
+	memory_enter(&vm->reader);
+	bool found = find_sites(vm, error);
+	memory_leave(&vm->reader);
+	return found;
+}
+
+static void remember_entry_code(struct agent_vm *vm)
+{
+	const struct kernel_profile *profile = vm->kernel.profile;
+	uint64_t length = profile->syscall_exit - profile->syscall_entry;
+	memset(vm->entry_code, 0, sizeof(vm->entry_code));
+	vm->entry_code_told = false;
+	vm->entry_code_length = length < sizeof(vm->entry_code) ? (uint32_t)length : 0;
+	memory_enter(&vm->reader);
+	guest_read_kernel(&vm->kernel, vm->kernel.text + vm->kernel.profile->syscall_entry,
+			  vm->entry_code, vm->entry_code_length);
+	memory_leave(&vm->reader);
+}
+
+bool agent_hook_arm(struct agent_vm *vm)
+{
+	struct error error = { 0 };
+	vm->patch_possible = patch_is_asked_for() && prepare_patch(vm, &error);
+	vm->patch_again = 0;
+	remember_entry_code(vm);
+	if (!stop_vcpus(vm, NULL, ARM_TIMEOUT_SECONDS * 1000000000ull))
+		return false;
+	if (!vm->patch_possible || atomic_load(&vm->logging) || !use_patch(vm, &error))
+		use_debug_registers(vm);
+	if (atomic_load(&vm->hook) == AGENT_HOOK_PATCH)
+		set_reason(vm, "");
+	else if (atomic_load(&vm->logging))
+		set_reason(vm, logging_reason);
+	else
+		set_reason(vm, error.message);
+	let_go(vm, NULL);
+	return true;
+}
+
+void agent_hook_disarm(struct agent_vm *vm)
+{
+	if (!stop_for_patch(vm, NULL, ARM_TIMEOUT_SECONDS * 1000000000ull)) {
+		agent_say("VM %u: a vCPU does not leave the guest: what is in force stays there", vm->number);
+		use_nothing(vm); // those that do leave are rid of it
+		return;
+	}
+	take_patch_out(vm);
+	atomic_store(&vm->patch_lifted, false);
+	use_nothing(vm);
+	let_go(vm, NULL);
+}
+
+/* From patch to debugreg, and back */
+
+static void say_hook(struct agent_vm *vm)
+{
+	if (vm->state == AGENT_ARMED)
+		agent_vm_report(vm);
+}
+
+bool agent_hook_yield(struct agent_vm *vm, struct agent_vcpu *self, uint64_t for_nanoseconds, const char *why)
+{
+	if (atomic_load(&vm->hook) != AGENT_HOOK_PATCH)
+		return true;
+	if (!stop_for_patch(vm, self, STOP_TIMEOUT_NANOSECONDS)) {
+		trace_gap(vm->trace, "not-removed",
+			  "a virtual CPU did not leave the guest in time: what nijimi has put into its code is still there (%s)",
+			  why);
+		return false;
+	}
+	if (atomic_load(&vm->hook) == AGENT_HOOK_PATCH) { // not yet by another
+		take_patch_out(vm);
+		atomic_store(&vm->patch_lifted, false);
+		trace_hook_changes(vm->trace, false);
+		use_debug_registers(vm);
+		set_reason(vm, why);
+		vm->patch_again = for_nanoseconds == UINT64_MAX ? UINT64_MAX
+								: agent_monotonic() + for_nanoseconds;
+		atomic_store(&vm->hook_changed, true);
+	}
+	let_go(vm, self);
+	agent_wake_guard();
+	return true;
+}
+
+static bool guest_is_livepatching(struct agent_vm *vm)
+{
+	uint64_t symbol = guest_symbol(&vm->kernel, SYMBOL_klp_transition_patch), patch = 0;
+	memory_enter(&vm->reader);
+	bool read = symbol == 0 ||
+		    guest_read_kernel(&vm->kernel, symbol, &patch, sizeof(patch)) == GUEST_OK;
+	memory_leave(&vm->reader);
+	return !read || patch != 0;
+}
+
+static bool code_has_changed(struct agent_vm *vm, uint64_t *address, unsigned char found[HOOK_PATCH_LENGTH])
+{
+	memory_enter(&vm->reader);
+	bool changed = hook_patch_changed(vm->patch, address, found);
+	memory_leave(&vm->reader);
+	return changed;
+}
+
+// The reason for debugreg may be over.
+static void try_patch_again(struct agent_vm *vm)
+{
+	unsigned char found[HOOK_PATCH_LENGTH];
+	struct error error = { 0 };
+	uint64_t address;
+	if (!vm->patch_possible || atomic_load(&vm->logging) || agent_monotonic() < vm->patch_again ||
+	    atomic_load(&vm->gave_way))
+		return;
+	vm->patch_again = agent_monotonic() + yield_nanoseconds;
+	if (code_has_changed(vm, &address, found) || guest_is_livepatching(vm) ||
+	    !stop_vcpus(vm, NULL, STOP_TIMEOUT_NANOSECONDS))
+		return;
+	if (!atomic_load(&vm->logging) && use_patch(vm, &error)) {
+		trace_hook_changes(vm->trace, true);
+		set_reason(vm, "");
+		atomic_store(&vm->hook_changed, true);
+	}
+	let_go(vm, NULL);
+}
+
+static void check_patch(struct agent_vm *vm)
+{
+	unsigned char found[HOOK_PATCH_LENGTH];
+	char why[160];
+	uint64_t address;
+	if (atomic_load(&vm->gave_way)) {
+		agent_hook_yield(vm, NULL, yield_nanoseconds, "the VMM's debugger has the debug registers");
+		return;
+	}
+	if (atomic_load(&vm->patch_lifted) || !code_has_changed(vm, &address, found))
+		return;
+	snprintf(why, sizeof(why), "the guest's code at %#llx was changed: %02x %02x %02x %02x %02x",
+		 (unsigned long long)address, found[0], found[1], found[2], found[3], found[4]);
+	if (atomic_load(&vm->hook) != AGENT_HOOK_PATCH || atomic_load(&vm->patch_lifted))
+		return; // was taken out meanwhile
+	trace_gap(vm->trace, "tampered", "%s", why);
+	agent_hook_yield(vm, NULL, UINT64_MAX, why);
+}
+
+static void check_entry_code(struct agent_vm *vm)
+{
+	unsigned char code[sizeof(vm->entry_code)];
+	uint64_t address = vm->kernel.text + vm->kernel.profile->syscall_entry;
+	memory_enter(&vm->reader);
+	enum guest_result result = guest_read_kernel(&vm->kernel, address, code, vm->entry_code_length);
+	memory_leave(&vm->reader);
+	if (vm->entry_code_told || result != GUEST_OK ||
+	    memcmp(code, vm->entry_code, vm->entry_code_length) == 0)
+		return;
+	vm->entry_code_told = true;
+	trace_gap(vm->trace, "tampered", "the guest's entry code at %#llx was changed",
+		  (unsigned long long)address);
+}
+
+// Slots of tasks that have died inside a call.
+static void sweep_slots(struct agent_vm *vm)
+{
+	if (hook_patch_slots(vm->patch) < HOOK_PATCH_SLOTS_MAXIMUM / 2 ||
+	    !stop_for_patch(vm, NULL, STOP_TIMEOUT_NANOSECONDS))
+		return;
+	if (hook_patch_in_force(vm->patch)) {
+		for (struct agent_vcpu *vcpu = vm->vcpus; vcpu; vcpu = vcpu->next)
+			release_vcpu(vm, vcpu);
+		memory_enter(&vm->hook_reader);
+		hook_patch_sweep(vm->patch, locate, &vm->kernel);
+		memory_leave(&vm->hook_reader);
+	}
+	let_go(vm, NULL);
+}
+
+void agent_hook_tend(struct agent_vm *vm)
+{
+	if (atomic_exchange(&vm->hook_changed, false))
+		say_hook(vm);
+	if (agent_monotonic() < vm->next_check)
+		return;
+	vm->next_check = agent_monotonic() + CHECK_NANOSECONDS;
+	check_entry_code(vm);
+	switch (atomic_load(&vm->hook)) {
+	case AGENT_HOOK_PATCH:
+		check_patch(vm);
+		sweep_slots(vm);
+		break;
+	case AGENT_HOOK_DEBUGREG:
+		try_patch_again(vm);
+		break;
+	default:
+		break;
+	}
+}
+
+/* What the VMM does with the guest's memory */
+
+void agent_hook_logging(struct agent_vm *vm, bool logging)
+{
+	if (atomic_exchange(&vm->logging, logging) == logging)
+		return;
+	if (logging)
+		agent_hook_yield(vm, NULL, 0, logging_reason);
+	else
+		agent_wake_guard();
+}
+
+// A VMM that reads the registers of its vCPUs while none of them runs may be about to write the VM to a file.
+void agent_hook_lift(struct agent_vcpu *reader)
+{
+	struct agent_vm *vm = reader->vm;
+	if (atomic_load(&vm->hook) != AGENT_HOOK_PATCH || atomic_load(&vm->patch_lifted) || anybody_busy(vm) ||
+	    pthread_mutex_trylock(&vm->stop_lock) != 0)
+		return;
+	atomic_store(&vm->stopped, 1);
+	vm->stop_began = agent_monotonic();
+	if (!anybody_busy(vm) && atomic_load(&vm->hook) == AGENT_HOOK_PATCH && !any_in_nmi(vm)) {
+		take_patch_out(vm);
+		atomic_store(&vm->patch_lifted, true);
+	}
+	let_go(vm, NULL);
+}
+
+// The first vCPU that runs again.
+void agent_hook_lower(struct agent_vm *vm)
+{
+	struct error error = { 0 };
+	pthread_mutex_lock(&vm->stop_lock);
+	atomic_store(&vm->stopped, 1);
+	vm->stop_began = agent_monotonic();
+	if (atomic_load(&vm->patch_lifted)) {
+		trace_hook_changes(vm->trace, true);
+		if (!put_patch_in(vm, &error)) {
+			use_debug_registers(vm);
+			set_reason(vm, error.message);
+			trace_gap(vm->trace, "tampered", "while the VM was stopped: %s", error.message);
+			vm->patch_again = agent_monotonic() + yield_nanoseconds;
+			atomic_store(&vm->hook_changed, true);
+		}
+		atomic_store(&vm->patch_lifted, false);
+	}
+	let_go(vm, NULL);
+}
+
+/* Exits */
+
+// Everything but RIP is as the guest's function left it.
+static void go_on_at(struct agent_vcpu *vcpu, uint64_t rip)
+{
+	vcpu->run->s.regs.regs.rip = rip;
+	vcpu->run->kvm_dirty_regs |= KVM_SYNC_X86_REGS;
+}
+
+// The instruction at RIP is executed (again) when something else stands there. KVM would step over it if RIP is what it
+// was, so that has to be behind us (Documentation/virt/kvm/api.rst, 5: what is incomplete is finished before a signal is looked at).
+static void go_on_here(struct agent_vcpu *vcpu)
+{
+	struct kvm_run *run = vcpu->run;
+	uint64_t rip = run->s.regs.regs.rip;
+	run->immediate_exit = 1;
+	real_ioctl(vcpu->fd, KVM_RUN, 0);
+	run->immediate_exit = 0;
+	go_on_at(vcpu, rip);
+}
+
+static bool at_landing(struct agent_vcpu *vcpu, struct agent_event *event)
+{
+	const struct kvm_regs *registers = &vcpu->run->s.regs.regs;
+	uint64_t original;
+	if (!hook_patch_returned(vcpu->vm->patch, registers->rsp, &original)) {
+		// Whoever jumps here by himself goes on behind, as with the NOP that stood here.
+		trace_gap(vcpu->vm->trace, "tampered", "vCPU %u came to %#llx from nowhere", vcpu->id,
+			  (unsigned long long)registers->rip);
+		return false;
+	}
+	go_on_at(vcpu, original);
+	*event = (struct agent_event){ AGENT_SITE_RETURN, registers->rsp - sizeof(original) };
+	return true;
+}
+
+static enum agent_site_kind kind_of(int tag)
+{
+	static const enum agent_site_kind kinds[] = {
+		[PATCH_TAG_CALL] = AGENT_SITE_FUNCTION,
+		[PATCH_TAG_INSIDE_CALL] = AGENT_SITE_INSIDE,
+		[PATCH_TAG_RING] = AGENT_SITE_RING,
+		[PATCH_TAG_TRACING] = AGENT_SITE_TRACING,
+		[PATCH_TAG_HIBERNATION] = AGENT_SITE_HIBERNATION,
+	};
+	return kinds[tag];
+}
+
+bool agent_hook_port_exit(struct agent_vcpu *vcpu, struct agent_event *event)
+{
+	const struct kvm_run *run = vcpu->run;
+	const struct kvm_regs *registers = &run->s.regs.regs;
+	uint64_t behind;
+	int tag;
+	*event = (struct agent_event){ AGENT_SITE_NONE, 0 };
+	if (!vcpu->vm->patch || run->io.port != HOOK_PATCH_PORT || run->io.direction != KVM_EXIT_IO_OUT ||
+	    run->io.size != 4 || run->io.count != 1 || !(run->kvm_valid_regs & KVM_SYNC_X86_REGS))
+		return false;
+	switch (hook_patch_find(vcpu->vm->patch, registers->rip, &behind, &tag)) {
+	case HOOK_PATCH_ENTRY:
+		// A function that goes on with a jump to another one: the call was seen already.
+		if (tag != PATCH_TAG_CALL || !hook_patch_is_watched(vcpu->vm->patch, registers->rsp))
+			*event = (struct agent_event){ kind_of(tag), registers->rsp };
+		go_on_at(vcpu, behind);
+		return true;
+	case HOOK_PATCH_TRAP:
+		*event = (struct agent_event){ kind_of(tag), 0 };
+		go_on_here(vcpu);
+		return true;
+	case HOOK_PATCH_LANDING:
+		at_landing(vcpu, event);
+		return true;
+	default:
+		return false;
+	}
+}
+
+enum trace_watching agent_hook_watch(void *context, uint64_t slot, uint64_t original)
+{
+	struct agent_vm *vm = context;
+	uint64_t gpa;
+	bool full;
+	if (!hook_patch_in_force(vm->patch))
+		return RETURNS_FULL; // lifted: it goes on when the VM does
+	if (guest_locate(&vm->kernel, slot, &gpa) != GUEST_OK)
+		return RETURNS_NOT_THERE;
+	if (hook_patch_watch(vm->patch, slot, gpa, original, &full))
+		return RETURNS_WATCHED;
+	return full ? RETURNS_FULL : RETURNS_NOT_THERE;
+}

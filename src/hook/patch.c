@@ -1,0 +1,431 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "hook/patch.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	SITE_BUCKETS = 4 * HOOK_PATCH_SITES_MAXIMUM, // powers of two
+	SLOT_BUCKETS = 2 * HOOK_PATCH_SLOTS_MAXIMUM,
+	LANDING = 2, // bytes behind a site's start
+	PROLOGUE = 4 + HOOK_PATCH_LENGTH, // bytes that are looked at
+	KERNEL_CS = 0x10, // arch/x86/include/asm/segment.h
+};
+
+// The length of a site tells what it is.
+enum form { FORM_TRAP = 2, FORM_SEALED = 4, FORM_FULL = HOOK_PATCH_LENGTH };
+
+// What is pushed when a task of the kernel is interrupted, from RIP upwards.
+struct interrupt_frame {
+	uint64_t rip, cs, flags, rsp, ss;
+};
+
+struct site {
+	uint64_t address, gpa;
+	int tag;
+	uint8_t form; // its length: enum form
+	unsigned char original[HOOK_PATCH_LENGTH];
+};
+
+struct slot {
+	uint64_t address, gpa, original; // address 0: empty
+};
+
+struct hook_patch {
+	const struct vm_memory *memory;
+	_Atomic bool in_force;
+	uint64_t landing;
+	size_t site_count;
+	struct site sites[HOOK_PATCH_SITES_MAXIMUM];
+	uint16_t site_buckets[SITE_BUCKETS]; // index + 1; open addressing
+
+	pthread_mutex_t lock; // of what follows
+	uint32_t slot_count;
+	struct slot slots[SLOT_BUCKETS]; // open addressing
+};
+
+static const unsigned char in_force_bytes[][HOOK_PATCH_LENGTH] = {
+	[FORM_TRAP] = { 0xe7, HOOK_PATCH_PORT },
+	[FORM_SEALED] = { 0xe7, HOOK_PATCH_PORT, 0x66, 0x90 },
+	[FORM_FULL] = { 0xe7, HOOK_PATCH_PORT, 0xe7, HOOK_PATCH_PORT, 0x90 },
+};
+
+struct hook_patch *hook_patch_create(const struct vm_memory *memory)
+{
+	struct hook_patch *patch = calloc(1, sizeof(*patch));
+	if (!patch)
+		return NULL;
+	patch->memory = memory;
+	pthread_mutex_init(&patch->lock, NULL);
+	return patch;
+}
+
+void hook_patch_destroy(struct hook_patch *patch)
+{
+	if (!patch)
+		return;
+	pthread_mutex_destroy(&patch->lock);
+	free(patch);
+}
+
+static void forget_slots(struct hook_patch *patch)
+{
+	memset(patch->slots, 0, sizeof(patch->slots));
+	patch->slot_count = 0;
+}
+
+void hook_patch_reset(struct hook_patch *patch)
+{
+	pthread_mutex_lock(&patch->lock);
+	forget_slots(patch);
+	pthread_mutex_unlock(&patch->lock);
+	memset(patch->site_buckets, 0, sizeof(patch->site_buckets));
+	patch->site_count = 0;
+	patch->landing = 0;
+}
+
+size_t hook_patch_count(const struct hook_patch *patch)
+{
+	return patch->site_count;
+}
+
+bool hook_patch_in_force(const struct hook_patch *patch)
+{
+	return atomic_load_explicit(&patch->in_force, memory_order_acquire);
+}
+
+/* Sites */
+
+static bool is_nop(const unsigned char bytes[HOOK_PATCH_LENGTH])
+{
+	// P6 NOPs; K8 NOPs, which kernels before 5.12 take on some processors (ideal_nops).
+	static const unsigned char nops[][HOOK_PATCH_LENGTH] = {
+		{ 0x0f, 0x1f, 0x44, 0x00, 0x00 },
+		{ 0x66, 0x66, 0x66, 0x66, 0x90 },
+	};
+	for (size_t i = 0; i < sizeof(nops) / sizeof(nops[0]); i++)
+		if (memcmp(bytes, nops[i], HOOK_PATCH_LENGTH) == 0)
+			return true;
+	return false;
+}
+
+static bool is_sealed(const unsigned char code[FORM_SEALED])
+{
+	static const unsigned char marks[][FORM_SEALED] = {
+		{ 0x66, 0x0f, 0x1f, 0x00 }, // from 5.18
+		{ 0x0f, 0x1f, 0x40, 0xd6 }, // from 6.15
+	};
+	return memcmp(code, marks[0], FORM_SEALED) == 0 || memcmp(code, marks[1], FORM_SEALED) == 0;
+}
+
+// Where the site is in a function's first bytes; false: nowhere.
+static bool find_place(const unsigned char code[PROLOGUE], unsigned *place, enum form *form)
+{
+	static const unsigned char endbr64[] = { 0xf3, 0x0f, 0x1e, 0xfa };
+	bool marked = memcmp(code, endbr64, sizeof(endbr64)) == 0 || is_sealed(code);
+	*form = FORM_FULL;
+	*place = is_nop(code) ? 0 : FORM_SEALED;
+	if (*place == 0 || (marked && is_nop(code + FORM_SEALED)))
+		return true;
+	*form = FORM_SEALED;
+	*place = 0;
+	return is_sealed(code);
+}
+
+static uint32_t site_bucket(uint64_t address)
+{
+	return (uint32_t)((address * 0x9E3779B97F4A7C15ull) >> 40) & (SITE_BUCKETS - 1);
+}
+
+// The bucket of the site, or the empty one where it belongs. They are never full.
+static uint32_t find_site(const struct hook_patch *patch, uint64_t address)
+{
+	uint32_t bucket = site_bucket(address);
+	while (patch->site_buckets[bucket] &&
+	       patch->sites[patch->site_buckets[bucket] - 1].address != address)
+		bucket = (bucket + 1) & (SITE_BUCKETS - 1);
+	return bucket;
+}
+
+static bool read_site(const struct hook_patch *patch, const struct site *site,
+		      unsigned char bytes[HOOK_PATCH_LENGTH])
+{
+	memset(bytes, 0, HOOK_PATCH_LENGTH);
+	return vm_memory_read(patch->memory, site->gpa, bytes, site->form) == MEMORY_OK;
+}
+
+static bool write_site(const struct hook_patch *patch, const struct site *site,
+		       const unsigned char bytes[HOOK_PATCH_LENGTH])
+{
+	return vm_memory_write(patch->memory, site->gpa, bytes, site->form) == MEMORY_OK;
+}
+
+static bool say_bytes(struct error *error, enum error_code code, uint64_t address,
+		      const unsigned char bytes[HOOK_PATCH_LENGTH], const char *instead)
+{
+	return error_set(error, code, "at %#llx stand the bytes %02x %02x %02x %02x %02x, %s",
+			 (unsigned long long)address, bytes[0], bytes[1], bytes[2], bytes[3], bytes[4],
+			 instead);
+}
+
+static bool cannot_read(struct error *error, uint64_t address)
+{
+	return error_set(error, ERROR_NOT_FOUND, "the code at %#llx cannot be read",
+			 (unsigned long long)address);
+}
+
+static bool add_site(struct hook_patch *patch, const struct site *wanted, struct error *error)
+{
+	uint32_t bucket = find_site(patch, wanted->address);
+	if (patch->site_buckets[bucket])
+		return true;
+	if (patch->site_count == HOOK_PATCH_SITES_MAXIMUM)
+		return error_set(error, ERROR_LIMIT, "more than %d functions to stop at",
+				 HOOK_PATCH_SITES_MAXIMUM);
+	struct site *site = &patch->sites[patch->site_count];
+	*site = *wanted;
+	if (!read_site(patch, site, site->original))
+		return cannot_read(error, site->address);
+	patch->site_buckets[bucket] = (uint16_t)++patch->site_count;
+	if (patch->landing == 0 && site->form == FORM_FULL)
+		patch->landing = site->address + LANDING;
+	return true;
+}
+
+bool hook_patch_add(struct hook_patch *patch, uint64_t function, uint64_t gpa, int tag, struct error *error)
+{
+	unsigned char code[PROLOGUE];
+	unsigned place;
+	enum form form;
+	if (vm_memory_read(patch->memory, gpa, code, sizeof(code)) != MEMORY_OK)
+		return cannot_read(error, function);
+	if (!find_place(code, &place, &form))
+		return say_bytes(error, ERROR_UNSUPPORTED, function, code, "no place for a tracer's call");
+	return add_site(patch, &(struct site){ function + place, gpa + place, tag, form, { 0 } }, error);
+}
+
+bool hook_patch_add_trap(struct hook_patch *patch, uint64_t address, uint64_t gpa, int tag, struct error *error)
+{
+	return add_site(patch, &(struct site){ address, gpa, tag, FORM_TRAP, { 0 } }, error);
+}
+
+static void restore_sites(struct hook_patch *patch, size_t count)
+{
+	unsigned char bytes[HOOK_PATCH_LENGTH];
+	for (size_t i = 0; i < count; i++)
+		if (read_site(patch, &patch->sites[i], bytes) &&
+		    memcmp(bytes, in_force_bytes[patch->sites[i].form], HOOK_PATCH_LENGTH) == 0)
+			write_site(patch, &patch->sites[i], patch->sites[i].original);
+}
+
+bool hook_patch_changed(const struct hook_patch *patch, uint64_t *address,
+			unsigned char found[HOOK_PATCH_LENGTH])
+{
+	bool in_force = hook_patch_in_force(patch);
+	for (size_t i = 0; i < patch->site_count; i++) {
+		const struct site *site = &patch->sites[i];
+		*address = site->address;
+		if (!read_site(patch, site, found) ||
+		    memcmp(found, in_force ? in_force_bytes[site->form] : site->original,
+			   HOOK_PATCH_LENGTH) != 0)
+			return true;
+	}
+	return false;
+}
+
+bool hook_patch_install(struct hook_patch *patch, struct error *error)
+{
+	unsigned char found[HOOK_PATCH_LENGTH];
+	uint64_t address;
+	if (hook_patch_in_force(patch))
+		return true;
+	if (patch->landing == 0)
+		return error_set(error, ERROR_UNSUPPORTED, "no function has a place for a tracer's call");
+	if (hook_patch_changed(patch, &address, found))
+		return say_bytes(error, ERROR_INVALID, address, found, "which are not those that stood there");
+	for (size_t i = 0; i < patch->site_count; i++) {
+		if (write_site(patch, &patch->sites[i], in_force_bytes[patch->sites[i].form]))
+			continue;
+		restore_sites(patch, i + 1);
+		return error_set(error, ERROR_MEMORY, "the code at %#llx cannot be written",
+				 (unsigned long long)patch->sites[i].address);
+	}
+	atomic_store_explicit(&patch->in_force, true, memory_order_release);
+	return true;
+}
+
+enum hook_patch_place hook_patch_find(const struct hook_patch *patch, uint64_t rip, uint64_t *behind, int *tag)
+{
+	if (rip == patch->landing && rip != 0)
+		return HOOK_PATCH_LANDING;
+	uint16_t found = patch->site_buckets[find_site(patch, rip)];
+	if (!found)
+		return HOOK_PATCH_ELSEWHERE;
+	const struct site *site = &patch->sites[found - 1];
+	*tag = site->tag;
+	*behind = site->address + site->form;
+	return site->form == FORM_TRAP ? HOOK_PATCH_TRAP : HOOK_PATCH_ENTRY;
+}
+
+/* Slots */
+
+static uint32_t slot_bucket(uint64_t address)
+{
+	return (uint32_t)((address * 0x9E3779B97F4A7C15ull) >> 40) & (SLOT_BUCKETS - 1);
+}
+
+static uint32_t find_slot(const struct hook_patch *patch, uint64_t address)
+{
+	uint32_t bucket = slot_bucket(address);
+	while (patch->slots[bucket].address && patch->slots[bucket].address != address)
+		bucket = (bucket + 1) & (SLOT_BUCKETS - 1);
+	return bucket;
+}
+
+// Those behind it in its row move up, so that no gap cuts them off.
+static void drop_slot(struct hook_patch *patch, uint32_t hole)
+{
+	const uint32_t mask = SLOT_BUCKETS - 1;
+	for (uint32_t at = (hole + 1) & mask; patch->slots[at].address; at = (at + 1) & mask) {
+		uint32_t home = slot_bucket(patch->slots[at].address);
+		if (((at - home) & mask) < ((at - hole) & mask))
+			continue;
+		patch->slots[hole] = patch->slots[at];
+		hole = at;
+	}
+	patch->slots[hole].address = 0;
+	patch->slot_count--;
+}
+
+uint32_t hook_patch_slots(struct hook_patch *patch)
+{
+	pthread_mutex_lock(&patch->lock);
+	uint32_t count = patch->slot_count;
+	pthread_mutex_unlock(&patch->lock);
+	return count;
+}
+
+bool hook_patch_watch(struct hook_patch *patch, uint64_t slot, uint64_t gpa, uint64_t original, bool *full)
+{
+	bool exchanged = false;
+	*full = false;
+	if (slot == 0 || slot % sizeof(uint64_t) != 0 || original == patch->landing)
+		return false;
+	pthread_mutex_lock(&patch->lock);
+	uint32_t bucket = find_slot(patch, slot);
+	struct slot *entry = &patch->slots[bucket];
+	struct slot before = *entry;
+	if (!hook_patch_in_force(patch)) {
+		// What is seen otherwise is not watched.
+	} else if (before.address == 0 && patch->slot_count == HOOK_PATCH_SLOTS_MAXIMUM) {
+		*full = true;
+	} else {
+		// It has to be known before anybody can come to the landing.
+		*entry = (struct slot){ slot, gpa, original };
+		vm_memory_exchange(patch->memory, gpa, original, patch->landing, &exchanged);
+		if (!exchanged)
+			*entry = before;
+		else if (before.address == 0)
+			patch->slot_count++;
+	}
+	pthread_mutex_unlock(&patch->lock);
+	return exchanged;
+}
+
+bool hook_patch_is_watched(struct hook_patch *patch, uint64_t slot)
+{
+	uint64_t word;
+	pthread_mutex_lock(&patch->lock);
+	const struct slot *entry = &patch->slots[find_slot(patch, slot)];
+	bool watched = slot != 0 && entry->address != 0 &&
+		       vm_memory_read(patch->memory, entry->gpa, &word, sizeof(word)) == MEMORY_OK &&
+		       word == patch->landing;
+	pthread_mutex_unlock(&patch->lock);
+	return watched;
+}
+
+bool hook_patch_returned(struct hook_patch *patch, uint64_t rsp, uint64_t *original)
+{
+	pthread_mutex_lock(&patch->lock);
+	uint32_t bucket = find_slot(patch, rsp - sizeof(uint64_t));
+	const struct slot *slot = &patch->slots[bucket];
+	bool found = slot->address != 0, exchanged;
+	if (found) {
+		// Nothing of ours stays below the stack's end.
+		vm_memory_exchange(patch->memory, slot->gpa, patch->landing, slot->original, &exchanged);
+		*original = slot->original;
+		drop_slot(patch, bucket);
+	}
+	pthread_mutex_unlock(&patch->lock);
+	return found;
+}
+
+// Where the CPU pushes the RIP of a task that it interrupts just after it has returned through the slot.
+static uint64_t frame_behind(const struct slot *slot)
+{
+	uint64_t rsp = slot->address + sizeof(uint64_t);
+	return (rsp & ~15ull) - sizeof(struct interrupt_frame);
+}
+
+// The GPA of the saved RIP of a task that was interrupted on the landing after it came through this slot.
+static bool find_interrupted(const struct hook_patch *patch, const struct slot *slot,
+			     hook_patch_locate locate, void *context, uint64_t *gpa)
+{
+	uint64_t words[sizeof(struct interrupt_frame) / sizeof(uint64_t)];
+	uint64_t address = frame_behind(slot);
+	struct interrupt_frame frame;
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		uint64_t word;
+		if (!locate(context, address + i * sizeof(uint64_t), &word) ||
+		    vm_memory_read(patch->memory, word, &words[i], sizeof(words[i])) != MEMORY_OK)
+			return false;
+		if (i == 0)
+			*gpa = word;
+	}
+	memcpy(&frame, words, sizeof(frame));
+	return frame.rip == patch->landing && frame.cs == KERNEL_CS &&
+	       frame.rsp == slot->address + sizeof(uint64_t);
+}
+
+// The task goes on as if nobody had watched.
+static void release_slot(const struct hook_patch *patch, const struct slot *slot, hook_patch_locate locate,
+			 void *context)
+{
+	bool exchanged;
+	uint64_t gpa;
+	if (find_interrupted(patch, slot, locate, context, &gpa))
+		vm_memory_exchange(patch->memory, gpa, patch->landing, slot->original, &exchanged);
+	vm_memory_exchange(patch->memory, slot->gpa, patch->landing, slot->original, &exchanged);
+}
+
+void hook_patch_remove(struct hook_patch *patch, hook_patch_locate locate, void *context)
+{
+	if (!hook_patch_in_force(patch))
+		return;
+	pthread_mutex_lock(&patch->lock);
+	for (uint32_t i = 0; i < SLOT_BUCKETS; i++)
+		if (patch->slots[i].address)
+			release_slot(patch, &patch->slots[i], locate, context);
+	forget_slots(patch);
+	restore_sites(patch, patch->site_count);
+	atomic_store_explicit(&patch->in_force, false, memory_order_release);
+	pthread_mutex_unlock(&patch->lock);
+}
+
+void hook_patch_sweep(struct hook_patch *patch, hook_patch_locate locate, void *context)
+{
+	pthread_mutex_lock(&patch->lock);
+	for (uint32_t i = 0; i < SLOT_BUCKETS;) {
+		uint64_t word, gpa;
+		const struct slot *slot = &patch->slots[i];
+		if (slot->address &&
+		    (vm_memory_read(patch->memory, slot->gpa, &word, sizeof(word)) != MEMORY_OK ||
+		     word != patch->landing) &&
+		    !find_interrupted(patch, slot, locate, context, &gpa))
+			drop_slot(patch, i); // another may have moved here
+		else
+			i++;
+	}
+	pthread_mutex_unlock(&patch->lock);
+}
