@@ -13,6 +13,13 @@ readonly GUEST_KERNELS='
 6.12     trixie    linux-image-cloud-amd64
 7.2      forky     linux-image-cloud-amd64
 '
+# The same with drivers of real hardware (USB): larger, and made only when they are named.
+readonly GENERIC_KERNELS='
+5.10-generic  bullseye  linux-image-amd64
+6.1-generic   bookworm  linux-image-amd64
+6.12-generic  trixie    linux-image-amd64
+7.2-generic   forky     linux-image-amd64
+'
 # The kernel of the box: generic, because the cloud kernels have neither 9p nor AMD-V.
 readonly BOX_KERNEL_SUITE=bookworm BOX_KERNEL_PACKAGE=linux-image-amd64
 
@@ -25,9 +32,9 @@ readonly GUEST_DISK_MODULES='
 overlay btrfs xfs squashfs isofs udf vfat nls_cp437 nls_ascii nls_iso8859-1 nls_utf8 erofs fuse 9p 9pnet_virtio autofs4
 loop brd nbd zram dm_mod dm_crypt dm_snapshot md_mod raid1 virtio_blk virtio_scsi sd_mod sr_mod ext4 crc32c_generic
 vsock vsock_loopback vmw_vsock_virtio_transport dummy veth bridge tun tls sctp af_key can can_raw vcan binfmt_misc
-unix_diag inet_diag tcp_diag udp_diag packet_diag
+unix_diag inet_diag tcp_diag udp_diag packet_diag xhci_pci usb_storage
 '
-readonly BOX_MODULES='virtio_pci 9pnet_virtio 9p virtio_console kvm-amd overlay'
+readonly BOX_MODULES='virtio_pci virtio_blk ext4 9pnet_virtio 9p virtio_console kvm-amd overlay'
 
 # Where QEMU >= 10 comes from: release of this machine, the suites that apt has to see, the one to take it from.
 # (Older ones ignore a nested guest's hardware breakpoints.)
@@ -44,10 +51,24 @@ apache2-utils attr bubblewrap btrfs-progs busybox-static bzip2 curl e2fsprogs gc
 openssh-client openssh-server perl procps python3 rsync socat sqlite3 stress-ng systemd unzip util-linux vim-tiny xfsprogs xz-utils zip zstd
 '
 
+# A KVM host of a whole Debian, with systemd and libvirt: the release, and what is installed beside its essential packages
+# (the last lines: what nijimi's own package needs).
+readonly SERVER_PACKAGES='
+apparmor busybox-static curl dbus iproute2 jq kmod libvirt-clients libvirt-daemon-system mount polkitd procps qemu-system-x86 socat systemd
+systemd-sysv udev
+libbpf1 libcurl3-gnutls libelf1 libjson-c5 libmicrohttpd12 libsqlite3-0 libsystemd0 libxxhash0 libyaml-0-2 libzycore1.4 libzydis4.0 zlib1g
+'
+
 # kernel_labels: one a line.
 kernel_labels()
 {
 	awk 'NF { print $1 }' <<< "$GUEST_KERNELS"
+}
+
+# kernel_labels_all: with those that are made only when they are named.
+kernel_labels_all()
+{
+	awk 'NF { print $1 }' <<< "$GUEST_KERNELS$GENERIC_KERNELS"
 }
 
 artifact_names()
@@ -59,8 +80,8 @@ artifact_names()
 # artifact_names_all: also those that are made only when they are asked for.
 artifact_names_all()
 {
-	artifact_names
-	echo debian
+	printf '%s\n' qemu box image filesystems debian server
+	kernel_labels_all | sed 's/^/kernel-/'
 }
 
 # recipe NAME: everything that decides what the artifact becomes, except the packages' versions.
@@ -78,10 +99,14 @@ recipe()
 	filesystems) declare -f make_filesystems ;;
 	debian)
 		echo "$DEBIAN_SUITE $DEBIAN_PACKAGES"
-		declare -f make_debian debian_options
-		cat "$LAB_SOURCE/guest-init" "$LAB_SOURCE/guest-call" "$LAB_SOURCE/debian-hook" ;;
+		declare -f make_debian make_system system_options
+		cat "$LAB_SOURCE/guest-init" "$LAB_SOURCE/guest-call" "$LAB_SOURCE/debian-hook" "$LAB_SOURCE/system-disk" ;;
+	server)
+		echo "$DEBIAN_SUITE $SERVER_PACKAGES"
+		declare -f make_server make_system system_options
+		cat "$LAB_SOURCE/box-command" "$LAB_SOURCE/server-hook" "$LAB_SOURCE/system-disk" ;;
 	kernel-*)
-		grep "^${1#kernel-} " <<< "$GUEST_KERNELS"; echo "$GUEST_MODULES $GUEST_DISK_MODULES"
+		grep "^${1#kernel-} " <<< "$GUEST_KERNELS$GENERIC_KERNELS"; echo "$GUEST_MODULES $GUEST_DISK_MODULES"
 		declare -f choose_kernel make_kernel make_initramfs add_modules add_busybox make_modules_disk
 		cat "$LAB_SOURCE/guest-initramfs" "$LAB_SOURCE/guest-init" "$LAB_SOURCE/guest-call" ;;
 	esac
@@ -203,7 +228,7 @@ make_kernel()
 {
 	local label=$1 work=$2 suite package
 
-	read -r _ suite package < <(grep "^$label " <<< "$GUEST_KERNELS")
+	read -r _ suite package < <(grep "^$label " <<< "$GUEST_KERNELS$GENERIC_KERNELS")
 	packages_fetch "kernel-$label" "$suite" "$suite" choose_kernel "$package"
 	packages_unpack "$work/unpacked"
 	add_busybox "$work"
@@ -377,12 +402,24 @@ image_files()
 # A whole Debian, on a disk like that of make_image.
 make_debian()
 {
-	local work=$1 options=()
+	make_system "$1" debian "$DEBIAN_PACKAGES"
+}
 
-	((EUID == 0)) || die "$EXIT_SETUP" "a whole Debian is made by root only: sudo lab/artifacts debian"
+# A whole Debian as a KVM host: lab/box --server boots it.
+make_server()
+{
+	make_system "$1" server "$SERVER_PACKAGES"
+}
+
+# make_system WORK NAME PACKAGES: a disk with them and what lab/NAME-hook adds.
+make_system()
+{
+	local work=$1 name=$2 packages=$3 options=()
+
+	((EUID == 0)) || die "$EXIT_SETUP" "a whole Debian is made by root only: sudo lab/artifacts $name"
 	view_prepare "debian-$DEBIAN_SUITE" "$DEBIAN_SUITE"
-	mapfile -t options < <(debian_options "$work")
-	say "installing Debian $DEBIAN_SUITE with $(wc -w <<< "$DEBIAN_PACKAGES") packages; this takes a minute or two"
+	mapfile -t options < <(system_options "$work" "$name" "$packages")
+	say "installing Debian $DEBIAN_SUITE with $(wc -w <<< "$packages") packages; this takes a minute or two"
 	DISK=$work/result/disk LAB_SOURCE=$LAB_SOURCE mmdebstrap "${options[@]}" "$DEBIAN_SUITE" /dev/null \
 		"$APT_CACHE/debian-$DEBIAN_SUITE/sources.list" > "$work/log" 2>&1 || {
 		tail -n 15 "$work/log" >&2
@@ -390,17 +427,20 @@ make_debian()
 	}
 }
 
-# debian_options WORK: mmdebstrap's, one a line. The mirror is reached as by the lab's own apt.
-debian_options()
+# system_options WORK NAME PACKAGES: mmdebstrap's, one a line. The mirror is reached as by the lab's own apt.
+system_options()
 {
 	local excluded
 
 	grep '^Acquire::' "$APT_CACHE/debian-$DEBIAN_SUITE/apt.conf" > "$1/apt.conf"
 	printf '%s\n' --mode=root --variant=essential --format=null "--aptopt=$1/apt.conf"
 	# shellcheck disable=SC2086 # a list of packages
-	printf -- '--include=%s\n' $DEBIAN_PACKAGES
+	printf -- '--include=%s\n' $3
 	for excluded in man doc info locale i18n zoneinfo; do
 		printf -- '--dpkgopt=path-exclude=/usr/share/%s/*\n' "$excluded"
 	done
-	printf -- '--customize-hook=%s/debian-hook "$1" "$DISK"\n' "$LAB_SOURCE"
+	# shellcheck disable=SC2016 # the hook's own
+	printf -- '--customize-hook=%s/%s-hook "$1"\n' "$LAB_SOURCE" "$2"
+	# shellcheck disable=SC2016
+	printf -- '--customize-hook=%s/system-disk "$1" "$DISK"\n' "$LAB_SOURCE"
 }

@@ -95,7 +95,7 @@ _nijimi()
 			_nijimi_words "$(_nijimi_vms "$program")"
 		fi
 		;;
-	status | alerts | web) ;;
+	status | web) ;;
 	*) _nijimi_words "$(_nijimi_vms "$program")" ;;
 	esac
 }

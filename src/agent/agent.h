@@ -176,8 +176,10 @@ struct agent {
 	struct trace_glob globs[AGENT_GLOBS_MAXIMUM];
 	size_t glob_count;
 	char *glob_text;
-	char name[WIRE_NAME_MAXIMUM];
-	char run[WIRE_NAME_MAXIMUM];
+	char name[WIRE_NAME_MAXIMUM + 1];
+	char run[WIRE_NAME_MAXIMUM + 1];
+	bool has_uuid;
+	struct vm_uuid uuid; // that the VMM's own arguments say, for its VM
 	char socket_path[108];
 	char cache_directory[WIRE_PATH_MAXIMUM];
 	char hook[32];

@@ -156,13 +156,26 @@ static bool guarded(struct agent_vm *vm, void (*work)(struct agent_vm *vm))
 	return done;
 }
 
+// What the VMM was told is believed before what the guest has in its memory, and could have changed.
 static void identify(struct agent_vm *vm)
 {
 	struct error error;
+	struct vm_uuid found = { 0 };
 	uint64_t begin = agent_monotonic();
-	vm->has_uuid = vm_uuid_from_smbios(vm->memory, &vm->uuid, &error);
+	bool is_found = vm_uuid_from_smbios(vm->memory, &found, &error);
 	vm->uuid_nanoseconds = agent_monotonic() - begin;
-	if (!vm->has_uuid)
+	if (agent.has_uuid) {
+		char text[VM_UUID_TEXT_SIZE];
+		vm_uuid_format(&found, text);
+		if (is_found && memcmp(&found, &agent.uuid, sizeof(found)) != 0)
+			trace_gap(vm->trace, "uuid-differs",
+				  "the guest's SMBIOS says %s: the VMM's own arguments are believed",
+				  text);
+		return;
+	}
+	vm->has_uuid = is_found;
+	vm->uuid = found;
+	if (!is_found)
 		trace_gap(vm->trace, "no-uuid", "%s", error.message);
 }
 

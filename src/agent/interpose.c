@@ -83,6 +83,8 @@ static void learn_vm(int kvm_fd, int fd)
 	}
 	vm->fd = fd;
 	vm->state = AGENT_WAITING;
+	vm->has_uuid = agent.has_uuid;
+	vm->uuid = agent.uuid;
 	pthread_mutex_init(&vm->lock, NULL);
 	pthread_mutex_init(&vm->anchor_lock, NULL);
 	pthread_mutex_init(&vm->sites_lock, NULL);

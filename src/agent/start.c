@@ -86,6 +86,16 @@ static void read_globs(void)
 	}
 }
 
+static void read_uuid(void)
+{
+	const char *text = getenv("NIJIMI_UUID");
+	if (!text || !*text)
+		return;
+	agent.has_uuid = vm_uuid_parse(text, &agent.uuid);
+	if (!agent.has_uuid)
+		agent_say("NIJIMI_UUID is not a UUID: %.80s", text);
+}
+
 static void read_environment(void)
 {
 	copy_variable("NIJIMI_NAME", agent.name, sizeof(agent.name));
@@ -96,6 +106,7 @@ static void read_environment(void)
 	agent.verbose = getenv("NIJIMI_VERBOSE") != NULL;
 	const char *fault_at = getenv("NIJIMI_FAULT_AT");
 	agent.fault_at = fault_at ? strtoull(fault_at, NULL, 10) : 0;
+	read_uuid();
 	read_globs();
 }
 
@@ -106,7 +117,7 @@ static void leave_environment(void)
 						 "NIJIMI_CACHE_DIR", "NIJIMI_HOOK",
 						 "NIJIMI_CLASSIFIED", "NIJIMI_FAULT_AT",
 						 "NIJIMI_LIBRARY_DIR", "NIJIMI_RUN_ID",
-						 "NIJIMI_VERBOSE" };
+						 "NIJIMI_VERBOSE",   "NIJIMI_UUID" };
 	char kept[WIRE_PATH_MAXIMUM] = "";
 	const char *preload = getenv("LD_PRELOAD");
 	char copy[WIRE_PATH_MAXIMUM];

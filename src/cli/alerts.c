@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 
 #include "cli/cli.h"
@@ -13,6 +14,9 @@ enum { FOLLOW_SECONDS = 20, RETRY_MILLISECONDS = 500 };
 
 struct listing {
 	const struct settings *settings;
+	char **vms; // none: all
+	int vm_count;
+	struct json_object *kept; // not printed yet: which ones are the last is known at the end
 	uint64_t after;
 	bool any, first;
 	struct json_list json;
@@ -52,23 +56,68 @@ static void print_alert(struct json_object *alert)
 		print_step(json_object_array_get_idx(path, i));
 }
 
+// A VM that is not known any more may have alerts still: so they are compared with what they say.
+static bool is_of(struct json_object *alert, const char *vm)
+{
+	const char *uuid = json_text(alert, "uuid");
+	return strcmp(vm, json_text(alert, "vm")) == 0 ||
+	       (strlen(vm) >= 4 && strncasecmp(vm, uuid, strlen(vm)) == 0);
+}
+
+static bool is_wanted(const struct listing *listing, struct json_object *alert)
+{
+	const char *label = listing->settings->label;
+	if (label && strcmp(label, json_text(alert, "label")) != 0)
+		return false;
+	bool wanted = listing->vm_count == 0;
+	for (int i = 0; i < listing->vm_count && !wanted; i++)
+		wanted = is_of(alert, listing->vms[i]);
+	return wanted;
+}
+
+static bool chooses(const struct listing *listing)
+{
+	return listing->vm_count > 0 || listing->settings->label;
+}
+
 // With --follow, JSON is an object a line, because the list has no end.
+static void print_one(struct listing *listing, struct json_object *alert)
+{
+	listing->any = true;
+	if (!listing->settings->json) {
+		print_alert(alert);
+	} else if (listing->settings->follow) {
+		json_print(alert);
+		putchar('\n');
+	} else {
+		json_list_print(&listing->json, alert);
+	}
+}
+
 static void print_page(struct listing *listing, struct json_object *answer)
 {
 	struct json_object *alerts = json_member(answer, "alerts");
 	for (size_t i = 0; i < json_length(alerts); i++) {
 		struct json_object *alert = json_object_array_get_idx(alerts, i);
 		listing->after = json_number(alert, "id");
-		listing->any = true;
-		if (!listing->settings->json) {
-			print_alert(alert);
-		} else if (listing->settings->follow) {
-			json_print(alert);
-			putchar('\n');
-		} else {
-			json_list_print(&listing->json, alert);
-		}
+		if (!is_wanted(listing, alert))
+			continue;
+		if (listing->kept)
+			json_object_array_add(listing->kept, json_object_get(alert));
+		else
+			print_one(listing, alert);
 	}
+	fflush(stdout);
+}
+
+static void print_kept(struct listing *listing)
+{
+	size_t count = json_length(listing->kept);
+	uint64_t last = listing->settings->last;
+	for (size_t i = last < count ? count - (size_t)last : 0; i < count; i++)
+		print_one(listing, json_object_array_get_idx(listing->kept, i));
+	json_object_put(listing->kept);
+	listing->kept = NULL;
 	fflush(stdout);
 }
 
@@ -77,7 +126,7 @@ static struct json_object *next_request(const struct listing *listing, bool wait
 	struct json_object *request = client_request("alerts", NULL);
 	if (listing->after)
 		json_object_object_add(request, "after", json_object_new_uint64(listing->after));
-	if (listing->first && listing->settings->last)
+	if (listing->first && listing->settings->last && !chooses(listing))
 		json_object_object_add(request, "last",
 				       json_object_new_uint64(listing->settings->last));
 	if (wait)
@@ -136,13 +185,18 @@ int command_alerts(const struct settings *settings, int count, char **operands)
 {
 	struct error error = {0};
 	struct query query;
-	struct listing listing = {.settings = settings, .first = true};
+	struct listing listing = {
+		.settings = settings, .vms = operands, .vm_count = count, .first = true};
 	bool array = settings->json && !settings->follow;
 	if (!query_init(&query, settings, &error))
 		return fail(&error);
 	if (array)
 		json_list_begin(&listing.json, 0);
+	if (settings->last && chooses(&listing))
+		listing.kept = json_object_new_array();
 	bool done = list_all(&query, &listing, &error);
+	if (listing.kept)
+		print_kept(&listing);
 	if (array) {
 		json_list_end(&listing.json);
 		putchar('\n');

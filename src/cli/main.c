@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <ctype.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -45,11 +46,12 @@ static const struct command {
 	 "REACHED is what holds a label only because a program passed it on. KEPT is what would not\n"
 	 "hold it if the program were a boundary: it would be managed, but pass nothing on. What is\n"
 	 "suggested can be pasted into the policy, and has to be judged by somebody who knows the\n"
-	 "program. --last N: looks at the newest N edges only.\n"},
+	 "program. --label and --last: looks at this label, at the newest N edges only.\n"},
 	{"state", "VM", 1, 1, false, COMMON | OPTION_SET(LAST), command_state,
 	 "everything that is known of one VM", NULL},
 	{"status", "", 0, 0, false, COMMON, command_status, "the daemon and its agents", NULL},
-	{"alerts", "", 0, 0, false, COMMON | OPTION_SET(LAST) | OPTION_SET(FOLLOW), command_alerts,
+	{"alerts", "[VM]...", 0, MANY, false,
+	 COMMON | OPTION_SET(LABEL) | OPTION_SET(LAST) | OPTION_SET(FOLLOW), command_alerts,
 	 "what came to a place where the policy does not allow it",
 	 "With --json and --follow, each alert is a JSON object on a line of its own.\n"},
 	{"mark", "VM PATH LABEL", 3, 3, false, COMMON, command_mark,
@@ -101,13 +103,29 @@ static void print_help(void)
 		printf("  %-10s %s\n", commands[i].name, commands[i].summary);
 	printf("\n"
 	       "`nijimi COMMAND --help` tells more. A VM is named by its name, its UUID, or the\n"
-	       "beginning of its UUID; without one, all VMs are meant. `nijimi --version`.\n");
+	       "beginning of its UUID; without one, all VMs are meant. `nijimi --version`.\n"
+	       "\n"
+	       "Returns 0 when it is done, 1 when it did not work, 2 when it was not used rightly.\n");
+}
+
+// Operands of which there are several kinds get a line each: "A | B".
+static void print_usage(const struct command *command)
+{
+	const char *operands = command->operands;
+	do {
+		size_t length = strcspn(operands, "|");
+		bool last = !operands[length];
+		printf("%s nijimi %s [OPTION]...%s%.*s\n",
+		       operands == command->operands ? "usage:" : "      ", command->name,
+		       *operands ? " " : "", (int)(last ? length : length - 1), operands);
+		operands += last ? length : length + 2;
+	} while (*operands);
 }
 
 static void print_command_help(const struct command *command)
 {
-	printf("usage: nijimi %s [OPTION]... %s\n\n%s.\n\n", command->name, command->operands,
-	       command->summary);
+	print_usage(command);
+	printf("\n%c%s.\n\n", toupper((unsigned char)command->summary[0]), command->summary + 1);
 	options_print(command->options);
 	if (command->details)
 		printf("\n%s", command->details);
@@ -162,8 +180,12 @@ int main(int argc, char **argv)
 		print_help();
 		return finish_output(EXIT_USAGE);
 	}
-	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
-	    strcmp(argv[1], "help") == 0) {
+	bool asks = strcmp(argv[1], "help") == 0;
+	if (asks && argc == 3 && find_command(argv[2])) {
+		print_command_help(find_command(argv[2]));
+		return finish_output(EXIT_DONE);
+	}
+	if (asks || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
 		print_help();
 		return finish_output(EXIT_DONE);
 	}

@@ -15,6 +15,8 @@
 #include "base/cleanup.h"
 #include "base/glob.h"
 #include "cli/cli.h"
+#include "cli/emulator.h"
+#include "cli/preload.h"
 #include "cli/private_daemon.h"
 #include "cli/program.h"
 #include "cli/watch.h"
@@ -68,26 +70,6 @@ static bool check_settings(const struct settings *settings, struct error *error)
 	return check_hook(settings->hook, error) && check_name(settings->name, error);
 }
 
-static bool find_agent(struct run *run, struct error *error)
-{
-	const char *directory = getenv("NIJIMI_LIBRARY_DIR");
-	if (directory && *directory) {
-		snprintf(run->agent, sizeof(run->agent), "%s/nijimi-agent.so", directory);
-		if (access(run->agent, R_OK) != 0)
-			return error_set_errno(error, "NIJIMI_LIBRARY_DIR: cannot read %s",
-					       run->agent);
-	} else if (!program_find_own("nijimi-agent.so", NIJIMI_PLUGIN_DIRECTORY, run->agent,
-				     error)) {
-		return false;
-	}
-	if (strpbrk(run->agent, " :"))
-		return error_set(error, ERROR_UNSUPPORTED,
-				 "the agent cannot be preloaded from %s: LD_PRELOAD allows neither "
-				 "spaces nor colons",
-				 run->agent);
-	return true;
-}
-
 // The program may change its directory before the agent connects.
 static bool find_address(struct run *run, struct error *error)
 {
@@ -133,7 +115,8 @@ static bool connect_daemon(struct run *run, struct error *error)
 static bool prepare(struct run *run, struct error *error)
 {
 	return program_find(run->arguments[0], run->program, error) &&
-	       program_check(run->program, error) && kvm_check(error) && find_agent(run, error) &&
+	       program_check(run->program, error) && kvm_check(error) &&
+	       preload_find_agent(run->agent, error) &&
 	       find_address(run, error) && make_id(run, error) && connect_daemon(run, error);
 }
 
@@ -171,14 +154,6 @@ static void set_cache_directory(const struct settings *settings)
 	setenv("NIJIMI_CACHE_DIR", path, 1);
 }
 
-static void set_or_unset(const char *variable, const char *value)
-{
-	if (value)
-		setenv(variable, value, 1);
-	else
-		unsetenv(variable);
-}
-
 static bool set_globs(const struct settings *settings)
 {
 	size_t size = 1, used = 0;
@@ -192,51 +167,20 @@ static bool set_globs(const struct settings *settings)
 	return setenv("NIJIMI_CLASSIFIED", globs, 1) == 0;
 }
 
-static bool set_preload(const char *agent)
-{
-	const char *others = getenv("LD_PRELOAD");
-	size_t size = strlen(agent) + (others ? strlen(others) : 0) + 2;
-	cleanup_free char *preload = malloc(size);
-	if (!preload)
-		return false;
-	snprintf(preload, size, "%s%s%s", agent, others && *others ? ":" : "",
-		 others ? others : "");
-	return setenv("LD_PRELOAD", preload, 1) == 0;
-}
-
-// "-name guest=web,debug-threads=on" is how QEMU is told a name: then ours can be the same.
-static const char *guest_name(char *const arguments[], char name[WIRE_NAME_MAXIMUM + 1])
-{
-	for (size_t i = 1; arguments[i] && arguments[i + 1]; i++) {
-		const char *value = arguments[i + 1];
-		if (strcmp(arguments[i], "-name") != 0 && strcmp(arguments[i], "--name") != 0)
-			continue;
-		if (strncmp(value, "guest=", 6) == 0)
-			value += 6;
-		size_t length = strcspn(value, ",");
-		if (length == 0 || memchr(value, '=', length) || length > WIRE_NAME_MAXIMUM)
-			return NULL;
-		memcpy(name, value, length);
-		name[length] = '\0';
-		return check_name(name, NULL) ? name : NULL;
-	}
-	return NULL;
-}
-
 static bool set_environment(const struct run *run)
 {
 	const struct settings *settings = run->settings;
-	char directory[PATH_MAX], name[WIRE_NAME_MAXIMUM + 1];
-	strcpy(directory, run->agent);
-	*strrchr(directory, '/') = '\0';
-	set_or_unset("NIJIMI_NAME",
-		     settings->name ? settings->name : guest_name(run->arguments, name));
-	set_or_unset("NIJIMI_HOOK", settings->hook);
-	set_or_unset("NIJIMI_SOCKET", run->address);
-	set_or_unset("NIJIMI_LIBRARY_DIR", directory);
-	set_or_unset("NIJIMI_RUN_ID", run->id);
+	struct emulator_identity identity;
+	emulator_identify(run->arguments, &identity);
+	preload_variable("NIJIMI_NAME", settings->name	 ? settings->name :
+					*identity.name ? identity.name :
+							 NULL);
+	preload_variable("NIJIMI_UUID", *identity.uuid ? identity.uuid : NULL);
+	preload_variable("NIJIMI_HOOK", settings->hook);
+	preload_variable("NIJIMI_SOCKET", run->address);
+	preload_variable("NIJIMI_RUN_ID", run->id);
 	set_cache_directory(settings);
-	return set_globs(settings) && set_preload(run->agent);
+	return set_globs(settings) && preload_agent(run->agent);
 }
 
 static void become_program(const struct run *run, int failure)

@@ -200,8 +200,8 @@ static void print_ended(struct json_object *vm)
 	};
 	printf("\nended:");
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-		printf("%s %" PRIu64 " %s", i ? "," : "",
-		       json_number(vm, rows[i].ever) - json_number(vm, rows[i].now), rows[i].what);
+		printf("%s %s %" PRIu64, i ? "," : "", rows[i].what,
+		       json_number(vm, rows[i].ever) - json_number(vm, rows[i].now));
 	printf(" (`nijimi files --ended` etc. list them)\n");
 }
 

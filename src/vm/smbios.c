@@ -119,6 +119,22 @@ static bool uuid_is_set(const uint8_t bytes[16])
 	return !zeros && !ones;
 }
 
+bool vm_uuid_parse(const char *text, struct vm_uuid *uuid)
+{
+	static const char digits[] = "0123456789abcdef0123456789ABCDEF";
+	for (size_t i = 0; i < sizeof(uuid->bytes); i++) {
+		if (i == 4 || i == 6 || i == 8 || i == 10)
+			if (*text++ != '-')
+				return false;
+		const char *high = *text ? strchr(digits, *text++) : NULL;
+		const char *low = high && *text ? strchr(digits, *text++) : NULL;
+		if (!low)
+			return false;
+		uuid->bytes[i] = (uint8_t)((high - digits) % 16 << 4 | (low - digits) % 16);
+	}
+	return !*text && uuid_is_set(uuid->bytes);
+}
+
 // DSP0134, 7.2.1: the first three fields of the UUID are little-endian.
 static void uuid_from_structure(const uint8_t raw[16], struct vm_uuid *uuid)
 {

@@ -18,6 +18,9 @@ struct vm_uuid {
 
 enum { VM_UUID_TEXT_SIZE = 37 };
 
+/** Parses that form, small letters or capitals. False: it is another, or means that none is set. */
+bool vm_uuid_parse(const char *text, struct vm_uuid *uuid);
+
 void vm_uuid_format(const struct vm_uuid *uuid, char text[VM_UUID_TEXT_SIZE]);
 
 /**

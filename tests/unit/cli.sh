@@ -98,6 +98,10 @@ for command in explain mark clear audit run vms files processes sockets edges st
 	one_line
 	says err "unknown option '--bogus'"
 done
+run 0 'help clear' nijimi help clear
+says out '^usage: nijimi clear \[OPTION\]... VM WHAT \[LABEL\]$'
+says out '^       nijimi clear \[OPTION\]... --all VM LABEL$'
+says out '^Take labels away by hand\.$'
 run 2 'no command' nijimi
 run 2 'unknown command' nijimi frobnicate
 one_line
@@ -210,6 +214,59 @@ silent out 'NIJIMI_CACHE_DIR'
 says out "^NIJIMI_SOCKET=$WORK/socket$"
 says out '^NIJIMI_NAME=shop$'
 
+# The emulator of those who start QEMU themselves: what QEMU is told it tells the agent, and nothing else of it has to be known.
+cat > configuration <<- END
+	# a remark
+	EMULATOR=$(type -P sleep)
+	  SOCKET="$WORK/elsewhere"
+END
+# dumped NAME ARGUMENT...: sleep refuses them, but the agent has been loaded by then.
+dumped()
+{
+	local name=$1
+	shift
+	rm -f dump
+	run 1 "$name" env -u NIJIMI_SOCKET NIJIMI_QEMU_CONFIGURATION="$WORK/configuration" SYNTHETIC_DUMP="$WORK/dump" \
+		LD_PRELOAD=$HERE/cli_fake_kvm.so "$BUILD/nijimi-qemu" 0.1 "$@"
+	mv dump out
+}
+dumped 'nijimi-qemu' -name 'guest=my, web,,shop,debug-threads=on' -uuid C7A5FDBD-CDAF-9455-926A-D65C16DB1809 -S
+says out '^NIJIMI_NAME=my$'
+says out '^NIJIMI_UUID=C7A5FDBD-CDAF-9455-926A-D65C16DB1809$'
+says out "^NIJIMI_SOCKET=$WORK/elsewhere$"
+says out "^NIJIMI_LIBRARY_DIR=$HERE$"
+says out "^LD_PRELOAD=$HERE/nijimi-agent.so:$HERE/cli_fake_kvm.so$"
+silent out '^NIJIMI_(CACHE_DIR|HOOK|RUN_ID|CLASSIFIED)='
+dumped 'a name with a comma and a space, the last one counts' --name one -name 'debug-threads=on,guest=web,,shop two' --uuid 1
+says out '^NIJIMI_NAME=web,shop_two$'
+says out '^NIJIMI_UUID=1$'
+dumped 'a name in short, a UUID in the SMBIOS' -name web,process=x -smbios 'type=1,manufacturer=a,,b,uuid=c7a5fdbd-cdaf-9455-926a-d65c16db1809' \
+	-smbios type=0,uuid=2
+says out '^NIJIMI_NAME=web$'
+says out '^NIJIMI_UUID=c7a5fdbd-cdaf-9455-926a-d65c16db1809$'
+dumped 'a name that is too long is cut' -name "$(printf 'ä%.0s' {1..70})"
+says out "^NIJIMI_NAME=$(printf 'ä%.0s' {1..32})$"
+NIJIMI_HOOK=debugreg NIJIMI_CLASSIFIED=/srv/x NIJIMI_SOCKET=$WORK/own run 1 'a domain of its own' \
+	env NIJIMI_QEMU_CONFIGURATION="$WORK/configuration" SYNTHETIC_DUMP="$WORK/dump" LD_PRELOAD=$HERE/cli_fake_kvm.so "$BUILD/nijimi-qemu" 0.1 -x
+mv dump out
+says out '^NIJIMI_HOOK=debugreg$'
+says out '^NIJIMI_CLASSIFIED=/srv/x$'
+says out "^NIJIMI_SOCKET=$WORK/own$"
+silent out '^NIJIMI_(NAME|UUID)='
+# What is wrong does not keep a VM from running, unless that is what is wanted.
+for wrong in 'SPEED=high' 'no sense' 'UNTRACED=maybe'; do
+	printf 'EMULATOR=%s\n%s\n' "$(type -P true)" "$wrong" > wrong
+	run 0 "wrong: $wrong" env NIJIMI_QEMU_CONFIGURATION="$WORK/wrong" "$BUILD/nijimi-qemu" -x
+	one_line
+	says err '^nijimi-qemu: .*: the VM runs untraced$'
+done
+says err "wrong, line 2|UNTRACED is run or refuse, not 'maybe'"
+printf 'UNTRACED=refuse\nEMULATOR=%s\n' "$(type -P true)" > wrong
+run 126 'refused' env NIJIMI_LIBRARY_DIR="$WORK" NIJIMI_QEMU_CONFIGURATION="$WORK/wrong" "$BUILD/nijimi-qemu" -x
+says err 'nijimi-agent.so: No such file .*the VM is not started'
+printf 'EMULATOR=%s\n' "$WORK/nothing" > wrong
+run 126 'no emulator' env NIJIMI_QEMU_CONFIGURATION="$WORK/wrong" "$BUILD/nijimi-qemu" -x
+says err "cannot run $WORK/nothing: No such file"
 # Signals go on to the program; the terminal's own do so by themselves. (Who runs the tests may ignore SIGHUP.)
 NAME='signals'
 env --default-signal=HUP LD_PRELOAD="$HERE/cli_fake_kvm.so" "$BUILD/nijimi" run -- \

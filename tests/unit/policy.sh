@@ -192,7 +192,7 @@ run 2 'no operand' nijimi policy
 run 2 'no such operand' nijimi policy frobnicate
 run 2 'check of nothing' nijimi policy check
 run 2 'show of something' nijimi policy show x
-run 2 'alerts of something' nijimi alerts x
+run 2 'alerts of something' nijimi alerts --ended
 run 1 'no daemon' nijimi policy show
 run 1 'no daemon for alerts' nijimi alerts
 
@@ -304,6 +304,14 @@ holds 'map(.sink) == ["internet", "internet", "share", "disk", "serial", "raw", 
 holds '.[0].repeated == 2 and .[2].destination == "/mnt/share/x" and .[2].process.pid == 502'
 run 0 'the last' nijimi alerts --json --last 2
 holds 'map(.sink) == ["raw", "vsock"]'
+run 0 'of a VM, and a label' nijimi alerts web-1 --label payroll --json
+holds 'length == 7'
+run 0 'the last, by UUID' nijimi alerts nobody 0505 --json --last 2
+holds 'map(.sink) == ["raw", "vsock"]'
+run 0 'of a label that has none' nijimi alerts --label plans --last 3
+says out '^no alerts$'
+run 0 'of a VM that has none' nijimi alerts nobody --json
+holds '. == []'
 run 0 'status' nijimi status
 says out '^policy policy.yaml, 7 alerts$'
 NAME='a path of which the beginning is not known'

@@ -198,9 +198,27 @@ static void test_hostile_tables(void **state)
 	expect_error(fixture, ERROR_INVALID, "too short");
 }
 
+static void test_parse(void **state)
+{
+	static const char *const bad[] = {
+		"", "0", "00112233-4455-6677-8899-aabbccddeef", "00112233-4455-6677-8899-aabbccddeeff0",
+		"00112233-4455-6677-8899-aabbccddeefg", "00112233 4455-6677-8899-aabbccddeeff",
+		"001122334455-6677-8899-aabbccddeeff", "0-112233-4455-6677-8899-aabbccddeeff",
+		"00000000-0000-0000-0000-000000000000", "ffffffff-ffff-FFFF-ffff-ffffffffffff",
+	};
+	struct vm_uuid uuid;
+	char text[VM_UUID_TEXT_SIZE];
+	assert_true(vm_uuid_parse("00112233-4455-6677-8899-AaBbccddEEff", &uuid));
+	vm_uuid_format(&uuid, text);
+	assert_string_equal(text, "00112233-4455-6677-8899-aabbccddeeff");
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_false(vm_uuid_parse(bad[i], &uuid));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_parse),
 		cmocka_unit_test_setup_teardown(test_entry_32, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_entry_64, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_entry_at_the_very_end, set_up, tear_down),
