@@ -31,7 +31,7 @@ _nijimi_paths()
 _nijimi_value()
 {
 	case $1 in
-	--socket | --policy) _nijimi_paths -f ;;
+	--socket | --policy | --web-certificate | --web-key) _nijimi_paths -f ;;
 	--state) if [[ ${COMP_WORDS[0]##*/} == nijimid ]]; then
 			_nijimi_paths -d
 		else
@@ -41,7 +41,7 @@ _nijimi_value()
 	--socket-mode) _nijimi_words '660 666' ;;
 	--user) mapfile -t COMPREPLY < <(compgen -u -- "${COMP_WORDS[COMP_CWORD]}") ;;
 	--agent-group) mapfile -t COMPREPLY < <(compgen -g -- "${COMP_WORDS[COMP_CWORD]}") ;;
-	--name | --classified | --label | --last | --timeout | --linger | --edges | --keep | --size | --metrics | --ready-fd)
+	--name | --classified | --label | --last | --timeout | --linger | --edges | --keep | --size | --metrics | --web | --web-name | --ready-fd)
 		COMPREPLY=() ;;
 	*) return 1 ;;
 	esac
@@ -95,7 +95,7 @@ _nijimi()
 			_nijimi_words "$(_nijimi_vms "$program")"
 		fi
 		;;
-	status) ;;
+	status | web) ;;
 	*) _nijimi_words "$(_nijimi_vms "$program")" ;;
 	esac
 }

@@ -64,6 +64,7 @@ int command_audit(const struct settings *settings, int count, char **operands);
 int command_export(const struct settings *settings, int count, char **operands);
 int command_import(const struct settings *settings, int count, char **operands);
 int command_policy(const struct settings *settings, int count, char **operands);
+int command_web(const struct settings *settings, int count, char **operands);
 int command_wait(const struct settings *settings, int count, char **operands);
 
 /** "nijimi: " and a line on stderr. */

@@ -80,6 +80,10 @@ static const struct command {
 	 "check FILE   explains every error of a policy file; asks no daemon\n"
 	 "show         the policy that is in force, and how the delivery of alerts goes\n"
 	 "reload       has the daemon read its file anew; a broken one changes nothing\n"},
+	{"web", "", 0, 0, false, COMMON, command_web, "the address of the web page, with its key",
+	 "A daemon that does not serve the page begins to, for this machine only (`nijimid --web` has\n"
+	 "it served elsewhere). Who has the address with its key sees everything: open it, and do not\n"
+	 "pass it on. To look from another machine: ssh -L PORT:127.0.0.1:PORT.\n"},
 	{"wait", "VM", 1, 1, false, COMMON | OPTION_SET(STATE) | OPTION_SET(TIMEOUT), command_wait,
 	 "wait until a VM is traced",
 	 "The states are waiting, arming, armed, untraced, lost and gone. Returns 0 when the VM\n"

@@ -286,6 +286,10 @@ static void handle_line(struct connection *connection, const char *line, size_t 
 		send_refusal(connection, &error);
 		return;
 	}
+	if (request->command == REQUEST_WEB && !server_open_web(connection->server, &error)) {
+		send_refusal(connection, &error);
+		return;
+	}
 	if (request_changes(request) && !begin_change(connection, &error)) {
 		send_refusal(connection, &error);
 		return;

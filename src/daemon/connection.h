@@ -152,6 +152,9 @@ struct policy_state *server_policy(struct server *server);
 /** What has changed by hand is on the disk when this returns, if it can be. */
 void server_save(struct server *server);
 
+/** The web page is served, from now on or already: as the options say, else to this machine only. */
+bool server_open_web(struct server *server, struct error *error);
+
 /** Something is to be saved soon. */
 void server_note_change(struct server *server);
 

@@ -1,30 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "daemon/exporter.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
 #include <microhttpd.h>
-#include <netinet/in.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "base/cleanup.h"
+#include "daemon/tcp.h"
 
 // Who reads metrics asks once in some seconds.
-enum {
-	CONNECTIONS = 16,
-	TIMEOUT_SECONDS = 10,
-	CONNECTION_BYTES = 16384,
-	BACKLOG = 16,
-	PAGE_SECONDS = 5
-};
+enum { CONNECTIONS = 16, TIMEOUT_SECONDS = 10, CONNECTION_BYTES = 16384, PAGE_SECONDS = 5 };
 
 struct exporter {
 	struct MHD_Daemon *daemon;
@@ -38,12 +28,6 @@ struct exporter {
 	char *text;    // the newest, unless it has been taken
 	size_t length;
 	bool stopping;
-};
-
-union address {
-	struct sockaddr any;
-	struct sockaddr_in ipv4;
-	struct sockaddr_in6 ipv6;
 };
 
 // Answers, in the thread of the library -------------------------------------------------------
@@ -125,79 +109,6 @@ static enum MHD_Result handle(void *context, struct MHD_Connection *connection, 
 
 // Listening ---------------------------------------------------------------------------------
 
-static bool parse_port(const char *text, in_port_t *port)
-{
-	char *end;
-	unsigned long number = strtoul(text, &end, 10);
-	if (*text < '0' || *text > '9' || *end || number > 65535)
-		return false;
-	*port = htons((in_port_t)number);
-	return true;
-}
-
-static bool parse_address(const char *text, union address *address, socklen_t *size,
-			  struct error *error)
-{
-	char host[INET6_ADDRSTRLEN + 2];
-	const char *colon = strrchr(text, ':');
-	const char *port = colon ? colon + 1 : text;
-	size_t length = colon ? (size_t)(colon - text) : 0;
-	bool fine = length < sizeof(host);
-	memset(address, 0, sizeof(*address));
-	if (fine && length >= 2 && text[0] == '[' && text[length - 1] == ']') {
-		snprintf(host, sizeof(host), "%.*s", (int)length - 2, text + 1);
-		address->ipv6.sin6_family = AF_INET6;
-		*size = sizeof(address->ipv6);
-		fine = inet_pton(AF_INET6, host, &address->ipv6.sin6_addr) == 1 &&
-		       parse_port(port, &address->ipv6.sin6_port);
-	} else if (fine) {
-		snprintf(host, sizeof(host), "%.*s", (int)length, text);
-		address->ipv4.sin_family = AF_INET;
-		*size = sizeof(address->ipv4);
-		fine = inet_pton(AF_INET, colon ? host : "127.0.0.1", &address->ipv4.sin_addr) ==
-			       1 &&
-		       parse_port(port, &address->ipv4.sin_port);
-	}
-	return fine || error_set(error, ERROR_INVALID,
-				 "'%s' is no address for metrics: give PORT, ADDRESS:PORT or "
-				 "[IPV6]:PORT",
-				 text);
-}
-
-static int listen_at(const char *text, const union address *address, socklen_t size,
-		     struct error *error)
-{
-	int on = 1;
-	cleanup_close int fd =
-		socket(address->any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0 ||
-	    bind(fd, &address->any, size) != 0 || listen(fd, BACKLOG) != 0) {
-		error_set_errno(error, "cannot listen at %s for metrics", text);
-		return -1;
-	}
-	int taken = fd;
-	fd = -1;
-	return taken;
-}
-
-// With the port that it got.
-static bool describe(struct exporter *exporter, int fd, struct error *error)
-{
-	char host[INET6_ADDRSTRLEN];
-	union address address;
-	socklen_t size = sizeof(address);
-	if (getsockname(fd, &address.any, &size) != 0)
-		return error_set_errno(error, "cannot look at the socket for metrics");
-	bool ipv6 = address.any.sa_family == AF_INET6;
-	inet_ntop(address.any.sa_family,
-		  ipv6 ? (const void *)&address.ipv6.sin6_addr : &address.ipv4.sin_addr, host,
-		  sizeof(host));
-	snprintf(exporter->url, sizeof(exporter->url), "http://%s%s%s:%u/metrics", ipv6 ? "[" : "",
-		 host, ipv6 ? "]" : "",
-		 ntohs(ipv6 ? address.ipv6.sin6_port : address.ipv4.sin_port));
-	return true;
-}
-
 static bool init_waiting(struct exporter *exporter, struct error *error)
 {
 	pthread_condattr_t attributes;
@@ -213,8 +124,6 @@ static bool init_waiting(struct exporter *exporter, struct error *error)
 
 static bool start(struct exporter *exporter, const char *address, int fd, struct error *error)
 {
-	if (!describe(exporter, fd, error))
-		return false;
 	exporter->daemon = MHD_start_daemon(
 		MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_EPOLL, 0, NULL, NULL, handle, exporter,
 		MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
@@ -227,10 +136,7 @@ static bool start(struct exporter *exporter, const char *address, int fd, struct
 struct exporter *exporter_create(const char *address, exporter_page page, void *context,
 				 struct error *error)
 {
-	union address parsed;
-	socklen_t size = 0;
-	if (!parse_address(address, &parsed, &size, error))
-		return NULL;
+	struct tcp_place place;
 	struct exporter *exporter = calloc(1, sizeof(*exporter));
 	if (!exporter) {
 		error_set(error, ERROR_MEMORY, "no memory for metrics");
@@ -238,11 +144,13 @@ struct exporter *exporter_create(const char *address, exporter_page page, void *
 	}
 	exporter->page = page;
 	exporter->context = context;
-	int fd = init_waiting(exporter, error) ? listen_at(address, &parsed, size, error) : -1;
-	if (fd >= 0 && start(exporter, address, fd, error))
-		return exporter;
-	if (fd >= 0)
-		close(fd);
+	if (init_waiting(exporter, error) && tcp_listen(address, "metrics", &place, error)) {
+		snprintf(exporter->url, sizeof(exporter->url), "http://%s/metrics",
+			 place.authority);
+		if (start(exporter, address, place.fd, error))
+			return exporter;
+		close(place.fd);
+	}
 	exporter_destroy(exporter);
 	return NULL;
 }

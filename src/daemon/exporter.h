@@ -19,10 +19,7 @@ enum { EXPORTER_URL_SIZE = 80 };
 /** The page: to be freed; NULL: no memory. */
 typedef char *(*exporter_page)(void *context, size_t *length);
 
-/**
- * Listens at `address`: "PORT" of the loopback, "ADDRESS:PORT" or "[IPV6]:PORT", numbers all of
- * them; port 0: any. Fails with ERROR_INVALID, ERROR_SYSTEM.
- */
+/** Listens at `address`, see tcp_listen(). Fails with ERROR_INVALID, ERROR_SYSTEM. */
 struct exporter *exporter_create(const char *address, exporter_page page, void *context,
 				 struct error *error);
 void exporter_destroy(struct exporter *exporter);

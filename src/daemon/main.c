@@ -61,6 +61,12 @@ static void print_usage(void)
 	       "  --metrics [ADDRESS:]PORT\n"
 	       "                  numbers for Prometheus at http://ADDRESS:PORT/metrics, for\n"
 	       "                  everybody who reaches it (default: nowhere; ADDRESS: 127.0.0.1)\n"
+	       "  --web [ADDRESS:]PORT\n"
+	       "                  serve the web page there from the start (default: 127.0.0.1, when\n"
+	       "                  `nijimi web` first asks for it)\n"
+	       "  --web-certificate FILE\n"
+	       "  --web-key FILE  with TLS; others than this machine get the page only so. PEM\n"
+	       "  --web-name HOST a name that browsers may call it by, beside addresses in numbers\n"
 	       "  --ready-fd N    write \"ready\", or what is wrong, to this descriptor\n"
 	       "  --foreground    what it does anyway\n"
 	       "  --version\n"
@@ -121,6 +127,10 @@ enum option_code {
 	OPTION_SIZE,
 	OPTION_POLICY,
 	OPTION_METRICS,
+	OPTION_WEB,
+	OPTION_WEB_CERTIFICATE,
+	OPTION_WEB_KEY,
+	OPTION_WEB_NAME,
 	OPTION_READY_FD,
 	OPTION_FOREGROUND,
 	OPTION_VERSION,
@@ -143,6 +153,10 @@ static bool parse_options(int argc, char **argv, struct settings *settings, int 
 		{"size", required_argument, NULL, OPTION_SIZE},
 		{"policy", required_argument, NULL, OPTION_POLICY},
 		{"metrics", required_argument, NULL, OPTION_METRICS},
+		{"web", required_argument, NULL, OPTION_WEB},
+		{"web-certificate", required_argument, NULL, OPTION_WEB_CERTIFICATE},
+		{"web-key", required_argument, NULL, OPTION_WEB_KEY},
+		{"web-name", required_argument, NULL, OPTION_WEB_NAME},
 		{"ready-fd", required_argument, NULL, OPTION_READY_FD},
 		{"foreground", no_argument, NULL, OPTION_FOREGROUND},
 		{"version", no_argument, NULL, OPTION_VERSION},
@@ -200,6 +214,18 @@ static bool parse_options(int argc, char **argv, struct settings *settings, int 
 			break;
 		case OPTION_METRICS:
 			settings->server.metrics = optarg;
+			break;
+		case OPTION_WEB:
+			settings->server.web.address = optarg;
+			break;
+		case OPTION_WEB_CERTIFICATE:
+			settings->server.web.certificate = optarg;
+			break;
+		case OPTION_WEB_KEY:
+			settings->server.web.key = optarg;
+			break;
+		case OPTION_WEB_NAME:
+			settings->server.web.name = optarg;
 			break;
 		case OPTION_READY_FD:
 			if (!parse_number(optarg, "--ready-fd", 0, 1 << 20, &number))

@@ -296,6 +296,55 @@ static bool answer_explain(struct json_object *answer, const struct request *req
 	return true;
 }
 
+static struct json_object *render_counts(const struct labels *labels,
+					 const uint64_t counts[LABELS][STORE_KINDS])
+{
+	static const char *const keys[STORE_KINDS] = {
+		[WIRE_FILE] = "files", [WIRE_PROCESS] = "processes", [WIRE_SOCKET] = "sockets"};
+	struct json_object *list = json_object_new_array();
+	for (unsigned int bit = 0; bit < LABELS; bit++) {
+		uint64_t sum = 0;
+		struct json_object *object = json_object_new_object();
+		json_object_object_add(object, "label",
+				       json_object_new_string(label_name(labels, bit)));
+		for (unsigned int kind = 0; kind < STORE_KINDS; kind++) {
+			if (keys[kind])
+				add_number(object, keys[kind], counts[bit][kind]);
+			sum += counts[bit][kind];
+		}
+		if (sum)
+			json_object_array_add(list, object);
+		else
+			json_object_put(object);
+	}
+	return list;
+}
+
+static bool answer_labels(struct json_object *answer, const struct request *request,
+			  const struct registry *registry,
+			  const struct request_situation *situation, struct error *error)
+{
+	const struct registry_vm *vm = begin_answer(answer, request, registry, situation, error);
+	if (!vm)
+		return false;
+	uint64_t counts[LABELS][STORE_KINDS] = {0}, event = as_of(request, vm);
+	uint64_t last = request->after;
+	struct page page = {0};
+	const struct store_object *object;
+	while ((object = store_next_object(vm->store, last)) && object->id <= event &&
+	       !page_is_full(&page)) {
+		uint32_t kind = object->description->fields.kind;
+		last = object->id;
+		page.visited++;
+		for (unsigned int bit = 0; bit < LABELS && object->labels >> bit; bit++)
+			counts[bit][kind] += kinds[kind] && object->labels >> bit & 1 &&
+					     belongs(object, kind, false, 0, event);
+	}
+	end_page(answer, "labels", render_counts(registry_labels(registry), counts),
+		 object && object->id <= event, last);
+	return true;
+}
+
 static bool answer_alerts(struct json_object *answer, const struct request *request,
 			  const struct registry *registry,
 			  const struct request_situation *situation, struct error *error)
@@ -327,6 +376,18 @@ static bool answer_policy(struct json_object *answer, const struct request *requ
 	if (!situation->policy)
 		return error_set(error, ERROR_UNSUPPORTED, "there is no policy here");
 	json_object_object_add(answer, "policy", policy_state_render(situation->policy));
+	return true;
+}
+
+// It has been opened before.
+static bool answer_web(struct json_object *answer, const struct request *request,
+		       const struct registry *registry, const struct request_situation *situation,
+		       struct error *error)
+{
+	if (!situation->web_url)
+		return error_set(error, ERROR_UNSUPPORTED, "the web page is not served here");
+	json_object_object_add(answer, "url", json_object_new_string(situation->web_url));
+	json_object_object_add(answer, "token", json_object_new_string(situation->web_token));
 	return true;
 }
 
@@ -434,6 +495,7 @@ static const struct command {
 	[REQUEST_OBJECTS] = {"objects", true, answer_objects},
 	[REQUEST_EDGES] = {"edges", true, answer_edges},
 	[REQUEST_EXPLAIN] = {"explain", true, answer_explain},
+	[REQUEST_LABELS] = {"labels", true, answer_labels},
 	[REQUEST_ALERTS] = {"alerts", false, answer_alerts},
 	[REQUEST_POLICY] = {"policy", false, answer_policy},
 	[REQUEST_RELOAD] = {"reload", false, answer_policy},
@@ -442,6 +504,7 @@ static const struct command {
 	[REQUEST_AUDIT] = {"audit", false, answer_audit},
 	[REQUEST_EXPORT] = {"export", true, answer_export},
 	[REQUEST_IMPORT] = {"import", false, answer_import},
+	[REQUEST_WEB] = {"web", false, answer_web},
 };
 
 enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };

@@ -20,6 +20,7 @@
  *     {"command": "objects", "vm": V, "kind": K, "ended": B, "label": L, "after": I, "as_of": E}
  *     {"command": "edges", "vm": V, "last": N, "label": L, "after": E, "as_of": E}
  *     {"command": "explain", "vm": V, "last": N, "label": L}
+ *     {"command": "labels", "vm": V, "after": I, "as_of": E}
  *     {"command": "alerts", "after": I, "last": N, "timeout": S}
  *     {"command": "mark", "vm": V, "target": PATH, "label": L}
  *     {"command": "clear", "vm": V, "target": T, "all": B, "label": L}
@@ -28,6 +29,7 @@
  *     {"command": "import", "replace": B, "user": U}
  *     {"command": "policy"}
  *     {"command": "reload"}
+ *     {"command": "web"}
  *
  * Everything but "command" and "vm" may be left out. An answer has "ok": true and what was asked,
  * or "ok": false and "error": {"code", "message"}.
@@ -49,6 +51,10 @@
  * there is one. "newest" is the id of the newest, "next" the id to go on after while there are
  * more.
  *
+ * "labels" counts, for each label, the living objects that hold it, by kind; of those of one page:
+ * counts of all pages are to be added up. "web" has the web page served (web.h), if it is not yet,
+ * and says where, with the token.
+ *
  * Lists come in pages: while "next" is not null, ask again with "after": next, "as_of": the
  * "as_of" of the first answer, and "sync": false.
  */
@@ -59,6 +65,7 @@ enum request_command {
 	REQUEST_OBJECTS,
 	REQUEST_EDGES,
 	REQUEST_EXPLAIN,
+	REQUEST_LABELS,
 	REQUEST_ALERTS,
 	REQUEST_POLICY,
 	REQUEST_RELOAD,
@@ -67,6 +74,7 @@ enum request_command {
 	REQUEST_AUDIT,
 	REQUEST_EXPORT,
 	REQUEST_IMPORT,
+	REQUEST_WEB,
 };
 
 enum {
@@ -107,6 +115,7 @@ struct request_situation {
 	struct change *change;	     // that has been begun; NULL: none
 	const struct export *export; // likewise
 	const struct import *import; // that is done; NULL: none
+	const char *web_url, *web_token; // NULL: the page is not served
 };
 
 /** Parses a line of `length` bytes; fails with ERROR_INVALID. */

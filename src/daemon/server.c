@@ -21,6 +21,7 @@
 #include "daemon/listen.h"
 #include "daemon/metrics.h"
 #include "daemon/process.h"
+#include "daemon/web_feed.h"
 
 enum {
 	EVENTS = 64,		   // handled in one round
@@ -39,6 +40,8 @@ struct server {
 	struct keeper *keeper; // NULL: nothing is kept
 	struct policy_state *policy;
 	struct exporter *exporter; // NULL: no metrics
+	struct web *web;	   // NULL: not served
+	bool busy;		   // something has happened since its readers were told
 	int epoll;
 	int stop_event, reload_event, delivery_event;
 	bool stopping;
@@ -148,6 +151,10 @@ void server_situation(const struct server *server, struct request_situation *sit
 	};
 	if (server->keeper)
 		keeper_get_status(server->keeper, &situation->database);
+	if (server->web) {
+		situation->web_url = web_url(server->web);
+		situation->web_token = web_token(server->web);
+	}
 }
 
 void server_log(const struct server *server, const char *format, ...)
@@ -458,7 +465,7 @@ static void check_loneliness(struct server *server, uint64_t now)
 	if (!server->options.private_daemon)
 		return;
 	uint64_t patience = server->was_used ? server->options.linger : FIRST_LINGER;
-	if (server->connections)
+	if (server->connections || (server->web && web_readers(server->web)))
 		server->lonely_since = 0;
 	else if (!server->lonely_since)
 		server->lonely_since = now;
@@ -485,6 +492,8 @@ static uint64_t next_time(const struct server *server)
 	}
 	if (server->keeper)
 		next = earlier(next, keeper_next(server->keeper));
+	if (server->web)
+		next = earlier(next, web_next(server->web, server->busy));
 	if (server->policy_due)
 		next = earlier(next, server->policy_due);
 	if (server->options.alive)
@@ -517,9 +526,18 @@ static void tend_policy(struct server *server, uint64_t now)
 	server->policy_due = due ? now + (due > realtime ? (due - realtime) / 1000000 : 0) + 1 : 0;
 }
 
+static void tend_web(struct server *server, uint64_t now)
+{
+	if (!server->web || now < web_next(server->web, server->busy))
+		return;
+	server->busy = false;
+	web_tend(server->web, now);
+}
+
 static void handle_time(struct server *server)
 {
 	uint64_t now = server_monotonic();
+	tend_web(server, now);
 	if (server->options.alive && now >= server->next_alive) {
 		server->options.say_alive(server->options.alive_context);
 		server->next_alive = now + server->options.alive;
@@ -605,9 +623,12 @@ static bool handle_round(struct server *server, struct error *error)
 			accept_connections(server);
 		else if (source == server->exporter)
 			exporter_run(server->exporter);
+		else if (source == server->web)
+			web_run(server->web);
 		else
 			handle_connection(source, events[i].events);
 	}
+	server->busy |= count > 0;
 	handle_time(server);
 	forget(server);
 	save(server);
@@ -687,6 +708,49 @@ static bool create_exporter(struct server *server, struct error *error)
 	return true;
 }
 
+static char *answer_page(void *context, const struct request *request, size_t *length)
+{
+	struct request_situation situation;
+	const struct server *server = context;
+	server_situation(server, &situation);
+	return request_answer(request, server->registry, &situation, length);
+}
+
+static char *feed_page(void *context, struct web_position *position, size_t *length, uint64_t *due)
+{
+	struct request_situation situation;
+	const struct server *server = context;
+	server_situation(server, &situation);
+	return web_feed(server->registry, &situation, server_monotonic(), position, length, due);
+}
+
+bool server_open_web(struct server *server, struct error *error)
+{
+	const struct web_owner owner = {
+		.context = server, .answer = answer_page, .feed = feed_page};
+	struct web_settings settings = server->options.web;
+	if (server->web)
+		return true;
+	settings.directory = server->options.state;
+	if (!settings.address)
+		settings.address = "127.0.0.1:0";
+	struct web *web = web_create(&settings, &owner, error);
+	if (!web)
+		return false;
+	if (!watch(server, web_descriptor(web), web, error)) {
+		web_destroy(web);
+		return false;
+	}
+	server->web = web;
+	server_log(server, "the web page is at %s (`nijimi web` tells the token)", web_url(web));
+	return true;
+}
+
+static bool create_web(struct server *server, struct error *error)
+{
+	return !server->options.web.address || server_open_web(server, error);
+}
+
 static bool create_keeper(struct server *server, struct error *error)
 {
 	const struct server_options *options = &server->options;
@@ -740,7 +804,7 @@ struct server *server_create(const struct server_options *options, struct error 
 	    !watch(server, server->reload_event, &server->reload_event, error) ||
 	    !watch(server, server->delivery_event, &server->delivery_event, error) ||
 	    !watch(server, server->listener.fd, &server->listener, error) ||
-	    !create_exporter(server, error)) {
+	    !create_exporter(server, error) || !create_web(server, error)) {
 		server_destroy(server);
 		return NULL;
 	}
@@ -755,6 +819,7 @@ void server_destroy(struct server *server)
 		return;
 	listener_deinit(&server->listener);
 	exporter_destroy(server->exporter);
+	web_destroy(server->web);
 	if (server->registry)
 		registry_set_notice(server->registry, NULL, NULL);
 	for (struct connection *connection = server->connections; connection;

@@ -121,7 +121,9 @@ void store_drop_oldest_ended(struct store *store)
 {
 	struct store_object *object = store->oldest_ended;
 	store->oldest_ended = object->next_ended;
-	if (!store->oldest_ended)
+	if (store->oldest_ended)
+		store->oldest_ended->previous_ended = NULL;
+	else
 		store->newest_ended = NULL;
 	store->ended_count--;
 	store->totals.ended_dropped++;
@@ -260,6 +262,17 @@ static void add_labels(struct store *store, struct store_object *object, uint64_
 	object->labels |= labels;
 }
 
+static void append_ended(struct store *store, struct store_object *object)
+{
+	object->previous_ended = store->newest_ended;
+	if (store->newest_ended)
+		store->newest_ended->next_ended = object;
+	else
+		store->oldest_ended = object;
+	store->newest_ended = object;
+	store->ended_count++;
+}
+
 static void end_object(struct store *store, struct store_object *object, uint64_t time)
 {
 	uint32_t kind = kind_of(object);
@@ -275,12 +288,8 @@ static void end_object(struct store *store, struct store_object *object, uint64_
 		drop_object(store, object);
 		return;
 	}
-	if (store->newest_ended)
-		store->newest_ended->next_ended = object;
-	else
-		store->oldest_ended = object;
-	store->newest_ended = object;
-	if (++store->ended_count > store->limits.ended)
+	append_ended(store, object);
+	if (store->ended_count > store->limits.ended)
 		store_drop_oldest_ended(store);
 }
 
@@ -696,6 +705,11 @@ const struct store_edge *store_next_edge(const struct store *store, uint64_t aft
 {
 	size_t at = store_edge_position_after(store, after);
 	return at < store->totals.edges ? store_edge_at(store, at) : NULL;
+}
+
+const struct store_object *store_last_ended(const struct store *store)
+{
+	return store->newest_ended;
 }
 
 const struct store_edge *store_last_edge(const struct store *store)
@@ -1120,12 +1134,7 @@ bool store_restore_ended(struct store *store, uint64_t id)
 	struct store_object *object = (struct store_object *)store_object(store, id);
 	if (!object || !object->ended || object->next_ended || object == store->newest_ended)
 		return false;
-	if (store->newest_ended)
-		store->newest_ended->next_ended = object;
-	else
-		store->oldest_ended = object;
-	store->newest_ended = object;
-	store->ended_count++;
+	append_ended(store, object);
 	return true;
 }
 

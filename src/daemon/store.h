@@ -55,7 +55,7 @@ struct store_object {
 
 	// the store's own
 	struct store_member *members;
-	struct store_object *next_ended;
+	struct store_object *next_ended, *previous_ended;
 	struct store_object *next_identity; // of those that share a bucket
 	bool changed;
 };
@@ -226,6 +226,9 @@ const struct store_totals *store_totals(const struct store *store);
 
 /** The first object with an id greater than `after`, or NULL. */
 const struct store_object *store_next_object(const struct store *store, uint64_t after);
+
+/** The object that ended last, or NULL; others lie behind it at `previous_ended`. */
+const struct store_object *store_last_ended(const struct store *store);
 
 /** The first edge with an event greater than `after`, or NULL. */
 const struct store_edge *store_next_edge(const struct store *store, uint64_t after);

@@ -71,7 +71,8 @@ static size_t dress(const uint8_t *data, size_t size, char *line, size_t room)
 {
 	static const char *const commands[] = {"vms",	 "vm",	   "objects", "edges",
 					       "status", "alerts", "policy",  "explain",
-					       "mark",	 "clear",  "audit"};
+					       "mark",	 "clear",  "audit",   "labels",
+					       "web"};
 	static const char *const keys[] = {"vm",    "kind",  "after", "as_of", "last",
 					   "label", "ended", "sync",  "run",   "timeout",
 					   "target", "all"};
@@ -79,7 +80,7 @@ static size_t dress(const uint8_t *data, size_t size, char *line, size_t room)
 		"\"vm\"",   "\"file\"", "0", "-1", "true", "1e9", "18446744073709551616",
 		"\"abcd\"", "null",	"[]", "\"/x\"", "\"\\\\x2f\\\\x\"", "\"#1\"",
 		"\"classified\""};
-	int used = snprintf(line, room, "{\"command\":\"%s\"", commands[data[0] % 11]);
+	int used = snprintf(line, room, "{\"command\":\"%s\"", commands[data[0] % 13]);
 	for (size_t i = 1; i + 1 < size && (size_t)used < room - 64; i += 2)
 		used += snprintf(line + used, room - (size_t)used, ",\"%s\":%s", keys[data[i] % 12],
 				 values[data[i + 1] % 14]);

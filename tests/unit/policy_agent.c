@@ -2,7 +2,8 @@
 
 /**
  * policy_agent SOCKET NAME INSTANCE: an agent of one VM that does what the lines of its standard
- * input say, and prints what it is told is classified.
+ * input say, and prints what it is told is classified. In the paths of files and in the names of
+ * programs "%XX" is a byte.
  *
  *     vm STATE UUID                      state 1 to 4; UUID: its byte, 0: none
  *     name BIT NAME
@@ -17,6 +18,9 @@
  *     nolabels                           is not told within 0.3 s
  *     saved                              waits until all of it is on the daemon's disk
  *     again                              a new connection
+ *     ago SECONDS                        what follows happened so long ago
+ *     end NUMBER                         the object has ended
+ *     inet NUMBER TYPE LOCAL PEER        a socket
  *     recall                             asks for labels from before, and prints them
  */
 #include <stdio.h>
@@ -26,6 +30,8 @@
 #include <unistd.h>
 
 #include "daemon_synthetic.h"
+
+enum { LINE_SIZE = 16384 };
 
 static struct synthetic agent;
 static uint64_t said, saved; // frames of the journal
@@ -37,11 +43,34 @@ static bool say(const struct wire_message *message)
 	return synthetic_send(&agent, message);
 }
 
+static uint64_t ago; // ns
+
 static uint64_t now(void)
 {
 	struct timespec time;
 	clock_gettime(CLOCK_REALTIME, &time);
-	return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+	return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec - ago;
+}
+
+static bool set_ago(const char *rest)
+{
+	ago = (uint64_t)(atof(rest) * 1e9);
+	return true;
+}
+
+// In place.
+static void decode(char *text)
+{
+	unsigned int byte;
+	char *to = text;
+	for (const char *at = text; *at; at++)
+		if (sscanf(at, "%%%2x", &byte) == 1 && byte > 0) {
+			*to++ = (char)byte;
+			at += 2;
+		} else {
+			*to++ = *at;
+		}
+	*to = '\0';
 }
 
 static bool send_vm(const char *rest)
@@ -81,10 +110,11 @@ static bool send_object(struct wire_object object)
 
 static bool send_file(const char *rest)
 {
-	char filesystem[100], path[400];
+	char filesystem[100], path[LINE_SIZE];
 	struct wire_object object = {.kind = WIRE_FILE, .mode = 0100644};
-	if (sscanf(rest, "%u %99s %399s", &object.number, filesystem, path) != 3)
+	if (sscanf(rest, "%u %99s %16383s", &object.number, filesystem, path) != 3)
 		return false;
+	decode(path);
 	object.inode = object.number;
 	object.path = path;
 	object.name = filesystem;
@@ -108,6 +138,7 @@ static bool send_process(const char *rest)
 	struct wire_object object = {.kind = WIRE_PROCESS, .start_time = 1, .uid = 1000};
 	if (sscanf(rest, "%u %u %399s", &object.number, &object.pid, exe) != 3)
 		return false;
+	decode(exe);
 	object.path = exe;
 	object.name = strrchr(exe, '/') + 1;
 	return send_object(object);
@@ -119,6 +150,26 @@ static bool send_socket(const char *rest)
 						.number = (uint32_t)atoi(rest),
 						.family = 2,
 						.socket_type = 2});
+}
+
+static bool send_inet(const char *rest)
+{
+	char address[100], peer[100];
+	struct wire_object object = {.kind = WIRE_SOCKET, .family = 2};
+	if (sscanf(rest, "%u %hu %99s %99s", &object.number, &object.socket_type, address, peer) !=
+	    4)
+		return false;
+	object.inode = 1000000 + object.number;
+	object.address = address;
+	object.peer = peer;
+	return send_object(object);
+}
+
+static bool send_end(const char *rest)
+{
+	struct wire_message message = {.type = WIRE_ENDED, .vm = 1};
+	message.ended = (struct wire_ended){(uint32_t)atoi(rest), now()};
+	return say(&message);
 }
 
 static bool send_endpoint(const char *rest)
@@ -242,6 +293,8 @@ static const struct {
 	{"labels", await_labels},  {"nolabels", expect_silence},
 	{"kept ", send_kept_file}, {"saved", await_saved},
 	{"again", connect_again},  {"recall", recall},
+	{"ago ", set_ago},	   {"end ", send_end},
+	{"inet ", send_inet},
 };
 
 static bool run(const char *line)
@@ -254,7 +307,7 @@ static bool run(const char *line)
 
 int main(int argc, char **argv)
 {
-	char line[1024];
+	char line[LINE_SIZE];
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	arguments = argv;
 	if (argc != 4 || !say_hello()) {
