@@ -31,4 +31,10 @@ char *form_names(struct json_object *names, char *text, size_t size);
 /** One end of an edge: "/etc/passwd", "cat[123]", "unix /run/x". */
 char *form_end(struct json_object *end, char *text, size_t size);
 
+/** Likewise an object of a list, which does not say of what type ("file", ...) it is. */
+char *form_object(struct json_object *object, const char *type, char *text, size_t size);
+
+/** An ISO time of the daemon's in ns; 0: it is none. */
+uint64_t form_nanoseconds(const char *iso);
+
 #endif
