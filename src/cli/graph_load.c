@@ -168,6 +168,7 @@ static uint32_t find_node(struct graph_load *load, struct json_object *object, c
 	struct graph_node *known = &graph->nodes[place];
 	node.labels = known->labels;
 	node.marked = known->marked;
+	node.marked_time = known->marked_time;
 	node.live = known->live;
 	*known = node;
 	return (uint32_t)place;
@@ -185,7 +186,7 @@ void graph_load_edge(struct graph_load *load, struct json_object *edge)
 			       json_text(edge, "syscall"), labels, json_number(edge, "seq"),
 			       form_nanoseconds(json_text(edge, "time")));
 	else if (strcmp(json_text(edge, "syscall"), "cleared") != 0)
-		graph_mark(load->graph, target, labels);
+		graph_mark(load->graph, target, labels, form_nanoseconds(json_text(edge, "time")));
 }
 
 void graph_load_object(struct graph_load *load, struct json_object *object, const char *kind)

@@ -161,11 +161,13 @@ void graph_add_edge(struct graph *graph, uint32_t from, uint32_t to, const char 
 	graph->nodes[to].labels |= labels;
 }
 
-void graph_mark(struct graph *graph, uint32_t node, uint64_t labels)
+void graph_mark(struct graph *graph, uint32_t node, uint64_t labels, uint64_t time)
 {
 	++graph->orders;
 	if (node == GRAPH_NO_NODE)
 		return;
+	if (!graph->nodes[node].marked)
+		graph->nodes[node].marked_time = time;
 	graph->nodes[node].labels |= labels;
 	graph->nodes[node].marked |= labels;
 }

@@ -34,6 +34,7 @@ struct graph_node {
 	uint64_t pid;			    // of a process
 	uint64_t labels;		    // that it holds, or has held
 	uint64_t marked;		    // of these, what it did not get from another object
+	uint64_t marked_time;		    // when it got the first of these; CLOCK_REALTIME ns
 	bool live;			    // it exists, and holds labels now
 	bool ended;			    // it is known to exist no longer
 	bool blocked;			    // nothing came to it: the call was refused
@@ -91,7 +92,7 @@ void graph_add_edge(struct graph *graph, uint32_t from, uint32_t to, const char 
 		    uint64_t labels, uint64_t sequence, uint64_t time);
 
 /** A node got labels that came from no other object. */
-void graph_mark(struct graph *graph, uint32_t node, uint64_t labels);
+void graph_mark(struct graph *graph, uint32_t node, uint64_t labels, uint64_t time);
 
 const char *graph_kind_name(enum graph_kind kind);
 

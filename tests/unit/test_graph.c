@@ -288,7 +288,7 @@ static void test_places_are_cut_until_it_is_readable(void **state)
 	struct graph graph;
 	begin(&graph);
 	uint32_t source = add(&graph, GRAPH_FILE, "/secret/a", "/secret");
-	graph_mark(&graph, source, 1);
+	graph_mark(&graph, source, 1, 5);
 	for (uint32_t i = 0; i < 400; i++) {
 		char name[80], place[64];
 		snprintf(place, sizeof(place), "/data/d%u/e%u", i % 5, i % 50);
