@@ -67,7 +67,7 @@ static bool is_unsafe(uint32_t code)
 	return false;
 }
 
-char *text_escape(const char *text, char *escaped, size_t size)
+static char *escape(const char *text, bool backslash_too, char *escaped, size_t size)
 {
 	size_t left = strlen(text), used = 0;
 	if (size == 0)
@@ -75,7 +75,8 @@ char *text_escape(const char *text, char *escaped, size_t size)
 	while (left > 0) {
 		uint32_t code;
 		size_t length = utf8_decode(text, left, &code);
-		if (length > 0 && !is_unsafe(code)) {
+		bool stays = length > 0 && (code == '\\' ? !backslash_too : !is_unsafe(code));
+		if (stays) {
 			if (used + length >= size)
 				break;
 			memcpy(escaped + used, text, length);
@@ -92,6 +93,16 @@ char *text_escape(const char *text, char *escaped, size_t size)
 	}
 	escaped[used] = '\0';
 	return escaped;
+}
+
+char *text_escape(const char *text, char *escaped, size_t size)
+{
+	return escape(text, true, escaped, size);
+}
+
+char *text_defuse(const char *text, char *defused, size_t size)
+{
+	return escape(text, false, defused, size);
 }
 
 // The East Asian wide and fullwidth ranges (Unicode, UAX #11), without the rarest.

@@ -126,7 +126,6 @@ static const struct command *find_command(const char *name)
 	return NULL;
 }
 
-int command_top(const struct settings *s, int c, char **o) { return 1; }
 static int run_command(const struct command *command, int count, char **arguments)
 {
 	struct settings settings = {.state = "armed", .timeout = 60, .interval = 2};

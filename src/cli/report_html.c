@@ -37,7 +37,7 @@ static const char head[] =
 	".tree { margin: .4rem 0 1rem }\n"
 	".tree div { padding: .1rem 0; border-left: 1px solid #ccc; padding-left: .6rem; "
 	"break-inside: avoid }\n"
-	".tree .how { color: #555 } .tree .when { color: #777; font-size: .85em }\n"
+	".tree .when { color: #777; font-size: .85em }\n"
 	"@media print { @page { size: A4; margin: 16mm } body { font-size: 10pt; margin: 0; "
 	"padding: 0; max-width: none } "
 	"h2, h3 { break-after: avoid } tr, .picture { break-inside: avoid } thead { display: "
@@ -137,10 +137,9 @@ static void tree_begin(FILE *file)
 // How, what, and when. What is deeper than a page is wide stands at its edge.
 static void tree_item(FILE *file, unsigned int depth, const struct report_cell *cells, size_t count)
 {
-	static const char *const classes[] = {"how", "what", "when"};
 	fprintf(file, "<div style=\"margin-left:%.1frem\">", 1.2 * (depth < 24 ? depth : 24));
 	for (size_t i = 0; i < count; i++) {
-		fprintf(file, "<span class=\"%s\">", classes[i]);
+		fprintf(file, "<span%s>", i + 1 == count ? " class=\"when\"" : "");
 		write_cell(file, &cells[i]);
 		fputs("</span> ", file);
 	}

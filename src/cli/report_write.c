@@ -136,7 +136,7 @@ static void write_identity(const struct writing *writing, struct json_object *fa
 	write_pair(writing, "State", text, false);
 	if (*json_text(vm, "reason"))
 		write_pair(writing, "Reason", json_text(vm, "reason"), true);
-	write_pair(writing, "Traced by (hook)", or_none(json_text(vm, "hook"), "nothing"), false);
+	write_pair(writing, "Traced by (hook)", or_none(json_text(vm, "hook"), "nothing"), true);
 	write_pair_number(writing, "Boots", json_number(vm, "boot"));
 	write_pair_number(writing, "Virtual processors", json_number(vm, "vcpus"));
 	snprintf(text, sizeof(text), "%s (process %" PRIu64 " of user %" PRIu64 ")",
@@ -231,23 +231,23 @@ static const char *show_socket(struct json_object *row, char text[CELL_SIZE])
 }
 
 static const struct column file_columns[] = {
-	{"File", "", FUNCTION, show_file}, {"Where", NULL, FUNCTION, show_inode},
+	{"File", "", FUNCTION, show_file}, {"Where", "", FUNCTION, show_inode},
 	{"Labels", "labels", NAMES, NULL}, {"Since (UTC)", "got", TIME, NULL},
-	{"By", "by", WORD, NULL},
+	{"By", "by", NAME, NULL},
 };
 
 static const struct column process_columns[] = {
 	{"Process", "", FUNCTION, show_process}, {"Program", "exe", NAME, NULL},
 	{"User", "uid", NUMBER, NULL},		 {"Labels", "labels", NAMES, NULL},
-	{"Since (UTC)", "got", TIME, NULL},	 {"By", "by", WORD, NULL},
+	{"Since (UTC)", "got", TIME, NULL},	 {"By", "by", NAME, NULL},
 };
 
 static const struct column socket_columns[] = {
 	{"Socket", "", FUNCTION, show_socket},
-	{"Type", "type", WORD, NULL},
+	{"Type", "type", NAME, NULL},
 	{"Labels", "labels", NAMES, NULL},
 	{"Since (UTC)", "got", TIME, NULL},
-	{"By", "by", WORD, NULL},
+	{"By", "by", NAME, NULL},
 };
 
 static void write_now(const struct writing *writing, struct json_object *facts)
@@ -281,23 +281,30 @@ static void write_now(const struct writing *writing, struct json_object *facts)
 
 // How it got there -------------------------------------------------------------------------------
 
+// The system call is what the agent calls it.
+static void write_item(const struct writing *writing, uint64_t depth, const char *how,
+		       const char *syscall, const char *type, const char *name, const char *when)
+{
+	char what[128];
+	snprintf(what, sizeof(what), "%s%s%s", *syscall ? "\u2192" : how,
+		 *syscall && *type ? " " : "", type);
+	struct report_cell cells[] = {{syscall, true}, {what, false}, {name, true}, {when, false}};
+	bool has_syscall = *syscall;
+	writing->form->tree_item(writing->file, (unsigned int)depth, cells + !has_syscall,
+				 3 + has_syscall);
+}
+
 static void write_step(const struct writing *writing, struct json_object *step)
 {
-	char time[CELL_SIZE], how[256], state[128];
+	char time[CELL_SIZE], when[128];
 	const char *type = json_number(step, "members") > 1 ? "" : json_text(step, "type");
-	if (*json_text(step, "syscall"))
-		snprintf(how, sizeof(how), "%.80s \u2192 %s", json_text(step, "syscall"), type);
-	else
-		snprintf(how, sizeof(how), "%s%s",
-			 json_boolean(step, "classified") ? "classified "
-							  : "how it got there is not known: ",
-			 type);
-	snprintf(state, sizeof(state), "%s%s%s", show_time(json_text(step, "time"), time),
+	snprintf(when, sizeof(when), "%s%s%s", show_time(json_text(step, "time"), time),
 		 *json_text(step, "time") && *json_text(step, "state") ? ", " : "",
 		 json_text(step, "state"));
-	struct report_cell cells[] = {
-		{how, false}, {json_text(step, "name"), true}, {state, false}};
-	writing->form->tree_item(writing->file, (unsigned int)json_number(step, "depth"), cells, 3);
+	write_item(writing, json_number(step, "depth"),
+		   json_boolean(step, "classified") ? "classified "
+						    : "how it got there is not known: ",
+		   json_text(step, "syscall"), type, json_text(step, "name"), when);
 }
 
 static void write_spread(const struct writing *writing, struct json_object *spread)
@@ -377,12 +384,12 @@ static const struct column alert_columns[] = {
 	{"Alert", "id", NUMBER, NULL},	     {"Time (UTC)", NULL, FUNCTION, show_times},
 	{"", NULL, FUNCTION, show_result},   {"Label", "label", WORD, NULL},
 	{"From", "", FUNCTION, show_origin}, {"To", "destination", NAME, NULL},
-	{"Sink", "sink", WORD, NULL},	     {"By", "", FUNCTION, show_actor},
+	{"Sink", "sink", NAME, NULL},	     {"By", "", FUNCTION, show_actor},
 };
 
 static void write_alert_path(const struct writing *writing, struct json_object *alert)
 {
-	char title[100], text[CELL_SIZE], time[CELL_SIZE], how[256];
+	char title[100], text[CELL_SIZE], time[CELL_SIZE];
 	struct json_object *path = json_member(alert, "path");
 	snprintf(title, sizeof(title), "The way of alert %" PRIu64 "%s", json_number(alert, "id"),
 		 json_boolean(alert, "path_complete") ? "" : " (not known completely)");
@@ -391,13 +398,9 @@ static void write_alert_path(const struct writing *writing, struct json_object *
 	for (size_t i = 0; i < json_length(path); i++) {
 		struct json_object *edge = json_object_array_get_idx(path, i);
 		struct json_object *to = json_member(edge, "to");
-		snprintf(how, sizeof(how), "%.80s \u2192 %s", json_text(edge, "syscall"),
-			 json_text(to, "type"));
 		form_end(to, text, sizeof(text));
-		struct report_cell cells[] = {{how, false},
-					      {text, true},
-					      {show_time(json_text(edge, "time"), time), false}};
-		writing->form->tree_item(writing->file, (unsigned int)i, cells, 3);
+		write_item(writing, i, "", json_text(edge, "syscall"), json_text(to, "type"), text,
+			   show_time(json_text(edge, "time"), time));
 	}
 	writing->form->tree_end(writing->file);
 }
