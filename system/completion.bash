@@ -25,7 +25,9 @@ _nijimi_paths()
 _nijimi_value()
 {
 	case $1 in
-	--socket | --policy) _nijimi_paths -f ;;
+	--socket | --policy | --output | -o) _nijimi_paths -f ;;
+	--format) _nijimi_words 'dot svg png json graphml' ;;
+	--group) _nijimi_words 'auto none siblings trees places coarse' ;;
 	--state) if [[ ${COMP_WORDS[0]##*/} == nijimid ]]; then
 			_nijimi_paths -d
 		else
@@ -34,7 +36,7 @@ _nijimi_value()
 	--hook) _nijimi_words 'auto patch debugreg' ;;
 	--socket-mode) _nijimi_words '660 666' ;;
 	--agent-group) mapfile -t COMPREPLY < <(compgen -g -- "${COMP_WORDS[COMP_CWORD]}") ;;
-	--name | --classified | --label | --last | --timeout | --linger | --edges | --keep | --metrics | --ready-fd)
+	--name | --classified | --label | --last | --timeout | --from | --to | --since | --interval | --linger | --edges | --keep | --metrics | --ready-fd)
 		COMPREPLY=() ;;
 	*) return 1 ;;
 	esac

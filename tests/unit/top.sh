@@ -7,7 +7,7 @@ set -u
 BUILD=$1
 WORK=$(mktemp -d /tmp/nijimi-top.XXXXXX)
 export NIJIMI_SOCKET=$WORK/socket ASAN_OPTIONS=verify_asan_link_order=0:${ASAN_OPTIONS:-}
-TMUX_NAME=nijimi-top-$$
+OPENED=0
 trap 'terminal kill-server 2> /dev/null; exec 7>&-; kill $(jobs -p) 2> /dev/null; rm -rf "$WORK"' EXIT
 cd "$WORK" || exit 1
 FAILED=0
@@ -21,7 +21,7 @@ fail()
 
 terminal()
 {
-	tmux -L "$TMUX_NAME" -f /dev/null "$@"
+	tmux -L "nijimi-top-$$-$OPENED" -f /dev/null "$@"
 }
 
 # shows TEXT / hides TEXT: on the screen, within 15 s.
@@ -54,9 +54,10 @@ press()
 	terminal send-keys "$@"
 }
 
-# open COLUMNS ROWS ENVIRONMENT...: top, and then the status that it returned.
+# open COLUMNS ROWS ENVIRONMENT...: a terminal of its own with top, and then the status that it returned.
 open()
 {
+	((OPENED += 1))
 	terminal new-session -d -x "$1" -y "$2" \
 		"env ${*:3} '$BUILD/nijimi' top --interval 1; echo \"status \$?\"; exec sleep 1000"
 }
@@ -80,7 +81,8 @@ tell()
 "$BUILD/nijimi" top > out 2> err < /dev/null && fail "it runs without a terminal"
 grep -q 'top needs a terminal.*--json' err || fail "no terminal: $(cat err)"
 open 80 24 TERM=dumb
-shows 'TERM=dumb. cannot be drawn on.*nijimi'
+shows 'TERM=dumb. cannot be drawn on: set TERM'
+shows 'nijimi status'
 shows 'status 1'
 terminal kill-server
 open 80 24 TERM=no-such-terminal
