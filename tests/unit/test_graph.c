@@ -13,6 +13,9 @@
 #include "cli/graph_load.h"
 #include "cli/json.h"
 #include "cli/moment.h"
+#include "cli/report.h"
+#include "cli/top.h"
+#include "graph/forest.h"
 #include "graph/group.h"
 #include "graph/select.h"
 #include "graph/write.h"
@@ -519,6 +522,155 @@ static void test_texts_are_shortened(void **state)
 	assert_string_equal(text_shorten("abcdefgh", 20, small, sizeof(small)), "abcd");
 }
 
+// Reports --------------------------------------------------------------------------------------
+
+// Every tree is there, each object once, behind what it got the label from, by the first step that
+// brought it.
+static void test_forest_is_that_of_the_first_steps(void **state)
+{
+	srand(7);
+	for (int round = 0; round < 300; round++) {
+		enum { NODES = 12 };
+		struct graph graph;
+		struct graph_forest forest;
+		struct error error;
+		begin(&graph);
+		for (int i = 0; i < NODES; i++)
+			add(&graph, GRAPH_FILE, "/f", "/");
+		graph_mark(&graph, 0, 1, 1);
+		for (uint64_t i = 0; i < 30; i++)
+			graph_add_edge(&graph, (uint32_t)rand() % NODES, (uint32_t)rand() % NODES,
+				       "read", (uint64_t)rand() % 4, i, i);
+		assert_true(graph_forest_init(&forest, &graph, 1, &error));
+		uint32_t ancestors[NODES] = {0};
+		bool seen[NODES] = {0};
+		for (size_t i = 0; i < forest.count; i++) {
+			const struct graph_twig *twig = &forest.twigs[i];
+			assert_false(seen[twig->node]);
+			seen[twig->node] = true;
+			ancestors[twig->depth] = twig->node;
+			assert_int_equal(twig->depth == 0, twig->edge == GRAPH_NO_NODE);
+			if (twig->depth == 0)
+				continue;
+			const struct graph_edge *edge = &graph.edges[twig->edge];
+			assert_int_equal(edge->to, twig->node);
+			assert_int_equal(edge->from, ancestors[twig->depth - 1]);
+			assert_true(edge->labels & 1);
+			for (uint32_t k = 0; k < twig->edge; k++)
+				assert_false(graph.edges[k].to == twig->node &&
+					     graph.edges[k].labels & 1);
+		}
+		for (int i = 0; i < NODES; i++)
+			assert_int_equal(seen[i], (graph.nodes[i].labels & 1) != 0);
+		graph_forest_deinit(&forest);
+		graph_deinit(&graph);
+	}
+}
+
+static void test_deep_trees(void **state)
+{
+	enum { DEEP = 200000 };
+	struct graph graph;
+	struct graph_forest forest;
+	struct error error;
+	begin(&graph);
+	uint32_t last = add(&graph, GRAPH_FILE, "/f", "/");
+	for (uint64_t i = 0; i < DEEP; i++) {
+		uint32_t next = add(&graph, GRAPH_FILE, "/f", "/");
+		graph_add_edge(&graph, last, next, "read", 1, i, i);
+		last = next;
+	}
+	assert_true(graph_forest_init(&forest, &graph, 1, &error));
+	assert_int_equal(forest.count, DEEP + 1);
+	assert_int_equal(forest.twigs[DEEP].depth, DEEP);
+	graph_forest_deinit(&forest);
+	graph_deinit(&graph);
+}
+
+static void test_untraced_periods(void **state)
+{
+#define TIME(minute) "2026-01-31T12:" minute ":00.000000000Z"
+	// From 12:00 to 12:59, of the VM's state and the kernels: when it was not traced.
+	static const struct {
+		const char *state, *since, *kernels, *expected;
+	} rows[] = {
+		{"armed", TIME("10"), "[]", "00-59"},
+		{"waiting", TIME("00"), "[]", "00-59"},
+		{"armed", TIME("10"), "[{\"begin\":\"" TIME("10") "\",\"end\":null}]", "00-10"},
+		{"armed", TIME("00"), "[{\"begin\":\"" TIME("00") "\",\"end\":null}]", ""},
+		{"lost", TIME("40"), "[{\"begin\":\"" TIME("10") "\",\"end\":null}]",
+		 "00-10 40-59"},
+		{"gone", TIME("59"), "[{\"begin\":\"" TIME("10") "\",\"end\":\"" TIME("59") "\"}]",
+		 "00-10"},
+		{"untraced", TIME("30"),
+		 "[{\"begin\":\"" TIME("10") "\",\"end\":\"" TIME("30") "\"}]", "00-10 30-59"},
+		{"armed", TIME("30"),
+		 "[{\"begin\":\"" TIME("00") "\",\"end\":\"" TIME("20") "\"},{\"begin\":\"" TIME(
+			 "30") "\",\"end\":null}]",
+		 "20-30"},
+		// One begins before the other has ended, or ends before it began: a lie, and
+		// harmless.
+		{"armed", TIME("30"),
+		 "[{\"begin\":\"" TIME("00") "\",\"end\":\"" TIME("40") "\"},{\"begin\":\"" TIME(
+			 "30") "\",\"end\":\"" TIME("20") "\"}]",
+		 "40-59"},
+	};
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		char text[256] = "";
+		cleanup_json struct json_object *vm = json_object_new_object();
+		json_object_object_add(vm, "state", json_object_new_string(rows[i].state));
+		json_object_object_add(vm, "since", json_object_new_string(rows[i].since));
+		cleanup_json struct json_object *kernels = json_tokener_parse(rows[i].kernels);
+		cleanup_json struct json_object *periods = report_untraced(
+			vm, kernels, form_nanoseconds(TIME("00")), form_nanoseconds(TIME("59")));
+		for (size_t k = 0; k < json_length(periods); k++) {
+			struct json_object *period = json_object_array_get_idx(periods, k);
+			size_t used = strlen(text);
+			snprintf(text + used, sizeof(text) - used, "%s%.2s-%.2s", k ? " " : "",
+				 json_text(period, "begin") + 14, json_text(period, "end") + 14);
+			assert_true(*json_text(period, "why"));
+		}
+		assert_string_equal(text, rows[i].expected);
+	}
+#undef TIME
+}
+
+// What is made of facts that say nothing, and of some that are of other types.
+static void test_reports_of_odd_facts(void **state)
+{
+	static const char *const facts[] = {
+		"{}", "{\"vm\":7,\"now\":[],\"spread\":[{\"steps\":7}],\"alerts\":[{},7,null]}",
+		"{\"gaps\":[[]],\"kernels\":[null],\"untraced\":[{}],\"audit\":[1],\"limits\":[{}]"
+		"}"};
+	for (size_t i = 0; i < sizeof(facts) / sizeof(facts[0]); i++) {
+		cleanup_json struct json_object *object = json_tokener_parse(facts[i]);
+		for (int form = 0; form < 2; form++) {
+			char *text;
+			size_t length;
+			FILE *file = open_memstream(&text, &length);
+			report_write(form ? &report_html : &report_markdown, object, "", file);
+			fclose(file);
+			assert_non_null(strstr(text, "How to read this report"));
+			free(text);
+		}
+	}
+}
+
+static void test_busiest_labels(void **state)
+{
+	cleanup_json struct json_object *edges =
+		json_tokener_parse("[{\"vm\":\"a\",\"time\":\"3\",\"labels\":[\"x\",\"y\"]},"
+				   "{\"vm\":\"b\",\"time\":\"2\",\"labels\":[\"y\"]},{\"vm\":\"b\","
+				   "\"labels\":[\"y\"]}]");
+	cleanup_json struct json_object *labels = top_labels(edges);
+	assert_int_equal(json_length(labels), 2);
+	struct json_object *first = json_object_array_get_idx(labels, 0);
+	assert_string_equal(json_text(first, "label"), "y");
+	assert_int_equal(json_number(first, "steps"), 3);
+	assert_int_equal(json_length(json_member(first, "vms")), 2);
+	assert_string_equal(json_text(first, "last"), "3");
+}
+
 // Moments --------------------------------------------------------------------------------------
 
 static void test_moments(void **state)
@@ -581,6 +733,11 @@ int main(void)
 		cmocka_unit_test(test_forms_escape),
 		cmocka_unit_test(test_titles_of_an_svg),
 		cmocka_unit_test(test_texts_are_shortened),
+		cmocka_unit_test(test_forest_is_that_of_the_first_steps),
+		cmocka_unit_test(test_deep_trees),
+		cmocka_unit_test(test_untraced_periods),
+		cmocka_unit_test(test_reports_of_odd_facts),
+		cmocka_unit_test(test_busiest_labels),
 		cmocka_unit_test(test_moments),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
