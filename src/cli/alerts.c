@@ -38,8 +38,7 @@ static void print_alert(struct json_object *alert)
 	printf("  %s, from %s, was %s %s (sink %s)", json_text(alert, "label"),
 	       *origin ? origin : "an unknown file",
 	       json_boolean(alert, "blocked") ? "kept from being brought to" : "brought to",
-	       json_text(alert, "destination"),
-	       json_text(alert, "sink"));
+	       json_text(alert, "destination"), json_text(alert, "sink"));
 	if (process)
 		printf(" by %s[%" PRIu64 "] (%s) of user %" PRIu64, json_text(process, "comm"),
 		       json_number(process, "pid"),
