@@ -84,6 +84,18 @@ static void describe_process(struct graph *graph, struct json_object *object,
 	node->detail = graph_text(graph, text);
 }
 
+// Nobody outside of the VM can be at such an address.
+static bool is_local(struct json_object *object)
+{
+	static const char *const families[] = {"unix", "netlink"};
+	static const char *const addresses[] = {"127.", "[::1]"};
+	for (size_t i = 0; i < sizeof(families) / sizeof(families[0]); i++)
+		if (strcmp(json_text(object, "family"), families[i]) == 0 ||
+		    strncmp(json_text(object, "address"), addresses[i], strlen(addresses[i])) == 0)
+			return true;
+	return false;
+}
+
 static void describe_socket(struct graph *graph, struct json_object *object,
 			    struct graph_node *node)
 {
@@ -97,6 +109,7 @@ static void describe_socket(struct graph *graph, struct json_object *object,
 		 json_number(object, "inode"));
 	node->detail = graph_text(graph, text);
 	node->blocked = json_boolean(object, "blocked");
+	node->inside = is_local(object);
 }
 
 // A row a kind: what the daemon calls it.
@@ -170,6 +183,7 @@ static uint32_t find_node(struct graph_load *load, struct json_object *object, c
 	node.marked = known->marked;
 	node.marked_time = known->marked_time;
 	node.live = known->live;
+	node.inside |= known->inside;
 	*known = node;
 	return (uint32_t)place;
 }

@@ -178,8 +178,9 @@ static void write_answers(const struct writing *writing, struct json_object *fac
 	write_pair_number(writing, "Leaks that were stopped",
 			  json_number(summary, "leaks_stopped"));
 	write_pair_number(writing, "Kinds of gaps in the trace", json_number(summary, "gap_kinds"));
-	snprintf(text, sizeof(text), "%.1f s in %zu periods", untraced,
-		 json_length(json_member(facts, "untraced")));
+	size_t periods = json_length(json_member(facts, "untraced"));
+	snprintf(text, sizeof(text), "%.1f s in %zu period%s", untraced, periods,
+		 periods == 1 ? "" : "s");
 	write_pair(writing, "Time without tracing", text, false);
 	writing->form->table_end(writing->file);
 	if (json_boolean(facts, "stale")) {

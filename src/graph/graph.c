@@ -159,6 +159,7 @@ void graph_add_edge(struct graph *graph, uint32_t from, uint32_t to, const char 
 	};
 	graph->nodes[from].labels |= labels;
 	graph->nodes[to].labels |= labels;
+	graph->nodes[from].inside = true;
 }
 
 void graph_mark(struct graph *graph, uint32_t node, uint64_t labels, uint64_t time)

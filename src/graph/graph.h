@@ -26,20 +26,21 @@ struct graph_vm {
 struct graph_node {
 	enum graph_kind kind;
 	uint32_t vm;
-	uint64_t id;			    // the daemon's; 0: it has none, or is a group
-	const char *name;		    // "/srv/a", "cat[17]", "inet 10.0.0.1:80"
-	const char *place;		    // where it belongs: directory, program, host or address
-	const char *detail;		    // what else identifies it: "inode 12 of 254:1, ext4"
-	const char *alias;		    // another name by which it can be asked for; ""
-	uint64_t pid;			    // of a process
-	uint64_t labels;		    // that it holds, or has held
-	uint64_t marked;		    // of these, what it did not get from another object
-	uint64_t marked_time;		    // when it got the first of these; CLOCK_REALTIME ns
-	bool live;			    // it exists, and holds labels now
-	bool ended;			    // it is known to exist no longer
-	bool blocked;			    // nothing came to it: the call was refused
-	uint32_t members;		    // objects that it stands for
-	uint32_t inner;			    // edges between these
+	uint64_t id;	      // the daemon's; 0: it has none, or is a group
+	const char *name;     // "/srv/a", "cat[17]", "inet 10.0.0.1:80"
+	const char *place;    // where it belongs: directory, program, host or address
+	const char *detail;   // what else identifies it: "inode 12 of 254:1, ext4"
+	const char *alias;    // another name by which it can be asked for; ""
+	uint64_t pid;	      // of a process
+	uint64_t labels;      // that it holds, or has held
+	uint64_t marked;      // of these, what it did not get from another object
+	uint64_t marked_time; // when it got the first of these; CLOCK_REALTIME ns
+	bool live;	      // it exists, and holds labels now
+	bool ended;	      // it is known to exist no longer
+	bool blocked;	      // nothing came to it: the call was refused
+	bool inside;	      // an endpoint that is an address in the VM: something went on from it
+	uint32_t members;     // objects that it stands for
+	uint32_t inner;	      // edges between these
 	const char *samples[GRAPH_SAMPLES]; // names of the first of them; NULL: no more
 };
 

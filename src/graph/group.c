@@ -83,7 +83,8 @@ static bool is_signature(const void *context, uint64_t node, const void *key)
 static uint64_t state_of(const struct graph_node *node)
 {
 	return (uint64_t)(node->marked != 0) | (uint64_t)node->live << 1 |
-	       (uint64_t)node->ended << 2 | (uint64_t)node->blocked << 3;
+	       (uint64_t)node->ended << 2 | (uint64_t)node->blocked << 3 |
+	       (uint64_t)(node->kind == GRAPH_ENDPOINT && node->inside) << 4;
 }
 
 static struct signature signature_of(const struct graph_node *node, const char *place,

@@ -35,7 +35,10 @@ char *graph_node_title(const struct graph_node *node, char *text, size_t size);
 /** The names of labels, with commas. Returns `text`. */
 char *graph_label_names(const struct graph *graph, uint64_t labels, char *text, size_t size);
 
-/** "classified", "holds it now", "ended", ... */
+/** What is no socket of the VM's, nor an address at which one of them has received. */
+bool graph_node_is_outside(const struct graph_node *node);
+
+/** "holds it now", "ended", "blocked", "outside of the VM", ""; */
 const char *graph_node_state(const struct graph_node *node);
 
 /** A time as 2026-01-31T12:00:00.000Z; "" for 0. Returns `text`. */

@@ -33,7 +33,7 @@ static enum look look_of(const struct graph_node *node)
 {
 	if (node->blocked)
 		return LOOK_BLOCKED;
-	if (node->kind == GRAPH_ENDPOINT)
+	if (graph_node_is_outside(node))
 		return LOOK_LEFT;
 	if (node->marked)
 		return LOOK_MARKED;
@@ -116,7 +116,7 @@ static void write_node(const struct graph *graph, uint32_t index, FILE *file)
 static void write_edge(const struct graph *graph, size_t index, FILE *file)
 {
 	const struct graph_edge *edge = &graph->edges[index];
-	bool out = graph->nodes[edge->to].kind == GRAPH_ENDPOINT;
+	bool out = graph_node_is_outside(&graph->nodes[edge->to]);
 	fprintf(file, "  n%" PRIu32 " -> n%" PRIu32 " [id=\"e%zu\" label=\"%" PRIu64, edge->from,
 		edge->to, index, edge->order);
 	if (edge->steps > 1)
@@ -141,12 +141,12 @@ static void write_vm(const struct graph *graph, uint32_t index, FILE *file)
 	}
 	fputs("\" labelloc=t labeljust=l color=\"#bbbbbb\" style=rounded fontsize=13;\n", file);
 	for (uint32_t i = 0; i < graph->node_count; i++)
-		if (graph->nodes[i].vm == index && graph->nodes[i].kind != GRAPH_ENDPOINT)
+		if (graph->nodes[i].vm == index && !graph_node_is_outside(&graph->nodes[i]))
 			write_node(graph, i, file);
 	fputs("  }\n", file);
 	// What has left the VM stands beside it.
 	for (uint32_t i = 0; i < graph->node_count; i++)
-		if (graph->nodes[i].vm == index && graph->nodes[i].kind == GRAPH_ENDPOINT)
+		if (graph->nodes[i].vm == index && graph_node_is_outside(&graph->nodes[i]))
 			write_node(graph, i, file);
 }
 
@@ -165,9 +165,9 @@ static void write_frame(const struct graph *graph, FILE *file)
 		"ranksep=0.5 fontname=\"sans-serif\" fontsize=%d labelloc=b labeljust=l\n"
 		"    label=\"%" PRIu64 " objects, %" PRIu64
 		" steps; a number is a step's place in time.  Folded corner: file. Rounded: "
-		"process. Hexagon: socket. Octagon: address that is not the VM's. Double line: "
+		"process. Hexagon: socket. Octagon: address. Double line: "
 		"several.\\lYellow: classified. Blue: holds it now. Grey, dashed: is no more. Red: "
-		"it left there, or (dashed) was blocked.\\l\"];\n"
+		"it left the VM there, or (dashed) was blocked.\\l\"];\n"
 		"  node [fontname=\"sans-serif\" fontsize=11 margin=\"0.12,0.06\" height=0.35];\n"
 		"  edge [fontname=\"sans-serif\" fontsize=%d color=\"#555555\" arrowsize=0.7];\n",
 		SMALL_SIZE, objects, steps, SMALL_SIZE);

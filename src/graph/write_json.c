@@ -49,6 +49,8 @@ static struct json_object *node_to_json(const struct graph *graph, uint32_t inde
 	add_labels(object, "classified", graph, node->marked);
 	json_object_object_add(object, "live", json_object_new_boolean(node->live));
 	json_object_object_add(object, "ended", json_object_new_boolean(node->ended));
+	json_object_object_add(object, "outside",
+			       json_object_new_boolean(graph_node_is_outside(node)));
 	json_object_object_add(object, "blocked", json_object_new_boolean(node->blocked));
 	add_number(object, "members", node->members);
 	if (node->members > 1) {

@@ -38,10 +38,17 @@ char *graph_label_names(const struct graph *graph, uint64_t labels, char *text, 
 	return text;
 }
 
+bool graph_node_is_outside(const struct graph_node *node)
+{
+	return node->kind == GRAPH_ENDPOINT && !node->inside;
+}
+
 const char *graph_node_state(const struct graph_node *node)
 {
 	if (node->blocked)
 		return "blocked";
+	if (graph_node_is_outside(node))
+		return "outside of the VM";
 	if (node->ended)
 		return "ended";
 	if (node->live)

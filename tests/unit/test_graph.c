@@ -408,13 +408,30 @@ static void test_edges_of_the_daemon(void **state)
 		  "\"labels\":[\"plans\",\"pay\"]}");
 	load_text(&load, "{}"); // whatever that is
 	load_text(&load, "{\"to\":[],\"labels\":7,\"from\":\"x\",\"seq\":{}}");
+	// At these addresses something of the VM's own is, or goes on.
+	load_text(
+		&load,
+		"{\"seq\":5,\"syscall\":\"sendto\",\"from\":{\"type\":\"process\",\"id\":2},\"to\":"
+		"{\"type\":\"endpoint\",\"family\":\"inet\",\"address\":\"127.0.0.1:9\",\"id\":50}"
+		"}");
+	load_text(
+		&load,
+		"{\"seq\":6,\"syscall\":\"sendto\",\"from\":{\"type\":\"process\",\"id\":2},\"to\":"
+		"{\"type\":\"endpoint\",\"family\":\"inet\",\"address\":\"10.0.0.9:9\",\"id\":51}"
+		"}");
+	load_text(&load,
+		  "{\"seq\":7,\"syscall\":\"recvfrom\",\"from\":{\"type\":\"endpoint\",\"family\":"
+		  "\"inet\","
+		  "\"address\":\"10.0.0.9:9\",\"id\":51},\"to\":{\"type\":\"process\",\"id\":2}}");
+	for (size_t i = 3; i < graph.node_count; i++)
+		assert_false(graph_node_is_outside(&graph.nodes[i]));
 	cleanup_json struct json_object *object =
 		json_tokener_parse("{\"path\":\"/a/c\",\"id\":1,\"labels\":[\"plans\"]}");
 	graph_load_object(&load, object, "file");
 	graph_load_deinit(&load);
 
 	assert_true(graph_check(&graph, NULL));
-	assert_int_equal(graph.edge_count, 3);
+	assert_int_equal(graph.edge_count, 6);
 	assert_string_equal(graph.nodes[0].name, "/a/c"); // as it is called now
 	assert_string_equal(graph.nodes[0].place, "/a");
 	assert_true(graph.nodes[0].live);
@@ -424,6 +441,7 @@ static void test_edges_of_the_daemon(void **state)
 	assert_string_equal(graph.nodes[2].name, "inet 10.0.0.1:80");
 	assert_string_equal(graph.nodes[2].place, "inet 10.0.0.1");
 	assert_true(graph.nodes[2].blocked);
+	assert_true(graph_node_is_outside(&graph.nodes[2]));
 	assert_int_equal(graph.edges[1].labels, 3);
 	char time[GRAPH_TIME_SIZE];
 	assert_string_equal(graph_time(graph.edges[0].time, time), "2026-01-31T12:00:01.250Z");
