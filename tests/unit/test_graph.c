@@ -411,18 +411,18 @@ static void test_edges_of_the_daemon(void **state)
 	// At these addresses something of the VM's own is, or goes on.
 	load_text(
 		&load,
-		"{\"seq\":5,\"syscall\":\"sendto\",\"from\":{\"type\":\"process\",\"id\":2},\"to\":"
+		"{\"seq\":5,\"syscall\":\"sendto\",\"from\":{\"type\":\"process\",\"id\":77},\"to\":"
 		"{\"type\":\"endpoint\",\"family\":\"inet\",\"address\":\"127.0.0.1:9\",\"id\":50}"
 		"}");
 	load_text(
 		&load,
-		"{\"seq\":6,\"syscall\":\"sendto\",\"from\":{\"type\":\"process\",\"id\":2},\"to\":"
+		"{\"seq\":6,\"syscall\":\"sendto\",\"from\":{\"type\":\"process\",\"id\":77},\"to\":"
 		"{\"type\":\"endpoint\",\"family\":\"inet\",\"address\":\"10.0.0.9:9\",\"id\":51}"
 		"}");
 	load_text(&load,
 		  "{\"seq\":7,\"syscall\":\"recvfrom\",\"from\":{\"type\":\"endpoint\",\"family\":"
 		  "\"inet\","
-		  "\"address\":\"10.0.0.9:9\",\"id\":51},\"to\":{\"type\":\"process\",\"id\":2}}");
+		  "\"address\":\"10.0.0.9:9\",\"id\":51},\"to\":{\"type\":\"process\",\"id\":77}}");
 	for (size_t i = 3; i < graph.node_count; i++)
 		assert_false(graph_node_is_outside(&graph.nodes[i]));
 	cleanup_json struct json_object *object =
