@@ -31,7 +31,9 @@ _nijimi_paths()
 _nijimi_value()
 {
 	case $1 in
-	--socket | --policy | --web-certificate | --web-key) _nijimi_paths -f ;;
+	--socket | --policy | --web-certificate | --web-key | --output | -o) _nijimi_paths -f ;;
+	--format) _nijimi_words 'dot svg png json graphml' ;;
+	--group) _nijimi_words 'auto none siblings trees places coarse' ;;
 	--state) if [[ ${COMP_WORDS[0]##*/} == nijimid ]]; then
 			_nijimi_paths -d
 		else
@@ -41,7 +43,7 @@ _nijimi_value()
 	--socket-mode) _nijimi_words '660 666' ;;
 	--user) mapfile -t COMPREPLY < <(compgen -u -- "${COMP_WORDS[COMP_CWORD]}") ;;
 	--agent-group) mapfile -t COMPREPLY < <(compgen -g -- "${COMP_WORDS[COMP_CWORD]}") ;;
-	--name | --classified | --label | --last | --timeout | --linger | --edges | --keep | --size | --metrics | --web | --web-name | --ready-fd)
+	--name | --classified | --label | --last | --timeout | --from | --to | --since | --interval | --linger | --edges | --keep | --size | --metrics | --web | --web-name | --ready-fd)
 		COMPREPLY=() ;;
 	*) return 1 ;;
 	esac

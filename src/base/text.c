@@ -58,6 +58,7 @@ static bool is_unsafe(uint32_t code)
 		{0x2060, 0x206f},   // word joiner, direction isolates, invisible operators
 		{0xfeff, 0xfeff},   // byte order mark
 		{0xfff9, 0xfffb},   // interlinear annotation
+		{0xfffe, 0xffff},   // no characters; XML cannot contain them
 		{0xe0000, 0xe007f}, // tags
 	};
 	for (size_t i = 0; i < sizeof(unsafe) / sizeof(unsafe[0]); i++)
@@ -66,7 +67,7 @@ static bool is_unsafe(uint32_t code)
 	return false;
 }
 
-char *text_escape(const char *text, char *escaped, size_t size)
+static char *escape(const char *text, bool backslash_too, char *escaped, size_t size)
 {
 	size_t left = strlen(text), used = 0;
 	if (size == 0)
@@ -74,7 +75,8 @@ char *text_escape(const char *text, char *escaped, size_t size)
 	while (left > 0) {
 		uint32_t code;
 		size_t length = utf8_decode(text, left, &code);
-		if (length > 0 && !is_unsafe(code)) {
+		bool stays = length > 0 && (code == '\\' ? !backslash_too : !is_unsafe(code));
+		if (stays) {
 			if (used + length >= size)
 				break;
 			memcpy(escaped + used, text, length);
@@ -91,4 +93,85 @@ char *text_escape(const char *text, char *escaped, size_t size)
 	}
 	escaped[used] = '\0';
 	return escaped;
+}
+
+char *text_escape(const char *text, char *escaped, size_t size)
+{
+	return escape(text, true, escaped, size);
+}
+
+char *text_defuse(const char *text, char *defused, size_t size)
+{
+	return escape(text, false, defused, size);
+}
+
+// The East Asian wide and fullwidth ranges (Unicode, UAX #11), without the rarest.
+static size_t character_width(uint32_t code)
+{
+	static const struct {
+		uint32_t first, last;
+		size_t width;
+	} ranges[] = {
+		{0x0300, 0x036f, 0},   {0x1100, 0x115f, 2},   {0x200c, 0x200d, 0},
+		{0x20d0, 0x20ff, 0},   {0x2e80, 0x303e, 2},   {0x3041, 0x3098, 2},
+		{0x3099, 0x309a, 0},   {0x309b, 0x33ff, 2},   {0x3400, 0x4dbf, 2},
+		{0x4e00, 0x9fff, 2},   {0xa000, 0xa4cf, 2},   {0xac00, 0xd7a3, 2},
+		{0xf900, 0xfaff, 2},   {0xfe00, 0xfe0f, 0},   {0xfe20, 0xfe2f, 0},
+		{0xfe30, 0xfe6f, 2},   {0xff00, 0xff60, 2},   {0xffe0, 0xffe6, 2},
+		{0x1f300, 0x1faff, 2}, {0x20000, 0x3fffd, 2},
+	};
+	for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++)
+		if (code >= ranges[i].first && code <= ranges[i].last)
+			return ranges[i].width;
+	return 1;
+}
+
+size_t text_width_of(const char *text, size_t length)
+{
+	size_t width = 0;
+	while (length > 0) {
+		uint32_t code = ' ';
+		size_t size = utf8_decode(text, length, &code);
+		size = size ? size : 1;
+		width += character_width(code);
+		text += size;
+		length -= size;
+	}
+	return width;
+}
+
+size_t text_width(const char *text)
+{
+	return text_width_of(text, strlen(text));
+}
+
+char *text_shorten(const char *text, size_t width, char *shortened, size_t size)
+{
+	size_t all = text_width(text), used = 0;
+	if (size == 0)
+		return shortened;
+	// More of the end is kept, which tells more of a path.
+	size_t front = all > width && width > 0 ? (width - 1) / 3 : all, cut = all - width + 1;
+	bool is_cut = false;
+	while (*text) {
+		uint32_t code = ' ';
+		size_t length = utf8_decode(text, strlen(text), &code);
+		length = length ? length : 1;
+		size_t columns = text_width_of(text, length);
+		if (all > width && front < columns && cut > 0) {
+			if (!is_cut && used + strlen("\u2026") < size)
+				used += (size_t)snprintf(shortened + used, size - used, "\u2026");
+			is_cut = true;
+			cut -= columns < cut ? columns : cut;
+		} else {
+			if (used + length >= size)
+				break;
+			memcpy(shortened + used, text, length);
+			used += length;
+			front -= columns < front ? columns : front;
+		}
+		text += length;
+	}
+	shortened[used] = '\0';
+	return shortened;
 }

@@ -25,4 +25,19 @@ size_t utf8_decode(const char *bytes, size_t length, uint32_t *code_point);
  */
 char *text_escape(const char *text, char *escaped, size_t size);
 
+/**
+ * The same of text whose backslashes are escapes already, or plain: they stay. It can be shown, but not be undone.
+ */
+char *text_defuse(const char *text, char *defused, size_t size);
+
+/** The columns that a text takes on a terminal; those of its first `length` bytes. */
+size_t text_width(const char *text);
+size_t text_width_of(const char *text, size_t length);
+
+/**
+ * The text, or, if it is wider than `width` columns, its beginning and its end with an ellipsis between.
+ * Writes at most `size` bytes, NUL included; returns `shortened`.
+ */
+char *text_shorten(const char *text, size_t width, char *shortened, size_t size);
+
 #endif

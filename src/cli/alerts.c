@@ -39,9 +39,10 @@ static void print_alert(struct json_object *alert)
 	printf("%" PRIu64 "  %s  %s (%s)\n", json_number(alert, "id"),
 	       form_exact_time(json_text(alert, "time"), time), json_text(alert, "vm"),
 	       *json_text(alert, "uuid") ? json_text(alert, "uuid") : "no UUID");
-	printf("  %s, from %s, was brought to %s (sink %s)", json_text(alert, "label"),
-	       *origin ? origin : "an unknown file", json_text(alert, "destination"),
-	       json_text(alert, "sink"));
+	printf("  %s, from %s, was %s %s (sink %s)", json_text(alert, "label"),
+	       *origin ? origin : "an unknown file",
+	       json_boolean(alert, "blocked") ? "kept from being brought to" : "brought to",
+	       json_text(alert, "destination"), json_text(alert, "sink"));
 	if (process)
 		printf(" by %s[%" PRIu64 "] (%s) of user %" PRIu64, json_text(process, "comm"),
 		       json_number(process, "pid"),

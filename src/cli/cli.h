@@ -40,6 +40,14 @@ struct settings {
 	// import
 	bool replace;
 	const char *user;
+	// graph
+	const char *from, *to, *since, *group, *format;
+	// report
+	bool html, markdown;
+	// graph, report
+	const char *output;
+	// top
+	uint64_t interval; // seconds
 	// wait
 	const char *state;
 	uint64_t timeout; // seconds
@@ -55,6 +63,9 @@ int command_processes(const struct settings *settings, int count, char **operand
 int command_sockets(const struct settings *settings, int count, char **operands);
 int command_edges(const struct settings *settings, int count, char **operands);
 int command_explain(const struct settings *settings, int count, char **operands);
+int command_graph(const struct settings *settings, int count, char **operands);
+int command_report(const struct settings *settings, int count, char **operands);
+int command_top(const struct settings *settings, int count, char **operands);
 int command_state(const struct settings *settings, int count, char **operands);
 int command_status(const struct settings *settings, int count, char **operands);
 int command_alerts(const struct settings *settings, int count, char **operands);

@@ -92,23 +92,20 @@ static void form_socket(struct json_object *end, char *text, size_t size)
 		snprintf(text, size, "%s socket:[%" PRIu64 "]", family, json_number(end, "inode"));
 }
 
-char *form_end(struct json_object *end, char *text, size_t size)
+char *form_object(struct json_object *object, const char *type, char *text, size_t size)
 {
-	const char *type = json_text(end, "type");
-	if (!end)
-		snprintf(text, size, "(classified)");
-	else if (strcmp(type, "file") == 0 && *json_text(end, "path"))
-		snprintf(text, size, "%s", json_text(end, "path"));
+	if (strcmp(type, "file") == 0 && *json_text(object, "path"))
+		snprintf(text, size, "%s", json_text(object, "path"));
 	else if (strcmp(type, "file") == 0)
-		snprintf(text, size, "inode %" PRIu64 " of %s", json_number(end, "inode"),
-			 json_text(end, "device"));
+		snprintf(text, size, "inode %" PRIu64 " of %s", json_number(object, "inode"),
+			 json_text(object, "device"));
 	else if (strcmp(type, "process") == 0)
-		snprintf(text, size, "%s[%" PRIu64 "]", json_text(end, "comm"),
-			 json_number(end, "pid"));
+		snprintf(text, size, "%s[%" PRIu64 "]", json_text(object, "comm"),
+			 json_number(object, "pid"));
 	else if (strcmp(type, "unknown") == 0)
 		snprintf(text, size, "(unknown)");
 	else
-		form_socket(end, text, size);
+		form_socket(object, text, size);
 	return text;
 }
 
@@ -120,4 +117,25 @@ const char *form_why(struct json_object *vm, char text[FORM_SIZE])
 	snprintf(text, FORM_SIZE, "was not traced in %" PRIu64 " period%s (`nijimi state`)", periods,
 		 periods == 1 ? "" : "s");
 	return text;
+}
+
+char *form_end(struct json_object *end, char *text, size_t size)
+{
+	if (end)
+		return form_object(end, json_text(end, "type"), text, size);
+	snprintf(text, size, "(classified)");
+	return text;
+}
+
+uint64_t form_nanoseconds(const char *iso)
+{
+	struct tm parts = {0};
+	const char *rest = strptime(iso, "%Y-%m-%dT%H:%M:%S", &parts);
+	uint64_t fraction = 0, unit = 1000000000;
+	if (!rest)
+		return 0;
+	if (*rest == '.')
+		for (rest++; *rest >= '0' && *rest <= '9' && unit > 1; rest++)
+			fraction += (uint64_t)(*rest - '0') * (unit /= 10);
+	return (uint64_t)timegm(&parts) * 1000000000 + fraction;
 }

@@ -34,4 +34,10 @@ char *form_end(struct json_object *end, char *text, size_t size);
 /** The reason of its state; or, if there is none, in how many periods it was not traced. */
 const char *form_why(struct json_object *vm, char text[FORM_SIZE]);
 
+/** Likewise an object of a list, which does not say of what type ("file", ...) it is. */
+char *form_object(struct json_object *object, const char *type, char *text, size_t size);
+
+/** An ISO time of the daemon's in ns; 0: it is none. */
+uint64_t form_nanoseconds(const char *iso);
+
 #endif

@@ -47,6 +47,25 @@ static const struct command {
 	 "hold it if the program were a boundary: it would be managed, but pass nothing on. What is\n"
 	 "suggested can be pasted into the policy, and has to be judged by somebody who knows the\n"
 	 "program. --label and --last: looks at this label, at the newest N edges only.\n"},
+	{"graph", "[VM]...", 0, MANY, false,
+	 COMMON | OPTION_SET(ENDED) | OPTION_SET(LABEL) | OPTION_SET(FROM) | OPTION_SET(TO) |
+		 OPTION_SET(SINCE) | OPTION_SET(LAST) | OPTION_SET(GROUP) | OPTION_SET(FORMAT) |
+		 OPTION_SET(OUTPUT),
+	 command_graph, "a picture of how classified information spread",
+	 "OBJECT is a path (or a glob of paths), a pid, 'cat[17]', the address of a socket, or '#ID'\n"
+	 "as in the lists of --json. Of large graphs, pictures show several objects as one, until\n"
+	 "there are few enough; LEVEL says how much: none; siblings, which have the same neighbours;\n"
+	 "trees of processes of one program; places, which are directories and programs; coarse,\n"
+	 "where these are cut short. Graphviz draws.\n"},
+	{"report", "VM", 1, 1, false,
+	 COMMON | OPTION_SET(HTML) | OPTION_SET(MARKDOWN) | OPTION_SET(OUTPUT), command_report,
+	 "where classified information of a VM is, for an auditor",
+	 "Says how it got there, what left or was stopped, what was changed by hand, when the VM was\n"
+	 "not traced, and what nijimi does not see. A page needs nothing from elsewhere.\n"},
+	{"top", "[VM]...", 0, MANY, false, COMMON | OPTION_SET(INTERVAL), command_top,
+	 "watch VMs, labels, edges and alerts on the terminal",
+	 "Keys: up, down, Enter for more about a line, Escape back; Tab to the next list; p to hold\n"
+	 "still; ? for all keys; q to quit. --json prints once what is shown.\n"},
 	{"state", "VM", 1, 1, false, COMMON | OPTION_SET(LAST), command_state,
 	 "everything that is known of one VM", NULL},
 	{"status", "", 0, 0, false, COMMON, command_status, "the daemon and its agents", NULL},
@@ -141,7 +160,7 @@ static const struct command *find_command(const char *name)
 
 static int run_command(const struct command *command, int count, char **arguments)
 {
-	struct settings settings = {.state = "armed", .timeout = 60};
+	struct settings settings = {.state = "armed", .timeout = 60, .interval = 2};
 	struct error error = {0};
 	bool parsed = options_parse(command->options, command->program, &count, arguments,
 				    &settings, &error);

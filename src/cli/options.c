@@ -15,6 +15,7 @@ static const struct option {
 	enum option_type type;
 	size_t offset; // in struct settings
 	const char *help;
+	const char *letter; // the same in short; NULL: none
 } options[OPTIONS] = {
 #define FIELD(name) offsetof(struct settings, name)
 	[OPTION_JSON] = {"--json", NULL, TYPE_FLAG, FIELD(json), "print JSON"},
@@ -39,11 +40,28 @@ static const struct option {
 			    "forget what is known of the VM here"},
 	[OPTION_USER] = {"--user", "USER", TYPE_TEXT, FIELD(user),
 			 "whom the VM belongs to here (default: the number in the file)"},
+	[OPTION_FROM] = {"--from", "OBJECT", TYPE_TEXT, FIELD(from),
+			 "what went on from it: a path, a pid, an address, #ID"},
+	[OPTION_TO] = {"--to", "OBJECT", TYPE_TEXT, FIELD(to),
+		       "what led to it; with --from, the paths between them"},
+	[OPTION_SINCE] = {"--since", "T", TYPE_TEXT, FIELD(since),
+			  "only from then on: 10m (2h, 3d) ago, 12:30, 2026-01-31T12:30"},
+	[OPTION_GROUP] = {"--group", "LEVEL", TYPE_TEXT, FIELD(group),
+			  "auto, none, siblings, trees, places, coarse"},
+	[OPTION_FORMAT] = {"--format", "FORMAT", TYPE_TEXT, FIELD(format),
+			   "dot, svg, png, json, graphml (default: as FILE is called, or dot)"},
+	[OPTION_HTML] = {"--html", NULL, TYPE_FLAG, FIELD(html), "a page, with a picture in it"},
+	[OPTION_MARKDOWN] = {"--markdown", NULL, TYPE_FLAG, FIELD(markdown),
+			     "text (default, unless FILE ends in .html or .json)"},
+	[OPTION_OUTPUT] = {"--output", "FILE", TYPE_TEXT, FIELD(output),
+			   "write to FILE (also -o FILE)", "-o"},
+	[OPTION_INTERVAL] = {"--interval", "S", TYPE_NUMBER, FIELD(interval),
+			     "look again after S seconds (default: 2)"},
 	[OPTION_STATE] = {"--state", "STATE", TYPE_TEXT, FIELD(state),
 			  "to wait for (default: armed)"},
 	[OPTION_TIMEOUT] = {"--timeout", "S", TYPE_NUMBER, FIELD(timeout),
 			    "give up after S seconds (default: 60)"},
-	[OPTION_HELP] = {"--help", NULL, TYPE_FLAG, FIELD(help), "print this"},
+	[OPTION_HELP] = {"--help", NULL, TYPE_FLAG, FIELD(help), "print this", "-h"},
 #undef FIELD
 };
 
@@ -51,12 +69,15 @@ static const struct option {
 static const struct option *find_option(const char *argument, uint32_t accepted)
 {
 	size_t length = strcspn(argument, "=");
-	if (strcmp(argument, "-h") == 0)
-		return &options[OPTION_HELP];
-	for (int i = 0; i < OPTIONS; i++)
-		if (accepted & 1u << i && strlen(options[i].name) == length &&
-		    strncmp(options[i].name, argument, length) == 0)
+	for (int i = 0; i < OPTIONS; i++) {
+		const char *letter = options[i].letter;
+		if (!(accepted & 1u << i))
+			continue;
+		if ((letter && strcmp(letter, argument) == 0) ||
+		    (strlen(options[i].name) == length &&
+		     strncmp(options[i].name, argument, length) == 0))
 			return &options[i];
+	}
 	return NULL;
 }
 

@@ -9,6 +9,7 @@
 bool query_init(struct query *query, const struct settings *settings, struct error *error)
 {
 	query->settings = settings;
+	query->hasty = false;
 	client_init(&query->client);
 	return client_connect(&query->client, settings->socket, error);
 }
@@ -83,17 +84,17 @@ bool query_list(struct query *query, const char *vm, const char *kind, bool ende
 	uint64_t after = 0;
 	for (bool more = true; more;) {
 		struct json_object *request = page_request(query, vm, kind, ended);
-		if (*as_of) {
+		if (*as_of || query->hasty)
 			json_object_object_add(request, "sync", json_object_new_boolean(false));
+		if (*as_of)
 			json_object_object_add(request, "as_of", json_object_new_uint64(*as_of));
-		}
 		if (after)
 			json_object_object_add(request, "after", json_object_new_uint64(after));
 		cleanup_json struct json_object *answer =
 			client_ask(&query->client, request, error);
 		if (!answer)
 			return false;
-		if (!*as_of)
+		if (!*as_of && !query->hasty)
 			query_warn_if_stale(answer);
 		*as_of = json_number(answer, "as_of");
 		struct json_object *list = json_member(answer, kind ? "objects" : "edges");

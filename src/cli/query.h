@@ -12,6 +12,7 @@
 struct query {
 	struct client client;
 	const struct settings *settings;
+	bool hasty; // takes lists as the daemon has them now, and warns of nothing
 };
 
 /** Connects. */

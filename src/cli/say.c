@@ -2,16 +2,18 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "base/text.h"
 #include "cli/cli.h"
 
 void say(const char *format, ...)
 {
-	char line[2048];
+	char line[2048], safe[TEXT_ESCAPED_SIZE(sizeof(line))];
 	va_list arguments;
 	va_start(arguments, format);
 	vsnprintf(line, sizeof(line), format, arguments);
 	va_end(arguments);
-	fprintf(stderr, "nijimi: %s\n", line); // one write: others may use the terminal, too
+	text_defuse(line, safe, sizeof(safe));
+	fprintf(stderr, "nijimi: %s\n", safe); // one write: others may use the terminal, too
 }
 
 int fail(const struct error *error)

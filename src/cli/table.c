@@ -78,46 +78,6 @@ void table_sort(struct table *table, size_t column)
 	memcpy(table->cells, sorted, rows * columns * sizeof(*sorted));
 }
 
-// The East Asian wide and fullwidth ranges (Unicode, UAX #11), without the rarest.
-static size_t character_width(uint32_t code)
-{
-	static const struct {
-		uint32_t first, last;
-		size_t width;
-	} ranges[] = {
-		{0x0300, 0x036f, 0},   {0x1100, 0x115f, 2},   {0x200c, 0x200d, 0},
-		{0x20d0, 0x20ff, 0},   {0x2e80, 0x303e, 2},   {0x3041, 0x3098, 2},
-		{0x3099, 0x309a, 0},   {0x309b, 0x33ff, 2},   {0x3400, 0x4dbf, 2},
-		{0x4e00, 0x9fff, 2},   {0xa000, 0xa4cf, 2},   {0xac00, 0xd7a3, 2},
-		{0xf900, 0xfaff, 2},   {0xfe00, 0xfe0f, 0},   {0xfe20, 0xfe2f, 0},
-		{0xfe30, 0xfe6f, 2},   {0xff00, 0xff60, 2},   {0xffe0, 0xffe6, 2},
-		{0x1f300, 0x1faff, 2}, {0x20000, 0x3fffd, 2},
-	};
-	for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++)
-		if (code >= ranges[i].first && code <= ranges[i].last)
-			return ranges[i].width;
-	return 1;
-}
-
-static size_t width_of(const char *text, size_t length)
-{
-	size_t width = 0;
-	while (length > 0) {
-		uint32_t code = ' ';
-		size_t size = utf8_decode(text, length, &code);
-		size = size ? size : 1;
-		width += character_width(code);
-		text += size;
-		length -= size;
-	}
-	return width;
-}
-
-size_t text_width(const char *text)
-{
-	return width_of(text, strlen(text));
-}
-
 size_t terminal_width(void)
 {
 	struct winsize size;
@@ -169,7 +129,7 @@ static size_t print_cut(const char *text, size_t width)
 		uint32_t code;
 		size_t size = utf8_decode(text, strlen(text), &code);
 		size = size ? size : 1;
-		left -= width_of(text, size);
+		left -= text_width_of(text, size);
 		text += size;
 	}
 	printf("\u2026%s", text);

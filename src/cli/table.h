@@ -41,9 +41,6 @@ void table_sort(struct table *table, size_t column);
 /** Prints to stdout, `indent` spaces in front; columns that are empty in all rows are left out. */
 void table_print(const struct table *table, int indent);
 
-/** The columns that a text takes on a terminal. */
-size_t text_width(const char *text);
-
 /** The width of the terminal that stdout is; 0: it is none. */
 size_t terminal_width(void);
 

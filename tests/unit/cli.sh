@@ -90,7 +90,7 @@ run 0 version nijimi --version
 says out '^nijimi [0-9]'
 run 0 help nijimi --help
 says out 'processes'
-for command in explain mark clear audit run vms files processes sockets edges state status wait; do
+for command in graph report top explain mark clear audit run vms files processes sockets edges state status wait; do
 	run 0 "help of $command" nijimi $command --help
 	says out "^usage: nijimi $command"
 	says out '^  --json '
@@ -109,6 +109,16 @@ run 2 'surplus' nijimi status x
 run 2 'missing value' nijimi edges --last
 run 2 'bad number' nijimi edges --last many
 run 2 'value of a flag' nijimi vms --json=yes
+run 2 'unknown format' nijimi graph --format jpg
+one_line
+says err 'dot, svg, png, json and graphml'
+run 2 'unknown grouping' nijimi graph --group much
+run 2 'no time' nijimi graph --since yesterday
+one_line
+says err "'yesterday' is no time: write"
+run 2 'two formats' nijimi graph --json --format svg
+run 2 'two forms' nijimi report --html --json vm1
+run 2 'no interval' nijimi top --interval 0
 run 1 'full disk' bash -c "'$BUILD/nijimi' --help > /dev/full"
 says err 'cannot write'
 

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef NIJIMI_GRAPH_FOREST_H
+#define NIJIMI_GRAPH_FOREST_H
+
+#include "graph/graph.h"
+
+/**
+ * How one label spread: each object got it by one step, the first that brought it. These steps are
+ * trees, whose roots were marked, or got it nobody knows how.
+ */
+struct graph_twig {
+	uint32_t node;
+	uint32_t depth; // 0: a root
+	uint32_t edge;	// by which it got the label; GRAPH_NO_NODE of a root
+};
+
+struct graph_forest {
+	struct graph_twig *twigs; // each behind what it hangs from, in the order of time
+	size_t count;
+};
+
+/** `label`: one bit. Fails with ERROR_MEMORY. */
+bool graph_forest_init(struct graph_forest *forest, const struct graph *graph, uint64_t label,
+		       struct error *error);
+void graph_forest_deinit(struct graph_forest *forest);
+
+#endif
