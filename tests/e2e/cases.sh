@@ -531,7 +531,7 @@ guest_yields()
 			echo > $tracing/kprobe_events
 		fi
 		call hook patch 60 || exit 1
-		dmesg | grep -iE 'ftrace|WARNING|BUG:|Oops' | grep -v 'ftrace: allocat' && exit 1
+		dmesg | grep -E 'ftrace|WARNING|BUG:|Oops' | grep -v 'ftrace: allocat' && exit 1
 		exec /payload/scenario case2
 	END
 }
@@ -666,7 +666,7 @@ on_migrated()
 		((SECONDS < limit)) && kill -0 "$pid" || return 1
 		sleep 0.1
 	done
-	qmp "$1" "migrate unix:$RUN/vm9/incoming" || status=1
+	qmp "$1" "migrate -d unix:$RUN/vm9/incoming" || status=1
 	# It runs on there, with the very same processes.
 	limit=$((SECONDS + 60))
 	until alive=$(grep -c alive "$OUT/destination.log" 2> /dev/null) && ((alive >= 5)) || ((SECONDS > limit)); do
