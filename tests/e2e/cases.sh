@@ -511,6 +511,7 @@ guest_yields()
 	cat <<- 'END'
 		tracing=/sys/kernel/tracing
 		mount -t tracefs none $tracing || exit 1
+		dmesg -c > /dev/null
 		/payload/scenario case1 || exit 1
 		call hook patch 10 || exit 1
 		# By ftrace, and by a kprobe, which is made by it.

@@ -1,10 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// bench.mjs BUILD MODULES [JSON [SIZE,...]], sizes above 120: how long the page takes with many objects, in a browser without a graphics card.
+// bench.mjs BUILD MODULES [OPTION]...: how long the page takes with many objects, in a browser without a graphics card.
 import { writeFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
 import { fill } from './many.mjs';
 import { World } from './world.mjs';
 
-const [build, modules, file, sizes = '200,1000,10000'] = process.argv.slice(2);
+const USAGE = `usage: ./run bench web [--sizes N,...] [--json FILE]
+
+How long the page takes with N objects (above 120; default: 200,1000,10000), in a browser without a graphics card.
+`;
+const [build, modules, ...words] = process.argv.slice(2);
+let file, sizes;
+try {
+	const { values } = parseArgs({ args: words, options: { help: { type: 'boolean', short: 'h' }, json: { type: 'string' }, sizes: { type: 'string', default: '200,1000,10000' } } });
+	if (values.help) {
+		process.stdout.write(USAGE);
+		process.exit(0);
+	}
+	({ json: file, sizes } = values);
+	if (!sizes.split(',').every((size) => Number.isInteger(Number(size)) && Number(size) > 120))
+		throw new Error(`sizes are whole numbers above 120, not '${sizes}'`);
+} catch (error) {
+	process.stderr.write(`bench web: ${error.message}\n${USAGE}`);
+	process.exit(2);
+}
 const SIZES = sizes.split(',').map(Number), PATIENCE = 300000;
 const world = new World(build);
 const rows = [];
