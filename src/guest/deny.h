@@ -7,7 +7,7 @@
 
 /**
  * Refusing a system call whose vCPU stands at its entry (guest/sites.h): it returns EACCES to its program, and nothing of it
- * has been done. The only thing that nijimi ever writes into a guest: two words of the struct pt_regs on the stack that the
+ * has been done. Beside what hook/patch.h puts in, the only thing that nijimi writes into a guest: two words of the struct pt_regs on the stack that the
  * vCPU goes on with, and registers of the vCPU (*cpu is changed, the caller sets them).
  *
  * On anything but GUEST_OK nothing was changed, and the call goes on. GUEST_BAD_DATA: the vCPU does not stand where it should.
