@@ -189,15 +189,27 @@ static bool wants_colours(void)
 	       strcmp(terminal, "dumb") != 0;
 }
 
+// On a terminal, where there is little room, without the date if it is today's.
+static const char *short_time(const char *iso, bool terminal, char text[FORM_SIZE])
+{
+	enum { DATE_LENGTH = sizeof("2026-01-31 ") - 1 };
+	char now[TIME_SIZE], today[FORM_SIZE];
+	now_text(now);
+	form_exact_time(now, today);
+	form_exact_time(iso, text);
+	bool same_day = strncmp(text, today, DATE_LENGTH) == 0;
+	return terminal && same_day ? text + DATE_LENGTH : text;
+}
+
 static void print_line(const struct following *following, struct json_object *event)
 {
 	static char text[LINE_SIZE], fitting[LINE_SIZE];
-	char time[FORM_SIZE], head[FORM_LONG_SIZE];
+	char time_text[FORM_SIZE], head[FORM_LONG_SIZE];
 	const struct kind *kind = kind_of(event);
 	const char *rest = text;
 	size_t width = terminal_width(), taken;
 	kind->describe(event, text, sizeof(text));
-	form_exact_time(json_text(event, "time"), time);
+	const char *time = short_time(json_text(event, "time"), width > 0, time_text);
 	snprintf(head, sizeof(head), "%s  %s  %-6s ", time, json_text(event, "vm"), kind->name);
 	taken = text_width(head);
 	if (width > 0 && !kind->whole)

@@ -375,8 +375,8 @@ says err "no VM 'nobody' is known"
 nijimi watch --json > watched 2> watched.err &
 WATCH=$!
 # script: what it is on a terminal of 90 columns.
-script -qec "stty cols 90; TERM=xterm exec '$BUILD/nijimi' watch" watched.terminal > /dev/null 2>&1 < /dev/null &
-script -qec "TERM=xterm NO_COLOR=1 exec '$BUILD/nijimi' watch" watched.plain > /dev/null 2>&1 < /dev/null &
+script -qfec "stty cols 90; TERM=xterm exec '$BUILD/nijimi' watch" watched.terminal > /dev/null 2>&1 < /dev/null &
+script -qfec "stty cols 200; TERM=xterm NO_COLOR=1 exec '$BUILD/nijimi' watch" watched.plain > /dev/null 2>&1 < /dev/null &
 sleep 0.5
 traced --name vm1 -- sleep 60 > /dev/null 2>&1 &
 run 0 wait nijimi wait vm1 --timeout 20
