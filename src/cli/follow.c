@@ -35,7 +35,7 @@ struct followed {
 	uint64_t after;		     // the event up to which edges were told
 	uint64_t start;		     // objects up to this number are not new
 	struct graph_index known;    // later ones that were told
-	char told[TIME_SIZE];	     // the time of the newest edge
+	char told[TIME_SIZE];	     // the time up to which edges were told, or left out
 	char told_before[TIME_SIZE]; // what is not newer was told, before the daemon counted anew
 	bool wants_newest;	     // --last
 };
@@ -455,8 +455,10 @@ static bool begin_vm(struct following *following, struct followed *vm, struct js
 	if (!fetch_gaps(following, vm, !old, &as_of, error))
 		return false;
 	vm->wants_newest = following->first && following->settings->last;
-	if (old && !vm->wants_newest)
+	if (old && !vm->wants_newest) {
 		vm->after = vm->start = as_of;
+		now_text(vm->told); // what was before is left out for good
+	}
 	return true;
 }
 
@@ -549,8 +551,10 @@ static bool follow_alerts(struct following *following, struct error *error)
 	struct json_object *alerts = json_member(answer, "alerts");
 	for (size_t i = 0; i < json_length(alerts) && !skip; i++)
 		take_alert(following, json_object_array_get_idx(alerts, i));
-	if (skip)
+	if (skip) {
 		following->alert_after = json_number(answer, "newest");
+		now_text(following->alert_told);
+	}
 	following->more |= !skip && json_member(answer, "next");
 	return true;
 }

@@ -373,7 +373,6 @@ one_line
 says err "no VM 'nobody' is known"
 
 nijimi watch --json > watched 2> watched.err &
-WATCH=$!
 # script: what it is on a terminal of 90 columns.
 script -qfec "stty cols 90; TERM=xterm exec '$BUILD/nijimi' watch" watched.terminal > /dev/null 2>&1 < /dev/null &
 script -qfec "stty cols 200; TERM=xterm NO_COLOR=1 exec '$BUILD/nijimi' watch" watched.plain > /dev/null 2>&1 < /dev/null &
@@ -529,6 +528,8 @@ says err 'claim the UUID abababab-.* by its name: vm1, vm2'
 run 0 'by name' nijimi files vm2
 
 # A daemon that others have started may be killed, and comes back.
+"$BUILD/nijimi" watch vm1 > watched.late 2> watched.late.err &
+sleep 0.5
 kill -KILL $DAEMON
 wait $DAEMON 2> /dev/null
 run 1 'while it is away' nijimi vms
@@ -539,7 +540,9 @@ run 0 'nothing twice' nijimi edges vm1 --json
 [[ $(jq length out) == 6 ]] || fail 'not six edges'
 NAME='the watch goes on, and says nothing twice'
 wait_for grep -q 'answers again' watched.err
+wait_for grep -q 'answers again' watched.late.err
 sleep 2.5
+silent watched.late ' (edge|object) '
 cp watched.err err
 jq -s . watched > out
 jq -e 'map(select(.event == "edge" and .vm == "vm1")) | length == 6' out > /dev/null || fail 'not six edges'
