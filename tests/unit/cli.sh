@@ -372,10 +372,12 @@ run 1 'unknown VM' nijimi state nobody
 one_line
 says err "no VM 'nobody' is known"
 
-nijimi watch --json > watched 2> watched.err &
+"$BUILD/nijimi" watch --json > watched 2> watched.err &
 # script: what it is on a terminal of 90 columns.
 script -qfec "stty cols 90; TERM=xterm exec '$BUILD/nijimi' watch" watched.terminal > /dev/null 2>&1 < /dev/null &
+TERMINALS=$!
 script -qfec "stty cols 200; TERM=xterm NO_COLOR=1 exec '$BUILD/nijimi' watch" watched.plain > /dev/null 2>&1 < /dev/null &
+TERMINALS+=" $!"
 sleep 0.5
 traced --name vm1 -- sleep 60 > /dev/null 2>&1 &
 run 0 wait nijimi wait vm1 --timeout 20
@@ -464,6 +466,8 @@ NAME='watch without colours'
 cp watched.plain out
 says out ' vm1  edge   write +cat\[501\] -> /tmp/copy'
 silent out $'\x1b'
+# shellcheck disable=SC2086 # words
+kill $TERMINALS
 run 124 'what is there is not new' timeout 1.5 "$BUILD/nijimi" watch vm1
 [[ ! -s out && ! -s err ]] || fail 'it says something'
 run 124 'begin with the last' timeout 1.5 "$BUILD/nijimi" watch vm1 --last 2
