@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
 #include <time.h>
 
+#include "cli/alerts.h"
 #include "cli/cli.h"
 #include "cli/form.h"
 #include "cli/json.h"
@@ -30,27 +32,50 @@ static void print_step(struct json_object *edge)
 	       form_end(json_member(edge, "to"), to, sizeof(to)));
 }
 
+static size_t append(char *text, size_t size, size_t used, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
+
+// What does not fit is cut.
+static size_t append(char *text, size_t size, size_t used, const char *format, ...)
+{
+	va_list arguments;
+	va_start(arguments, format);
+	int length = vsnprintf(text + used, size - used, format, arguments);
+	va_end(arguments);
+	used += length > 0 ? (size_t)length : 0;
+	return used < size ? used : size - 1;
+}
+
+char *alert_sentence(struct json_object *alert, char *text, size_t size)
+{
+	struct json_object *process = json_member(alert, "process");
+	const char *origin = json_text(json_member(alert, "origin"), "path");
+	size_t used =
+		append(text, size, 0, "%s, from %s, was %s %s (sink %s)", json_text(alert, "label"),
+		       *origin ? origin : "an unknown file",
+		       json_boolean(alert, "blocked") ? "kept from being brought to" : "brought to",
+		       json_text(alert, "destination"), json_text(alert, "sink"));
+	if (process)
+		used = append(text, size, used, " by %s[%" PRIu64 "] (%s) of user %" PRIu64,
+			      json_text(process, "comm"), json_number(process, "pid"),
+			      *json_text(process, "exe") ? json_text(process, "exe") : "?",
+			      json_number(process, "uid"));
+	if (json_number(alert, "repeated"))
+		used = append(text, size, used, ", and %" PRIu64 " times more",
+			      json_number(alert, "repeated"));
+	if (json_boolean(alert, "held_back"))
+		append(text, size, used, " [not delivered: too many]");
+	return text;
+}
+
 static void print_alert(struct json_object *alert)
 {
-	char time[FORM_SIZE];
-	struct json_object *process = json_member(alert, "process");
+	char time[FORM_SIZE], sentence[ALERT_SENTENCE_SIZE];
 	struct json_object *path = json_member(alert, "path");
-	const char *origin = json_text(json_member(alert, "origin"), "path");
 	printf("%" PRIu64 "  %s  %s (%s)\n", json_number(alert, "id"),
 	       form_exact_time(json_text(alert, "time"), time), json_text(alert, "vm"),
 	       *json_text(alert, "uuid") ? json_text(alert, "uuid") : "no UUID");
-	printf("  %s, from %s, was %s %s (sink %s)", json_text(alert, "label"),
-	       *origin ? origin : "an unknown file",
-	       json_boolean(alert, "blocked") ? "kept from being brought to" : "brought to",
-	       json_text(alert, "destination"), json_text(alert, "sink"));
-	if (process)
-		printf(" by %s[%" PRIu64 "] (%s) of user %" PRIu64, json_text(process, "comm"),
-		       json_number(process, "pid"),
-		       *json_text(process, "exe") ? json_text(process, "exe") : "?",
-		       json_number(process, "uid"));
-	if (json_number(alert, "repeated"))
-		printf(", and %" PRIu64 " times more", json_number(alert, "repeated"));
-	printf("%s\n", json_boolean(alert, "held_back") ? " [not delivered: too many]" : "");
+	printf("  %s\n", alert_sentence(alert, sentence, sizeof(sentence)));
 	if (!json_boolean(alert, "path_complete"))
 		printf("    (the path is not known completely)\n");
 	for (size_t i = 0; i < json_length(path); i++)

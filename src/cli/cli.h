@@ -64,8 +64,10 @@ int command_sockets(const struct settings *settings, int count, char **operands)
 int command_edges(const struct settings *settings, int count, char **operands);
 int command_explain(const struct settings *settings, int count, char **operands);
 int command_graph(const struct settings *settings, int count, char **operands);
+int command_trace(const struct settings *settings, int count, char **operands);
 int command_report(const struct settings *settings, int count, char **operands);
 int command_top(const struct settings *settings, int count, char **operands);
+int command_watch(const struct settings *settings, int count, char **operands);
 int command_state(const struct settings *settings, int count, char **operands);
 int command_status(const struct settings *settings, int count, char **operands);
 int command_alerts(const struct settings *settings, int count, char **operands);

@@ -47,6 +47,11 @@ static const struct command {
 	 "hold it if the program were a boundary: it would be managed, but pass nothing on. What is\n"
 	 "suggested can be pasted into the policy, and has to be judged by somebody who knows the\n"
 	 "program. --label and --last: looks at this label, at the newest N edges only.\n"},
+	{"trace", "VM OBJECT", 2, 2, false, COMMON | OPTION_SET(LABEL), command_trace,
+	 "the path from the origin to an object, and what it reached",
+	 "OBJECT is a path (or a glob of paths), a pid, 'cat[17]', the address of a socket, or '#ID'\n"
+	 "as in the lists of --json; also what exists no longer. The path is, for each label, the\n"
+	 "one by which it came first. What was reached hangs below what it came from, likewise.\n"},
 	{"graph", "[VM]...", 0, MANY, false,
 	 COMMON | OPTION_SET(ENDED) | OPTION_SET(LABEL) | OPTION_SET(FROM) | OPTION_SET(TO) |
 		 OPTION_SET(SINCE) | OPTION_SET(LAST) | OPTION_SET(GROUP) | OPTION_SET(FORMAT) |
@@ -66,6 +71,11 @@ static const struct command {
 	 "watch VMs, labels, edges and alerts on the terminal",
 	 "Keys: up, down, Enter for more about a line, Escape back; Tab to the next list; p to hold\n"
 	 "still; ? for all keys; q to quit. --json prints once what is shown.\n"},
+	{"watch", "[VM]...", 0, MANY, false, COMMON | OPTION_SET(LABEL) | OPTION_SET(LAST),
+	 command_watch, "print what happens as it happens, until Ctrl-C",
+	 "A line for each object that gets a label, edge, alert, gap, and change of a VM's state.\n"
+	 "--last begins with the newest N edges and alerts. --json: a JSON object a line. Colours are\n"
+	 "for terminals only; none if NO_COLOR is set.\n"},
 	{"state", "VM", 1, 1, false, COMMON | OPTION_SET(LAST), command_state,
 	 "everything that is known of one VM", NULL},
 	{"status", "", 0, 0, false, COMMON, command_status, "the daemon and its agents", NULL},

@@ -22,16 +22,21 @@ static void hang(struct grown *grown, uint32_t parent, uint32_t child)
 	grown[parent].last_child = child;
 }
 
+static struct grown nothing_grown(bool holds)
+{
+	return (struct grown){.edge = GRAPH_NO_NODE,
+			      .first_child = GRAPH_NO_NODE,
+			      .last_child = GRAPH_NO_NODE,
+			      .next = GRAPH_NO_NODE,
+			      .holds = holds};
+}
+
 // What was marked is a root, whatever came to it later. An edge out of something that has not got
 // the label yet makes a root of that.
 static void grow(const struct graph *graph, uint64_t label, struct grown *grown)
 {
 	for (uint32_t i = 0; i < graph->node_count; i++)
-		grown[i] = (struct grown){.edge = GRAPH_NO_NODE,
-					  .first_child = GRAPH_NO_NODE,
-					  .last_child = GRAPH_NO_NODE,
-					  .next = GRAPH_NO_NODE,
-					  .holds = graph->nodes[i].marked & label};
+		grown[i] = nothing_grown(graph->nodes[i].marked & label);
 	for (uint32_t i = 0; i < graph->edge_count; i++) {
 		const struct graph_edge *edge = &graph->edges[i];
 		if (!(edge->labels & label))
@@ -82,6 +87,39 @@ bool graph_forest_init(struct graph_forest *forest, const struct graph *graph, u
 	for (uint32_t i = 0; i < graph->node_count; i++)
 		if (grown[i].holds && grown[i].edge == GRAPH_NO_NODE)
 			list_tree(graph, grown, i, forest);
+	return true;
+}
+
+// `passes`: by node, the labels that have come there.
+static void grow_from(const struct graph *graph, uint32_t root, struct grown *grown,
+		      uint64_t *passes)
+{
+	for (uint32_t i = 0; i < graph->node_count; i++)
+		grown[i] = nothing_grown(false);
+	for (uint32_t i = 0; i < graph->edge_count; i++) {
+		const struct graph_edge *edge = &graph->edges[i];
+		uint64_t labels = edge->labels & passes[edge->from];
+		if (labels && !passes[edge->to] && edge->to != root) {
+			grown[edge->to].edge = i;
+			hang(grown, edge->from, edge->to);
+		}
+		passes[edge->to] |= labels;
+	}
+}
+
+bool graph_forest_init_from(struct graph_forest *forest, const struct graph *graph, uint64_t labels,
+			    uint32_t root, struct error *error)
+{
+	cleanup_free struct grown *grown = calloc(graph->node_count + 1, sizeof(*grown));
+	cleanup_free uint64_t *passes = calloc(graph->node_count + 1, sizeof(*passes));
+	*forest = (struct graph_forest){
+		.twigs = calloc(graph->node_count + 1, sizeof(*forest->twigs))};
+	if (!grown || !passes || !forest->twigs)
+		return error_set(error, ERROR_MEMORY, "no memory for the paths of %zu objects",
+				 graph->node_count);
+	passes[root] = labels;
+	grow_from(graph, root, grown, passes);
+	list_tree(graph, grown, root, forest);
 	return true;
 }
 

@@ -22,6 +22,14 @@ struct graph_forest {
 /** `label`: one bit. Fails with ERROR_MEMORY. */
 bool graph_forest_init(struct graph_forest *forest, const struct graph *graph, uint64_t label,
 		       struct error *error);
+
+/**
+ * What any of `labels` can have brought from one object, by steps that are each later than the one
+ * before: a tree, whose root is that object. Fails with ERROR_MEMORY.
+ */
+bool graph_forest_init_from(struct graph_forest *forest, const struct graph *graph, uint64_t labels,
+			    uint32_t root, struct error *error);
+
 void graph_forest_deinit(struct graph_forest *forest);
 
 #endif

@@ -19,6 +19,10 @@ void graph_write_graphml(const struct graph *graph, FILE *file);
 /** {"vms", "nodes", "edges"}, see docs/commands.md; to be put. */
 struct json_object *graph_to_json(const struct graph *graph);
 
+/** An element of its "nodes", and of its "edges"; to be put. */
+struct json_object *graph_node_to_json(const struct graph *graph, uint32_t index);
+struct json_object *graph_edge_to_json(const struct graph *graph, const struct graph_edge *edge);
+
 /**
  * The picture that `dot -Tsvg` has made of what graph_write_dot() wrote, with the whole names and
  * times in place of Graphviz's own titles, and without references to anything outside.

@@ -33,7 +33,7 @@ static struct json_object *vm_to_json(const struct graph_vm *vm)
 	return object;
 }
 
-static struct json_object *node_to_json(const struct graph *graph, uint32_t index)
+struct json_object *graph_node_to_json(const struct graph *graph, uint32_t index)
 {
 	const struct graph_node *node = &graph->nodes[index];
 	struct json_object *object = json_object_new_object();
@@ -63,7 +63,7 @@ static struct json_object *node_to_json(const struct graph *graph, uint32_t inde
 	return object;
 }
 
-static struct json_object *edge_to_json(const struct graph *graph, const struct graph_edge *edge)
+struct json_object *graph_edge_to_json(const struct graph *graph, const struct graph_edge *edge)
 {
 	struct json_object *object = json_object_new_object();
 	char time[GRAPH_TIME_SIZE];
@@ -89,9 +89,9 @@ struct json_object *graph_to_json(const struct graph *graph)
 	for (size_t i = 0; i < graph->vm_count; i++)
 		json_object_array_add(vms, vm_to_json(&graph->vms[i]));
 	for (uint32_t i = 0; i < graph->node_count; i++)
-		json_object_array_add(nodes, node_to_json(graph, i));
+		json_object_array_add(nodes, graph_node_to_json(graph, i));
 	for (size_t i = 0; i < graph->edge_count; i++)
-		json_object_array_add(edges, edge_to_json(graph, &graph->edges[i]));
+		json_object_array_add(edges, graph_edge_to_json(graph, &graph->edges[i]));
 	json_object_object_add(object, "vms", vms);
 	json_object_object_add(object, "nodes", nodes);
 	json_object_object_add(object, "edges", edges);

@@ -90,7 +90,7 @@ run 0 version nijimi --version
 says out '^nijimi [0-9]'
 run 0 help nijimi --help
 says out 'processes'
-for command in graph report top explain mark clear audit run vms files processes sockets edges state status wait; do
+for command in trace watch graph report top explain mark clear audit run vms files processes sockets edges state status wait; do
 	run 0 "help of $command" nijimi $command --help
 	says out "^usage: nijimi $command"
 	says out '^  --json '
@@ -107,6 +107,9 @@ run 2 'unknown command' nijimi frobnicate
 one_line
 run 2 'surplus' nijimi status x
 run 2 'missing value' nijimi edges --last
+run 2 'a trace of nothing' nijimi trace vm1
+one_line
+says err 'VM OBJECT is missing'
 run 2 'bad number' nijimi edges --last many
 run 2 'value of a flag' nijimi vms --json=yes
 run 2 'unknown format' nijimi graph --format jpg
@@ -369,6 +372,13 @@ run 1 'unknown VM' nijimi state nobody
 one_line
 says err "no VM 'nobody' is known"
 
+"$BUILD/nijimi" watch --json > watched 2> watched.err &
+# script: what it is on a terminal of 90 columns.
+script -qfec "stty cols 90; TERM=xterm exec '$BUILD/nijimi' watch" watched.terminal > /dev/null 2>&1 < /dev/null &
+TERMINALS=$!
+script -qfec "stty cols 200; TERM=xterm NO_COLOR=1 exec '$BUILD/nijimi' watch" watched.plain > /dev/null 2>&1 < /dev/null &
+TERMINALS+=" $!"
+sleep 0.5
 traced --name vm1 -- sleep 60 > /dev/null 2>&1 &
 run 0 wait nijimi wait vm1 --timeout 20
 run 0 'wait, JSON' nijimi wait vm1 --json
@@ -433,6 +443,74 @@ jq -e '.daemon.vms == 1 and .agents[0].vms == ["vm1"] and .vms[0].name == "vm1" 
 run 1 'wait in vain' nijimi wait vm1 --state waiting --timeout 1
 says err 'vm1 is still armed, not waiting, after 1 s'
 
+# What watchers have seen of it, from its start on.
+NAME='watch'
+for file in watched watched.terminal watched.plain; do
+	wait_for grep -q call-limit $file
+	wait_for grep -q armed $file
+done
+jq -s . watched > out || fail 'not a JSON object a line'
+cp watched.err err
+jq -e 'all(.vm == "vm1" and .time) and (map(select(.event == "object") | .path // .comm // .address)) ==
+		["/srv/secret/plan.txt", "cat", "/tmp/copy", "client", "/run/server.sock", "127.0.0.1:40000"] and
+	(map(select(.event == "edge") | .syscall)) == ["classified", "read", "write", "read", "sendto", "sendto"] and
+	(map(select(.event == "gap") | [.kind, .count])) == [["call-limit", 2]] and
+	(map(select(.event == "state")) | last | .state == "armed" and .kernel == "6.1.0-18-cloud-amd64")' out > /dev/null || fail 'not what there was'
+NAME='watch on a terminal'
+cp watched.terminal out
+says out $'\x1b\\[32mobject\x1b\\[0m file +/tmp/copy \\(#[0-9]+\\)'
+says out $'\x1b\\[36medge  \x1b\\[0m write +cat\\[501\\] -> /tmp/copy  \\[classified\\]'
+sed -e '/^Script /d' -e $'s/\x1b\\[[0-9;]*m//g' watched.terminal | tr -d '\r' > out
+[[ $(LC_ALL=C.UTF-8 wc -L < out) -le 90 ]] || fail 'wider than the terminal'
+NAME='watch without colours'
+cp watched.plain out
+says out ' vm1  edge   write +cat\[501\] -> /tmp/copy'
+silent out $'\x1b'
+# shellcheck disable=SC2086 # words
+kill $TERMINALS
+run 124 'what is there is not new' timeout 1.5 "$BUILD/nijimi" watch vm1
+[[ ! -s out && ! -s err ]] || fail 'it says something'
+run 124 'begin with the last' timeout 1.5 "$BUILD/nijimi" watch vm1 --last 2
+[[ $(grep -c ' edge   sendto ' out) == 2 && $(wc -l < out) == 2 ]] || fail 'not the last two'
+silent out $'\x1b'
+run 1 'watch an unknown VM' nijimi watch nobody
+one_line
+says err "no VM 'nobody' is known"
+run 1 'watch an unknown label' nijimi watch --last 2 --label x
+says err "no label is called 'x'"
+
+run 0 'trace' nijimi trace vm1 /tmp/copy
+says out '^vm1: file /tmp/copy \(#[0-9]+; holds it now\), inode 103 of 254:1, ext4$'
+says out '^how classified came there:$'
+says out '20.123  origin +/srv/secret/plan.txt \('
+says out '20.123  read +-> cat\[501\] \(#[0-9]+; ended\)$'
+says out '20.123  write +-> /tmp/copy '
+says out '^what it reached: 3 objects$'
+says out '20.123  read +-> client\[502\]'
+says out '20.123    sendto +-> unix /run/server.sock'
+for name in 501 'cat[501]' '/srv/*/plan.txt' 127.0.0.1:40000 'inet 127.0.0.1:40000 ↔ 127.0.0.1:5000'; do
+	run 0 "trace $name" nijimi trace vm1 "$name" --label classified
+	says out '^how classified came there:$'
+done
+says out '^it reached nothing$'
+run 0 'trace, JSON' nijimi trace abababab 502 --json
+jq -e '(.nodes | map({(.node | tostring): .name}) | add) as $names | .vm == "vm1" and .other_steps == 0 and
+	$names[.object | tostring] == "client[502]" and (.paths | length) == 1 and .paths[0].labels == ["classified"] and
+	$names[.paths[0].origin | tostring] == "/srv/secret/plan.txt" and (.paths[0].classified | startswith("2023-11-14T22:13:20.123")) and
+	(.paths[0].steps | map([.syscall, $names[.to | tostring]])) == [["read", "cat[501]"], ["write", "/tmp/copy"], ["read", "client[502]"]] and
+	(.reached | map([.depth, .syscall])) == [[1, "sendto"], [1, "sendto"]]' out > /dev/null || fail 'not the paths'
+run 1 'trace of several' nijimi trace vm1 '/**'
+says err "^nijimi: 2 objects are called '/\*\*': say which, by its '#ID'$"
+says err '^nijimi:   /tmp/copy \(#[0-9]+; holds it now\)$'
+run 0 'trace of one of them' nijimi trace vm1 "$(sed -n 's/.*plan.txt (\(#[0-9]*\);.*/\1/p' err)"
+says out '^what it reached: 5 objects$'
+run 1 'trace of what is near' nijimi trace vm1 /tmp/cop
+says err "no object is called '/tmp/cop'"
+says err 'near: /tmp/copy \(#'
+run 1 'trace with an unknown label' nijimi trace vm1 /tmp/copy --label x
+one_line
+says err "no label is called 'x' here \(there are: classified\)"
+
 # On a terminal a row fits the line; elsewhere nothing is cut.
 run 0 'narrow terminal' script -qec "stty cols 80; '$BUILD/nijimi' edges vm1" /dev/null
 tr -d '\r' < out > out2
@@ -454,6 +532,8 @@ says err 'claim the UUID abababab-.* by its name: vm1, vm2'
 run 0 'by name' nijimi files vm2
 
 # A daemon that others have started may be killed, and comes back.
+"$BUILD/nijimi" watch vm1 > watched.late 2> watched.late.err &
+sleep 0.5
 kill -KILL $DAEMON
 wait $DAEMON 2> /dev/null
 run 1 'while it is away' nijimi vms
@@ -462,6 +542,15 @@ run 0 'vm1 is back' nijimi wait vm1 --timeout 10
 run 0 'vm2 is back' nijimi wait vm2 --timeout 10
 run 0 'nothing twice' nijimi edges vm1 --json
 [[ $(jq length out) == 6 ]] || fail 'not six edges'
+NAME='the watch goes on, and says nothing twice'
+wait_for grep -q 'answers again' watched.err
+wait_for grep -q 'answers again' watched.late.err
+sleep 2.5
+silent watched.late ' (edge|object) '
+cp watched.err err
+jq -s . watched > out
+jq -e 'map(select(.event == "edge" and .vm == "vm1")) | length == 6' out > /dev/null || fail 'not six edges'
+says err '^nijimi: the daemon does not answer any more: waiting for it$'
 
 # An agent that ends: listed on, until the daemon ends.
 kill -TERM "$(pgrep -P $RUN)"

@@ -20,6 +20,11 @@ files               nijimi files VM                                             
 processes           nijimi processes VM                                           list
 sockets             nijimi sockets VM                                             list
 edges               nijimi edges VM                                               list
+trace               nijimi trace VM "#1"                                          text
+trace-json          nijimi trace VM "#1" --json                                   json_of_some
+trace-of-many       refused nijimi trace VM "/**"                                 text
+watch               watched                                                       list
+watch-json          watched --json                                                json
 explain             nijimi explain VM                                             text
 state               nijimi state VM                                               list
 status              nijimi status                                                 text
@@ -52,6 +57,19 @@ nijimi()
 	"$BUILD/nijimi" "$@"
 }
 
+# It goes on until it is stopped.
+watched()
+{
+	timeout 2 "$BUILD/nijimi" watch --last 1000 "$@"
+	(($? == 124))
+}
+
+# What is refused, and tells why with the names.
+refused()
+{
+	! "$@"
+}
+
 # What a terminal, or whoever reads, would obey; not by way of our own tables.
 check_text()
 {
@@ -82,6 +100,12 @@ check_json()
 	check_text "$1"
 	jq -e . "$1" > /dev/null || fail "no JSON"
 	[[ $NAME == vms-json ]] || check_names "$1"
+}
+
+check_json_of_some()
+{
+	check_text "$1"
+	jq -e . "$1" > /dev/null || fail "no JSON"
 }
 
 # count XPATH FILE

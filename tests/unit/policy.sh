@@ -396,6 +396,8 @@ says out '^row plans 32'
 NAME='too many'
 "$BUILD/nijimi" alerts --follow --json > followed &
 FOLLOWER=$!
+"$BUILD/nijimi" watch --last 1000 --json > watched &
+WATCH=$!
 for i in {50..59}; do
 	tell endpoint "$i" 2 1 "203.0.113.$i:443" 502 /usr/bin/curl
 	tell edge 4 "$i" 32 sendto
@@ -411,6 +413,14 @@ followed()
 }
 wait_for followed
 kill $FOLLOWER
+NAME='alerts in a watch'
+watched()
+{
+	[[ $(jq -c 'select(.event == "alert" and .destination) | .id' watched | sort -u | wc -l) == 20 ]]
+}
+wait_for watched
+[[ $(jq -r 'select(.event == "alert") | .id' watched | wc -l) == 20 ]] || fail 'an alert twice'
+kill $WATCH
 
 # Another VM, by UUID only; a daemon that comes back knows the agent's names. ------------------
 

@@ -585,6 +585,46 @@ static void test_forest_is_that_of_the_first_steps(void **state)
 	}
 }
 
+// What an object reached: each once, and just what select finds as well.
+static void test_forest_from_an_object(void **state)
+{
+	srand(8);
+	for (int round = 0; round < 300; round++) {
+		enum { NODES = 12, ROOT = 3 };
+		struct graph graph, selected;
+		struct graph_forest forest;
+		struct error error;
+		bool from[NODES + 1] = {[ROOT] = true}, seen[NODES] = {0};
+		uint32_t ancestors[NODES] = {0};
+		begin(&graph);
+		graph_init(&selected);
+		for (int i = 0; i < NODES; i++)
+			add(&graph, GRAPH_FILE, "/f", "/");
+		for (uint64_t i = 0; i < 25; i++)
+			graph_add_edge(&graph, (uint32_t)rand() % NODES, (uint32_t)rand() % NODES,
+				       "read", (uint64_t)rand() % 4, i, i);
+		uint64_t labels = round % 2 ? UINT64_MAX : 2;
+		assert_true(graph_forest_init_from(&forest, &graph, labels, ROOT, &error));
+		assert_int_equal(forest.twigs[0].node, ROOT);
+		for (size_t i = 0; i < forest.count; i++) {
+			const struct graph_twig *twig = &forest.twigs[i];
+			assert_false(seen[twig->node]);
+			seen[twig->node] = true;
+			ancestors[twig->depth] = twig->node;
+			assert_int_equal(twig->depth == 0, i == 0);
+			if (i > 0)
+				assert_int_equal(graph.edges[twig->edge].from,
+						 ancestors[twig->depth - 1]);
+		}
+		struct graph_selection selection = {.from = from, .labels = labels};
+		assert_true(graph_select(&graph, &selection, &selected, &error));
+		assert_int_equal(forest.count, selected.node_count);
+		graph_forest_deinit(&forest);
+		graph_deinit(&selected);
+		graph_deinit(&graph);
+	}
+}
+
 static void test_deep_trees(void **state)
 {
 	enum { DEEP = 200000 };
@@ -752,6 +792,7 @@ int main(void)
 		cmocka_unit_test(test_titles_of_an_svg),
 		cmocka_unit_test(test_texts_are_shortened),
 		cmocka_unit_test(test_forest_is_that_of_the_first_steps),
+		cmocka_unit_test(test_forest_from_an_object),
 		cmocka_unit_test(test_deep_trees),
 		cmocka_unit_test(test_untraced_periods),
 		cmocka_unit_test(test_reports_of_odd_facts),
