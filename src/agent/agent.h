@@ -104,6 +104,7 @@ struct agent_vm {
 	struct agent_site patch_sites[HOOK_SITES_MAXIMUM]; // breakpoints beside it
 	struct memory_reader hook_reader; // with all vCPUs stopped
 	bool patch_possible;
+	bool patch_prepared; // it is known whether it is
 	_Atomic bool patch_lifted; // taken out until a vCPU runs again
 	_Atomic bool logging;	   // the VMM tracks dirty pages
 	_Atomic bool hook_changed; // and nobody was told

@@ -26,11 +26,13 @@ enum {
 	GATE_SECONDS = 1,
 	NMI_TRIES = 50,
 	I386_PERF_EVENT_OPEN = 336, // arch/x86/entry/syscalls/syscall_32.tbl
+	SYSTEM_SCHEDULING = 1, // enum system_states, include/linux/kernel.h
 	CALLS_MAXIMUM = 512, // entries of a table of system calls that are looked at
 	CHECK_NANOSECONDS = 1000000000,
 };
 
 static const uint64_t yield_nanoseconds = 10000000000ull;
+static const char booting_reason[] = "the guest's kernel is still booting";
 static const char logging_reason[] = "the VMM tracks changes of the guest's memory";
 
 /* The gate */
@@ -285,8 +287,22 @@ static bool add_function(struct agent_vm *vm, uint64_t function, int tag, struct
 static bool add_trap(struct agent_vm *vm, uint64_t function, int tag, struct error *error)
 {
 	uint64_t gpa;
-	return guest_locate_code(&vm->kernel, function, &gpa) == GUEST_OK &&
-	       hook_patch_add_trap(vm->patch, function, gpa, tag, error);
+	if (guest_locate_code(&vm->kernel, function, &gpa) != GUEST_OK)
+		return error_set(error, ERROR_NOT_FOUND, "the kernel has no function at %#llx",
+				 (unsigned long long)function);
+	return hook_patch_add_trap(vm->patch, function, gpa, tag, error);
+}
+
+// Until then it changes its own code everywhere (alternatives, the sealing of ENDBR64), and runs no program.
+static bool guest_is_still_booting(struct agent_vm *vm)
+{
+	uint64_t symbol = guest_symbol(&vm->kernel, SYMBOL_system_state);
+	uint32_t state = 0;
+	memory_enter(&vm->reader);
+	bool read = symbol != 0 &&
+		    guest_read_kernel(&vm->kernel, symbol, &state, sizeof(state)) == GUEST_OK;
+	memory_leave(&vm->reader);
+	return !read || state < SYSTEM_SCHEDULING;
 }
 
 // kernel/events/core.c, before 5.12, is compiled without places for tracers; what it asks first has one.
@@ -358,7 +374,7 @@ static bool find_sites(struct agent_vm *vm, struct error *error)
 				 "the kernel's ftrace_replace_code() is not known: its own tracing would not be seen to begin");
 	return add_calls(vm, false, error) && add_compat_calls(vm, error) && add_ring(vm, error) &&
 	       add_trap(vm, tracing, PATCH_TAG_TRACING, error) &&
-	       (!hibernation || add_trap(vm, hibernation, PATCH_TAG_HIBERNATION, error));
+	       (!hibernation || add_function(vm, hibernation, PATCH_TAG_HIBERNATION, error));
 }
 
 static bool patch_is_asked_for(void)
@@ -394,15 +410,25 @@ static void remember_entry_code(struct agent_vm *vm)
 bool agent_hook_arm(struct agent_vm *vm)
 {
 	struct error error = { 0 };
-	vm->patch_possible = patch_is_asked_for() && prepare_patch(vm, &error);
+	vm->patch_possible = false;
+	vm->patch_prepared = !patch_is_asked_for();
 	vm->patch_again = 0;
+	vm->next_check = 0;
 	remember_entry_code(vm);
+	// Programs that run already are seen from the first moment on; a kernel that boots has none.
+	bool booting = !vm->patch_prepared && guest_is_still_booting(vm);
+	if (!vm->patch_prepared && !booting) {
+		vm->patch_possible = prepare_patch(vm, &error);
+		vm->patch_prepared = true;
+	}
 	if (!stop_vcpus(vm, NULL, ARM_TIMEOUT_SECONDS * 1000000000ull))
 		return false;
 	if (!vm->patch_possible || atomic_load(&vm->logging) || !use_patch(vm, &error))
 		use_debug_registers(vm);
 	if (atomic_load(&vm->hook) == AGENT_HOOK_PATCH)
 		set_reason(vm, "");
+	else if (booting)
+		set_reason(vm, booting_reason);
 	else if (atomic_load(&vm->logging))
 		set_reason(vm, logging_reason);
 	else
@@ -481,6 +507,14 @@ static void try_patch_again(struct agent_vm *vm)
 	unsigned char found[HOOK_PATCH_LENGTH];
 	struct error error = { 0 };
 	uint64_t address;
+	if (!vm->patch_prepared && !guest_is_still_booting(vm)) {
+		vm->patch_possible = prepare_patch(vm, &error);
+		vm->patch_prepared = true;
+		if (!vm->patch_possible) {
+			set_reason(vm, error.message);
+			atomic_store(&vm->hook_changed, true);
+		}
+	}
 	if (!vm->patch_possible || atomic_load(&vm->logging) || agent_monotonic() < vm->patch_again ||
 	    atomic_load(&vm->gave_way))
 		return;
@@ -550,7 +584,7 @@ void agent_hook_tend(struct agent_vm *vm)
 {
 	if (atomic_exchange(&vm->hook_changed, false))
 		say_hook(vm);
-	if (agent_monotonic() < vm->next_check)
+	if (agent_monotonic() < vm->next_check && vm->patch_prepared)
 		return;
 	vm->next_check = agent_monotonic() + CHECK_NANOSECONDS;
 	check_entry_code(vm);

@@ -39,6 +39,7 @@
 	S(O, syscall_exit_to_user_mode, "syscall_exit_to_user_mode")                              \
 	S(O, io_poll_issue, "io_poll_issue")                                                      \
 	S(O, security_perf_event_open, "security_perf_event_open")                                \
+	S(O, system_state, "system_state")                                                        \
 	S(O, etext, "_etext")                                                                     \
 	S(O, sys_call_table, "sys_call_table")                                                    \
 	S(O, ia32_sys_call_table, "ia32_sys_call_table") /* where there is no ia32_sys_call() */  \

@@ -110,6 +110,8 @@ static bool is_nop(const unsigned char bytes[HOOK_PATCH_LENGTH])
 	return false;
 }
 
+static const unsigned char endbr64[] = { 0xf3, 0x0f, 0x1e, 0xfa };
+
 static bool is_sealed(const unsigned char code[FORM_SEALED])
 {
 	static const unsigned char marks[][FORM_SEALED] = {
@@ -122,7 +124,6 @@ static bool is_sealed(const unsigned char code[FORM_SEALED])
 // Where the site is in a function's first bytes; false: nowhere.
 static bool find_place(const unsigned char code[PROLOGUE], unsigned *place, enum form *form)
 {
-	static const unsigned char endbr64[] = { 0xf3, 0x0f, 0x1e, 0xfa };
 	bool marked = memcmp(code, endbr64, sizeof(endbr64)) == 0 || is_sealed(code);
 	*form = FORM_FULL;
 	*place = is_nop(code) ? 0 : FORM_SEALED;
@@ -207,6 +208,13 @@ bool hook_patch_add(struct hook_patch *patch, uint64_t function, uint64_t gpa, i
 
 bool hook_patch_add_trap(struct hook_patch *patch, uint64_t address, uint64_t gpa, int tag, struct error *error)
 {
+	unsigned char code[FORM_SEALED];
+	if (vm_memory_read(patch->memory, gpa, code, sizeof(code)) != MEMORY_OK)
+		return cannot_read(error, address);
+	if (memcmp(code, endbr64, sizeof(endbr64)) == 0 || is_sealed(code)) {
+		address += sizeof(code);
+		gpa += sizeof(code);
+	}
 	return add_site(patch, &(struct site){ address, gpa, tag, FORM_TRAP, { 0 } }, error);
 }
 

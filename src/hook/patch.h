@@ -75,7 +75,7 @@ void hook_patch_reset(struct hook_patch *patch);
  */
 bool hook_patch_add(struct hook_patch *patch, uint64_t function, uint64_t gpa, int tag, struct error *error);
 
-/** Adds a trap at an instruction of at least two bytes. Fails likewise, but for ERROR_UNSUPPORTED. */
+/** Adds a trap at a function's start, or behind its ENDBR64: at an instruction of at least two bytes. Fails likewise, but for ERROR_UNSUPPORTED. */
 bool hook_patch_add_trap(struct hook_patch *patch, uint64_t address, uint64_t gpa, int tag, struct error *error);
 
 size_t hook_patch_count(const struct hook_patch *patch);
