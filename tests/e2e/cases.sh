@@ -94,7 +94,7 @@ readonly KERNEL_ARGUMENTS='loglevel=1 rcupdate.rcu_cpu_stall_suppress=1'
 # Which hook a case is played with, as a part of its name: CASE is the default (patch, where the kernel has all that it needs),
 # CASE@debugreg the other. The list has both of what concerns the hook itself, and of the rest the one and the other in turn;
 # E2E_HOOKS=both: both of everything (about 50 minutes).
-readonly WITH_BOTH_HOOKS='^(all-.*-1|reboot|kexec|gdb|snapshot|fault|early|ring-7.2|block-6.12|compat-7.2|random) '
+readonly WITH_BOTH_HOOKS='^(all-.*-1|kexec|gdb|snapshot|ring-7.2|random) '
 readonly WITH_DEBUGREG='^((stored|ipc|filesystems|containers|ring|compat|policy|hand)-(5.10|6.12)|block-5.10|pair-1-b|pair-2-a|random-1|all-6.12-2) '
 readonly WITH_PATCH_ONLY='^(yields-.*|tampered|migrated|migrated-7.2|bad-use) '
 
