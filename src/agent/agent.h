@@ -109,7 +109,7 @@ struct agent_vm {
 	_Atomic bool logging;	   // the VMM tracks dirty pages
 	_Atomic bool hook_changed; // and nobody was told
 	uint64_t patch_again;	   // not before; UINT64_MAX: never
-	uint64_t next_check, stop_began, longest_stop, stops;
+	uint64_t next_check, stop_began;
 	unsigned char entry_code[16]; // the call at E
 	uint32_t entry_code_length;
 	bool entry_code_told;
@@ -166,7 +166,7 @@ struct agent_vcpu {
 	struct kvm_regs last; // to notice that RFLAGS.RF is not honoured
 	uint32_t repeated;
 	bool stepping;
-	_Atomic uint64_t debug_exits, port_exits, guest_breakpoints;
+	_Atomic uint64_t debug_exits, guest_breakpoints;
 };
 
 struct agent {
@@ -219,6 +219,7 @@ int agent_set_guest_debug(struct agent_vcpu *vcpu, const struct kvm_guest_debug 
 void agent_note_msrs(struct agent_vcpu *vcpu, const struct kvm_msrs *msrs);
 /** Gets the vCPU out of the guest, if it is there. */
 void agent_kick(struct agent_vcpu *vcpu);
+void agent_kick_all(struct agent_vm *vm);
 /** To be called in the handler of agent.kick_signal. */
 void agent_kicked(void);
 

@@ -94,12 +94,6 @@ void agent_fault(struct agent_vm *vm, const struct fault_recovery *recovery)
 	agent_wake_guard();
 }
 
-static void kick_all(struct agent_vm *vm)
-{
-	for (struct agent_vcpu *vcpu = vm->vcpus; vcpu; vcpu = vcpu->next)
-		agent_kick(vcpu);
-}
-
 // A vCPU that is outside of the guest applies what is wanted before it enters.
 static bool all_applied(struct agent_vm *vm, uint32_t generation)
 {
@@ -129,7 +123,7 @@ void agent_arm_rings(struct agent_vm *vm)
 	pthread_mutex_unlock(&vm->sites_lock);
 	if (!first)
 		return;
-	kick_all(vm);
+	agent_kick_all(vm);
 	for (int waited = 0; waited < RING_TIMEOUT_TENTHS && !all_applied(vm, generation); waited++)
 		nanosleep(&tenth, NULL);
 	if (!all_applied(vm, generation))

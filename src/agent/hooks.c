@@ -71,12 +71,6 @@ static bool anybody_busy(struct agent_vm *vm)
 	return false;
 }
 
-static void kick_busy(struct agent_vm *vm)
-{
-	for (struct agent_vcpu *vcpu = vm->vcpus; vcpu; vcpu = vcpu->next)
-		agent_kick(vcpu);
-}
-
 static void open_gate(struct agent_vm *vm)
 {
 	atomic_store(&vm->stopped, 0);
@@ -103,7 +97,7 @@ static bool stop_vcpus(struct agent_vm *vm, struct agent_vcpu *self, uint64_t ti
 			return false;
 		}
 		if (now - kicked > REKICK_NANOSECONDS) {
-			kick_busy(vm);
+			agent_kick_all(vm);
 			kicked = now;
 		}
 		nanosleep(&pause, NULL);
@@ -115,9 +109,6 @@ static bool stop_vcpus(struct agent_vm *vm, struct agent_vcpu *self, uint64_t ti
 static void let_go(struct agent_vm *vm, struct agent_vcpu *self)
 {
 	uint64_t took = agent_monotonic() - vm->stop_began;
-	vm->stops++;
-	if (took > vm->longest_stop)
-		vm->longest_stop = took;
 	if (self)
 		atomic_store(&self->busy, true);
 	open_gate(vm);
@@ -223,12 +214,17 @@ static void release_vcpu(struct agent_vm *vm, struct agent_vcpu *vcpu)
 	real_ioctl(vcpu->fd, KVM_SET_REGS, &registers);
 }
 
+static void release_vcpus(struct agent_vm *vm)
+{
+	for (struct agent_vcpu *vcpu = vm->vcpus; vcpu; vcpu = vcpu->next)
+		release_vcpu(vm, vcpu);
+}
+
 static void take_patch_out(struct agent_vm *vm)
 {
 	if (!vm->patch || !hook_patch_in_force(vm->patch))
 		return;
-	for (struct agent_vcpu *vcpu = vm->vcpus; vcpu; vcpu = vcpu->next)
-		release_vcpu(vm, vcpu);
+	release_vcpus(vm);
 	memory_enter(&vm->hook_reader);
 	hook_patch_remove(vm->patch, locate, &vm->kernel);
 	memory_leave(&vm->hook_reader);
@@ -571,8 +567,7 @@ static void sweep_slots(struct agent_vm *vm)
 	    !stop_for_patch(vm, NULL, STOP_TIMEOUT_NANOSECONDS))
 		return;
 	if (hook_patch_in_force(vm->patch)) {
-		for (struct agent_vcpu *vcpu = vm->vcpus; vcpu; vcpu = vcpu->next)
-			release_vcpu(vm, vcpu);
+		release_vcpus(vm);
 		memory_enter(&vm->hook_reader);
 		hook_patch_sweep(vm->patch, locate, &vm->kernel);
 		memory_leave(&vm->hook_reader);

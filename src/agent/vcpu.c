@@ -42,6 +42,12 @@ void agent_kick(struct agent_vcpu *vcpu)
 		syscall(SYS_tgkill, getpid(), thread, agent.kick_signal);
 }
 
+void agent_kick_all(struct agent_vm *vm)
+{
+	for (struct agent_vcpu *vcpu = vm->vcpus; vcpu; vcpu = vcpu->next)
+		agent_kick(vcpu);
+}
+
 static void prepare_thread(struct agent_vcpu *vcpu)
 {
 	if (!thread_ready) {
@@ -451,9 +457,6 @@ static bool handle_port_exit(struct agent_vcpu *vcpu)
 	struct agent_event event;
 	if (!agent_hook_port_exit(vcpu, &event))
 		return false;
-	atomic_store_explicit(&vcpu->port_exits,
-			      atomic_load_explicit(&vcpu->port_exits, memory_order_relaxed) + 1,
-			      memory_order_relaxed);
 	if (event.kind != AGENT_SITE_NONE)
 		handle_event(vcpu, &event);
 	if (vcpu->setting.ours)
