@@ -105,7 +105,7 @@ struct agent_vm {
 	struct memory_reader hook_reader; // with all vCPUs stopped
 	bool patch_possible;
 	bool patch_prepared; // it is known whether it is
-	_Atomic bool patch_lifted; // taken out until a vCPU runs again
+	_Atomic bool patch_lifted; // the VM is stopped and was read: nothing of ours is in it until a vCPU runs again
 	_Atomic bool logging;	   // the VMM tracks dirty pages
 	_Atomic bool hook_changed; // and nobody was told
 	uint64_t patch_again;	   // not before; UINT64_MAX: never

@@ -33,6 +33,7 @@ enum {
 
 static const uint64_t yield_nanoseconds = 10000000000ull;
 static const char booting_reason[] = "the guest's kernel is still booting";
+static const char lifted_reason[] = "the VMM reads a VM that is stopped";
 static const char logging_reason[] = "the VMM tracks changes of the guest's memory";
 
 /* The gate */
@@ -419,7 +420,7 @@ bool agent_hook_arm(struct agent_vm *vm)
 	}
 	if (!stop_vcpus(vm, NULL, ARM_TIMEOUT_SECONDS * 1000000000ull))
 		return false;
-	if (!vm->patch_possible || atomic_load(&vm->logging) || !use_patch(vm, &error))
+	if (!vm->patch_possible || atomic_load(&vm->logging) || atomic_load(&vm->patch_lifted) || !use_patch(vm, &error))
 		use_debug_registers(vm);
 	if (atomic_load(&vm->hook) == AGENT_HOOK_PATCH)
 		set_reason(vm, "");
@@ -427,6 +428,8 @@ bool agent_hook_arm(struct agent_vm *vm)
 		set_reason(vm, booting_reason);
 	else if (atomic_load(&vm->logging))
 		set_reason(vm, logging_reason);
+	else if (atomic_load(&vm->patch_lifted))
+		set_reason(vm, lifted_reason);
 	else
 		set_reason(vm, error.message);
 	let_go(vm, NULL);
@@ -441,7 +444,6 @@ void agent_hook_disarm(struct agent_vm *vm)
 		return;
 	}
 	take_patch_out(vm);
-	atomic_store(&vm->patch_lifted, false);
 	use_nothing(vm);
 	let_go(vm, NULL);
 }
@@ -466,7 +468,6 @@ bool agent_hook_yield(struct agent_vm *vm, struct agent_vcpu *self, uint64_t for
 	}
 	if (atomic_load(&vm->hook) == AGENT_HOOK_PATCH) { // not yet by another
 		take_patch_out(vm);
-		atomic_store(&vm->patch_lifted, false);
 		trace_hook_changes(vm->trace, false);
 		use_debug_registers(vm);
 		set_reason(vm, why);
@@ -512,13 +513,13 @@ static void try_patch_again(struct agent_vm *vm)
 		}
 	}
 	if (!vm->patch_possible || atomic_load(&vm->logging) || agent_monotonic() < vm->patch_again ||
-	    atomic_load(&vm->gave_way))
+	    atomic_load(&vm->gave_way) || atomic_load(&vm->patch_lifted))
 		return;
 	vm->patch_again = agent_monotonic() + yield_nanoseconds;
 	if (code_has_changed(vm, &address, found) || guest_is_livepatching(vm) ||
 	    !stop_vcpus(vm, NULL, STOP_TIMEOUT_NANOSECONDS))
 		return;
-	if (!atomic_load(&vm->logging) && use_patch(vm, &error)) {
+	if (!atomic_load(&vm->logging) && !atomic_load(&vm->patch_lifted) && use_patch(vm, &error)) {
 		trace_hook_changes(vm->trace, true);
 		set_reason(vm, "");
 		atomic_store(&vm->hook_changed, true);
@@ -531,16 +532,20 @@ static void check_patch(struct agent_vm *vm)
 	unsigned char found[HOOK_PATCH_LENGTH];
 	char why[160];
 	uint64_t address;
+	bool changed;
 	if (atomic_load(&vm->gave_way)) {
 		agent_hook_yield(vm, NULL, yield_nanoseconds, "the VMM's debugger has the debug registers");
 		return;
 	}
-	if (atomic_load(&vm->patch_lifted) || !code_has_changed(vm, &address, found))
+	// Who takes our code out, or puts it back, holds this lock: what is half done is not another's change.
+	pthread_mutex_lock(&vm->stop_lock);
+	changed = atomic_load(&vm->hook) == AGENT_HOOK_PATCH && !atomic_load(&vm->patch_lifted) &&
+		  code_has_changed(vm, &address, found);
+	pthread_mutex_unlock(&vm->stop_lock);
+	if (!changed)
 		return;
 	snprintf(why, sizeof(why), "the guest's code at %#llx was changed: %02x %02x %02x %02x %02x",
 		 (unsigned long long)address, found[0], found[1], found[2], found[3], found[4]);
-	if (atomic_load(&vm->hook) != AGENT_HOOK_PATCH || atomic_load(&vm->patch_lifted))
-		return; // was taken out meanwhile
 	trace_gap(vm->trace, "tampered", "%s", why);
 	agent_hook_yield(vm, NULL, UINT64_MAX, why);
 }
@@ -612,16 +617,24 @@ void agent_hook_logging(struct agent_vm *vm, bool logging)
 void agent_hook_lift(struct agent_vcpu *reader)
 {
 	struct agent_vm *vm = reader->vm;
-	if (atomic_load(&vm->hook) != AGENT_HOOK_PATCH || atomic_load(&vm->patch_lifted) || anybody_busy(vm) ||
-	    pthread_mutex_trylock(&vm->stop_lock) != 0)
+	bool in_nmi = false;
+	if (atomic_load(&vm->patch_lifted) || anybody_busy(vm))
 		return;
+	// Whoever has the lock waits for busy vCPUs only, of which this is none.
+	pthread_mutex_lock(&vm->stop_lock);
 	atomic_store(&vm->stopped, 1);
 	vm->stop_began = agent_monotonic();
-	if (!anybody_busy(vm) && atomic_load(&vm->hook) == AGENT_HOOK_PATCH && !any_in_nmi(vm)) {
-		take_patch_out(vm);
-		atomic_store(&vm->patch_lifted, true);
+	if (!anybody_busy(vm) && !atomic_load(&vm->patch_lifted)) {
+		in_nmi = atomic_load(&vm->hook) == AGENT_HOOK_PATCH && any_in_nmi(vm);
+		if (!in_nmi) {
+			take_patch_out(vm);
+			atomic_store(&vm->patch_lifted, true); // and nothing comes in until the VM runs
+		}
 	}
 	let_go(vm, NULL);
+	if (in_nmi)
+		trace_gap(vm->trace, "not-removed",
+			  "the VM was read while a virtual CPU was in a non-maskable interrupt: what nijimi has put into its code is still there");
 }
 
 // The first vCPU that runs again.
@@ -631,7 +644,7 @@ void agent_hook_lower(struct agent_vm *vm)
 	pthread_mutex_lock(&vm->stop_lock);
 	atomic_store(&vm->stopped, 1);
 	vm->stop_began = agent_monotonic();
-	if (atomic_load(&vm->patch_lifted)) {
+	if (atomic_load(&vm->patch_lifted) && atomic_load(&vm->hook) == AGENT_HOOK_PATCH) {
 		trace_hook_changes(vm->trace, true);
 		if (!put_patch_in(vm, &error)) {
 			use_debug_registers(vm);
@@ -640,8 +653,8 @@ void agent_hook_lower(struct agent_vm *vm)
 			vm->patch_again = agent_monotonic() + yield_nanoseconds;
 			atomic_store(&vm->hook_changed, true);
 		}
-		atomic_store(&vm->patch_lifted, false);
 	}
+	atomic_store(&vm->patch_lifted, false);
 	let_go(vm, NULL);
 }
 

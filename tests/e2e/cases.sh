@@ -223,6 +223,7 @@ judge_played()
 {
 	[[ $2 == 0 ]] && return
 	echo "lab/host: $(grep '^lab: ' "$1/lab.log" | tail -n 1) (status $2)"
+	[[ ! -s $1/host.log ]] || tail -n 5 "$1/host.log"
 	# A scenario that failed has left a state to look at.
 	[[ $2 == 1 ]]
 }
@@ -606,21 +607,23 @@ ours_in()
 		# The other way round: the lowest byte first.
 		pattern+="|$(sed 's/\(\\x..\)\(\\x..\)\(\\x..\)\(\\x..\)\(\\x..\)\(\\x..\)\(\\x..\)\(\\x..\)/\8\7\6\5\4\3\2\1/' <<< "$landing")"
 	done
-	LC_ALL=C grep -aoP "$pattern" "$1" | wc -l
+	{ LC_ALL=C grep -aoP "$pattern" "$1" || true; } | wc -l
 }
 
 # on_dumped VM FUNCTION: the memory as it is while the VM runs has our code in it, what is dumped has not.
 on_dumped()
 {
-	local memory=$RUN/memory
+	local memory=$RUN/memory found
 
 	qmp "$1" "pmemsave 0 268435456 \"$memory\"" || return 1
-	echo "dumped: $(ours_in "$memory" "$2") places while it runs" >> "$OUT/host.log"
-	(($(ours_in "$memory" "$2") > 100)) || return 1
+	found=$(ours_in "$memory" "$2")
+	echo "dumped: $found places while it runs" >> "$OUT/host.log"
+	((found > 100)) || return 1
 	rm -f "$memory"
 	qmp "$1" "dump-guest-memory $memory" || return 1
-	echo "dumped: $(ours_in "$memory" "$2") places in the dump" >> "$OUT/host.log"
-	(($(ours_in "$memory" "$2") == 0)) || return 1
+	found=$(ours_in "$memory" "$2")
+	echo "dumped: $found places in the dump" >> "$OUT/host.log"
+	((found == 0)) || return 1
 	rm -f "$memory"
 }
 
