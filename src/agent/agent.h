@@ -78,6 +78,7 @@ struct agent_site {
 struct agent_event {
 	enum agent_site_kind kind;
 	uint64_t slot;
+	bool watched; // the return through it
 };
 
 struct agent_vm {
@@ -244,6 +245,7 @@ void agent_hook_lower(struct agent_vm *vm);
 /** A KVM_EXIT_IO: whether it is ours, and what the event is (AGENT_SITE_NONE: nothing more to do). */
 bool agent_hook_port_exit(struct agent_vcpu *vcpu, struct agent_event *event);
 enum trace_watching agent_hook_watch(void *vm, uint64_t slot, uint64_t original);
+uint64_t agent_hook_original(void *vm, uint64_t slot, uint64_t word);
 
 /* guard.c */
 /** A ring of io_uring is there, or is being made: its requests are seen from now on. Takes some

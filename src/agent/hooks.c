@@ -690,7 +690,7 @@ static bool at_landing(struct agent_vcpu *vcpu, struct agent_event *event)
 		return false;
 	}
 	go_on_at(vcpu, original);
-	*event = (struct agent_event){ AGENT_SITE_RETURN, registers->rsp - sizeof(original) };
+	*event = (struct agent_event){ AGENT_SITE_RETURN, registers->rsp - sizeof(original), false };
 	return true;
 }
 
@@ -712,19 +712,19 @@ bool agent_hook_port_exit(struct agent_vcpu *vcpu, struct agent_event *event)
 	const struct kvm_regs *registers = &run->s.regs.regs;
 	uint64_t behind;
 	int tag;
-	*event = (struct agent_event){ AGENT_SITE_NONE, 0 };
+	*event = (struct agent_event){ AGENT_SITE_NONE, 0, false };
 	if (!vcpu->vm->patch || run->io.port != HOOK_PATCH_PORT || run->io.direction != KVM_EXIT_IO_OUT ||
 	    run->io.size != 4 || run->io.count != 1 || !(run->kvm_valid_regs & KVM_SYNC_X86_REGS))
 		return false;
 	switch (hook_patch_find(vcpu->vm->patch, registers->rip, &behind, &tag)) {
 	case HOOK_PATCH_ENTRY:
-		// A function that goes on with a jump to another one: the call was seen already.
-		if (tag != PATCH_TAG_CALL || !hook_patch_is_watched(vcpu->vm->patch, registers->rsp))
-			*event = (struct agent_event){ kind_of(tag), registers->rsp };
+		*event = (struct agent_event){ kind_of(tag), registers->rsp, false };
+		if (tag == PATCH_TAG_CALL)
+			event->watched = hook_patch_is_watched(vcpu->vm->patch, registers->rsp);
 		go_on_at(vcpu, behind);
 		return true;
 	case HOOK_PATCH_TRAP:
-		*event = (struct agent_event){ kind_of(tag), 0 };
+		*event = (struct agent_event){ kind_of(tag), 0, false };
 		go_on_here(vcpu);
 		return true;
 	case HOOK_PATCH_LANDING:
@@ -747,4 +747,10 @@ enum trace_watching agent_hook_watch(void *context, uint64_t slot, uint64_t orig
 	if (hook_patch_watch(vm->patch, slot, gpa, original, &full))
 		return RETURNS_WATCHED;
 	return full ? RETURNS_FULL : RETURNS_NOT_THERE;
+}
+
+uint64_t agent_hook_original(void *context, uint64_t slot, uint64_t word)
+{
+	struct agent_vm *vm = context;
+	return hook_patch_original(vm->patch, slot, word);
 }

@@ -94,7 +94,7 @@ static void learn_vm(int kvm_fd, int fd)
 				       .glob_count = agent.glob_count,
 				       .emit = agent_emit,
 				       .context = vm,
-				       .returns = { agent_hook_watch } };
+				       .returns = { agent_hook_watch, agent_hook_original } };
 	vm->trace = trace_create(&config, &error);
 	if (!vm->memory || !vm->trace) {
 		agent_say("this VM is not traced: %s", error.message);

@@ -274,7 +274,7 @@ static void trace_site(struct agent_vcpu *vcpu, const struct agent_event *event)
 		trace_ring_request(vm->trace, &vcpu->cpu, registers->rdi, event->slot);
 		break;
 	case AGENT_SITE_FUNCTION:
-		trace_function_entry(vm->trace, &vcpu->cpu, registers->rdi, event->slot);
+		trace_function_entry(vm->trace, &vcpu->cpu, registers->rdi, event->slot, event->watched);
 		break;
 	case AGENT_SITE_INSIDE:
 		trace_inside_call(vm->trace, &vcpu->cpu, registers->rsp);
@@ -329,7 +329,7 @@ static void handle_event(struct agent_vcpu *vcpu, const struct agent_event *even
 // The event of a breakpoint of ours; AGENT_SITE_NONE: it is another's.
 static struct agent_event event_of(const struct agent_vcpu *vcpu, const struct hook_debug_exit *owner)
 {
-	struct agent_event event = { AGENT_SITE_NONE, 0 };
+	struct agent_event event = { AGENT_SITE_NONE, 0, false };
 	for (int site = HOOK_SITES_MAXIMUM - 1; site >= 0; site--)
 		if (owner->site[site])
 			event.kind = vcpu->kinds[site];

@@ -324,8 +324,12 @@ bool hook_patch_watch(struct hook_patch *patch, uint64_t slot, uint64_t gpa, uin
 	uint32_t bucket = find_slot(patch, slot);
 	struct slot *entry = &patch->slots[bucket];
 	struct slot before = *entry;
+	uint64_t word;
 	if (!hook_patch_in_force(patch)) {
 		// What is seen otherwise is not watched.
+	} else if (before.address && before.original == original &&
+		   vm_memory_read(patch->memory, gpa, &word, sizeof(word)) == MEMORY_OK && word == patch->landing) {
+		exchanged = true; // long since
 	} else if (before.address == 0 && patch->slot_count == HOOK_PATCH_SLOTS_MAXIMUM) {
 		*full = true;
 	} else {
@@ -339,6 +343,17 @@ bool hook_patch_watch(struct hook_patch *patch, uint64_t slot, uint64_t gpa, uin
 	}
 	pthread_mutex_unlock(&patch->lock);
 	return exchanged;
+}
+
+uint64_t hook_patch_original(struct hook_patch *patch, uint64_t slot, uint64_t word)
+{
+	if (word != patch->landing || slot == 0)
+		return word;
+	pthread_mutex_lock(&patch->lock);
+	const struct slot *entry = &patch->slots[find_slot(patch, slot)];
+	uint64_t original = entry->address ? entry->original : word;
+	pthread_mutex_unlock(&patch->lock);
+	return original;
 }
 
 bool hook_patch_is_watched(struct hook_patch *patch, uint64_t slot)

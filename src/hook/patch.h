@@ -101,9 +101,12 @@ uint32_t hook_patch_slots(struct hook_patch *patch);
 
 /**
  * From now on the return through `slot` leads to the landing. `gpa` is the slot's, `original` what is expected to be there.
- * False: it is not (the function has returned), cannot be written, or there are too many (*full).
+ * True as well if that is so already. False: it is not (the function has returned), cannot be written, or there are too many (*full).
  */
 bool hook_patch_watch(struct hook_patch *patch, uint64_t slot, uint64_t gpa, uint64_t original, bool *full);
+
+/** What `word`, read at `slot`, was before that return was watched; the word itself if it is not. */
+uint64_t hook_patch_original(struct hook_patch *patch, uint64_t slot, uint64_t word);
 
 /** Whether the return through the slot leads to the landing now: whoever stands at a function's start with this slot has been seen
  *  at another's, which has jumped there. */

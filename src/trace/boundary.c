@@ -41,6 +41,7 @@ const struct trace_boundaries *trace_set_boundaries(struct trace *trace,
 	trace->boundary_process_count = 0;
 	trace->boundaries_shrunk = false;
 	engine_set_boundaries(trace->engine, any);
+	trace_end_passes(trace);
 	trace_unlock_only(trace);
 	return before;
 }
@@ -108,6 +109,7 @@ void trace_note_program(struct trace *trace, const struct object_id *process,
 	}
 	if (known->keeps & ~keeps) {
 		trace->boundaries_shrunk = true;
+		trace_end_passes(trace);
 		passes_on_again(trace, process);
 	}
 	if (!keeps) {

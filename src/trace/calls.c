@@ -68,6 +68,7 @@ struct pending_call *trace_find_call(struct trace *trace, uint64_t key)
 
 static void insert_call(struct trace *trace, struct pending_call *call)
 {
+	call->serial = ++trace->call_serial;
 	struct pending_call **bucket = &trace->buckets[bucket_of(call->task)];
 	call->next = *bucket;
 	*bucket = call;
@@ -164,6 +165,7 @@ bool trace_read_event(struct trace *trace, struct trace_cpu *cpu, uint64_t pt_re
 	event->pt_regs = pt_regs;
 	event->site = SITE_NONE;
 	event->slot = event->original = 0;
+	event->derived_after = 0;
 	event->denied = false;
 	enum guest_result result = guest_read_kernel(event->kernel, pt_regs, &event->registers,
 						     sizeof(event->registers));
@@ -236,7 +238,11 @@ static void prepare_call(struct trace_event *event, struct pending_call *call,
 	call->slot = event->slot;
 	call->original = event->original;
 	call->returns = RETURN_SEEN;
-	call->was_quiet = false;
+	call->was_quiet = begun->derived;
+	call->pass.inode = 0;
+	call->pass.epoch = atomic_load_explicit(&event->trace->namespace_epoch, memory_order_seq_cst);
+	call->pass.of_socket = false;
+	call->pass.derived = begun->derived;
 	call->loose = begun->loose;
 	call->compat = begun->compat;
 	call->process = trace_process_reference(&event->task);
@@ -311,7 +317,7 @@ bool trace_begin_call(struct trace_event *event, const struct trace_begun *begun
 	}
 	if (atomic_load_explicit(&trace->core_is_piped, memory_order_relaxed))
 		trace_feed_helper(event);
-	event->beginning = !event->request; // a ring's request has its file already
+	event->beginning = !event->request && !begun->derived; // a ring's request has its file already
 	bool followed = begun->row->begin(event) && !event->denied;
 	event->beginning = false;
 	event->site = SITE_NONE;
@@ -320,6 +326,10 @@ bool trace_begin_call(struct trace_event *event, const struct trace_begun *begun
 	if (!trace_lock(trace))
 		return false;
 	struct pending_call *stale = trace_find_call(trace, call->task);
+	if (begun->derived && stale && (!stale->was_quiet || stale->serial > event->derived_after)) {
+		trace_unlock(trace); // the thread has gone on
+		return false;
+	}
 	if (stale && stale->was_quiet)
 		trace_finish_call(trace, stale, false); // it was over before it was watched
 	else if (stale)

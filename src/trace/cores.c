@@ -129,6 +129,7 @@ static void add_core(struct trace *trace, label_set labels)
 		return;
 	if (atomic_load(&trace->core_is_piped)) {
 		trace->core_pipe_labels |= labels;
+		trace_empty_passes(trace);
 		trace->core_pipe_passes = 0;
 		return;
 	}
@@ -148,8 +149,10 @@ static void add_core(struct trace *trace, label_set labels)
 	label_set before = atomic_fetch_or(&trace->cores[i].labels, labels);
 	if (i == count)
 		atomic_store_explicit(&trace->core_count, count + 1, memory_order_release);
-	if (labels & ~before) // what is open already has another meaning now
+	if (labels & ~before) { // what is open already has another meaning now
 		atomic_fetch_add(&trace->namespace_epoch, 1);
+		trace_empty_passes(trace);
+	}
 }
 
 bool trace_was_dumped(struct trace *trace, const struct watched_object *process)

@@ -591,6 +591,7 @@ void trace_loop_changed(struct trace_event *event, const struct guest_file *file
 	}
 	if (!trace_lock(trace))
 		return;
+	trace_empty_passes(trace);
 	find_settled_disk(trace, &found);
 	trace_unlock(trace);
 }

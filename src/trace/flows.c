@@ -389,11 +389,21 @@ static void take_unix(struct trace_event *event, const struct guest_socket *sock
 	}
 }
 
+// That a datagram's sender is bound by its first one is not seen.
+static bool has_lasting_address(const struct guest_socket *socket)
+{
+	return is_inet(socket) && !is_raw(socket) &&
+	       (socket->type == SOCK_STREAM ? socket->inet.remote_port : socket->inet.local_port) != 0;
+}
+
 // Collects at the socket's receive side what is under way to it.
 static void collect(struct trace_event *event, const struct guest_socket *socket,
 		    const struct object_reference *receive)
 {
 	struct object_reference endpoint;
+	event->call->pass.of_socket =
+		socket->family == AF_UNIX ? socket->type != SOCK_DGRAM || socket->local.name_length > 0
+					  : has_lasting_address(socket);
 	if (socket->family == AF_UNIX) {
 		take_unix(event, socket, receive);
 	} else if (is_raw(socket)) {
@@ -574,6 +584,7 @@ static bool give_socket(struct trace_event *event, const struct guest_socket *so
 		return false;
 	bool connected_only = socket->type == SOCK_STREAM || socket->type == SOCK_SEQPACKET;
 	bool named = !connected_only && read_name(event, name_address, name_length, &name);
+	event->call->pass.of_socket = socket->family == AF_UNIX || has_lasting_address(socket);
 
 	if (socket->family == AF_UNIX) {
 		if (named)

@@ -33,6 +33,8 @@ enum {
 	DISKS_MAXIMUM = 64,
 	STORED_MAXIMUM = 1u << 20, // files with labels from before
 	LEADS_MAXIMUM = 32,
+	SYSCALL_ROWS = 512,
+	PASS_HOLDERS = 2048, // threads that may make calls unseen, twice as many: a power of two
 	NESTED_MAXIMUM = 4, // loop devices one on the other
 };
 
@@ -114,6 +116,15 @@ struct pending_call {
 		RETURN_WANTED,	// it begins to (within one section of the lock)
 	} returns;
 	bool was_quiet;
+	uint64_t serial; // in the order of their beginnings
+	// Whether others like it may pass unseen (passes.c)
+	struct {
+		uint64_t inode, inode_number; // its address, 0: not
+		uint32_t generation;
+		uint64_t epoch;	       // of names, as the file was classified
+		bool of_socket;	       // whose addresses stay as they are
+		bool derived;	       // has passed, and was found in progress: where its return address lies is not known
+	} pass;
 	uint8_t flow_count, endpoint_count, way_out_count;
 	uint8_t age; // passes of trace_verify() that have seen it
 	uint8_t makes;	// enum maker
@@ -305,6 +316,20 @@ struct trace {
 	uint32_t lead_count;
 	bool lead_overflow;
 
+	// passes.c
+	struct pass_holder {
+		uint64_t task, start_time, pt_regs;
+		uint64_t census; // how many there had been
+	} pass_holders[PASS_HOLDERS]; // open addressing
+	uint32_t pass_holder_count;
+	uint64_t census_count;
+	uint64_t pass_originals[SYSCALL_ROWS]; // return addresses
+	bool pass_end; // labels have come somewhere
+	_Atomic bool census; // wanted, or under way
+	atomic_flag census_lock; // taken outside of `lock`
+	struct trace_cpu census_cpu;
+	uint64_t call_serial;
+
 	atomic_flag gap_lock; // also taken inside `lock`, never the other way round
 	struct gap {
 		const char *kind;
@@ -333,6 +358,7 @@ struct trace_event {
 	} site;
 	uint64_t slot; // where the function's return address lies; 0: E or X
 	uint64_t original;	// the return address
+	uint64_t derived_after;	// of a call that was found in progress: only those before it are over
 	uint32_t raw_number; // before it was translated
 	bool denied; // the call was refused
 	int32_t instead_number; // the descriptor that is taken to mean
@@ -368,7 +394,6 @@ enum {
 	ASSUME_POSITIVE, // a number that no process has
 };
 
-enum { SYSCALL_ROWS = 512 };
 extern const struct syscall_row syscall_rows[SYSCALL_ROWS];
 
 /** harmless.c: whether a system call without a row is known to move nothing that is followed. */
@@ -420,6 +445,7 @@ struct trace_begun {
 	uint64_t key;
 	uint32_t cause;
 	bool loose, compat;
+	bool derived; // has begun before, unseen
 };
 bool trace_begin_call(struct trace_event *event, const struct trace_begun *begun);
 
@@ -641,6 +667,28 @@ const char *trace_below_root(struct trace *trace, uint64_t fs, const char *path)
 /** As the file's viewer sees it and, if that differs, in the guest's first mount namespace. */
 bool trace_paths(struct trace *trace, const struct guest_file *file, char path[GUEST_PATH_MAXIMUM],
 		 char host[GUEST_PATH_MAXIMUM]);
+
+/* passes.c: calls that are not seen. */
+/** At the entry: what is read, or written, is all that the call does; its flows are there. */
+void trace_offer_reading(struct trace_event *event, const struct guest_file *file);
+void trace_offer_writing(struct trace_event *event, const struct guest_file *file);
+/** Others like this quiet call may pass. Locked. */
+void trace_let_pass(struct trace *trace, const struct pending_call *call);
+/** None may any more, since labels have come, or will: when the lock is given back, what has passed and is in progress is
+ *  looked for. Locked. */
+void trace_end_passes(struct trace *trace);
+/** None may until it is seen again: a file that is used next may be another than was thought. Locked. */
+void trace_empty_passes(struct trace *trace);
+/** A new kernel. Locked. */
+void trace_forget_passes(struct trace *trace);
+/** What names mean has changed: all that was looked at is looked at anew. Not locked. */
+void trace_names_changed(struct trace *trace);
+/** For the lock: true if trace_take_census() has to be called behind it. */
+bool trace_begin_census(struct trace *trace);
+/** Returns when all calls that have passed are known. Not locked. */
+void trace_take_census(struct trace *trace);
+/** trace_returns.watch() of the call. Locked. */
+enum trace_watching trace_watch_return(struct trace *trace, const struct pending_call *call);
 
 /* layers.c: overlayfs. */
 struct object_reference trace_lower_reference(const struct guest_file *file);

@@ -37,7 +37,10 @@ void trace_unlock(struct trace *trace)
 		trace_settle_boundaries(trace);
 	if (trace->kept_untold)
 		trace_tell_kept(trace);
+	bool census = trace_begin_census(trace);
 	trace_unlock_only(trace);
+	if (census)
+		trace_take_census(trace);
 }
 
 void trace_unlock_only(struct trace *trace)

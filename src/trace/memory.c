@@ -247,8 +247,10 @@ void trace_flow_begun(struct trace *trace, const struct engine_flow *flow)
 	if (!labels)
 		return;
 	trace_note_lead(trace, &flow->to.id);
-	if (labels & ~engine_flow_holds(trace->engine, flow))
-		follow_flow(flow, &chain);
+	if (!(labels & ~engine_flow_holds(trace->engine, flow)))
+		return;
+	trace_end_passes(trace);
+	follow_flow(flow, &chain);
 }
 
 /* What has gained labels */

@@ -312,7 +312,7 @@ void trace_end_names(struct trace_event *event, int64_t result)
 		return;
 	if (event->call->loose && event->call->paths && !trace_name_arrived(event))
 		return;
-	atomic_fetch_add_explicit(&event->trace->namespace_epoch, 1, memory_order_release);
+	trace_names_changed(event->trace);
 	if (!event->call->paths)
 		return;
 	struct name from = from_name(event), to = to_name(event);

@@ -557,6 +557,7 @@ void trace_edge(void *context, const struct engine_edge *edge)
 	trace->config.emit(trace->config.context, &message);
 	trace_disk_gains(trace, edge);
 	trace_note_lead(trace, &edge->to);
+	trace_end_passes(trace);
 	if (edge->to.kind == OBJECT_PROCESS || edge->to.kind == OBJECT_FILE)
 		trace_gained(trace, edge->to_number, 0);
 }

@@ -55,11 +55,6 @@ static bool is_quiet(struct trace *trace, const struct pending_call *call)
 	return true;
 }
 
-static enum trace_watching watch(struct trace *trace, const struct pending_call *call)
-{
-	return trace->config.returns.watch(trace->config.context, call->slot, call->original);
-}
-
 // Its end will not be seen.
 static void give_return_up(struct trace *trace, struct pending_call *call)
 {
@@ -76,9 +71,14 @@ void trace_decide_return(struct trace *trace, struct pending_call *call)
 	if (is_quiet(trace, call)) {
 		call->was_quiet = true;
 		set_returns(trace, call, RETURN_QUIET);
-	} else if (watch(trace, call) != RETURNS_WATCHED) {
-		give_return_up(trace, call);
+		trace_let_pass(trace, call);
+		return;
 	}
+	enum trace_watching watching = trace_watch_return(trace, call);
+	if (watching == RETURNS_NOT_THERE && call->pass.derived)
+		trace_finish_call(trace, call, false); // it was over
+	else if (watching != RETURNS_WATCHED)
+		give_return_up(trace, call);
 }
 
 static bool is_over(const struct trace *trace, const struct pending_call *call)
@@ -90,7 +90,7 @@ static bool is_over(const struct trace *trace, const struct pending_call *call)
 
 static void watch_quiet(struct trace *trace, struct pending_call *call)
 {
-	enum trace_watching watching = is_over(trace, call) ? RETURNS_NOT_THERE : watch(trace, call);
+	enum trace_watching watching = is_over(trace, call) ? RETURNS_NOT_THERE : trace_watch_return(trace, call);
 	if (watching == RETURNS_NOT_THERE) {
 		trace_finish_call(trace, call, false);
 		return;
@@ -177,6 +177,7 @@ void trace_follow_leads(struct trace *trace)
 void trace_watch_all(struct trace *trace)
 {
 	trace->lead_overflow = trace->quiet_count > 0;
+	trace_end_passes(trace);
 }
 
 // A copy of those that are quiet, behind the first `skip`.
@@ -219,6 +220,7 @@ void trace_forget_quiet(struct trace *trace)
 
 void trace_hook_changes(struct trace *trace, bool functions)
 {
+	trace_see_all(trace);
 	if (!trace_lock(trace))
 		return;
 	for (struct pending_call *call = trace->oldest; call; call = call->newer) {
@@ -246,6 +248,9 @@ bool trace_read_return_address(struct trace_event *event)
 	const struct guest_kernel *kernel = event->kernel;
 	enum guest_result result =
 		guest_read_kernel(kernel, event->slot, &event->original, sizeof(event->original));
+	if (result == GUEST_OK)
+		event->original = event->trace->config.returns.original(event->trace->config.context, event->slot,
+									event->original);
 	if (result == GUEST_OK && event->original - kernel->text >= kernel->image_size)
 		result = GUEST_BAD_DATA;
 	if (result == GUEST_OK)
@@ -255,8 +260,15 @@ bool trace_read_return_address(struct trace_event *event)
 	return false;
 }
 
-// A quiet call of the thread that begins another is over: nobody may take the new one's slot for its.
-static bool end_quiet_before(struct trace_event *event)
+// A function that the call's own has gone on with, by a jump.
+static bool is_seen_already(const struct pending_call *call, const struct trace_event *event)
+{
+	return call && !call->pass.derived && call->slot == event->slot && call->returns == RETURN_SEEN;
+}
+
+// A quiet call of the thread that begins another is over: nobody may take the new one's slot for its. False: this one has
+// begun before.
+static bool end_quiet_before(struct trace_event *event, bool watched)
 {
 	struct trace *trace = event->trace;
 	uint64_t task;
@@ -265,13 +277,14 @@ static bool end_quiet_before(struct trace_event *event)
 	if (guest_current_task(event->kernel, event->cpu->gs_base, &task) != GUEST_OK || !trace_lock(trace))
 		return false;
 	struct pending_call *call = trace_find_call(trace, task);
-	if (call && call->was_quiet)
+	bool seen = watched && is_seen_already(call, event);
+	if (call && call->was_quiet && !seen)
 		trace_finish_call(trace, call, false);
 	trace_unlock(trace);
-	return true;
+	return !seen;
 }
 
-void trace_function_entry(struct trace *trace, struct trace_cpu *cpu, uint64_t pt_regs, uint64_t slot)
+void trace_function_entry(struct trace *trace, struct trace_cpu *cpu, uint64_t pt_regs, uint64_t slot, bool watched)
 {
 	struct trace_event event;
 	trace_count(&cpu->counters.entries);
@@ -285,7 +298,7 @@ void trace_function_entry(struct trace *trace, struct trace_cpu *cpu, uint64_t p
 		return;
 	event.slot = slot;
 	event.site = SITE_FUNCTION;
-	if (trace_read_return_address(&event) && end_quiet_before(&event) && trace_settle_loose(&event))
+	if (trace_read_return_address(&event) && end_quiet_before(&event, watched) && trace_settle_loose(&event))
 		trace_enter_function(&event);
 }
 
@@ -305,7 +318,7 @@ static struct pending_call *find_returning(struct trace *trace, uint64_t task, u
 	for (unsigned i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
 		struct pending_call *call = trace_find_call(trace, keys[i]);
 		*key = keys[i];
-		if (call && call->slot == slot)
+		if (call && (call->slot == slot || call->pass.derived))
 			return call;
 	}
 	return NULL;

@@ -20,7 +20,7 @@ const struct trace_rules *trace_set_rules(struct trace *trace, const struct trac
 	const struct trace_rules *before =
 		atomic_exchange_explicit(&trace->rules, rules, memory_order_seq_cst);
 	// What was compared with those before has to be compared anew.
-	atomic_fetch_add_explicit(&trace->namespace_epoch, 1, memory_order_seq_cst);
+	trace_names_changed(trace);
 	return before;
 }
 
@@ -74,7 +74,7 @@ void trace_owner_changed(struct trace *trace)
 	for (size_t i = 0; i < rules->count; i++) {
 		if (!(rules->rules[i].criteria & (WIRE_BY_OWNER | WIRE_BY_GROUP)))
 			continue;
-		atomic_fetch_add_explicit(&trace->namespace_epoch, 1, memory_order_release);
+		trace_names_changed(trace);
 		return;
 	}
 }

@@ -242,7 +242,7 @@ void trace_recalled(struct trace *trace, bool late)
 		return;
 	atomic_store(&trace->links_managed, true);
 	// What was looked at already is looked at again.
-	atomic_fetch_add_explicit(&trace->namespace_epoch, 1, memory_order_release);
+	trace_names_changed(trace);
 	if (late)
 		trace_gap(trace, "stored-labels-late",
 			  "the labels of %u files from before came when tracing had begun: who had "

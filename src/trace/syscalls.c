@@ -30,23 +30,32 @@ enum {
 static bool begin_read(struct trace_event *event)
 {
 	struct guest_file file;
-	return trace_read_descriptor(event, trace_descriptor_argument(event, 0), &file) &&
-	       trace_flows_from_file(event, &file, &event->call->process);
+	if (!trace_read_descriptor(event, trace_descriptor_argument(event, 0), &file) ||
+	    !trace_flows_from_file(event, &file, &event->call->process))
+		return false;
+	trace_offer_reading(event, &file);
+	return true;
 }
 
 static bool begin_write(struct trace_event *event)
 {
 	struct guest_file file;
-	return trace_read_descriptor(event, trace_descriptor_argument(event, 0), &file) &&
-	       trace_flows_to_file(event, &file, &event->call->process, 0, 0);
+	if (!trace_read_descriptor(event, trace_descriptor_argument(event, 0), &file) ||
+	    !trace_flows_to_file(event, &file, &event->call->process, 0, 0))
+		return false;
+	trace_offer_writing(event, &file);
+	return true;
 }
 
 static bool begin_sendto(struct trace_event *event)
 {
 	struct guest_file file;
-	return trace_read_descriptor(event, trace_descriptor_argument(event, 0), &file) &&
-	       trace_flows_to_file(event, &file, &event->call->process, trace_argument(event, 4),
-				   (uint32_t)trace_argument(event, 5));
+	if (!trace_read_descriptor(event, trace_descriptor_argument(event, 0), &file) ||
+	    !trace_flows_to_file(event, &file, &event->call->process, trace_argument(event, 4),
+				 (uint32_t)trace_argument(event, 5)))
+		return false;
+	trace_offer_writing(event, &file);
+	return true;
 }
 
 // From one descriptor to another, inside the kernel: sendfile, splice, tee, copy_file_range.
@@ -264,8 +273,19 @@ static void end_execve(struct trace_event *event, int64_t result)
 
 /* Connections */
 
+// A socket may have other addresses than it had.
+static bool begin_connect(struct trace_event *event)
+{
+	if (!trace_lock(event->trace))
+		return false;
+	trace_empty_passes(event->trace);
+	trace_unlock(event->trace);
+	return true;
+}
+
 static void end_connect(struct trace_event *event, int64_t result)
 {
+	begin_connect(event);
 	if (result == 0 || result == -EINPROGRESS)
 		trace_new_connection(event, trace_descriptor_argument(event, 0));
 }
@@ -424,7 +444,7 @@ const struct syscall_row syscall_rows[SYSCALL_ROWS] = {
 	[SYS_execve] = { "execve", EXECUTE },
 	[SYS_execveat] = { "execveat", EXECUTE },
 
-	[SYS_connect] = { "connect", .begin = begin_always, .end = end_connect, .argument = { 0 },
+	[SYS_connect] = { "connect", .begin = begin_connect, .end = end_connect, .argument = { 0 },
 			  .assume = ASSUME_NOTHING },
 	[SYS_accept] = { "accept", .begin = begin_always, .end = end_accept, .makes_descriptor = true,
 			 .assume = ASSUME_NOTHING },

@@ -84,12 +84,33 @@ struct trace_boundaries {
 /** Watches the returns of functions: see trace_function_entry(). In vCPU threads, and others; may take a short lock. */
 struct trace_returns {
 	/** The function whose return address (`original`) lies at the guest's address `slot` is to be seen when it returns:
-	 *  trace_function_return() follows. RETURNS_NOT_THERE: it has returned already. */
+	 *  trace_function_return() follows; it may be watched already. RETURNS_NOT_THERE: it has returned. */
 	enum trace_watching {
 		RETURNS_WATCHED,
 		RETURNS_NOT_THERE,
 		RETURNS_FULL,
 	} (*watch)(void *context, uint64_t slot, uint64_t original);
+	/** What `word`, read from the slot, is, or was before it was watched. */
+	uint64_t (*original)(void *context, uint64_t slot, uint64_t word);
+};
+
+/** A call that need not be seen: made by this thread (its task_struct, and start_boottime), of this number, its first argument a
+ *  descriptor of this inode. */
+struct trace_pass {
+	uint64_t task, start_time;
+	uint64_t inode, inode_number; // its address; i_ino
+	uint32_t generation, number;
+};
+
+/** Keeps calls from being seen (trace_function_entry()) that would make no difference: a filter in the guest. NULL: none. Called with
+ *  the lock of the trace, in vCPU threads and others: must not block, nor call the trace. */
+struct trace_filter {
+	/** From now on. The descriptor's meaning is looked up at every call; if the thread shares its table of descriptors
+	 *  none passes. */
+	void (*allow)(void *context, const struct trace_pass *pass);
+	/** None of them any more: all entries that look for theirs afterwards are seen. Ends with a full memory barrier; and a call
+	 *  writes its pt_regs, then makes a full memory barrier, then looks. */
+	void (*forget)(void *context);
 };
 
 struct trace_config {
@@ -100,6 +121,7 @@ struct trace_config {
 	void *context;
 	struct engine_limits limits;
 	struct trace_returns returns; // the context is that of `emit`
+	struct trace_filter filter;   // likewise
 };
 
 /** Counted per vCPU, so that no cache line is shared; read by others without a lock. */
@@ -152,8 +174,9 @@ void trace_ring_request(struct trace *trace, struct trace_cpu *cpu, uint64_t req
 /** Whether a system call of this number, 64-bit or 32-bit, has to be seen. */
 bool trace_stops_at(uint32_t number, bool compat);
 /** The vCPU stands at the start of the function that carries out a call (sys_call_table[], ia32_sys_call_table[], ...):
- *  its pt_regs, and where its return address lies. */
-void trace_function_entry(struct trace *trace, struct trace_cpu *cpu, uint64_t pt_regs, uint64_t slot);
+ *  its pt_regs, and where its return address lies; whether the return is watched already, because another function of the call has
+ *  gone on with this one, or because it was taken for one that has passed (trace_filter). */
+void trace_function_entry(struct trace *trace, struct trace_cpu *cpu, uint64_t pt_regs, uint64_t slot, bool watched);
 /** The vCPU stands inside a call whose function cannot be stopped at; `stack`: an address of its stack. How it ends is not
  *  seen. */
 void trace_inside_call(struct trace *trace, struct trace_cpu *cpu, uint64_t stack);
@@ -163,6 +186,11 @@ void trace_function_return(struct trace *trace, struct trace_cpu *cpu, uint64_t 
  *  before; but not the other way round: it counts as taken place, and is over at its thread's next event. No vCPU may be in
  *  an entry or exit function. */
 void trace_hook_changes(struct trace *trace, bool functions);
+
+/** Whether trace_filter may be told to let calls of this number (64-bit) pass. */
+bool trace_may_pass(uint32_t number);
+/** All that have passed are known to the trace when this returns, and none passes any more until it is seen again. */
+void trace_see_all(struct trace *trace);
 
 /** Whether there is, or is about to be, a ring of io_uring in the guest. Since the last boot. */
 bool trace_has_rings(const struct trace *trace);

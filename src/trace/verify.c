@@ -250,6 +250,7 @@ void trace_boot(struct trace *trace, const struct guest_kernel *kernel)
 	trace->gained_count = trace->again_count = trace->lead_count = 0;
 	trace->lead_overflow = false;
 	trace->gained_overflow = false;
+	trace_forget_passes(trace);
 	trace_forget_moved(trace); // paths are looked at by a new kernel's vCPUs only
 	atomic_fetch_add(&trace->namespace_epoch, 1);
 	atomic_store(&trace->has_rings, false);

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "replay.h"
+#include "guest/file.h"
+#include "guest/members.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-bool replay_functions;
+bool replay_functions, replay_passes;
 
 static const char *name_of(const struct replay *replay, uint32_t number)
 {
@@ -152,9 +154,63 @@ static enum trace_watching watch(void *context, uint64_t slot, uint64_t original
 	struct replay *replay = context;
 	uint64_t gpa = slot - replay->kernel->direct_map;
 	_Atomic uint64_t *word = (_Atomic uint64_t *)(void *)(replay->recording->ram + gpa);
-	return atomic_compare_exchange_strong(word, &original, replay->kernel->text + LANDING)
+	return atomic_compare_exchange_strong(word, &original, replay->kernel->text + LANDING) ||
+			       original == replay->kernel->text + LANDING
 		       ? RETURNS_WATCHED
 		       : RETURNS_NOT_THERE;
+}
+
+static uint64_t original(void *context, uint64_t slot, uint64_t word)
+{
+	const struct replay *replay = context;
+	return word == replay->kernel->text + LANDING ? replay->kernel->text : word;
+}
+
+/* What hook/filter.h does. */
+
+static void allow(void *context, const struct trace_pass *pass)
+{
+	struct replay *replay = context;
+	pthread_mutex_lock(&replay->lock);
+	if (replay->pass_count < REPLAY_PASSES)
+		replay->passes[replay->pass_count++] = *pass;
+	pthread_mutex_unlock(&replay->lock);
+}
+
+static void forget(void *context)
+{
+	struct replay *replay = context;
+	pthread_mutex_lock(&replay->lock);
+	replay->pass_count = 0;
+	pthread_mutex_unlock(&replay->lock);
+	atomic_thread_fence(memory_order_seq_cst);
+}
+
+static bool is_alone(const struct replay *replay, const struct guest_task *task)
+{
+	uint64_t count = 0;
+	return guest_read_field(replay->kernel, task->files, FIELD_files_count, &count) == GUEST_OK && count == 1;
+}
+
+static bool passes(struct replay *replay, const struct guest_task *task, uint32_t number, uint64_t fd)
+{
+	uint64_t address;
+	struct guest_file file;
+	bool found = false;
+	if (!is_alone(replay, task) ||
+	    guest_file_from_descriptor(replay->kernel, task, (int64_t)fd, &address) != GUEST_OK ||
+	    guest_file_read(replay->kernel, address, &file) != GUEST_OK)
+		return false;
+	pthread_mutex_lock(&replay->lock);
+	for (size_t i = 0; i < replay->pass_count && !found; i++) {
+		const struct trace_pass *pass = &replay->passes[i];
+		found = pass->task == task->address && pass->start_time == task->start_time &&
+			pass->inode == file.inode && pass->inode_number == file.inode_number &&
+			pass->generation == file.generation && pass->number == number;
+	}
+	replay->passed_count += found;
+	pthread_mutex_unlock(&replay->lock);
+	return found;
 }
 
 bool replay_init(struct replay *replay, struct recording *recording,
@@ -164,7 +220,9 @@ bool replay_init(struct replay *replay, struct recording *recording,
 				       .glob_count = count,
 				       .emit = take_message,
 				       .context = replay,
-				       .returns = { watch } };
+				       .returns = { watch, original } };
+	if (replay_passes)
+		config.filter = (struct trace_filter){ allow, forget };
 	memset(replay, 0, sizeof(*replay));
 	pthread_mutex_init(&replay->lock, NULL);
 	replay->recording = recording;
@@ -206,7 +264,10 @@ static void enter_function(struct replay *replay, int cpu, const struct guest_ta
 	replay->cpus[cpu].registers = (struct guest_cpu_registers){
 		.rdi = page + STACK_PT_REGS, .rsp = replay->stands_elsewhere ? 0 : page + STACK_SLOT };
 	replay->cpus[cpu].registers_changed = false;
-	trace_function_entry(replay->trace, &replay->cpus[cpu], page + STACK_PT_REGS, page + STACK_SLOT);
+	if (passes(replay, task, (uint32_t)registers[PT_ORIG_AX], registers[PT_DI]))
+		return;
+	trace_function_entry(replay->trace, &replay->cpus[cpu], page + STACK_PT_REGS, page + STACK_SLOT,
+			     atomic_load(slot_of(replay, stack)) != replay->kernel->text);
 }
 
 static void leave_function(struct replay *replay, int cpu, const struct guest_task *task, int64_t result)
@@ -232,6 +293,11 @@ void replay_enter(struct replay *replay, int cpu, const struct guest_task *task,
 					[PT_IP] = 0x401000,
 					[PT_CS] = 0x33 };
 	if (replay->functions) {
+		if (replay_passes && trace_may_pass((uint32_t)number) && !replay->stands_elsewhere) {
+			enter_function(replay, cpu, task, registers);
+			if (!replay_was_refused(replay, cpu, REPLAY_CALL))
+				leave_function(replay, cpu, task, -EAGAIN);
+		}
 		enter_function(replay, cpu, task, registers);
 		return;
 	}

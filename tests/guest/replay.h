@@ -14,10 +14,12 @@
  * interleaving a test likes, and natively. Each CPU may be used by a thread of its own.
  */
 
-enum { REPLAY_OBJECTS = 256, REPLAY_EDGES = 1024, REPLAY_CPUS = 4, REPLAY_STACKS = 16 };
+enum { REPLAY_OBJECTS = 256, REPLAY_EDGES = 1024, REPLAY_CPUS = 4, REPLAY_STACKS = 16, REPLAY_PASSES = 64 };
 
 /** How calls are seen, from the next replay_init() on: at E and X, or at the functions that carry them out (trace.h). */
 extern bool replay_functions;
+/** Besides: every call that may pass unseen is made once before, and moves nothing then; if it was let pass, it is not seen. */
+extern bool replay_passes;
 
 struct replay_object {
 	uint32_t number;
@@ -40,6 +42,8 @@ struct replay {
 		uint64_t registers_gpa;
 	} slots[REPLAY_CPUS];
 	bool functions;
+	struct trace_pass passes[REPLAY_PASSES];
+	size_t pass_count, passed_count; // now; calls that were not seen
 	struct replay_stack {
 		uint64_t task;
 		uint64_t page; // GPA: pt_regs at its end, the return address below
@@ -54,12 +58,14 @@ struct replay {
 	bool stands_elsewhere; // what the vCPU has in its registers is not what it should be
 };
 
-/** Runs the tests on each recording, with calls seen in the one way and in the other. */
+/** Runs the tests on each recording, with calls seen in the one way, in the other, and only if they have no pass. */
 #define replay_both(tests)                                                                         \
 	({                                                                                         \
 		replay_functions = false;                                                          \
 		int failed_both_ = frozen_run(tests);                                              \
 		replay_functions = true;                                                           \
+		failed_both_ += frozen_run(tests);                                                 \
+		replay_passes = true;                                                              \
 		failed_both_ + frozen_run(tests);                                                  \
 	})
 

@@ -124,8 +124,11 @@ static void test_vcpus_and_guard(void **state)
 	assert_false(is_live("unix"));
 	assert_int_equal(replay.gap_count, 0);
 	for (int i = 0; i < VCPUS; i++) {
-		assert_int_equal(replay.cpus[i].counters.entries, ROUNDS);
-		if (replay_functions) // not of those that move nothing that matters
+		if (!replay_passes) // calls are made twice then, and some not seen
+			assert_int_equal(replay.cpus[i].counters.entries, ROUNDS);
+		if (replay_passes)
+			assert_true(i == 0 || replay.passed_count > 0);
+		else if (replay_functions) // not of those that move nothing that matters
 			assert_in_range(replay.cpus[i].counters.exits, i == 0 ? ROUNDS / 4 : 0, ROUNDS);
 		else
 			assert_int_equal(replay.cpus[i].counters.exits, ROUNDS);

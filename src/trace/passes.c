@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <sched.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include "trace/compat.h"
+#include "trace/internal.h"
+
+/*
+ * Calls that pass without being seen: trace_config.filter keeps them from stopping the vCPU.
+ *
+ * A thread may make a call of one kind on one inode unseen once such a call of its was seen, and was quiet (returns.c): then
+ * the next one would be, too, as long as nothing changes. So all that could make a difference ends all passes at once:
+ *
+ * - labels that come to anything, or are about to (where leads are noted), and whatever makes a file of which it was
+ *   known look classified when it is used next (the epoch of names). Then the table is emptied.
+ * - A descriptor that means something else is another inode, or the table of descriptors is shared, which the filter sees itself.
+ *
+ * Who is inside a call that has passed is not known. When labels come somewhere it has to be: before who brings
+ * them goes on, the threads that had a pass are looked at (the census). What such a thread is doing stands in its
+ * pt_regs; if it can be a call that has passed, that begins now, and the same is decided as at any entry. That the table
+ * is emptied before the pt_regs are read, and that the filter reads the table after they were written, each with a full
+ * barrier between, leaves no call that neither of the two sees.
+ *
+ * A call in progress has its return address somewhere below pt_regs (the kernel moves its stack by a random offset,
+ * include/linux/randomize_kstack.h): all words there that hold it are watched. Those of calls that are over are nobody's.
+ */
+
+enum {
+	STACK_BELOW = 2048, // the random offset (1 KiB) and the frames between
+	WORDS_BELOW = STACK_BELOW / 8,
+	WAIT_SPINS = 128,
+};
+
+static _Thread_local bool is_deriving;
+
+/** Only calls that do nothing but move bytes. */
+static bool is_passable(uint32_t number)
+{
+	switch (number) {
+	case SYS_read:
+	case SYS_pread64:
+	case SYS_readv:
+	case SYS_preadv:
+	case SYS_preadv2:
+	case SYS_recvfrom:
+	case SYS_write:
+	case SYS_pwrite64:
+	case SYS_writev:
+	case SYS_pwritev:
+	case SYS_pwritev2:
+	case SYS_sendto:
+		return true;
+	default:
+		return false;
+	}
+}
+
+bool trace_may_pass(uint32_t number)
+{
+	return is_passable(number);
+}
+
+/* Who may */
+
+static bool all_from(const struct pending_call *call, const struct object_id *id, unsigned first)
+{
+	for (unsigned i = first; i < call->flow_count; i++)
+		if (!object_id_equal(&call->flows[i].from.id, id))
+			return false;
+	return call->flow_count > first;
+}
+
+static void offer(struct pending_call *call, const struct guest_file *file)
+{
+	call->pass.inode = file->inode;
+	call->pass.inode_number = file->inode_number;
+	call->pass.generation = file->generation;
+}
+
+// What else comes out of a file than what is in it may change without a call that is seen.
+void trace_offer_reading(struct trace_event *event, const struct guest_file *file)
+{
+	struct pending_call *call = event->call;
+	bool alone = call->flow_count == 1 && call->flows[0].from.id.kind == OBJECT_FILE;
+	bool plain = (S_ISREG(file->mode) && !guest_file_is_overlay(file)) || S_ISFIFO(file->mode);
+	if ((plain && alone) || call->pass.of_socket)
+		offer(call, file);
+}
+
+void trace_offer_writing(struct trace_event *event, const struct guest_file *file)
+{
+	struct pending_call *call = event->call;
+	const struct object_id *process = &call->process.id;
+	if (call->pass.of_socket ? object_id_equal(&call->flows[0].from.id, process) &&
+					   (call->flow_count == 1 || all_from(call, &call->flows[0].to.id, 1))
+				 : !trace_file_is_socket(file) && all_from(call, process, 0))
+		offer(call, file);
+}
+
+// The place of the task, or where it belongs.
+static struct pass_holder *holder_of(struct trace *trace, uint64_t task)
+{
+	uint32_t bucket = (uint32_t)((task >> 6) * 0x9E3779B1u) & (PASS_HOLDERS - 1);
+	while (trace->pass_holders[bucket].task && trace->pass_holders[bucket].task != task)
+		bucket = (bucket + 1) & (PASS_HOLDERS - 1);
+	return &trace->pass_holders[bucket];
+}
+
+static bool note_holder(struct trace *trace, const struct pending_call *call)
+{
+	struct pass_holder *holder = holder_of(trace, call->task);
+	if (!holder->task && trace->pass_holder_count == PASS_HOLDERS / 2)
+		return false;
+	trace->pass_holder_count += !holder->task;
+	*holder = (struct pass_holder){ call->task, call->task_start_time, call->pt_regs, trace->census_count };
+	return true;
+}
+
+// All calls of one number come back to the same place.
+static bool note_return_address(struct trace *trace, const struct pending_call *call)
+{
+	uint64_t *known = &trace->pass_originals[call->raw_number];
+	if (*known == 0)
+		*known = call->original;
+	return *known == call->original;
+}
+
+void trace_let_pass(struct trace *trace, const struct pending_call *call)
+{
+	if (!trace->config.filter.allow || call->pass.inode == 0 || call->compat || call->pass.derived ||
+	    !is_passable(call->raw_number) || call->task != call->thread || trace->pass_end ||
+	    call->pass.epoch != atomic_load(&trace->namespace_epoch) ||
+	    !note_return_address(trace, call) || !note_holder(trace, call))
+		return;
+	const struct trace_pass pass = { .task = call->task,
+					 .start_time = call->task_start_time,
+					 .inode = call->pass.inode,
+					 .inode_number = call->pass.inode_number,
+					 .generation = call->pass.generation,
+					 .number = call->raw_number };
+	trace->config.filter.allow(trace->config.context, &pass);
+}
+
+/* Nobody may any more */
+
+void trace_empty_passes(struct trace *trace)
+{
+	if (trace->pass_holder_count)
+		trace->config.filter.forget(trace->config.context);
+}
+
+void trace_end_passes(struct trace *trace)
+{
+	trace->pass_end = trace->pass_holder_count > 0;
+}
+
+void trace_forget_passes(struct trace *trace)
+{
+	trace_empty_passes(trace);
+	memset(trace->pass_holders, 0, sizeof(trace->pass_holders));
+	memset(trace->pass_originals, 0, sizeof(trace->pass_originals));
+	trace->pass_holder_count = 0;
+	trace->pass_end = false;
+	atomic_store(&trace->census, false);
+}
+
+void trace_names_changed(struct trace *trace)
+{
+	atomic_fetch_add_explicit(&trace->namespace_epoch, 1, memory_order_seq_cst);
+	if (!trace->config.filter.forget || !trace_lock(trace))
+		return;
+	trace_empty_passes(trace);
+	trace_unlock_only(trace);
+}
+
+/* The census */
+
+static enum trace_watching watch_words(struct trace *trace, const struct pending_call *call)
+{
+	uint64_t words[WORDS_BELOW];
+	uint64_t start = call->pt_regs - sizeof(words);
+	enum trace_watching found = RETURNS_NOT_THERE;
+	if (guest_read_kernel(trace->kernel, start, words, sizeof(words)) != GUEST_OK)
+		return RETURNS_NOT_THERE;
+	for (unsigned i = 0; i < WORDS_BELOW; i++) {
+		uint64_t slot = start + i * sizeof(words[0]);
+		if (words[i] - trace->kernel->text >= trace->kernel->image_size ||
+		    trace->config.returns.original(trace->config.context, slot, words[i]) != call->original)
+			continue;
+		enum trace_watching watching =
+			trace->config.returns.watch(trace->config.context, slot, call->original);
+		if (watching == RETURNS_FULL)
+			return watching;
+		if (watching == RETURNS_WATCHED)
+			found = watching;
+	}
+	return found;
+}
+
+enum trace_watching trace_watch_return(struct trace *trace, const struct pending_call *call)
+{
+	if (call->pass.derived)
+		return watch_words(trace, call);
+	return trace->config.returns.watch(trace->config.context, call->slot, call->original);
+}
+
+// What the thread is doing, if that can be a call that has passed.
+static void derive_call(struct trace *trace, const struct pass_holder *holder)
+{
+	struct trace_event event;
+	uint32_t number;
+	if (!trace_read_event(trace, &trace->census_cpu, holder->pt_regs, &event))
+		return;
+	number = event.raw_number;
+	if (!is_passable(number) || trace->pass_originals[number] == 0 ||
+	    guest_task_read(event.kernel, holder->task, &event.task) != GUEST_OK ||
+	    event.task.start_time != holder->start_time || trace_is_compat(event.kernel, holder->task))
+		return;
+	// Its address is not known: that of pt_regs stands for it, which is no return address.
+	event.slot = holder->pt_regs;
+	event.original = trace->pass_originals[number];
+	const struct trace_begun begun = { .row = &syscall_rows[number],
+					   .cause = number,
+					   .key = holder->task,
+					   .derived = true };
+	if (!trace_lock(trace))
+		return;
+	// One that was seen is known.
+	const struct pending_call *known = trace_find_call(trace, holder->task);
+	bool seen = known && !known->was_quiet;
+	event.derived_after = trace->call_serial;
+	trace_unlock(trace);
+	if (!seen)
+		trace_begin_call(&event, &begun);
+}
+
+// One that had a pass when the census was called for, from place *next on.
+static bool take_holder(struct trace *trace, uint32_t *next, struct pass_holder *holder)
+{
+	for (; *next < PASS_HOLDERS && trace->pass_holder_count; ++*next) {
+		struct pass_holder *place = &trace->pass_holders[*next];
+		if (!place->task || place->census == trace->census_count)
+			continue;
+		*holder = *place;
+		place->task = 0; // others may be found no more, and noted twice
+		trace->pass_holder_count--;
+		return true;
+	}
+	return false;
+}
+
+static void derive_all(struct trace *trace)
+{
+	struct pass_holder holder;
+	uint64_t count = 0;
+	uint32_t next = 0;
+	bool more = true;
+	while (more && trace_lock(trace)) {
+		if (count != trace->census_count)
+			next = 0; // another one is wanted
+		count = trace->census_count;
+		more = take_holder(trace, &next, &holder);
+		if (!more)
+			atomic_store_explicit(&trace->census, false, memory_order_release);
+		trace_unlock_only(trace);
+		if (more)
+			derive_call(trace, &holder);
+	}
+}
+
+bool trace_begin_census(struct trace *trace)
+{
+	if (trace->pass_end) {
+		trace->pass_end = false;
+		trace->census_count++;
+		trace_empty_passes(trace);
+		atomic_store(&trace->census, true);
+	}
+	return atomic_load_explicit(&trace->census, memory_order_acquire);
+}
+
+void trace_take_census(struct trace *trace)
+{
+	if (is_deriving)
+		return;
+	for (unsigned spins = 0; atomic_load_explicit(&trace->census, memory_order_acquire) &&
+				 !atomic_load_explicit(&trace->abandoned, memory_order_relaxed);
+	     spins++) {
+		if (!atomic_flag_test_and_set_explicit(&trace->census_lock, memory_order_acquire)) {
+			is_deriving = true;
+			derive_all(trace);
+			is_deriving = false;
+			atomic_flag_clear_explicit(&trace->census_lock, memory_order_release);
+		} else if (spins % WAIT_SPINS == WAIT_SPINS - 1) {
+			sched_yield(); // the other's thread may be waiting for this CPU
+		} else {
+			__builtin_ia32_pause();
+		}
+	}
+}
+
+void trace_see_all(struct trace *trace)
+{
+	if (!trace_lock(trace))
+		return;
+	trace_end_passes(trace);
+	trace_unlock(trace);
+}
