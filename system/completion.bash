@@ -39,7 +39,7 @@ _nijimi_value()
 		else
 			_nijimi_words 'waiting arming armed untraced lost gone'
 		fi ;;
-	--hook) _nijimi_words 'auto patch debugreg' ;;
+	--hook) _nijimi_words 'auto patch filter debugreg' ;;
 	--socket-mode) _nijimi_words '660 666' ;;
 	--user) mapfile -t COMPREPLY < <(compgen -u -- "${COMP_WORDS[COMP_CWORD]}") ;;
 	--agent-group) mapfile -t COMPREPLY < <(compgen -g -- "${COMP_WORDS[COMP_CWORD]}") ;;

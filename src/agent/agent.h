@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "guest/profile.h"
 #include "hook/debug_registers.h"
+#include "hook/filter.h"
 #include "hook/patch.h"
 #include "trace/trace.h"
 #include "vm/copy.h"
@@ -103,6 +104,14 @@ struct agent_vm {
 	_Atomic int hook;	  // enum agent_hook
 	struct hook_patch *patch; // NULL: was never wanted
 	struct agent_site patch_sites[HOOK_SITES_MAXIMUM]; // breakpoints beside it
+	struct hook_filter *filter; // beside it; NULL: was never wanted
+	bool filter_wanted;	    // its sites lead there
+	_Atomic bool filter_refused; // its place was needed
+	char filter_reason[160]; // why it is not there
+	_Atomic bool filter_in_force;
+	bool filter_global;
+	uint32_t filter_slot;		  // KVM's number of it
+	uint64_t filter_gpa, filter_entry; // where it is, and the GPA of what maps it
 	struct memory_reader hook_reader; // with all vCPUs stopped
 	bool patch_possible;
 	bool patch_prepared; // it is known whether it is
@@ -241,11 +250,29 @@ bool agent_hook_yield(struct agent_vm *vm, struct agent_vcpu *self, uint64_t for
 void agent_hook_logging(struct agent_vm *vm, bool logging);
 /** The VMM reads a vCPU's registers: if none runs, the guest's memory is left as it would be without us. */
 void agent_hook_lift(struct agent_vcpu *reader);
+/** The filter goes, for good: its place is needed. */
+void agent_hook_drop_filter(struct agent_vm *vm);
 void agent_hook_lower(struct agent_vm *vm);
 /** A KVM_EXIT_IO: whether it is ours, and what the event is (AGENT_SITE_NONE: nothing more to do). */
 bool agent_hook_port_exit(struct agent_vcpu *vcpu, struct agent_event *event);
 enum trace_watching agent_hook_watch(void *vm, uint64_t slot, uint64_t original);
 uint64_t agent_hook_original(void *vm, uint64_t slot, uint64_t word);
+
+/* filter.c: the filter in the guest, as a part of `patch`. All but the last four with all vCPUs stopped, or none in the guest. */
+bool agent_filter_is_asked_for(void);
+/** Finds a place, for a new set of stubs; fails if there is none. Inside a section of a memory reader, as the next one. */
+bool agent_filter_place(struct agent_vm *vm, struct error *error);
+/** The site of this function, which carries out the call of this number, leads to the filter. */
+bool agent_filter_add(struct agent_vm *vm, uint64_t function, uint32_t number, struct error *error);
+bool agent_filter_put_in(struct agent_vm *vm, struct error *error);
+/** What has passed is known to the trace. Before anything is taken out. */
+void agent_filter_see_all(struct agent_vm *vm);
+/** Nobody comes there any more, nor is there: behind hook_patch_remove(). */
+void agent_filter_take_out(struct agent_vm *vm);
+/** Whether a slot of the VMM's would be where ours is. */
+bool agent_filter_overlaps(const struct agent_vm *vm, uint64_t gpa, uint64_t size);
+void agent_filter_allow(void *vm, const struct trace_pass *pass);
+void agent_filter_forget(void *vm);
 
 /* guard.c */
 /** A ring of io_uring is there, or is being made: its requests are seen from now on. Takes some

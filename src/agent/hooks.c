@@ -33,6 +33,7 @@ enum {
 
 static const uint64_t yield_nanoseconds = 10000000000ull;
 static const char booting_reason[] = "the guest's kernel is still booting";
+static const char refused_reason[] = "the VMM has put memory where it was";
 static const char lifted_reason[] = "the VMM reads a VM that is stopped";
 static const char logging_reason[] = "the VMM tracks changes of the guest's memory";
 
@@ -126,13 +127,14 @@ const char *agent_hook_name(const struct agent_vm *vm)
 	static const char *const names[] = { [AGENT_HOOK_NONE] = "",
 					     [AGENT_HOOK_DEBUGREG] = "debugreg",
 					     [AGENT_HOOK_PATCH] = "patch" };
-	return names[atomic_load(&vm->hook)];
+	return atomic_load(&vm->filter_in_force) ? "filter" : names[atomic_load(&vm->hook)];
 }
 
 // Why it is not `patch`; "": it is, or nobody has asked for it.
 static void set_reason(struct agent_vm *vm, const char *why)
 {
-	snprintf(vm->hook_reason, sizeof(vm->hook_reason), "%s%.200s", *why ? "not patch: " : "", why);
+	snprintf(vm->hook_reason, sizeof(vm->hook_reason), "%s%.200s",
+		 !*why ? "" : atomic_load(&vm->hook) == AGENT_HOOK_PATCH ? "not filter: " : "not patch: ", why);
 }
 
 static void set_sites(struct agent_vm *vm, const struct agent_site sites[HOOK_SITES_MAXIMUM])
@@ -174,8 +176,10 @@ static void use_nothing(struct agent_vm *vm)
 static bool put_patch_in(struct agent_vm *vm, struct error *error)
 {
 	memory_enter(&vm->hook_reader);
-	bool done = hook_patch_install(vm->patch, error);
+	bool done = agent_filter_put_in(vm, error) && hook_patch_install(vm->patch, error);
 	memory_leave(&vm->hook_reader);
+	if (!done)
+		agent_filter_take_out(vm);
 	return done;
 }
 
@@ -225,10 +229,12 @@ static void take_patch_out(struct agent_vm *vm)
 {
 	if (!vm->patch || !hook_patch_in_force(vm->patch))
 		return;
+	agent_filter_see_all(vm);
 	release_vcpus(vm);
 	memory_enter(&vm->hook_reader);
 	hook_patch_remove(vm->patch, locate, &vm->kernel);
 	memory_leave(&vm->hook_reader);
+	agent_filter_take_out(vm);
 }
 
 // As stop_vcpus(), and no vCPU is inside a non-maskable interrupt. They last some microseconds.
@@ -331,6 +337,9 @@ static bool add_calls(struct agent_vm *vm, bool compat, struct error *error)
 		if (function != none && trace_stops_at(number, compat) &&
 		    !add_call(vm, number, compat, function, error))
 			return false;
+		if (vm->filter_wanted && !compat && trace_may_pass(number) &&
+		    !agent_filter_add(vm, function, number, error))
+			return false;
 	}
 	if (number == 0)
 		return error_set(error, ERROR_NOT_FOUND, "the kernel's table of system calls is not known");
@@ -379,6 +388,15 @@ static bool patch_is_asked_for(void)
 	return strcmp(agent.hook, "debugreg") != 0;
 }
 
+static void prepare_filter(struct agent_vm *vm)
+{
+	struct error error = { 0 };
+	vm->filter_wanted = agent_filter_is_asked_for() && !atomic_load(&vm->filter_refused) &&
+			    agent_filter_place(vm, &error);
+	snprintf(vm->filter_reason, sizeof(vm->filter_reason), "%.150s",
+		 atomic_load(&vm->filter_refused) ? refused_reason : error.message);
+}
+
 static bool prepare_patch(struct agent_vm *vm, struct error *error)
 {
 	if (!vm->patch)
@@ -386,6 +404,7 @@ static bool prepare_patch(struct agent_vm *vm, struct error *error)
 	if (!vm->patch)
 		return error_set(error, ERROR_MEMORY, "no memory");
 	memory_enter(&vm->reader);
+	prepare_filter(vm);
 	bool found = find_sites(vm, error);
 	memory_leave(&vm->reader);
 	return found;
@@ -423,7 +442,7 @@ bool agent_hook_arm(struct agent_vm *vm)
 	if (!vm->patch_possible || atomic_load(&vm->logging) || atomic_load(&vm->patch_lifted) || !use_patch(vm, &error))
 		use_debug_registers(vm);
 	if (atomic_load(&vm->hook) == AGENT_HOOK_PATCH)
-		set_reason(vm, "");
+		set_reason(vm, vm->filter_reason);
 	else if (booting)
 		set_reason(vm, booting_reason);
 	else if (atomic_load(&vm->logging))
@@ -521,7 +540,7 @@ static void try_patch_again(struct agent_vm *vm)
 		return;
 	if (!atomic_load(&vm->logging) && !atomic_load(&vm->patch_lifted) && use_patch(vm, &error)) {
 		trace_hook_changes(vm->trace, true);
-		set_reason(vm, "");
+		set_reason(vm, vm->filter_reason);
 		atomic_store(&vm->hook_changed, true);
 	}
 	let_go(vm, NULL);
@@ -602,6 +621,13 @@ void agent_hook_tend(struct agent_vm *vm)
 }
 
 /* What the VMM does with the guest's memory */
+
+void agent_hook_drop_filter(struct agent_vm *vm)
+{
+	atomic_store(&vm->filter_refused, true);
+	vm->patch_prepared = false; // is not looked at before the hook is given up
+	agent_hook_yield(vm, NULL, 0, refused_reason);
+}
 
 void agent_hook_logging(struct agent_vm *vm, bool logging)
 {
@@ -710,13 +736,15 @@ bool agent_hook_port_exit(struct agent_vcpu *vcpu, struct agent_event *event)
 {
 	const struct kvm_run *run = vcpu->run;
 	const struct kvm_regs *registers = &run->s.regs.regs;
-	uint64_t behind;
+	uint64_t behind, rip = registers->rip;
 	int tag;
 	*event = (struct agent_event){ AGENT_SITE_NONE, 0, false };
 	if (!vcpu->vm->patch || run->io.port != HOOK_PATCH_PORT || run->io.direction != KVM_EXIT_IO_OUT ||
 	    run->io.size != 4 || run->io.count != 1 || !(run->kvm_valid_regs & KVM_SYNC_X86_REGS))
 		return false;
-	switch (hook_patch_find(vcpu->vm->patch, registers->rip, &behind, &tag)) {
+	if (vcpu->vm->filter)
+		hook_filter_find(vcpu->vm->filter, rip, &rip); // whose stub it is
+	switch (hook_patch_find(vcpu->vm->patch, rip, &behind, &tag)) {
 	case HOOK_PATCH_ENTRY:
 		*event = (struct agent_event){ kind_of(tag), registers->rsp, false };
 		if (tag == PATCH_TAG_CALL)

@@ -95,6 +95,8 @@ static void learn_vm(int kvm_fd, int fd)
 				       .emit = agent_emit,
 				       .context = vm,
 				       .returns = { agent_hook_watch, agent_hook_original } };
+	if (agent_filter_is_asked_for())
+		config.filter = (struct trace_filter){ agent_filter_allow, agent_filter_forget };
 	vm->trace = trace_create(&config, &error);
 	if (!vm->memory || !vm->trace) {
 		agent_say("this VM is not traced: %s", error.message);
@@ -165,6 +167,9 @@ static int set_slot(struct agent_vm *vm, int fd, unsigned long request, void *ar
 		return real_ioctl(fd, request, argument);
 	if (region->memory_size != 0 && holds_kernel(vm, region))
 		agent_hook_logging(vm, region->flags & KVM_MEM_LOG_DIRTY_PAGES);
+	if (region->memory_size != 0 &&
+	    agent_filter_overlaps(vm, region->guest_phys_addr, region->memory_size))
+		agent_hook_drop_filter(vm);
 	pthread_mutex_lock(&vm->lock);
 	// A slot that goes, moves or shrinks must not be read any more when KVM forgets it.
 	if (region->memory_size == 0)

@@ -42,11 +42,11 @@ struct run {
 
 static bool check_hook(const char *hook, struct error *error)
 {
-	static const char *const hooks[] = {"auto", "debugreg", "patch"};
+	static const char *const hooks[] = {"auto", "debugreg", "filter", "patch"};
 	for (size_t i = 0; i < sizeof(hooks) / sizeof(hooks[0]); i++)
 		if (!hook || strcmp(hook, hooks[i]) == 0)
 			return true;
-	return error_set(error, ERROR_INVALID, "unknown hook '%s': there are auto, debugreg and patch",
+	return error_set(error, ERROR_INVALID, "unknown hook '%s': there are auto, debugreg, filter and patch",
 			 hook);
 }
 

@@ -47,6 +47,7 @@
 	S(O, sys_ni_syscall, "__x64_sys_ni_syscall")                                              \
 	S(O, ftrace_replace_code, "ftrace_replace_code")                                          \
 	S(O, hibernation_snapshot, "hibernation_snapshot") /* CONFIG_HIBERNATION */               \
+	S(O, boot_cpu_data, "boot_cpu_data")                                                      \
 	S(O, klp_transition_patch, "klp_transition_patch") /* CONFIG_LIVEPATCH */                 \
 	S(O, io_issue_sqe, "io_issue_sqe")                                                        \
 	S(O, io_issue_sqe_inner, "__io_issue_sqe") /* from 6.15 */
@@ -68,6 +69,9 @@
 	F(R, task_real_parent, "task_struct.real_parent")                                         \
 	F(R, task_start_boottime, /* renamed in 5.5 */                                            \
 	  "task_struct.start_boottime|task_struct.real_start_time")                               \
+	F(O, task_state, "task_struct.__state|task_struct.state") /* renamed in 5.14 */          \
+	F(O, task_stack, "task_struct.stack")                                                     \
+	F(O, cpuinfo_phys_bits, "cpuinfo_x86.x86_phys_bits")                                      \
 	F(O, task_status, "task_struct.thread_info.status") /* TS_COMPAT */                       \
 	F(O, task_worker, "task_struct.worker_private|task_struct.pf_io_worker") /* io-wq */     \
 	F(O, task_io_uring, "task_struct.io_uring")                                               \

@@ -23,17 +23,20 @@ enum {
  * symbols' section (cpu_kernelmode_gs_base(), arch/x86/include/asm/processor.h). The sum is right
  * for both.
  */
+uint64_t guest_current_task_variable(const struct guest_kernel *kernel)
+{
+	if (kernel->profile->symbols[SYMBOL_pcpu_hot].present &&
+	    guest_has_field(kernel, FIELD_pcpu_hot_current_task))
+		return guest_symbol(kernel, SYMBOL_pcpu_hot) +
+		       guest_offset(kernel, FIELD_pcpu_hot_current_task);
+	return guest_symbol(kernel, SYMBOL_current_task);
+}
+
 enum guest_result guest_current_task(const struct guest_kernel *kernel, uint64_t gs_base,
 				     uint64_t *task)
 {
-	uint64_t variable;
-	if (kernel->profile->symbols[SYMBOL_pcpu_hot].present &&
-	    guest_has_field(kernel, FIELD_pcpu_hot_current_task))
-		variable = guest_symbol(kernel, SYMBOL_pcpu_hot) +
-			   guest_offset(kernel, FIELD_pcpu_hot_current_task);
-	else if (kernel->profile->symbols[SYMBOL_current_task].present)
-		variable = guest_symbol(kernel, SYMBOL_current_task);
-	else
+	uint64_t variable = guest_current_task_variable(kernel);
+	if (variable == 0)
 		return GUEST_BAD_DATA;
 	enum guest_result result = guest_read_pointer(kernel, gs_base + variable, task);
 	return result == GUEST_NOT_FOUND ? GUEST_BAD_DATA : result;

@@ -26,6 +26,9 @@ struct guest_task {
 enum guest_result guest_current_task(const struct guest_kernel *kernel, uint64_t gs_base,
 				     uint64_t *task);
 
+/** What %gs:current_task is relative to the GS base; 0: not known. */
+uint64_t guest_current_task_variable(const struct guest_kernel *kernel);
+
 /** Whether the value is the per-CPU area of one of the guest's CPUs. */
 bool guest_is_per_cpu_area(const struct guest_kernel *kernel, uint64_t gs_base);
 

@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "agent/agent.h"
+#include "guest/members.h"
+#include "guest/task.h"
+
+/*
+ * The filter in the guest (hook/filter.h) in a VM: where its memory is, what its stubs look at, and how all of it is taken out.
+ *
+ * A memory slot of our own shows the filter's memory to the guest, read-only; one entry that we write into the page table of the kernel
+ * image's gigabyte maps it. Both are there only while the hook is in force.
+ */
+
+enum {
+	MAPPED_GIGABYTE = 1 << 30, // KERNEL_IMAGE_SIZE at most (arch/x86/include/asm/page_64_types.h)
+	PHYSICAL_BITS_MINIMUM = 36, // of processors with long mode
+	PHYSICAL_BITS_MAXIMUM = 52,
+	PROCESSES_MAXIMUM = 1 << 22, // PID_MAX_LIMIT
+	STACK_SIZE = 16384, // THREAD_SIZE
+	STACK_PART = 4096,
+	KERNEL_CS = 0x10,
+};
+
+bool agent_filter_is_asked_for(void)
+{
+	return strcmp(agent.hook, "filter") == 0;
+}
+
+/* Where */
+
+static bool read_layout(const struct guest_kernel *kernel, struct hook_filter_layout *layout, struct error *error)
+{
+	if (!guest_has_field(kernel, FIELD_files_count) || !guest_has_field(kernel, FIELD_task_stack))
+		return error_set(error, ERROR_UNSUPPORTED, "the kernel's types do not tell files_struct.count or task_struct.stack");
+	*layout = (struct hook_filter_layout){
+		.current_task = (int64_t)guest_current_task_variable(kernel),
+		.task_start_time = guest_offset(kernel, FIELD_task_start_boottime),
+		.task_files = guest_offset(kernel, FIELD_task_files),
+		.files_count = guest_offset(kernel, FIELD_files_count),
+		.files_fdt = guest_offset(kernel, FIELD_files_fdt),
+		.fdt_max_fds = guest_offset(kernel, FIELD_fdtable_max_fds),
+		.fdt_fd = guest_offset(kernel, FIELD_fdtable_fd),
+		.file_inode = guest_offset(kernel, FIELD_file_f_inode),
+		.inode_number = guest_offset(kernel, FIELD_inode_i_ino),
+		.inode_generation = guest_offset(kernel, FIELD_inode_i_generation),
+		.regs_di = offsetof(struct guest_registers, di),
+	};
+	return layout->current_task != 0 ||
+	       error_set(error, ERROR_UNSUPPORTED, "the kernel's current task is not known");
+}
+
+// The middle of what the guest's processors can address: far from its memory, and from what firmware gives to devices at the top.
+static bool find_physical(const struct agent_vm *vm, uint64_t *gpa, struct error *error)
+{
+	uint64_t data = guest_symbol(&vm->kernel, SYMBOL_boot_cpu_data), bits = 0;
+	unsigned char byte;
+	if (data == 0 ||
+	    guest_read_field(&vm->kernel, data, FIELD_cpuinfo_phys_bits, &bits) != GUEST_OK ||
+	    bits < PHYSICAL_BITS_MINIMUM || bits > PHYSICAL_BITS_MAXIMUM)
+		return error_set(error, ERROR_UNSUPPORTED,
+				 "how many bits the guest's physical addresses have is not known (%llu)",
+				 (unsigned long long)bits);
+	*gpa = (1ull << (bits - 1)) - HOOK_FILTER_SIZE;
+	if (vm_memory_read(vm->memory, *gpa, &byte, 1) == MEMORY_OK ||
+	    vm_memory_read(vm->memory, *gpa + HOOK_FILTER_SIZE - 1, &byte, 1) == MEMORY_OK)
+		return error_set(error, ERROR_UNSUPPORTED, "the VM has memory at %#llx, where the filter's would be",
+				 (unsigned long long)*gpa);
+	return true;
+}
+
+bool agent_filter_place(struct agent_vm *vm, struct error *error)
+{
+	const uint64_t start = vm->kernel.text & ~((uint64_t)MAPPED_GIGABYTE - 1);
+	struct hook_filter_layout layout;
+	struct guest_empty_pmd found;
+	uint64_t gpa = 0;
+	if (!vm->filter)
+		vm->filter = hook_filter_create(vm->memory);
+	if (!vm->filter)
+		return error_set(error, ERROR_MEMORY, "no memory for the filter in the guest");
+	int slots = real_ioctl(vm->fd, KVM_CHECK_EXTENSION, KVM_CAP_NR_MEMSLOTS);
+	if (slots <= 1 || real_ioctl(vm->fd, KVM_CHECK_EXTENSION, KVM_CAP_READONLY_MEM) <= 0)
+		return error_set(error, ERROR_UNSUPPORTED, "this KVM has no read-only memory slots");
+	vm->filter_slot = (uint32_t)slots - 1;
+	if (!read_layout(&vm->kernel, &layout, error) || !find_physical(vm, &gpa, error))
+		return false;
+	enum guest_result result = guest_find_empty_pmd(&vm->kernel.space, start, start + MAPPED_GIGABYTE, &found);
+	if (result != GUEST_OK)
+		return error_set(error, ERROR_UNSUPPORTED, "no place for the filter in the kernel's page tables: %s",
+				 guest_result_text(result));
+	vm->filter_entry = found.entry;
+	vm->filter_global = found.global;
+	vm->filter_gpa = gpa;
+	return hook_filter_place(vm->filter, found.address, gpa, &layout, error);
+}
+
+bool agent_filter_add(struct agent_vm *vm, uint64_t function, uint32_t number, struct error *error)
+{
+	unsigned char jump[HOOK_PATCH_LENGTH];
+	uint64_t site;
+	// A function without a place for it stops as it did.
+	return !hook_patch_site(vm->patch, function, &site) ||
+	       (hook_filter_add(vm->filter, site, number, jump, error) &&
+		hook_patch_divert(vm->patch, site, jump, error));
+}
+
+/* In and out, all vCPUs stopped */
+
+static bool set_slot(const struct agent_vm *vm, bool there)
+{
+	size_t size;
+	void *memory = hook_filter_memory(vm->filter, &size);
+	struct kvm_userspace_memory_region region = { .slot = vm->filter_slot,
+						      .flags = KVM_MEM_READONLY,
+						      .guest_phys_addr = vm->filter_gpa,
+						      .memory_size = there ? size : 0,
+						      .userspace_addr = (uintptr_t)memory };
+	return real_ioctl(vm->fd, KVM_SET_USER_MEMORY_REGION, &region) == 0;
+}
+
+bool agent_filter_put_in(struct agent_vm *vm, struct error *error)
+{
+	if (!vm->filter_wanted)
+		return true;
+	if (!set_slot(vm, true))
+		return error_set_errno(error, "KVM does not take the memory slot of the filter (number %u, at %#llx)",
+				       vm->filter_slot, (unsigned long long)vm->filter_gpa);
+	if (!hook_filter_map(vm->filter, vm->filter_entry, vm->filter_global, error)) {
+		set_slot(vm, false);
+		return false;
+	}
+	hook_filter_forget(vm->filter);
+	atomic_store(&vm->filter_in_force, true);
+	return true;
+}
+
+static void release_words(struct agent_vm *vm, uint64_t address, const uint64_t *words, size_t count)
+{
+	uint64_t site, gpa;
+	bool exchanged;
+	// What the CPU has pushed for a task that was interrupted there (Intel SDM vol. 3A, 6.14.2).
+	for (size_t i = 0; i + 1 < count; i++)
+		if (hook_filter_inside(vm->filter, words[i], &site) && words[i + 1] == KERNEL_CS &&
+		    guest_locate(&vm->kernel, address + i * sizeof(words[0]), &gpa) == GUEST_OK)
+			vm_memory_exchange(vm->memory, gpa, words[i], site, &exchanged);
+}
+
+static bool may_be_inside(struct agent_vm *vm, uint64_t task)
+{
+	uint64_t state;
+	// Who sleeps does not do so in a stub; who was preempted runs.
+	return !guest_has_field(&vm->kernel, FIELD_task_state) ||
+	       guest_read_field(&vm->kernel, task, FIELD_task_state, &state) != GUEST_OK || state == 0;
+}
+
+static bool release_task(uint64_t task, void *context)
+{
+	struct agent_vm *vm = context;
+	uint64_t stack, words[STACK_PART / sizeof(uint64_t) + 1];
+	if (!may_be_inside(vm, task) ||
+	    guest_read_field(&vm->kernel, task, FIELD_task_stack, &stack) != GUEST_OK)
+		return true;
+	// Page by page, with one word of the next.
+	for (uint64_t part = 0; part < STACK_SIZE; part += STACK_PART) {
+		size_t length = part + STACK_PART < STACK_SIZE ? sizeof(words) : STACK_PART;
+		if (guest_read_kernel(&vm->kernel, stack + part, words, length) == GUEST_OK)
+			release_words(vm, stack + part, words, length / sizeof(words[0]));
+	}
+	return true;
+}
+
+static bool release_process(uint64_t leader, void *context)
+{
+	struct agent_vm *vm = context;
+	struct guest_task task;
+	if (guest_task_read(&vm->kernel, leader, &task) == GUEST_OK && task.mm != 0)
+		guest_for_each_thread(&vm->kernel, &task, PROCESSES_MAXIMUM, release_task, vm);
+	return true;
+}
+
+static void release_vcpu(struct agent_vm *vm, struct agent_vcpu *vcpu)
+{
+	struct kvm_regs registers;
+	uint64_t site;
+	if (real_ioctl(vcpu->fd, KVM_GET_REGS, &registers) != 0 ||
+	    !hook_filter_inside(vm->filter, registers.rip, &site))
+		return;
+	registers.rip = site;
+	real_ioctl(vcpu->fd, KVM_SET_REGS, &registers);
+}
+
+void agent_filter_see_all(struct agent_vm *vm)
+{
+	if (!atomic_load(&vm->filter_in_force))
+		return;
+	memory_enter(&vm->hook_reader);
+	trace_see_all(vm->trace);
+	memory_leave(&vm->hook_reader);
+}
+
+void agent_filter_take_out(struct agent_vm *vm)
+{
+	if (!atomic_exchange(&vm->filter_in_force, false))
+		return;
+	for (struct agent_vcpu *vcpu = vm->vcpus; vcpu; vcpu = vcpu->next)
+		release_vcpu(vm, vcpu);
+	memory_enter(&vm->hook_reader);
+	if (guest_for_each_process(&vm->kernel, PROCESSES_MAXIMUM, release_process, vm) != GUEST_OK)
+		trace_gap(vm->trace, "not-removed", "who was interrupted in the filter could not be looked up");
+	hook_filter_unmap(vm->filter);
+	memory_leave(&vm->hook_reader);
+	if (!set_slot(vm, false))
+		agent_say("VM %u: KVM does not give the filter's memory slot back", vm->number);
+}
+
+bool agent_filter_overlaps(const struct agent_vm *vm, uint64_t gpa, uint64_t size)
+{
+	return atomic_load(&vm->filter_in_force) && gpa < vm->filter_gpa + HOOK_FILTER_SIZE &&
+	       vm->filter_gpa < gpa + size;
+}
+
+/* For the trace, which calls these one at a time */
+
+void agent_filter_allow(void *context, const struct trace_pass *pass)
+{
+	struct agent_vm *vm = context;
+	const struct hook_filter_entry entry = { .task = pass->task,
+						 .start_time = pass->start_time,
+						 .inode = pass->inode,
+						 .inode_number = pass->inode_number,
+						 .generation = pass->generation,
+						 .kind = pass->number };
+	if (atomic_load_explicit(&vm->filter_in_force, memory_order_relaxed))
+		hook_filter_allow(vm->filter, &entry);
+}
+
+void agent_filter_forget(void *context)
+{
+	struct agent_vm *vm = context;
+	if (vm->filter)
+		hook_filter_forget(vm->filter);
+}
