@@ -206,17 +206,29 @@ enum trace_watching trace_watch_return(struct trace *trace, const struct pending
 	return trace->config.returns.watch(trace->config.context, call->slot, call->original);
 }
 
+// The kernel takes a thread's stack away when it has ended, before its task_struct.
+static bool is_alive(const struct trace *trace, const struct pass_holder *holder, struct guest_task *task)
+{
+	uint64_t stack;
+	return guest_task_read(trace->kernel, holder->task, task) == GUEST_OK &&
+	       task->start_time == holder->start_time &&
+	       guest_read_field(trace->kernel, holder->task, FIELD_task_stack, &stack) == GUEST_OK &&
+	       stack != 0;
+}
+
 // What the thread is doing, if that can be a call that has passed.
 static void derive_call(struct trace *trace, const struct pass_holder *holder)
 {
 	struct trace_event event;
+	struct guest_task task;
 	uint32_t number;
-	if (!trace_read_event(trace, &trace->census_cpu, holder->pt_regs, &event))
+	if (!is_alive(trace, holder, &task) ||
+	    !trace_read_event(trace, &trace->census_cpu, holder->pt_regs, &event))
 		return;
+	event.task = task;
 	number = event.raw_number;
 	if (!is_passable(number) || trace->pass_originals[number] == 0 ||
-	    guest_task_read(event.kernel, holder->task, &event.task) != GUEST_OK ||
-	    event.task.start_time != holder->start_time || trace_is_compat(event.kernel, holder->task))
+	    trace_is_compat(event.kernel, holder->task))
 		return;
 	// Its address is not known: that of pt_regs stands for it, which is no return address.
 	event.slot = holder->pt_regs;

@@ -4,6 +4,7 @@
 #include "guest/members.h"
 
 #include <errno.h>
+#include <sys/syscall.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -293,10 +294,15 @@ void replay_enter(struct replay *replay, int cpu, const struct guest_task *task,
 					[PT_IP] = 0x401000,
 					[PT_CS] = 0x33 };
 	if (replay->functions) {
+		uint64_t other[PT_SIZE] = { [PT_DI] = 9999, [PT_AX] = (uint64_t)-38, [PT_IP] = 0x401000, [PT_CS] = 0x33 };
 		if (replay_passes && trace_may_pass((uint32_t)number) && !replay->stands_elsewhere) {
 			enter_function(replay, cpu, task, registers);
 			if (!replay_was_refused(replay, cpu, REPLAY_CALL))
 				leave_function(replay, cpu, task, -EAGAIN);
+			// One that is seen: then the one before is known to be over.
+			other[PT_ORIG_AX] = number == SYS_read ? SYS_pread64 : SYS_read;
+			enter_function(replay, cpu, task, other);
+			leave_function(replay, cpu, task, -EBADF);
 		}
 		enter_function(replay, cpu, task, registers);
 		return;
