@@ -190,15 +190,24 @@ static uint32_t find_node(struct graph_load *load, struct json_object *object, c
 
 // Steps, and what lives ----------------------------------------------------------------
 
+static void add_step(struct graph_load *load, struct json_object *edge, uint32_t from, uint32_t to,
+		     uint64_t labels)
+{
+	struct graph_edge *step = graph_add_edge(load->graph, from, to, json_text(edge, "syscall"),
+						 labels, json_number(edge, "seq"),
+						 form_nanoseconds(json_text(edge, "time")));
+	if (step)
+		graph_count_bytes(step, json_number(edge, "bytes"));
+}
+
 void graph_load_edge(struct graph_load *load, struct json_object *edge)
 {
 	struct json_object *from = json_member(edge, "from"), *to = json_member(edge, "to");
 	uint64_t labels = labels_of(load->graph, edge);
 	uint32_t target = find_node(load, to, json_text(to, "type"));
 	if (from)
-		graph_add_edge(load->graph, find_node(load, from, json_text(from, "type")), target,
-			       json_text(edge, "syscall"), labels, json_number(edge, "seq"),
-			       form_nanoseconds(json_text(edge, "time")));
+		add_step(load, edge, find_node(load, from, json_text(from, "type")), target,
+			 labels);
 	else if (strcmp(json_text(edge, "syscall"), "cleared") != 0)
 		graph_mark(load->graph, target, labels, form_nanoseconds(json_text(edge, "time")));
 }

@@ -36,6 +36,12 @@ static void add_time_cell(struct table *table, struct json_object *item)
 	table_add(table, form_exact_time(json_text(item, "time"), text));
 }
 
+static void add_bytes_cell(struct table *table, struct json_object *item)
+{
+	char text[FORM_SIZE];
+	table_add(table, form_moved(item, text));
+}
+
 static void add_from_cell(struct table *table, struct json_object *item)
 {
 	char text[FORM_LONG_SIZE];
@@ -93,6 +99,7 @@ static const struct list_column edge_columns[] = {
 	{{"SEQ", TABLE_RIGHT, false}, "seq", NULL},
 	{{"TIME", TABLE_LEFT, false}, NULL, add_time_cell},
 	{{"CALL", TABLE_LEFT, false}, "syscall", NULL},
+	{{"BYTES", TABLE_RIGHT, false}, NULL, add_bytes_cell},
 	{{"FROM", TABLE_LEFT, true}, NULL, add_from_cell},
 	{{"TO", TABLE_LEFT, true}, NULL, add_to_cell},
 	{{"LABELS", TABLE_LEFT, false}, NULL, add_labels_cell},

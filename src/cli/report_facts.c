@@ -116,7 +116,10 @@ static struct json_object *twig_facts(const struct graph *graph, const struct gr
 		add_text(step, "syscall", edge->cause);
 		add_time(step, "time", edge->time);
 		add_number(step, "order", edge->order);
-		json_object_object_add(step, "bytes", NULL); // agents do not tell
+		json_object_object_add(step, "bytes",
+				       edge->counted ? json_object_new_uint64(edge->bytes) : NULL);
+		json_object_object_add(step, "bytes_at_least",
+				       json_object_new_boolean(graph_bytes_are_least(edge)));
 	} else {
 		add_time(step, "time", node->marked & label ? node->marked_time : 0);
 	}
@@ -357,7 +360,11 @@ static const char *const limits[] = {
 	"A label means that information can be there, not that it is: labels belong to a whole "
 	"process, file or socket, so what a process that has read something classified writes "
 	"afterwards counts as classified. Nothing that was followed is left out for that.",
-	"Which bytes, and how many, went by a step is not recorded.",
+	"Which bytes went by a step is not recorded; how many, as far as calls were seen to end "
+	"and their result tells it: all that the same system call moved between the same two "
+	"objects, once the label had come that way. What another call moved there afterwards is "
+	"not in it. Where no number stands (memory that is mapped, a new process, io_uring) it is "
+	"not known.",
 	"What could not be followed is counted as a gap, and listed above. While a VM was not "
 	"traced nothing is known of it.",
 	"Memory that is mapped, the guest's kernel when it acts by itself (swap, its own NFS "

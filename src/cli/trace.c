@@ -246,10 +246,11 @@ static char *local_time(uint64_t nanoseconds, char text[FORM_SIZE])
 static void print_step(const struct graph *graph, uint32_t index, size_t depth)
 {
 	char name[FORM_LONG_SIZE], line[2 * FORM_LONG_SIZE], time[FORM_SIZE];
+	char bytes[GRAPH_BYTES_SIZE];
 	const struct graph_edge *edge = &graph->edges[index];
 	size_t indent = 2 * (depth < INDENTS ? depth : INDENTS);
-	snprintf(line, sizeof(line), "  %s  %*s%-9s -> %s", local_time(edge->time, time),
-		 (int)indent, "", edge->cause,
+	snprintf(line, sizeof(line), "  %s  %*s%-9s %8s -> %s", local_time(edge->time, time),
+		 (int)indent, "", edge->cause, graph_bytes(edge, bytes),
 		 describe(&graph->nodes[edge->to], name, sizeof(name)));
 	print_fitting(line);
 }
@@ -263,10 +264,11 @@ static void print_way(const struct trace *trace, const struct way *way)
 	printf("\nhow %s came there:\n", labels);
 	describe(origin, name, sizeof(name));
 	if (origin->marked & way->labels)
-		snprintf(line, sizeof(line), "  %s  %-9s    %s",
-			 local_time(origin->marked_time, time), "origin", name);
+		snprintf(line, sizeof(line), "  %s  %-9s %8s    %s",
+			 local_time(origin->marked_time, time), "origin", "", name);
 	else
-		snprintf(line, sizeof(line), "  %-23s  %-9s    %s", "(how is not known)", "", name);
+		snprintf(line, sizeof(line), "  %-23s  %-9s %8s    %s", "(how is not known)", "", "",
+			 name);
 	print_fitting(line);
 	for (size_t i = 0; i < way->count; i++)
 		print_step(&trace->graph, way->edges[i], 0);

@@ -598,6 +598,15 @@ static bool place_edge(struct store *store, uint64_t time)
 	return store->totals.edges + store->hole < store->edges_capacity || grow_edges(store);
 }
 
+// What has no number (clearing) counts as its neighbour.
+static void note_sequence(struct store *store, const struct store_edge *edge)
+{
+	if (edge->sequence && edge->sequence <= store->sequence)
+		store->sequence_begin = edge->event - 1;
+	if (edge->sequence)
+		store->sequence = edge->sequence;
+}
+
 bool store_add_edge(struct store *store, const struct wire_edge *edge, struct error *error)
 {
 	if (!place_edge(store, edge->time))
@@ -616,11 +625,54 @@ bool store_add_edge(struct store *store, const struct wire_edge *edge, struct er
 		.from = edge->from ? hold(description_of(store, from)) : NULL,
 		.to = hold(description_of(store, to)),
 		.cause = intern_cause(store, edge->cause),
+		.bytes = edge->bytes,
 	};
+	note_sequence(store, store_edge_at(store, store->totals.edges));
 	store->totals.edges++;
 	if (!to || (edge->from && !from))
 		store_add_gap(store, "unknown-object", edge->cause, 1, edge->time);
 	return true;
+}
+
+void store_begin_sequence(struct store *store)
+{
+	store->sequence = 0;
+	store->sequence_begin = store->event;
+}
+
+// Of the edges from `first` on, whose sequence numbers grow, but for those that have none.
+static struct store_edge *find_sequence(const struct store *store, size_t first, uint64_t sequence)
+{
+	size_t low = first, high = store->totals.edges;
+	while (low < high) {
+		size_t middle = (low + high) / 2, at = middle;
+		while (at < high && store_edge_at(store, at)->sequence == 0)
+			at++;
+		if (at < high && store_edge_at(store, at)->sequence == sequence)
+			return store_edge_at(store, at);
+		if (at < high && store_edge_at(store, at)->sequence < sequence)
+			low = at + 1;
+		else
+			high = middle;
+	}
+	return NULL;
+}
+
+void store_set_moved(struct store *store, uint64_t sequence, uint64_t bytes)
+{
+	struct store_edge *edge = NULL;
+	if (sequence)
+		edge = find_sequence(store, store_edge_position_after(store, store->sequence_begin),
+				     sequence);
+	if (!edge || edge->bytes == bytes)
+		return;
+	edge->bytes = bytes;
+	store->event++;
+	// What was never written is written as it is then.
+	if (!edge->changed && edge->event <= store->changes.edges_event) {
+		note_id(store, &store->edges_changed, edge->event);
+		edge->changed = true;
+	}
 }
 
 // Clearing -----------------------------------------------------------------------------------
@@ -954,6 +1006,7 @@ void store_destroy(struct store *store)
 	id_list_deinit(&store->dropped);
 	id_list_deinit(&store->released);
 	id_list_deinit(&store->edges_gone);
+	id_list_deinit(&store->edges_changed);
 	for (size_t kind = 0; kind < STORE_KINDS; kind++)
 		map_deinit(&store->groups[kind]);
 	free(store->counters);
@@ -975,12 +1028,13 @@ struct store_changes *store_changes(struct store *store)
 	if ((!last || last->event <= changes->edges_event) && !changes->all && !changes->gaps && changes->event == store->event &&
 	    changes->edges_dropped == store->totals.edges_dropped && store->changed.count == 0 &&
 	    store->dropped.count == 0 && store->released.count == 0 &&
-	    store->edges_gone.count == 0)
+	    store->edges_gone.count == 0 && store->edges_changed.count == 0)
 		return NULL;
 	changes->changed = &store->changed;
 	changes->dropped = &store->dropped;
 	changes->released = &store->released;
 	changes->edges_gone = &store->edges_gone;
+	changes->edges_changed = &store->edges_changed;
 	return changes;
 }
 
@@ -989,6 +1043,13 @@ static void all_unchanged(struct store *store)
 	for (size_t i = 0; i < store->slots_used; i++)
 		if (store->slots[i].object)
 			store->slots[i].object->changed = false;
+}
+
+static struct store_edge *edge_of_event(const struct store *store, uint64_t event)
+{
+	size_t at = store_edge_position_after(store, event - 1);
+	struct store_edge *edge = at < store->totals.edges ? store_edge_at(store, at) : NULL;
+	return edge && edge->event == event ? edge : NULL;
 }
 
 size_t store_unwritten_drops(const struct store *store)
@@ -1008,8 +1069,13 @@ void store_written(struct store *store)
 		if (object)
 			object->changed = false;
 	}
+	for (size_t i = 0; i < store->edges_changed.count; i++) {
+		struct store_edge *edge = edge_of_event(store, store->edges_changed.ids[i]);
+		if (edge)
+			edge->changed = false;
+	}
 	store->changed.count = store->dropped.count = store->released.count = 0;
-	store->edges_gone.count = 0;
+	store->edges_gone.count = store->edges_changed.count = 0;
 	store->changes.all = store->changes.gaps = false;
 	store->changes.event = store->event;
 	if (store->totals.edges)
@@ -1149,6 +1215,8 @@ bool store_restore_edge(struct store *store, const struct store_edge *saved)
 	edge->from = saved->from ? hold_restored(store, saved->from) : NULL;
 	edge->to = hold_restored(store, saved->to);
 	edge->cause = intern_cause(store, saved->cause);
+	edge->changed = false;
+	note_sequence(store, edge);
 	store->totals.edges++;
 	return true;
 }

@@ -68,6 +68,9 @@ struct store_edge {
 	struct description *from; // NULL: marked as classified
 	struct description *to;
 	const char *cause;
+	uint64_t bytes; // that have gone by it; 0: not known
+
+	bool changed; // the store's own: differs from what was written
 };
 
 struct store_gap {
@@ -124,6 +127,13 @@ bool store_describe(struct store *store, const struct wire_object *object, struc
  * with ERROR_MEMORY.
  */
 bool store_add_edge(struct store *store, const struct wire_edge *edge, struct error *error);
+
+/** So many bytes have gone by the newest edge with this sequence number of the agent's. One that is
+ *  not kept any more is ignored. */
+void store_set_moved(struct store *store, uint64_t sequence, uint64_t bytes);
+
+/** Another agent tells of the VM from now on: its sequence numbers begin anew. */
+void store_begin_sequence(struct store *store);
 
 /**
  * Labels were taken from an object: it does not hold them any more, and an edge without a source and

@@ -137,15 +137,17 @@ uint32_t graph_add_node(struct graph *graph, const struct graph_node *node)
 	return (uint32_t)graph->node_count++;
 }
 
-void graph_add_edge(struct graph *graph, uint32_t from, uint32_t to, const char *cause,
-		    uint64_t labels, uint64_t sequence, uint64_t time)
+struct graph_edge *graph_add_edge(struct graph *graph, uint32_t from, uint32_t to,
+				  const char *cause, uint64_t labels, uint64_t sequence,
+				  uint64_t time)
 {
 	uint64_t order = ++graph->orders;
 	if (from == GRAPH_NO_NODE || to == GRAPH_NO_NODE ||
 	    !reserve(graph, &graph->edges, graph->edge_count, &graph->edge_capacity,
 		     sizeof(*graph->edges)))
-		return;
-	graph->edges[graph->edge_count++] = (struct graph_edge){
+		return NULL;
+	struct graph_edge *edge = &graph->edges[graph->edge_count++];
+	*edge = (struct graph_edge){
 		.from = from,
 		.to = to,
 		.steps = 1,
@@ -160,6 +162,14 @@ void graph_add_edge(struct graph *graph, uint32_t from, uint32_t to, const char 
 	graph->nodes[from].labels |= labels;
 	graph->nodes[to].labels |= labels;
 	graph->nodes[from].inside = true;
+	return edge;
+}
+
+void graph_count_bytes(struct graph_edge *edge, uint64_t bytes)
+{
+	if (__builtin_add_overflow(edge->bytes, bytes, &edge->bytes))
+		edge->bytes = UINT64_MAX;
+	edge->counted += bytes > 0;
 }
 
 void graph_mark(struct graph *graph, uint32_t node, uint64_t labels, uint64_t time)

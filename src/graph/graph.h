@@ -53,6 +53,8 @@ struct graph_edge {
 	uint64_t time, last_time; // CLOCK_REALTIME ns
 	const char *cause;
 	uint64_t labels;
+	uint64_t bytes;	  // that went by those steps of which it is known,
+	uint32_t counted; // which are so many
 };
 
 struct graph {
@@ -88,9 +90,14 @@ uint32_t graph_add_vm(struct graph *graph, const char *name, const char *uuid, c
 /** Appends a node, all of whose texts are the graph's, or NULL for "". GRAPH_NO_NODE: no memory. */
 uint32_t graph_add_node(struct graph *graph, const struct graph_node *node);
 
-/** Appends a step, in order; ends that are GRAPH_NO_NODE are ignored. */
-void graph_add_edge(struct graph *graph, uint32_t from, uint32_t to, const char *cause,
-		    uint64_t labels, uint64_t sequence, uint64_t time);
+/** Appends a step, in order, and returns it until the next one comes, so that more can be said of it.
+ *  NULL: no memory, or an end is GRAPH_NO_NODE, and it is ignored. */
+struct graph_edge *graph_add_edge(struct graph *graph, uint32_t from, uint32_t to,
+				  const char *cause, uint64_t labels, uint64_t sequence,
+				  uint64_t time);
+
+/** So many bytes went by a step; 0: it is not known. */
+void graph_count_bytes(struct graph_edge *edge, uint64_t bytes);
 
 /** A node got labels that came from no other object. */
 void graph_mark(struct graph *graph, uint32_t node, uint64_t labels, uint64_t time);

@@ -368,6 +368,9 @@ static void add_step(struct graph_edge *edge, const struct graph_edge *step)
 	edge->labels |= step->labels;
 	edge->last_order = step->last_order;
 	edge->last_time = step->last_time;
+	if (__builtin_add_overflow(edge->bytes, step->bytes, &edge->bytes))
+		edge->bytes = UINT64_MAX;
+	edge->counted += step->counted;
 }
 
 static void make_edges(const struct graph *graph, struct graph *grouped, const uint32_t *map,
@@ -388,11 +391,11 @@ static void make_edges(const struct graph *graph, struct graph *grouped, const u
 			continue;
 		}
 		size_t count = grouped->edge_count;
-		graph_add_edge(grouped, map[step->from], map[step->to], key.cause, step->labels,
-			       step->sequence, step->time);
-		if (grouped->edge_count == count)
+		struct graph_edge *edge =
+			graph_add_edge(grouped, map[step->from], map[step->to], key.cause,
+				       step->labels, step->sequence, step->time);
+		if (!edge)
 			break;
-		struct graph_edge *edge = &grouped->edges[count];
 		edge->order = step->order;
 		edge->steps = 0;
 		add_step(edge, step);

@@ -165,10 +165,12 @@ bool graph_select(const struct graph *graph, const struct graph_selection *selec
 			continue;
 		copy_node(graph, selected, edge->from, map);
 		copy_node(graph, selected, edge->to, map);
-		graph_add_edge(selected, map[edge->from], map[edge->to], edge->cause, edge->labels,
-			       edge->sequence, edge->time);
-		if (selected->edge_count > 0) {
-			struct graph_edge *added = &selected->edges[selected->edge_count - 1];
+		struct graph_edge *added =
+			graph_add_edge(selected, map[edge->from], map[edge->to], edge->cause,
+				       edge->labels, edge->sequence, edge->time);
+		if (added) {
+			added->bytes = edge->bytes;
+			added->counted = edge->counted;
 			added->steps = edge->steps;
 			added->order = edge->order;
 			added->last_order = edge->last_order;

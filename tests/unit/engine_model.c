@@ -430,7 +430,7 @@ static void do_end(struct model *model, struct model_flow *flow, bool moved, lab
 	if (was_open && moved && model->count > 0)
 		expect_gift(model, flow->from, flow->to, expected);
 	expect(model, flow->from, flow->to, flow->cause);
-	engine_flow_end(model->engine, &flow->flow, moved);
+	engine_flow_end(model->engine, &flow->flow, moved, 0);
 	check_keeping(model);
 }
 
