@@ -38,8 +38,10 @@ static void add_time_cell(struct table *table, struct json_object *item)
 
 static void add_bytes_cell(struct table *table, struct json_object *item)
 {
+	enum { NARROW = 100 }; // columns: the names need them more, and a column that is empty is left out
 	char text[FORM_SIZE];
-	table_add(table, form_moved(item, text));
+	size_t width = terminal_width();
+	table_add(table, width && width < NARROW ? "" : form_moved(item, text));
 }
 
 static void add_from_cell(struct table *table, struct json_object *item)

@@ -658,6 +658,32 @@ static struct store_edge *find_sequence(const struct store *store, size_t first,
 	return NULL;
 }
 
+static struct store_edge *edge_of_event(const struct store *store, uint64_t event)
+{
+	size_t at = store_edge_position_after(store, event - 1);
+	struct store_edge *edge = at < store->totals.edges ? store_edge_at(store, at) : NULL;
+	return edge && edge->event == event ? edge : NULL;
+}
+
+size_t store_moved_after(const struct store *store, uint64_t after,
+			 const struct store_edge *edges[STORE_MOVED_MAXIMUM])
+{
+	size_t count = 0;
+	for (uint64_t back = 1; back <= STORE_MOVED_MAXIMUM && back <= store->moves_count; back++) {
+		const struct store_move *move =
+			&store->moves[(store->moves_count - back) % STORE_MOVED_MAXIMUM];
+		const struct store_edge *edge = edge_of_event(store, move->edge);
+		bool known = !edge;
+		if (move->event <= after)
+			break;
+		for (size_t i = 0; i < count && !known; i++)
+			known = edges[i] == edge;
+		if (!known)
+			edges[count++] = edge;
+	}
+	return count;
+}
+
 void store_set_moved(struct store *store, uint64_t sequence, uint64_t bytes)
 {
 	struct store_edge *edge = NULL;
@@ -667,7 +693,8 @@ void store_set_moved(struct store *store, uint64_t sequence, uint64_t bytes)
 	if (!edge || edge->bytes == bytes)
 		return;
 	edge->bytes = bytes;
-	store->event++;
+	store->moves[store->moves_count++ % STORE_MOVED_MAXIMUM] =
+		(struct store_move){++store->event, edge->event};
 	// What was never written is written as it is then.
 	if (!edge->changed && edge->event <= store->changes.edges_event) {
 		note_id(store, &store->edges_changed, edge->event);
@@ -1043,13 +1070,6 @@ static void all_unchanged(struct store *store)
 	for (size_t i = 0; i < store->slots_used; i++)
 		if (store->slots[i].object)
 			store->slots[i].object->changed = false;
-}
-
-static struct store_edge *edge_of_event(const struct store *store, uint64_t event)
-{
-	size_t at = store_edge_position_after(store, event - 1);
-	struct store_edge *edge = at < store->totals.edges ? store_edge_at(store, at) : NULL;
-	return edge && edge->event == event ? edge : NULL;
 }
 
 size_t store_unwritten_drops(const struct store *store)

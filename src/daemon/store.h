@@ -44,6 +44,7 @@ enum {
 	STORE_GAPS_MAXIMUM = 64,
 	STORE_KERNELS_MAXIMUM = 64,
 	STORE_PERIODS_MAXIMUM = 64,
+	STORE_MOVED_MAXIMUM = 512,
 };
 
 struct store_object {
@@ -131,6 +132,11 @@ bool store_add_edge(struct store *store, const struct wire_edge *edge, struct er
 /** So many bytes have gone by the newest edge with this sequence number of the agent's. One that is
  *  not kept any more is ignored. */
 void store_set_moved(struct store *store, uint64_t sequence, uint64_t bytes);
+
+/** The edges of which that was said after the event `after`, newest first, each once; of the newest
+ *  STORE_MOVED_MAXIMUM changes only. Returns how many. */
+size_t store_moved_after(const struct store *store, uint64_t after,
+			 const struct store_edge *edges[STORE_MOVED_MAXIMUM]);
 
 /** Another agent tells of the VM from now on: its sequence numbers begin anew. */
 void store_begin_sequence(struct store *store);

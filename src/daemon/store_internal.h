@@ -60,6 +60,10 @@ struct store {
 	size_t hole, hole_at;
 	uint64_t sequence;	 // of the newest edge
 	uint64_t sequence_begin; // event behind which sequence numbers grow
+	struct store_move {
+		uint64_t event, edge; // its event
+	} moves[STORE_MOVED_MAXIMUM]; // a ring
+	uint64_t moves_count;	      // ever
 	char *causes[CAUSES_MAXIMUM];
 	size_t causes_count;
 

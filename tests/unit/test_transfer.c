@@ -81,6 +81,7 @@ static void test_everything_moves(void **state)
 	for (size_t i = 0; i < sizeof(of_vm) / sizeof(of_vm[0]); i++)
 		assert_same_member(json_object_object_get(before, "vm"),
 				   json_object_object_get(after, "vm"), of_vm[i]);
+	assert_says(is, "\"bytes\":1004");
 	struct json_object *alerts = json_object_object_get(after, "alerts");
 	assert_int_equal(json_object_array_length(alerts), 2);
 	assert_says(is, "\"repeated\":5");

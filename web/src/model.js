@@ -25,6 +25,7 @@ export class Model {
 	constructor() {
 		this.nodes = new Map();
 		this.edges = [];
+		this.sequences = new Map(); // the agent's number -> its newest edge
 		this.labels = new Set();
 		this.unnamed = 0;
 		this.version = 0;
@@ -50,8 +51,9 @@ export class Model {
 		const cleared = edge.syscall === 'cleared' && !edge.from;
 		const to = this.node(edge.to.type, edge.to), from = edge.from ? this.node(edge.from.type, edge.from) : null;
 		const index = this.edges.length;
-		const step = { index, from, to, syscall: edge.syscall, labels: edge.labels, time: edge.time, at: Date.parse(edge.time) || 0, sequence: edge.seq, cleared };
+		const step = { index, from, to, syscall: edge.syscall, labels: edge.labels, time: edge.time, at: Date.parse(edge.time) || 0, sequence: edge.seq, bytes: edge.bytes ?? null, cleared };
 		this.edges.push(step);
+		this.sequences.set(edge.seq, step);
 		this.version++;
 		if (cleared) {
 			for (const label of edge.labels)
@@ -78,6 +80,13 @@ export class Model {
 		}
 		to.incoming.push(step);
 		return step;
+	}
+
+	// More has gone by an edge that is known.
+	setBytes(sequence, bytes) {
+		const step = this.sequences.get(sequence);
+		if (step)
+			step.bytes = bytes;
 	}
 
 	// What the daemon's lists of the living say: holders of which no edge may be left, too.
