@@ -705,8 +705,7 @@ void store_set_moved(struct store *store, uint64_t sequence, uint64_t bytes)
 // Clearing -----------------------------------------------------------------------------------
 
 // Without memory the history is without it.
-static void add_clearing(struct store *store, struct store_object *object, uint64_t labels,
-			 uint64_t time)
+static void add_clearing(struct store *store, struct description *of, uint64_t labels, uint64_t time)
 {
 	if (!place_edge(store, time))
 		return;
@@ -714,7 +713,7 @@ static void add_clearing(struct store *store, struct store_object *object, uint6
 		.event = ++store->event,
 		.time = time,
 		.labels = labels,
-		.to = hold(object->description),
+		.to = hold(of),
 		.cause = intern_cause(store, STORE_CLEARED),
 	};
 	store->totals.edges++;
@@ -739,7 +738,7 @@ bool store_clear(struct store *store, uint64_t id, uint64_t labels, uint64_t tim
 	labels = object ? take_labels(store, object, labels) : 0;
 	if (!labels)
 		return false;
-	add_clearing(store, object, labels, time);
+	add_clearing(store, object->description, labels, time);
 	if (!object->labels && !object->ended && !object->members)
 		end_object(store, object, time);
 	return true;
@@ -755,15 +754,20 @@ void store_clear_all(struct store *store, uint64_t labels, uint64_t time)
 {
 	uint64_t id = 0;
 	const struct store_object *next;
+	bool any = false;
 	while ((next = store_next_object(store, id))) {
 		struct store_object *object = (struct store_object *)next;
 		id = object->id;
 		if (object->ended && !has_identity(&object->description->fields))
 			continue; // what it held is history
-		if (!take_labels(store, object, labels) || object->labels || object->ended)
+		bool held = take_labels(store, object, labels);
+		any |= held;
+		if (!held || object->labels || object->ended)
 			continue;
 		end_with_members(store, object, time);
 	}
+	if (any)
+		add_clearing(store, (struct description *)&description_unknown, labels, time);
 	store->event++;
 }
 
@@ -806,6 +810,28 @@ uint64_t store_before_last_edges(const struct store *store, uint64_t count, uint
 			count--;
 	}
 	return at < store->totals.edges ? store_edge_at(store, at)->event - 1 : store->event;
+}
+
+bool store_is_step(const struct store_edge *edge)
+{
+	return strcmp(edge->cause, edge->from ? STORE_KEPT : STORE_CLEARED) != 0;
+}
+
+void store_get_activity(const struct store *store, uint64_t since, struct store_activity *activity)
+{
+	*activity = (struct store_activity){0};
+	for (size_t at = store->totals.edges; at > 0; at--) {
+		const struct store_edge *edge = store_edge_at(store, at - 1);
+		if (edge->time < since)
+			return;
+		if (!store_is_step(edge))
+			continue;
+		for (uint64_t left = edge->labels; left; left &= left - 1) {
+			int bit = __builtin_ctzll(left);
+			if (activity->steps[bit]++ == 0)
+				activity->newest[bit] = edge->time;
+		}
+	}
 }
 
 // Gaps and counters --------------------------------------------------------------------------

@@ -151,8 +151,8 @@ bool store_clear(struct store *store, uint64_t id, uint64_t labels, uint64_t tim
 /** The id of the object with this number, 0: none. */
 uint64_t store_id_of(const struct store *store, uint32_t number);
 
-/** Labels were taken from all objects, and from what files that have ended are remembered by. Edges
- *  do not say so. */
+/** Labels were taken from all objects, and from what files that have ended are remembered by. One
+ *  edge as above to what is not known says so, if any was. */
 void store_clear_all(struct store *store, uint64_t labels, uint64_t time);
 
 /** The object with the agent's number `number` has ended; an unknown number is ignored. */
@@ -258,6 +258,16 @@ const struct store_edge *store_last_edge(const struct store *store);
  */
 uint64_t store_before_last_edges(const struct store *store, uint64_t count, uint64_t labels,
 				 uint64_t as_of);
+
+/** How many steps (edges by which labels came) carry each label, and when the newest of them came:
+ *  of the newest edges, up to the first that is older than `since` (ns). */
+struct store_activity {
+	uint64_t steps[64], newest[64]; // by bit
+};
+void store_get_activity(const struct store *store, uint64_t since, struct store_activity *activity);
+
+/** Whether the edge says that labels came, not that they were taken away or kept back. */
+bool store_is_step(const struct store_edge *edge);
 
 const struct store_gap *store_gaps(const struct store *store, size_t *count);
 /** All gaps together: what could not be followed. */

@@ -716,17 +716,22 @@ static void test_reports_of_odd_facts(void **state)
 
 static void test_busiest_labels(void **state)
 {
-	cleanup_json struct json_object *edges =
-		json_tokener_parse("[{\"vm\":\"a\",\"time\":\"3\",\"labels\":[\"x\",\"y\"]},"
-				   "{\"vm\":\"b\",\"time\":\"2\",\"labels\":[\"y\"]},{\"vm\":\"b\","
-				   "\"labels\":[\"y\"]}]");
-	cleanup_json struct json_object *labels = top_labels(edges);
-	assert_int_equal(json_length(labels), 2);
+	cleanup_json struct json_object *labels = json_object_new_array();
+	cleanup_json struct json_object *a = json_tokener_parse(
+		"{\"labels\":[{\"label\":\"x\",\"steps\":400,\"last\":\"3\"},"
+		"{\"label\":\"y\",\"steps\":250,\"last\":\"2\"}]}");
+	cleanup_json struct json_object *b = json_tokener_parse(
+		"{\"labels\":[{\"label\":\"y\",\"steps\":251,\"last\":\"4\"}, 7]}");
+	top_add_labels(labels, "a", a);
+	top_add_labels(labels, "b", b);
+	top_add_labels(labels, "c", NULL);
+	top_sort_labels(labels);
 	struct json_object *first = json_object_array_get_idx(labels, 0);
 	assert_string_equal(json_text(first, "label"), "y");
-	assert_int_equal(json_number(first, "steps"), 3);
+	assert_int_equal(json_number(first, "steps"), 501);
 	assert_int_equal(json_length(json_member(first, "vms")), 2);
-	assert_string_equal(json_text(first, "last"), "3");
+	assert_string_equal(json_text(first, "last"), "4");
+	assert_string_equal(json_text(json_object_array_get_idx(labels, 1), "label"), "x");
 }
 
 // Moments --------------------------------------------------------------------------------------

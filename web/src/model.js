@@ -56,9 +56,11 @@ export class Model {
 		this.sequences.set(edge.seq, step);
 		this.version++;
 		if (cleared) {
-			for (const label of edge.labels)
-				to.labels.delete(label);
-			to.removed = to.labels.size === 0;
+			for (const node of to.kind === 'unknown' ? this.nodes.values() : [to]) { // unknown: from all
+				for (const label of edge.labels)
+					node.labels.delete(label);
+				node.removed = node.labels.size === 0;
+			}
 			return step;
 		}
 		for (const label of edge.labels) {
