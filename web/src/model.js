@@ -36,7 +36,7 @@ export class Model {
 		const id = object.id ?? `unknown-${++this.unnamed}`;
 		let node = this.nodes.get(id);
 		if (!node) {
-			node = { id, incoming: [], outgoing: [], labels: new Set(), first: Infinity, depth: 0, origin: false, ended: null, alerts: 0, removed: false };
+			node = { id, incoming: [], outgoing: [], clearings: [], labels: new Set(), first: Infinity, depth: 0, origin: false, ended: null, alerts: 0, removed: false };
 			this.nodes.set(id, node);
 		}
 		node.kind = KINDS[type] ? type : 'unknown';
@@ -60,6 +60,7 @@ export class Model {
 				for (const label of edge.labels)
 					node.labels.delete(label);
 				node.removed = node.labels.size === 0;
+				node.clearings.push(step);
 			}
 			return step;
 		}
@@ -129,7 +130,7 @@ export class Model {
 		const wanted = label && node.labels.has(label) ? label : node.incoming[0]?.labels[0];
 		const path = [];
 		for (let at = node, before = Infinity; at;) {
-			const step = at.incoming.find((edge) => edge.index < before && edge.labels.includes(wanted));
+			const step = arrivalBefore(at, before, wanted);
 			if (!step)
 				return { steps: path, whole: false, label: wanted };
 			path.unshift(step);
@@ -138,6 +139,13 @@ export class Model {
 		}
 		return { steps: path, whole: path.length > 0, label: wanted };
 	}
+}
+
+// By which edge it had got the label that it held then: the first since that was taken from it, or, if there is none, ever.
+function arrivalBefore(node, before, label) {
+	const brings = (edge) => edge.index < before && edge.labels.includes(label);
+	const cleared = node.clearings.findLast((edge) => brings(edge))?.index ?? -1;
+	return node.incoming.find((edge) => edge.index > cleared && brings(edge)) ?? node.incoming.find(brings);
 }
 
 // Whether what comes there is out of the VM's reach: another machine, most likely.
