@@ -640,14 +640,17 @@ void store_begin_sequence(struct store *store)
 	store->sequence_begin = store->event;
 }
 
-// Of the edges from `first` on, whose sequence numbers grow, but for those that have none.
+// Of the edges from `first` on, whose sequence numbers grow, but for those that have none (clearing: by hand). Who
+// sends very many of these, one behind the other, is not found.
 static struct store_edge *find_sequence(const struct store *store, size_t first, uint64_t sequence)
 {
-	size_t low = first, high = store->totals.edges;
+	enum { UNNUMBERED = 1 << 16 };
+	size_t skipped = 0, low = first, high = store->totals.edges;
 	while (low < high) {
 		size_t middle = (low + high) / 2, at = middle;
-		while (at < high && store_edge_at(store, at)->sequence == 0)
-			at++;
+		for (; at < high && store_edge_at(store, at)->sequence == 0; at++)
+			if (++skipped > UNNUMBERED)
+				return NULL;
 		if (at < high && store_edge_at(store, at)->sequence == sequence)
 			return store_edge_at(store, at);
 		if (at < high && store_edge_at(store, at)->sequence < sequence)
