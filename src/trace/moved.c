@@ -110,7 +110,8 @@ static void tell_of_all(struct trace *trace)
 void trace_report_moved(struct trace *trace)
 {
 	bool more = true, unnoted = false;
-	while (more && trace_lock(trace)) {
+	// What comes meanwhile may have its turn the next time.
+	for (int i = 0; i <= MOVED_INTO_MAXIMUM / BATCH && more && trace_lock(trace); i++) {
 		more = tell_batch(trace);
 		unnoted = trace->moved_into_more && !more;
 		if (unnoted)
