@@ -93,7 +93,7 @@ static void run_flow(struct engine *engine, uint32_t from, uint32_t to)
 	struct engine_flow flow;
 	const struct object_reference ends[] = {file(from), file(to)};
 	engine_flow_begin(engine, &flow, &ends[0], &ends[1], 1);
-	engine_flow_end(engine, &flow, true);
+	engine_flow_end(engine, &flow, true, 0);
 }
 
 static void flow_of_unmanaged(struct engine *engine, uint32_t call, uint32_t size)

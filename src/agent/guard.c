@@ -21,6 +21,7 @@ enum {
 	ATTEMPTS = 8,
 	RECALL_MILLISECONDS = 500, // that the daemon is waited for, while the guest's kernel boots
 	LABELS_TIMEOUT_MILLISECONDS = 500,
+	MOVED_NANOSECONDS = 1000000000, // between two reports of how many bytes went by edges
 	VERIFY_TO_BE_SURE = 4, // passes: see is_ended() in src/trace/verify.c
 };
 
@@ -350,6 +351,14 @@ static void report_registers(struct agent_vm *vm)
 	}
 }
 
+static void report_moved(struct agent_vm *vm, bool now)
+{
+	if (!now && agent_monotonic() < vm->next_moved)
+		return;
+	vm->next_moved = agent_monotonic() + MOVED_NANOSECONDS;
+	trace_report_moved(vm->trace);
+}
+
 // A guest that does not leave by itself is made to, so that somebody looks.
 static void kick_if_due(struct agent_vm *vm)
 {
@@ -390,6 +399,7 @@ static void tend(struct agent_vm *vm, int verifications)
 		agent_hook_tend(vm);
 		if (verifications > 1) // somebody asks
 			trace_report_gaps(vm->trace);
+		report_moved(vm, verifications > 1);
 		break;
 	default:
 		break;
@@ -401,6 +411,7 @@ static void close_vm(struct agent_vm *vm)
 {
 	struct wire_message message = { .type = WIRE_VM_GONE };
 	vm->state = AGENT_UNTRACED;
+	trace_report_last_moved(vm->trace);
 	agent_emit(vm, &message);
 }
 

@@ -175,3 +175,14 @@ char *text_shorten(const char *text, size_t width, char *shortened, size_t size)
 	shortened[used] = '\0';
 	return shortened;
 }
+
+char *text_bytes(uint64_t bytes, char *text, size_t size)
+{
+	static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+	double value = (double)bytes;
+	size_t unit = 0;
+	for (; value >= 1024 && unit + 1 < sizeof(units) / sizeof(units[0]); unit++)
+		value /= 1024;
+	snprintf(text, size, "%.*f %s", unit && value < 100 ? 1 : 0, value, units[unit]);
+	return text;
+}

@@ -40,4 +40,7 @@ size_t text_width_of(const char *text, size_t length);
  */
 char *text_shorten(const char *text, size_t width, char *shortened, size_t size);
 
+/** "271 B", "3.4 MiB". Returns `text`. */
+char *text_bytes(uint64_t bytes, char *text, size_t size);
+
 #endif

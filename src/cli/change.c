@@ -20,20 +20,11 @@ static void add_text(struct json_object *request, const char *key, const char *t
 static int ask(const struct settings *settings, struct json_object *request)
 {
 	struct error error = {0};
-	struct query query;
-	if (!query_init(&query, settings, &error)) {
-		json_object_put(request);
-		return fail(&error);
-	}
-	cleanup_json struct json_object *answer = client_ask(&query.client, request, &error);
-	query_deinit(&query);
+	cleanup_json struct json_object *answer = query_once(settings, request, &error);
 	if (!answer)
 		return fail(&error);
-	if (settings->json) {
-		json_object_object_del(answer, "ok");
-		json_print(answer);
-		putchar('\n');
-	}
+	if (settings->json)
+		json_print_answer(answer);
 	if (!json_boolean(answer, "done")) {
 		say("%s: %s", json_text(answer, "name"), json_text(answer, "result"));
 		return EXIT_FAILED;

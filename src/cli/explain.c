@@ -139,25 +139,18 @@ static void print_text(struct json_object *answer)
 int command_explain(const struct settings *settings, int count, char **operands)
 {
 	struct error error = {0};
-	struct query query;
-	if (!query_init(&query, settings, &error))
-		return fail(&error);
 	struct json_object *request = client_request("explain", operands[0]);
 	if (settings->label)
 		json_object_object_add(request, "label", json_object_new_string(settings->label));
 	if (settings->last)
 		json_object_object_add(request, "last", json_object_new_uint64(settings->last));
-	cleanup_json struct json_object *answer = client_ask(&query.client, request, &error);
-	query_deinit(&query);
+	cleanup_json struct json_object *answer = query_once(settings, request, &error);
 	if (!answer)
 		return fail(&error);
 	query_warn_if_stale(answer);
-	if (settings->json) {
-		json_object_object_del(answer, "ok");
-		json_print(answer);
-		putchar('\n');
-	} else {
+	if (settings->json)
+		json_print_answer(answer);
+	else
 		print_text(answer);
-	}
 	return EXIT_DONE;
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/text.h"
 #include "cli/json.h"
 
 static char *local_time(const char *iso, bool exact, char text[FORM_SIZE])
@@ -49,13 +50,13 @@ char *form_duration(uint64_t nanoseconds, char text[FORM_SIZE])
 
 char *form_bytes(uint64_t bytes, char text[FORM_SIZE])
 {
-	static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-	double value = (double)bytes;
-	size_t unit = 0;
-	for (; value >= 1024 && unit + 1 < sizeof(units) / sizeof(units[0]); unit++)
-		value /= 1024;
-	snprintf(text, FORM_SIZE, "%.*f %s", unit && value < 100 ? 1 : 0, value, units[unit]);
-	return text;
+	return text_bytes(bytes, text, FORM_SIZE);
+}
+
+char *form_moved(struct json_object *edge, char text[FORM_SIZE])
+{
+	uint64_t bytes = json_number(edge, "bytes");
+	return bytes ? form_bytes(bytes, text) : strcpy(text, "-");
 }
 
 char *form_rate(struct json_object *number, char text[FORM_SIZE])

@@ -22,6 +22,9 @@ char *form_duration(uint64_t nanoseconds, char text[FORM_SIZE]);
 /** "271 B", "3.4 MiB". */
 char *form_bytes(uint64_t bytes, char text[FORM_SIZE]);
 
+/** The bytes of an edge (docs/commands.md); "-": not known. */
+char *form_moved(struct json_object *edge, char text[FORM_SIZE]);
+
 /** "0.4", "12", "3400"; "-" if it is not known (NULL). */
 char *form_rate(struct json_object *number, char text[FORM_SIZE]);
 

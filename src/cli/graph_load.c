@@ -182,6 +182,9 @@ static uint32_t find_node(struct graph_load *load, struct json_object *object, c
 	node.labels = known->labels;
 	node.marked = known->marked;
 	node.marked_time = known->marked_time;
+	node.held = known->held;
+	node.cleared = known->cleared;
+	node.last_clear = known->last_clear;
 	node.live = known->live;
 	node.inside |= known->inside;
 	*known = node;
@@ -190,16 +193,50 @@ static uint32_t find_node(struct graph_load *load, struct json_object *object, c
 
 // Steps, and what lives ----------------------------------------------------------------
 
+static void add_step(struct graph_load *load, struct json_object *edge, uint32_t from, uint32_t to,
+		     uint64_t labels)
+{
+	struct graph_edge *step = graph_add_edge(load->graph, from, to, json_text(edge, "syscall"),
+						 labels, json_number(edge, "seq"),
+						 form_nanoseconds(json_text(edge, "time")));
+	if (step)
+		graph_count_bytes(step, json_number(edge, "bytes"));
+}
+
+// From all objects of the VM that have ever held any of them.
+static void clear_all(struct graph_load *load, uint64_t labels)
+{
+	for (uint32_t i = 0; i < load->graph->node_count; i++)
+		if (load->graph->nodes[i].vm == load->vm && load->graph->nodes[i].labels & labels)
+			graph_clear(load->graph, i, labels);
+}
+
+// A file that has labels from before an earlier boot has got them as it had: that it still does is no origin.
+static bool is_known(const struct graph *graph, uint32_t target, uint64_t labels)
+{
+	if (target == GRAPH_NO_NODE)
+		return true;
+	const struct graph_node *node = &graph->nodes[target];
+	return !(labels & ~(node->labels & ~graph_cleared_between(graph, target, 0, node->cleared)));
+}
+
 void graph_load_edge(struct graph_load *load, struct json_object *edge)
 {
 	struct json_object *from = json_member(edge, "from"), *to = json_member(edge, "to");
 	uint64_t labels = labels_of(load->graph, edge);
+	const char *cause = json_text(edge, "syscall");
+	bool cleared = !from && strcmp(cause, "cleared") == 0;
+	if (cleared && kind_of(json_text(to, "type")) == GRAPH_UNKNOWN) {
+		clear_all(load, labels);
+		return;
+	}
 	uint32_t target = find_node(load, to, json_text(to, "type"));
 	if (from)
-		graph_add_edge(load->graph, find_node(load, from, json_text(from, "type")), target,
-			       json_text(edge, "syscall"), labels, json_number(edge, "seq"),
-			       form_nanoseconds(json_text(edge, "time")));
-	else if (strcmp(json_text(edge, "syscall"), "cleared") != 0)
+		add_step(load, edge, find_node(load, from, json_text(from, "type")), target,
+			 labels);
+	else if (cleared)
+		graph_clear(load->graph, target, labels);
+	else if (strcmp(cause, "stored") != 0 || !is_known(load->graph, target, labels))
 		graph_mark(load->graph, target, labels, form_nanoseconds(json_text(edge, "time")));
 }
 
@@ -209,7 +246,8 @@ void graph_load_object(struct graph_load *load, struct json_object *object, cons
 	if (index == GRAPH_NO_NODE)
 		return;
 	struct graph_node *node = &load->graph->nodes[index];
-	node->labels |= labels_of(load->graph, object);
+	node->held |= labels_of(load->graph, object);
+	node->labels |= node->held;
 	node->live = true;
 }
 

@@ -61,3 +61,10 @@ void json_list_end(struct json_list *list)
 		printf("\n%*s", list->indent, "");
 	fputs("]", stdout);
 }
+
+void json_print_answer(struct json_object *answer)
+{
+	json_object_object_del(answer, "ok");
+	json_print(answer);
+	putchar('\n');
+}

@@ -34,4 +34,7 @@ void json_list_end(struct json_list *list);
 /** Prints a value in one line, without a line break. */
 void json_print(struct json_object *value);
 
+/** Prints what the daemon has answered, without "ok", as a line of its own. */
+void json_print_answer(struct json_object *answer);
+
 #endif

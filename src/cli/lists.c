@@ -36,6 +36,14 @@ static void add_time_cell(struct table *table, struct json_object *item)
 	table_add(table, form_exact_time(json_text(item, "time"), text));
 }
 
+static void add_bytes_cell(struct table *table, struct json_object *item)
+{
+	enum { NARROW = 100 }; // columns: the names need them more, and a column that is empty is left out
+	char text[FORM_SIZE];
+	size_t width = terminal_width();
+	table_add(table, width && width < NARROW ? "" : form_moved(item, text));
+}
+
 static void add_from_cell(struct table *table, struct json_object *item)
 {
 	char text[FORM_LONG_SIZE];
@@ -93,6 +101,7 @@ static const struct list_column edge_columns[] = {
 	{{"SEQ", TABLE_RIGHT, false}, "seq", NULL},
 	{{"TIME", TABLE_LEFT, false}, NULL, add_time_cell},
 	{{"CALL", TABLE_LEFT, false}, "syscall", NULL},
+	{{"BYTES", TABLE_RIGHT, false}, NULL, add_bytes_cell},
 	{{"FROM", TABLE_LEFT, true}, NULL, add_from_cell},
 	{{"TO", TABLE_LEFT, true}, NULL, add_to_cell},
 	{{"LABELS", TABLE_LEFT, false}, NULL, add_labels_cell},

@@ -62,6 +62,19 @@ struct json_object *query_vms(struct query *query, int count, char **operands, b
 	return vms;
 }
 
+struct json_object *query_once(const struct settings *settings, struct json_object *request,
+			       struct error *error)
+{
+	struct query query;
+	if (!query_init(&query, settings, error)) {
+		json_object_put(request);
+		return NULL;
+	}
+	struct json_object *answer = client_ask(&query.client, request, error);
+	query_deinit(&query);
+	return answer;
+}
+
 static struct json_object *page_request(const struct query *query, const char *vm, const char *kind,
 					bool ended)
 {

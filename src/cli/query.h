@@ -15,6 +15,10 @@ struct query {
 	bool hasty; // takes lists as the daemon has them now, and warns of nothing
 };
 
+/** Asks once, and takes the request. NULL: it could not be asked, or was refused. */
+struct json_object *query_once(const struct settings *settings, struct json_object *request,
+			       struct error *error);
+
 /** Connects. */
 bool query_init(struct query *query, const struct settings *settings, struct error *error);
 void query_deinit(struct query *query);

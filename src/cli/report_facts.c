@@ -96,8 +96,7 @@ struct json_object *report_untraced(struct json_object *vm, struct json_object *
 
 // How labels spread ----------------------------------------------------------------------------
 
-static struct json_object *twig_facts(const struct graph *graph, const struct graph_twig *twig,
-				      uint64_t label)
+static struct json_object *twig_facts(const struct graph *graph, const struct graph_twig *twig)
 {
 	const struct graph_node *node = &graph->nodes[twig->node];
 	struct json_object *step = json_object_new_object();
@@ -107,18 +106,20 @@ static struct json_object *twig_facts(const struct graph *graph, const struct gr
 	add_text(step, "name", graph_node_title(node, title, sizeof(title)));
 	add_number(step, "members", node->members);
 	json_object_object_add(step, "id", node->id ? json_object_new_uint64(node->id) : NULL);
-	json_object_object_add(step, "classified",
-			       json_object_new_boolean(node->marked & label && !twig->depth));
-	add_text(step, "state", graph_node_state(node));
+	json_object_object_add(step, "classified", json_object_new_boolean(twig->marked));
+	add_text(step, "state", twig->past ? "taken from it since" : graph_node_state(node));
 	add_text(step, "program", node->kind == GRAPH_PROCESS ? node->place : "");
 	if (twig->edge != GRAPH_NO_NODE) {
 		const struct graph_edge *edge = &graph->edges[twig->edge];
 		add_text(step, "syscall", edge->cause);
 		add_time(step, "time", edge->time);
 		add_number(step, "order", edge->order);
-		json_object_object_add(step, "bytes", NULL); // agents do not tell
+		json_object_object_add(step, "bytes",
+				       edge->counted ? json_object_new_uint64(edge->bytes) : NULL);
+		json_object_object_add(step, "bytes_at_least",
+				       json_object_new_boolean(graph_bytes_are_least(edge)));
 	} else {
-		add_time(step, "time", node->marked & label ? node->marked_time : 0);
+		add_time(step, "time", twig->marked ? twig->marked_time : 0);
 	}
 	return step;
 }
@@ -137,7 +138,7 @@ struct json_object *report_spread(const struct graph *graph, struct error *error
 		struct json_object *steps = json_object_new_array();
 		size_t shown = forest.count < REPORT_ROWS ? forest.count : REPORT_ROWS;
 		for (size_t i = 0; i < shown; i++)
-			json_object_array_add(steps, twig_facts(graph, &forest.twigs[i], label));
+			json_object_array_add(steps, twig_facts(graph, &forest.twigs[i]));
 		if (shown > 0) {
 			struct json_object *spread = json_object_new_object();
 			add_text(spread, "label", graph->labels[bit]);
@@ -167,6 +168,13 @@ static bool is_id(const void *context, uint64_t place, const void *key)
 	return graph->nodes[place].id == *(const uint64_t *)key;
 }
 
+// Whether it brought a label that was not taken away since.
+static bool stays(const struct graph *graph, const struct graph_edge *edge)
+{
+	return edge->labels & ~graph_cleared_between(graph, edge->to, edge->to_life,
+						     graph->nodes[edge->to].cleared);
+}
+
 static bool arrivals_init(struct arrivals *arrivals, const struct graph *graph)
 {
 	*arrivals = (struct arrivals){
@@ -174,7 +182,8 @@ static bool arrivals_init(struct arrivals *arrivals, const struct graph *graph)
 	bool done = arrivals->edges;
 	for (size_t i = 0; i < graph->edge_count && done; i++) {
 		const struct graph_edge *edge = &graph->edges[i];
-		if (!arrivals->edges[edge->to] && !graph->nodes[edge->to].marked)
+		if (!arrivals->edges[edge->to] && !graph->nodes[edge->to].marked &&
+		    stays(graph, edge))
 			arrivals->edges[edge->to] = edge;
 	}
 	for (size_t i = 0; i < graph->node_count && done; i++) {
@@ -357,7 +366,11 @@ static const char *const limits[] = {
 	"A label means that information can be there, not that it is: labels belong to a whole "
 	"process, file or socket, so what a process that has read something classified writes "
 	"afterwards counts as classified. Nothing that was followed is left out for that.",
-	"Which bytes, and how many, went by a step is not recorded.",
+	"Which bytes went by a step is not recorded; how many, as far as calls were seen to end "
+	"and their result tells it: all that the same system call moved between the same two "
+	"objects, once the label had come that way. What another call moved there afterwards is "
+	"not in it. Where no number stands (memory that is mapped, a new process, io_uring) it is "
+	"not known.",
 	"What could not be followed is counted as a gap, and listed above. While a VM was not "
 	"traced nothing is known of it.",
 	"Memory that is mapped, the guest's kernel when it acts by itself (swap, its own NFS "

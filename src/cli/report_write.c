@@ -295,11 +295,23 @@ static void write_item(const struct writing *writing, uint64_t depth, const char
 				 3 + has_syscall);
 }
 
+// "512 B, "; "" where nothing came from another object.
+static char *show_bytes(struct json_object *step, char *text, size_t size)
+{
+	char bytes[FORM_SIZE];
+	bool known = json_number(step, "bytes"), step_by_call = *json_text(step, "syscall");
+	snprintf(text, size, "%s%s%s", json_boolean(step, "bytes_at_least") ? "at least " : "",
+		 known ? form_moved(step, bytes) : step_by_call ? "bytes not known" : "",
+		 known || step_by_call ? ", " : "");
+	return text;
+}
+
 static void write_step(const struct writing *writing, struct json_object *step)
 {
-	char time[CELL_SIZE], when[128];
+	char time[CELL_SIZE], bytes[80], when[CELL_SIZE + 128];
 	const char *type = json_number(step, "members") > 1 ? "" : json_text(step, "type");
-	snprintf(when, sizeof(when), "%s%s%s", show_time(json_text(step, "time"), time),
+	snprintf(when, sizeof(when), "%s%s%s%s", show_bytes(step, bytes, sizeof(bytes)),
+		 show_time(json_text(step, "time"), time),
 		 *json_text(step, "time") && *json_text(step, "state") ? ", " : "",
 		 json_text(step, "state"));
 	write_item(writing, json_number(step, "depth"),
@@ -390,7 +402,7 @@ static const struct column alert_columns[] = {
 
 static void write_alert_path(const struct writing *writing, struct json_object *alert)
 {
-	char title[100], text[CELL_SIZE], time[CELL_SIZE];
+	char title[100], text[CELL_SIZE], time[CELL_SIZE], bytes[80], when[CELL_SIZE + 80];
 	struct json_object *path = json_member(alert, "path");
 	snprintf(title, sizeof(title), "The way of alert %" PRIu64 "%s", json_number(alert, "id"),
 		 json_boolean(alert, "path_complete") ? "" : " (not known completely)");
@@ -400,8 +412,10 @@ static void write_alert_path(const struct writing *writing, struct json_object *
 		struct json_object *edge = json_object_array_get_idx(path, i);
 		struct json_object *to = json_member(edge, "to");
 		form_end(to, text, sizeof(text));
+		snprintf(when, sizeof(when), "%s%s", show_bytes(edge, bytes, sizeof(bytes)),
+			 show_time(json_text(edge, "time"), time));
 		write_item(writing, i, "", json_text(edge, "syscall"), json_text(to, "type"), text,
-			   show_time(json_text(edge, "time"), time));
+			   when);
 	}
 	writing->form->tree_end(writing->file);
 }

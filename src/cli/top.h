@@ -13,7 +13,12 @@
 
 enum top_list { TOP_VMS, TOP_LABELS, TOP_EDGES, TOP_ALERTS, TOP_LISTS };
 
-enum { TOP_EDGES_OF_VM = 200, TOP_ALERTS_SHOWN = 100, TOP_LINES_MAXIMUM = 5000 };
+enum {
+	TOP_EDGES_OF_VM = 200,
+	TOP_ALERTS_SHOWN = 100,
+	TOP_LINES_MAXIMUM = 5000,
+	TOP_MINUTES = 10, // that labels are ranked by
+};
 
 /** The newest of everything: arrays, the newest edges and alerts first. */
 struct top_data {
@@ -26,8 +31,11 @@ void top_data_deinit(struct top_data *data);
 bool top_fetch(struct query *query, int count, char **operands, struct top_data *data,
 	       struct error *error);
 
-/** Labels by how many of these edges carry them: an array of {"label", "steps", "vms", "last"}. */
-struct json_object *top_labels(struct json_object *edges);
+/** Adds what a VM's answer to "activity" says to `labels`: {"label", "steps", "vms", "last"}. */
+void top_add_labels(struct json_object *labels, const char *vm, struct json_object *activity);
+
+/** Those with the most steps first. */
+void top_sort_labels(struct json_object *labels);
 
 /** A line of a list. What it is about can be looked at. */
 struct top_line {

@@ -43,22 +43,6 @@ static bool add_edges(struct query *query, const char *vm, struct json_object *e
 	return answer;
 }
 
-static struct json_object *fetch_edges(struct query *query, struct json_object *vms,
-				       struct error *error)
-{
-	struct json_object *edges = json_object_new_array();
-	for (size_t i = 0; i < json_length(vms); i++) {
-		const char *vm = json_text(json_object_array_get_idx(vms, i), "name");
-		// One that has gone since is no reason to show nothing.
-		if (!add_edges(query, vm, edges, error) && error->code != ERROR_NOT_FOUND) {
-			json_object_put(edges);
-			return NULL;
-		}
-	}
-	json_object_array_sort(edges, compare_times);
-	return edges;
-}
-
 static struct json_object *fetch_alerts(struct query *query, struct error *error)
 {
 	struct json_object *alerts = json_object_new_array();
@@ -88,14 +72,6 @@ static struct json_object *find_label(struct json_object *labels, const char *na
 	return label;
 }
 
-static void add_name(struct json_object *names, const char *name)
-{
-	for (size_t i = 0; i < json_length(names); i++)
-		if (strcmp(json_object_get_string(json_object_array_get_idx(names, i)), name) == 0)
-			return;
-	json_object_array_add(names, json_object_new_string(name));
-}
-
 static int compare_steps(const void *left, const void *right)
 {
 	uint64_t one = json_number(*(struct json_object *const *)left, "steps");
@@ -103,27 +79,54 @@ static int compare_steps(const void *left, const void *right)
 	return one < other ? 1 : one > other ? -1 : 0;
 }
 
-struct json_object *top_labels(struct json_object *edges)
+void top_add_labels(struct json_object *labels, const char *vm, struct json_object *activity)
 {
-	struct json_object *labels = json_object_new_array();
-	for (size_t i = 0; i < json_length(edges); i++) {
-		struct json_object *edge = json_object_array_get_idx(edges, i);
-		struct json_object *names = json_member(edge, "labels");
-		for (size_t k = 0; k < json_length(names); k++) {
-			const char *name =
-				json_object_get_string(json_object_array_get_idx(names, k));
-			struct json_object *label = find_label(labels, name);
-			json_object_object_add(
-				label, "steps",
-				json_object_new_uint64(json_number(label, "steps") + 1));
-			add_name(json_member(label, "vms"), json_text(edge, "vm"));
-			if (!json_member(label, "last"))
-				json_object_object_add(label, "last",
-						       json_object_get(json_member(edge, "time")));
+	struct json_object *list = json_member(activity, "labels");
+	for (size_t i = 0; i < json_length(list); i++) {
+		struct json_object *of_vm = json_object_array_get_idx(list, i);
+		struct json_object *label = find_label(labels, json_text(of_vm, "label"));
+		json_object_object_add(label, "steps",
+				       json_object_new_uint64(json_number(label, "steps") +
+							      json_number(of_vm, "steps")));
+		json_object_array_add(json_member(label, "vms"), json_object_new_string(vm));
+		if (strcmp(json_text(of_vm, "last"), json_text(label, "last")) > 0)
+			json_object_object_add(label, "last",
+					       json_object_get(json_member(of_vm, "last")));
+	}
+}
+
+void top_sort_labels(struct json_object *labels)
+{
+	json_object_array_sort(labels, compare_steps);
+}
+
+static bool add_activity(struct query *query, const char *vm, struct json_object *labels,
+			 struct error *error)
+{
+	struct json_object *request = client_request("activity", vm);
+	json_object_object_add(request, "seconds", json_object_new_uint64(60 * TOP_MINUTES));
+	json_object_object_add(request, "sync", json_object_new_boolean(false));
+	cleanup_json struct json_object *answer = client_ask(&query->client, request, error);
+	top_add_labels(labels, vm, answer);
+	return answer;
+}
+
+// What `add` asks of each VM.
+static struct json_object *fetch_each(struct query *query, struct json_object *vms,
+				      bool (*add)(struct query *query, const char *vm,
+						  struct json_object *list, struct error *error),
+				      struct error *error)
+{
+	struct json_object *list = json_object_new_array();
+	for (size_t i = 0; i < json_length(vms); i++) {
+		const char *vm = json_text(json_object_array_get_idx(vms, i), "name");
+		// One that has gone since is no reason to show nothing.
+		if (!add(query, vm, list, error) && error->code != ERROR_NOT_FOUND) {
+			json_object_put(list);
+			return NULL;
 		}
 	}
-	json_object_array_sort(labels, compare_steps);
-	return labels;
+	return list;
 }
 
 bool top_fetch(struct query *query, int count, char **operands, struct top_data *data,
@@ -132,14 +135,19 @@ bool top_fetch(struct query *query, int count, char **operands, struct top_data 
 	struct top_data fresh = {0};
 	fresh.lists[TOP_VMS] = query_vms(query, count, operands, false, error);
 	if (fresh.lists[TOP_VMS])
-		fresh.lists[TOP_EDGES] = fetch_edges(query, fresh.lists[TOP_VMS], error);
+		fresh.lists[TOP_EDGES] =
+			fetch_each(query, fresh.lists[TOP_VMS], add_edges, error);
 	if (fresh.lists[TOP_EDGES])
+		fresh.lists[TOP_LABELS] =
+			fetch_each(query, fresh.lists[TOP_VMS], add_activity, error);
+	if (fresh.lists[TOP_LABELS])
 		fresh.lists[TOP_ALERTS] = fetch_alerts(query, error);
 	if (!fresh.lists[TOP_ALERTS]) {
 		top_data_deinit(&fresh);
 		return false;
 	}
-	fresh.lists[TOP_LABELS] = top_labels(fresh.lists[TOP_EDGES]);
+	json_object_array_sort(fresh.lists[TOP_EDGES], compare_times);
+	top_sort_labels(fresh.lists[TOP_LABELS]);
 	top_data_deinit(data);
 	*data = fresh;
 	return true;

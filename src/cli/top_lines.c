@@ -116,13 +116,15 @@ static void add_alert(struct json_object *alert, size_t width, struct top_lines 
 		     sizeof(to)));
 }
 
+_Static_assert(TOP_MINUTES == 10, "the heading says so");
+
 // A row a list.
 static const struct {
 	const char *heading;
 	void (*add)(struct json_object *item, size_t width, struct top_lines *lines);
 } lists[TOP_LISTS] = {
 	[TOP_VMS] = {"VMS       state, kernel, files, processes, sockets, edges/s, gaps", add_vm},
-	[TOP_LABELS] = {"LABELS    in the newest edges: how many, the last, where", add_label},
+	[TOP_LABELS] = {"LABELS    steps in the last 10 minutes, the last one, where", add_label},
 	[TOP_EDGES] = {"EDGES     the newest first", add_edge},
 	[TOP_ALERTS] = {"ALERTS    the newest first", add_alert},
 };

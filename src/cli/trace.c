@@ -28,6 +28,8 @@ enum {
 struct way {
 	uint64_t labels;
 	uint32_t origin;
+	bool marked; // there, then
+	uint64_t marked_time;
 	uint32_t *edges;
 	size_t count;
 };
@@ -168,6 +170,8 @@ static bool climb(const struct graph_forest *forest, size_t twig, struct way *wa
 			twig--;
 	}
 	way->origin = forest->twigs[twig].node;
+	way->marked = forest->twigs[twig].marked;
+	way->marked_time = forest->twigs[twig].marked_time;
 	return true;
 }
 
@@ -177,6 +181,7 @@ static void keep_way(struct trace *trace, struct way way)
 	for (size_t i = 0; i < trace->way_count; i++) {
 		struct way *known = &trace->ways[i];
 		if (known->count == way.count && known->origin == way.origin &&
+		    known->marked == way.marked &&
 		    memcmp(known->edges, way.edges, way.count * sizeof(*way.edges)) == 0) {
 			known->labels |= way.labels;
 			free(way.edges);
@@ -186,19 +191,33 @@ static void keep_way(struct trace *trace, struct way way)
 	trace->ways[trace->way_count++] = way;
 }
 
+// That of what it holds now, or else of what was taken from it last. `count`: there is none.
+static size_t newest_twig(const struct graph_forest *forest, uint32_t object)
+{
+	size_t newest = forest->count;
+	for (size_t i = 0; i < forest->count; i++) {
+		const struct graph_twig *twig = &forest->twigs[i];
+		if (twig->node != object)
+			continue;
+		if (!twig->past)
+			return i;
+		if (newest == forest->count || twig->life > forest->twigs[newest].life)
+			newest = i;
+	}
+	return newest;
+}
+
 static bool find_way(struct trace *trace, uint64_t label, struct error *error)
 {
 	struct graph_forest forest;
 	struct way way = {.labels = label};
 	bool done = graph_forest_init(&forest, &trace->graph, label, error);
-	for (size_t i = 0; i < forest.count && done; i++) {
-		if (forest.twigs[i].node != trace->object)
-			continue;
-		done = climb(&forest, i, &way) ||
+	size_t twig = done ? newest_twig(&forest, trace->object) : forest.count;
+	if (twig < forest.count) {
+		done = climb(&forest, twig, &way) ||
 		       error_set(error, ERROR_MEMORY, "no memory for a path");
 		if (done)
 			keep_way(trace, way);
-		break;
 	}
 	graph_forest_deinit(&forest);
 	return done;
@@ -246,10 +265,11 @@ static char *local_time(uint64_t nanoseconds, char text[FORM_SIZE])
 static void print_step(const struct graph *graph, uint32_t index, size_t depth)
 {
 	char name[FORM_LONG_SIZE], line[2 * FORM_LONG_SIZE], time[FORM_SIZE];
+	char bytes[GRAPH_BYTES_SIZE];
 	const struct graph_edge *edge = &graph->edges[index];
 	size_t indent = 2 * (depth < INDENTS ? depth : INDENTS);
-	snprintf(line, sizeof(line), "  %s  %*s%-9s -> %s", local_time(edge->time, time),
-		 (int)indent, "", edge->cause,
+	snprintf(line, sizeof(line), "  %s  %*s%-9s %8s -> %s", local_time(edge->time, time),
+		 (int)indent, "", edge->cause, graph_bytes(edge, bytes),
 		 describe(&graph->nodes[edge->to], name, sizeof(name)));
 	print_fitting(line);
 }
@@ -262,11 +282,12 @@ static void print_way(const struct trace *trace, const struct way *way)
 	graph_label_names(&trace->graph, way->labels, labels, sizeof(labels));
 	printf("\nhow %s came there:\n", labels);
 	describe(origin, name, sizeof(name));
-	if (origin->marked & way->labels)
-		snprintf(line, sizeof(line), "  %s  %-9s    %s",
-			 local_time(origin->marked_time, time), "origin", name);
+	if (way->marked)
+		snprintf(line, sizeof(line), "  %s  %-9s %8s    %s",
+			 local_time(way->marked_time, time), "origin", "", name);
 	else
-		snprintf(line, sizeof(line), "  %-23s  %-9s    %s", "(how is not known)", "", name);
+		snprintf(line, sizeof(line), "  %-23s  %-9s %8s    %s", "(how is not known)", "", "",
+			 name);
 	print_fitting(line);
 	for (size_t i = 0; i < way->count; i++)
 		print_step(&trace->graph, way->edges[i], 0);
@@ -319,7 +340,6 @@ static struct json_object *way_to_json(const struct trace *trace, const struct w
 	struct json_object *labels = json_object_new_array(), *steps = json_object_new_array();
 	const struct graph *graph = &trace->graph;
 	char time[GRAPH_TIME_SIZE];
-	bool known = graph->nodes[way->origin].marked & way->labels;
 	for (size_t bit = 0; bit < graph->label_count; bit++)
 		if (way->labels >> bit & 1)
 			json_object_array_add(labels, json_object_new_string(graph->labels[bit]));
@@ -329,10 +349,10 @@ static struct json_object *way_to_json(const struct trace *trace, const struct w
 		mentioned[graph->edges[way->edges[i]].to] = true;
 	}
 	mentioned[way->origin] = true;
-	graph_time(graph->nodes[way->origin].marked_time, time);
+	graph_time(way->marked_time, time);
 	json_object_object_add(object, "labels", labels);
 	json_object_object_add(object, "origin", json_object_new_uint64(way->origin));
-	json_object_object_add(object, "classified", known ? json_object_new_string(time) : NULL);
+	json_object_object_add(object, "classified", way->marked ? json_object_new_string(time) : NULL);
 	json_object_object_add(object, "steps", steps);
 	return object;
 }

@@ -209,9 +209,7 @@ static struct json_object *import_file(struct client *client, int fd, const char
 static void tell_import(const struct settings *settings, struct json_object *answer)
 {
 	if (settings->json) {
-		json_object_object_del(answer, "ok");
-		json_print(answer);
-		putchar('\n');
+		json_print_answer(answer);
 		return;
 	}
 	printf("%s (%s): %" PRIu64 " files with labels, %" PRIu64 " objects, %" PRIu64

@@ -8,20 +8,14 @@
 // The token is behind '#': a browser sends that to nobody, and the page takes it from there.
 int command_web(const struct settings *settings, int count, char **operands)
 {
-	struct query query;
 	struct error error = {0};
-	cleanup_json struct json_object *answer = NULL;
-	if (query_init(&query, settings, &error))
-		answer = client_ask(&query.client, client_request("web", NULL), &error);
-	query_deinit(&query);
+	cleanup_json struct json_object *answer =
+		query_once(settings, client_request("web", NULL), &error);
 	if (!answer)
 		return fail(&error);
-	if (settings->json) {
-		json_object_object_del(answer, "ok");
-		json_print(answer);
-		putchar('\n');
-	} else {
+	if (settings->json)
+		json_print_answer(answer);
+	else
 		printf("%s#token=%s\n", json_text(answer, "url"), json_text(answer, "token"));
-	}
 	return EXIT_DONE;
 }

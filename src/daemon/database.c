@@ -63,7 +63,7 @@ static const char *const statement_texts[STATEMENTS] = {
 			    ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
 	[PUT_OBJECT] = "REPLACE INTO objects VALUES(?,?,?,?,?,?)",
 	[PUT_NUMBER] = "REPLACE INTO numbers VALUES(?,?,?,?)",
-	[PUT_EDGE] = "REPLACE INTO edges VALUES(?,?,?,?,?,?,?,?)",
+	[PUT_EDGE] = "REPLACE INTO edges VALUES(?,?,?,?,?,?,?,?,?)",
 	[PUT_GAP] = "REPLACE INTO gaps VALUES(?,?,?,?,?,?,?)",
 	[PUT_KERNEL] = "REPLACE INTO kernels VALUES(?,?,?,?,?)",
 	[DROP_EDGE] = "DELETE FROM edges WHERE vm = ? AND event = ?",
@@ -104,7 +104,7 @@ static const char *const statement_texts[STATEMENTS] = {
 			" WHERE vm = ? ORDER BY id",
 	[GET_NUMBERS] = "SELECT number, generation, object FROM numbers WHERE vm = ?",
 	[GET_ENDED] = "SELECT id FROM objects WHERE vm = ? AND ended > 0 ORDER BY ended",
-	[GET_EDGES] = "SELECT event, sequence, time, labels, source, destination, cause FROM edges"
+	[GET_EDGES] = "SELECT event, sequence, time, labels, source, destination, cause, bytes FROM edges"
 		      " WHERE vm = ? ORDER BY event",
 	[GET_GAPS] = "SELECT kind, detail, count, first_time, last_time FROM gaps"
 		     " WHERE vm = ? ORDER BY position",
@@ -296,7 +296,19 @@ static void save_edge(struct database *database, uint64_t vm, struct store_chang
 		put_null(&row);
 	put(&row, to);
 	put_text(&row, edge->cause);
+	put(&row, edge->bytes);
 	run_row(&row);
+}
+
+static void save_changed_edges(struct database *database, uint64_t vm, const struct store *store,
+			       struct store_changes *changes)
+{
+	for (size_t i = 0; i < changes->edges_changed->count && !database->failed; i++) {
+		uint64_t event = changes->edges_changed->ids[i];
+		const struct store_edge *edge = store_next_edge(store, event - 1);
+		if (edge && edge->event == event)
+			save_edge(database, vm, changes, edge);
+	}
 }
 
 static void clear_vm(struct database *database, uint64_t vm)
@@ -408,6 +420,8 @@ static void save_store(struct database *database, uint64_t vm, struct store *sto
 		save_edge(database, vm, changes, edge);
 		edges_after = edge->event;
 	}
+	if (!changes->all)
+		save_changed_edges(database, vm, store, changes);
 	for (size_t i = 0; i < changes->edges_gone->count && !changes->all; i++)
 		run_on_two(database, DROP_EDGE, vm, changes->edges_gone->ids[i]);
 	if (!changes->all && changes->edges_dropped != store_totals(store)->edges_dropped) {
@@ -853,6 +867,7 @@ static bool load_edges(struct database *database, uint64_t vm, struct store *sto
 		edge.from = marked ? NULL : find_description(descriptions, from);
 		edge.to = find_description(descriptions, get(&row));
 		edge.cause = get_text(&row);
+		edge.bytes = get(&row);
 		if ((!marked && !edge.from) || !edge.to || !store_restore_edge(store, &edge))
 			return false;
 	}

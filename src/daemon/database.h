@@ -20,7 +20,7 @@
  */
 struct database;
 
-enum { DATABASE_SCHEMA = 5 };
+enum { DATABASE_SCHEMA = 6 };
 
 /**
  * Opens DIRECTORY/nijimi.db, and makes both if they are not there. Nothing is changed in a database

@@ -100,6 +100,8 @@ static const char *const database_migrations[] = {
 	" PRIMARY KEY(vm, position)) WITHOUT ROWID;"
 	// Rows of VMs that are listed no more (or not yet): what else has them is deleted in pieces.
 	"CREATE TABLE forgotten(row INTEGER PRIMARY KEY);",
+	// That have gone by an edge. 0: not known.
+	"ALTER TABLE edges ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;",
 };
 
 #endif

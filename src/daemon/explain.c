@@ -371,12 +371,6 @@ static void note_use(struct explanation *explanation, const struct store_edge *e
 	explanation->uses[at].labels |= labels;
 }
 
-// An edge that says what has not spread.
-static bool is_no_step(const struct store_edge *edge)
-{
-	return strcmp(edge->cause, edge->from ? STORE_KEPT : STORE_CLEARED) == 0;
-}
-
 static bool build(struct forest *forest, const struct store *store, uint64_t after, uint64_t as_of,
 		  uint64_t labels, struct explanation *explanation)
 {
@@ -384,9 +378,9 @@ static bool build(struct forest *forest, const struct store *store, uint64_t aft
 	while ((edge = store_next_edge(store, after)) && edge->event <= as_of) {
 		after = edge->event;
 		uint64_t wanted = labels ? edge->labels & labels : edge->labels;
-		if (wanted && edge->from && is_no_step(edge))
+		if (wanted && edge->from && !store_is_step(edge))
 			note_use(explanation, edge, wanted);
-		if (!wanted || is_no_step(edge))
+		if (!wanted || !store_is_step(edge))
 			continue;
 		explanation->edges++;
 		if (!add_edge(forest, edge, wanted))

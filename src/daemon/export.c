@@ -343,7 +343,8 @@ static void put_edge(struct export *export, struct output *output)
 						    !edge->from,
 						    from,
 						    put_description(export, output, edge->to),
-						    edge->cause};
+						    edge->cause,
+						    edge->bytes};
 	put(output, &message);
 }
 

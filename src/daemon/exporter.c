@@ -7,11 +7,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "daemon/tcp.h"
+#include "daemon/wake.h"
 
 // Who reads metrics asks once in some seconds.
 enum { CONNECTIONS = 16, TIMEOUT_SECONDS = 10, CONNECTION_BYTES = 16384, PAGE_SECONDS = 5 };
@@ -21,7 +21,7 @@ struct exporter {
 	exporter_page page;
 	void *context;
 	char url[EXPORTER_URL_SIZE];
-	int wanted_event;
+	int wanted;
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	uint64_t made; // pages so far
@@ -36,14 +36,11 @@ struct exporter {
 static char *await_page(struct exporter *exporter, size_t *length)
 {
 	struct timespec end;
-	uint64_t one = 1;
 	clock_gettime(CLOCK_MONOTONIC, &end);
 	end.tv_sec += PAGE_SECONDS;
 	pthread_mutex_lock(&exporter->lock);
 	uint64_t before = exporter->made;
-	if (write(exporter->wanted_event, &one, sizeof(one)) < 0) {
-		// It is full: then it says so already.
-	}
+	wake_owner(exporter->wanted);
 	while (exporter->made == before && !exporter->stopping &&
 	       pthread_cond_timedwait(&exporter->changed, &exporter->lock, &end) == 0)
 		continue;
@@ -117,9 +114,8 @@ static bool init_waiting(struct exporter *exporter, struct error *error)
 	pthread_mutex_init(&exporter->lock, NULL);
 	pthread_cond_init(&exporter->changed, &attributes);
 	pthread_condattr_destroy(&attributes);
-	exporter->wanted_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	return exporter->wanted_event >= 0 ||
-	       error_set_errno(error, "cannot make an event for metrics");
+	exporter->wanted = wake_create("metrics", error);
+	return exporter->wanted >= 0;
 }
 
 static bool start(struct exporter *exporter, const char *address, int fd, struct error *error)
@@ -165,8 +161,7 @@ void exporter_destroy(struct exporter *exporter)
 	pthread_mutex_unlock(&exporter->lock);
 	if (exporter->daemon)
 		MHD_stop_daemon(exporter->daemon); // closes the socket, too
-	if (exporter->wanted_event >= 0)
-		close(exporter->wanted_event);
+	wake_close(exporter->wanted);
 	pthread_cond_destroy(&exporter->changed);
 	pthread_mutex_destroy(&exporter->lock);
 	free(exporter->text);
@@ -175,13 +170,12 @@ void exporter_destroy(struct exporter *exporter)
 
 int exporter_descriptor(const struct exporter *exporter)
 {
-	return exporter->wanted_event;
+	return exporter->wanted;
 }
 
 void exporter_run(struct exporter *exporter)
 {
-	uint64_t count;
-	if (read(exporter->wanted_event, &count, sizeof(count)) != sizeof(count))
+	if (!wake_was_wanted(exporter->wanted))
 		return;
 	size_t length = 0;
 	char *text = exporter->page(exporter->context, &length);

@@ -474,6 +474,7 @@ static bool take_edge(struct import *import, const struct wire_message *message,
 		.from = kept->marked ? NULL : description_of(import, kept->from),
 		.to = description_of(import, kept->to),
 		.cause = kept->cause,
+		.bytes = kept->bytes,
 	};
 	if (!our_labels(import, kept->labels, &edge.labels, error))
 		return false;

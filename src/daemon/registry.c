@@ -691,6 +691,7 @@ static void continue_life(struct registry *registry, struct registry_vm *vm, uin
 	vm->row_hash = 0;
 	vm->first_time = earlier->first_time;
 	vm->unwatched = true;
+	store_begin_sequence(vm->store);
 	adopt_store(earlier, fresh);
 	earlier->row = fresh_row;
 	bool renamed = strcmp(earlier->name, vm->agent->name) == 0;
@@ -914,6 +915,12 @@ static bool apply_edge(struct context *context, const struct wire_message *messa
 	return true;
 }
 
+static bool apply_moved(struct context *context, const struct wire_message *message)
+{
+	store_set_moved(context->vm->store, message->moved.sequence, message->moved.bytes);
+	return true;
+}
+
 struct origin_clearing {
 	struct origins *origins;
 	uint64_t labels;
@@ -1005,6 +1012,7 @@ static const struct handler {
 	{WIRE_BOOT, true, true, apply_boot},
 	{WIRE_OBJECT, true, true, apply_object},
 	{WIRE_EDGE, true, true, apply_edge},
+	{WIRE_MOVED, true, false, apply_moved},
 	{WIRE_ENDED, true, false, apply_ended},
 	{WIRE_CLEARED, true, false, apply_cleared},
 	{WIRE_GAP, true, true, apply_gap},

@@ -290,6 +290,8 @@ struct json_object *render_edge(const struct labels *labels, const struct store_
 	json_object_object_add(object, "from", render_end(edge->from));
 	json_object_object_add(object, "to", render_end(edge->to));
 	render_labels(object, labels, edge->labels);
+	json_object_object_add(object, "bytes",
+			       edge->bytes ? json_object_new_uint64(edge->bytes) : NULL);
 	return object;
 }
 

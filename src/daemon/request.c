@@ -345,6 +345,33 @@ static bool answer_labels(struct json_object *answer, const struct request *requ
 	return true;
 }
 
+static bool answer_activity(struct json_object *answer, const struct request *request,
+			    const struct registry *registry,
+			    const struct request_situation *situation, struct error *error)
+{
+	const struct registry_vm *vm = begin_answer(answer, request, registry, situation, error);
+	if (!vm)
+		return false;
+	uint64_t window, since = 0;
+	if (!__builtin_mul_overflow(request->seconds, 1000000000u, &window) &&
+	    window < situation->now)
+		since = situation->now - window;
+	struct store_activity activity;
+	store_get_activity(vm->store, since, &activity);
+	struct json_object *list = json_object_new_array();
+	for (unsigned int bit = 0; bit < LABELS; bit++) {
+		if (!activity.steps[bit])
+			continue;
+		struct json_object *label = json_object_new_object();
+		render_text(label, "label", label_name(registry_labels(registry), bit));
+		add_number(label, "steps", activity.steps[bit]);
+		render_time(label, "last", activity.newest[bit]);
+		json_object_array_add(list, label);
+	}
+	json_object_object_add(answer, "labels", list);
+	return true;
+}
+
 static bool answer_alerts(struct json_object *answer, const struct request *request,
 			  const struct registry *registry,
 			  const struct request_situation *situation, struct error *error)
@@ -496,6 +523,7 @@ static const struct command {
 	[REQUEST_EDGES] = {"edges", true, answer_edges},
 	[REQUEST_EXPLAIN] = {"explain", true, answer_explain},
 	[REQUEST_LABELS] = {"labels", true, answer_labels},
+	[REQUEST_ACTIVITY] = {"activity", true, answer_activity},
 	[REQUEST_ALERTS] = {"alerts", false, answer_alerts},
 	[REQUEST_POLICY] = {"policy", false, answer_policy},
 	[REQUEST_RELOAD] = {"reload", false, answer_policy},
@@ -526,6 +554,7 @@ static const struct field {
 	FIELD(changes, FIELD_NUMBER), FIELD(timeout, FIELD_NUMBER), FIELD(after, FIELD_NUMBER),
 	FIELD(as_of, FIELD_NUMBER),   FIELD(last, FIELD_NUMBER),    FIELD(target, FIELD_TEXT),
 	FIELD(all, FIELD_BOOLEAN),    FIELD(replace, FIELD_BOOLEAN), FIELD(user, FIELD_NUMBER),
+	FIELD(seconds, FIELD_NUMBER),
 #undef FIELD
 };
 

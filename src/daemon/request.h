@@ -21,6 +21,7 @@
  *     {"command": "edges", "vm": V, "last": N, "label": L, "after": E, "as_of": E}
  *     {"command": "explain", "vm": V, "last": N, "label": L}
  *     {"command": "labels", "vm": V, "after": I, "as_of": E}
+ *     {"command": "activity", "vm": V, "seconds": S}
  *     {"command": "alerts", "after": I, "last": N, "timeout": S}
  *     {"command": "mark", "vm": V, "target": PATH, "label": L}
  *     {"command": "clear", "vm": V, "target": T, "all": B, "label": L}
@@ -35,7 +36,7 @@
  * or "ok": false and "error": {"code", "message"}.
  *
  * "vms" with "changes" waits until the table's count of changes differs from N, for at most
- * "timeout" seconds. "vm", "objects", "edges" and "explain" first have the agent send what it still holds,
+ * "timeout" seconds. "vm", "activity", "objects", "edges" and "explain" first have the agent send what it still holds,
  * unless "sync" is false; when it does not answer in time, or is not connected, "stale" is true and
  * "stale_since" says when it was last heard to be up to date.
  *
@@ -50,6 +51,8 @@
  * "alerts" lists those with an id above "after", or the last "last"; with "timeout" it waits until
  * there is one. "newest" is the id of the newest, "next" the id to go on after while there are
  * more.
+ *
+ * "activity" counts, for each label, the steps of the last "seconds" that carry it.
  *
  * "labels" counts, for each label, the living objects that hold it, by kind; of those of one page:
  * counts of all pages are to be added up. "web" has the web page served (web.h), if it is not yet,
@@ -66,6 +69,7 @@ enum request_command {
 	REQUEST_EDGES,
 	REQUEST_EXPLAIN,
 	REQUEST_LABELS,
+	REQUEST_ACTIVITY,
 	REQUEST_ALERTS,
 	REQUEST_POLICY,
 	REQUEST_RELOAD,
@@ -97,7 +101,7 @@ struct request {
 	bool ended;
 	bool sync;	  // default: true
 	bool has_changes; // "changes" was given
-	uint64_t changes, timeout, after, as_of, last;
+	uint64_t changes, timeout, after, as_of, last, seconds;
 	uint64_t user; // whom an imported VM belongs to; UINT64_MAX: not given
 };
 

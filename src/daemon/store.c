@@ -598,6 +598,15 @@ static bool place_edge(struct store *store, uint64_t time)
 	return store->totals.edges + store->hole < store->edges_capacity || grow_edges(store);
 }
 
+// What has no number (clearing) counts as its neighbour.
+static void note_sequence(struct store *store, const struct store_edge *edge)
+{
+	if (edge->sequence && edge->sequence <= store->sequence)
+		store->sequence_begin = edge->event - 1;
+	if (edge->sequence)
+		store->sequence = edge->sequence;
+}
+
 bool store_add_edge(struct store *store, const struct wire_edge *edge, struct error *error)
 {
 	if (!place_edge(store, edge->time))
@@ -616,18 +625,90 @@ bool store_add_edge(struct store *store, const struct wire_edge *edge, struct er
 		.from = edge->from ? hold(description_of(store, from)) : NULL,
 		.to = hold(description_of(store, to)),
 		.cause = intern_cause(store, edge->cause),
+		.bytes = edge->bytes,
 	};
+	note_sequence(store, store_edge_at(store, store->totals.edges));
 	store->totals.edges++;
 	if (!to || (edge->from && !from))
 		store_add_gap(store, "unknown-object", edge->cause, 1, edge->time);
 	return true;
 }
 
+void store_begin_sequence(struct store *store)
+{
+	store->sequence = 0;
+	store->sequence_begin = store->event;
+}
+
+// Of the edges from `first` on, whose sequence numbers grow, but for those that have none (clearing: by hand). Who
+// sends very many of these, one behind the other, is not found.
+static struct store_edge *find_sequence(const struct store *store, size_t first, uint64_t sequence)
+{
+	enum { UNNUMBERED = 1 << 16 };
+	size_t skipped = 0, low = first, high = store->totals.edges;
+	while (low < high) {
+		size_t middle = (low + high) / 2, at = middle;
+		for (; at < high && store_edge_at(store, at)->sequence == 0; at++)
+			if (++skipped > UNNUMBERED)
+				return NULL;
+		if (at < high && store_edge_at(store, at)->sequence == sequence)
+			return store_edge_at(store, at);
+		if (at < high && store_edge_at(store, at)->sequence < sequence)
+			low = at + 1;
+		else
+			high = middle;
+	}
+	return NULL;
+}
+
+static struct store_edge *edge_of_event(const struct store *store, uint64_t event)
+{
+	size_t at = store_edge_position_after(store, event - 1);
+	struct store_edge *edge = at < store->totals.edges ? store_edge_at(store, at) : NULL;
+	return edge && edge->event == event ? edge : NULL;
+}
+
+size_t store_moved_after(const struct store *store, uint64_t after,
+			 const struct store_edge *edges[STORE_MOVED_MAXIMUM])
+{
+	size_t count = 0;
+	for (uint64_t back = 1; back <= STORE_MOVED_MAXIMUM && back <= store->moves_count; back++) {
+		const struct store_move *move =
+			&store->moves[(store->moves_count - back) % STORE_MOVED_MAXIMUM];
+		const struct store_edge *edge = edge_of_event(store, move->edge);
+		bool known = !edge;
+		if (move->event <= after)
+			break;
+		for (size_t i = 0; i < count && !known; i++)
+			known = edges[i] == edge;
+		if (!known)
+			edges[count++] = edge;
+	}
+	return count;
+}
+
+void store_set_moved(struct store *store, uint64_t sequence, uint64_t bytes)
+{
+	struct store_edge *edge = NULL;
+	if (sequence)
+		edge = find_sequence(store, store_edge_position_after(store, store->sequence_begin),
+				     sequence);
+	if (!edge || edge->bytes == bytes)
+		return;
+	edge->bytes = bytes;
+	store->moves[store->moves_count++ % STORE_MOVED_MAXIMUM] =
+		(struct store_move){++store->event, edge->event};
+	// What was never written is written as it is then.
+	if (!edge->changed && edge->event <= store->changes.edges_event) {
+		note_id(store, &store->edges_changed, edge->event);
+		edge->changed = true;
+	}
+}
+
 // Clearing -----------------------------------------------------------------------------------
 
 // Without memory the history is without it.
-static void add_clearing(struct store *store, struct store_object *object, uint64_t labels,
-			 uint64_t time)
+static void add_clearing(struct store *store, struct description *of, uint64_t labels, uint64_t time)
 {
 	if (!place_edge(store, time))
 		return;
@@ -635,7 +716,7 @@ static void add_clearing(struct store *store, struct store_object *object, uint6
 		.event = ++store->event,
 		.time = time,
 		.labels = labels,
-		.to = hold(object->description),
+		.to = hold(of),
 		.cause = intern_cause(store, STORE_CLEARED),
 	};
 	store->totals.edges++;
@@ -660,7 +741,7 @@ bool store_clear(struct store *store, uint64_t id, uint64_t labels, uint64_t tim
 	labels = object ? take_labels(store, object, labels) : 0;
 	if (!labels)
 		return false;
-	add_clearing(store, object, labels, time);
+	add_clearing(store, object->description, labels, time);
 	if (!object->labels && !object->ended && !object->members)
 		end_object(store, object, time);
 	return true;
@@ -676,15 +757,20 @@ void store_clear_all(struct store *store, uint64_t labels, uint64_t time)
 {
 	uint64_t id = 0;
 	const struct store_object *next;
+	bool any = false;
 	while ((next = store_next_object(store, id))) {
 		struct store_object *object = (struct store_object *)next;
 		id = object->id;
 		if (object->ended && !has_identity(&object->description->fields))
 			continue; // what it held is history
-		if (!take_labels(store, object, labels) || object->labels || object->ended)
+		bool held = take_labels(store, object, labels);
+		any |= held;
+		if (!held || object->labels || object->ended)
 			continue;
 		end_with_members(store, object, time);
 	}
+	if (any)
+		add_clearing(store, (struct description *)&description_unknown, labels, time);
 	store->event++;
 }
 
@@ -727,6 +813,28 @@ uint64_t store_before_last_edges(const struct store *store, uint64_t count, uint
 			count--;
 	}
 	return at < store->totals.edges ? store_edge_at(store, at)->event - 1 : store->event;
+}
+
+bool store_is_step(const struct store_edge *edge)
+{
+	return strcmp(edge->cause, edge->from ? STORE_KEPT : STORE_CLEARED) != 0;
+}
+
+void store_get_activity(const struct store *store, uint64_t since, struct store_activity *activity)
+{
+	*activity = (struct store_activity){0};
+	for (size_t at = store->totals.edges; at > 0; at--) {
+		const struct store_edge *edge = store_edge_at(store, at - 1);
+		if (edge->time < since)
+			return;
+		if (!store_is_step(edge))
+			continue;
+		for (uint64_t left = edge->labels; left; left &= left - 1) {
+			int bit = __builtin_ctzll(left);
+			if (activity->steps[bit]++ == 0)
+				activity->newest[bit] = edge->time;
+		}
+	}
 }
 
 // Gaps and counters --------------------------------------------------------------------------
@@ -954,6 +1062,7 @@ void store_destroy(struct store *store)
 	id_list_deinit(&store->dropped);
 	id_list_deinit(&store->released);
 	id_list_deinit(&store->edges_gone);
+	id_list_deinit(&store->edges_changed);
 	for (size_t kind = 0; kind < STORE_KINDS; kind++)
 		map_deinit(&store->groups[kind]);
 	free(store->counters);
@@ -975,12 +1084,13 @@ struct store_changes *store_changes(struct store *store)
 	if ((!last || last->event <= changes->edges_event) && !changes->all && !changes->gaps && changes->event == store->event &&
 	    changes->edges_dropped == store->totals.edges_dropped && store->changed.count == 0 &&
 	    store->dropped.count == 0 && store->released.count == 0 &&
-	    store->edges_gone.count == 0)
+	    store->edges_gone.count == 0 && store->edges_changed.count == 0)
 		return NULL;
 	changes->changed = &store->changed;
 	changes->dropped = &store->dropped;
 	changes->released = &store->released;
 	changes->edges_gone = &store->edges_gone;
+	changes->edges_changed = &store->edges_changed;
 	return changes;
 }
 
@@ -1008,8 +1118,13 @@ void store_written(struct store *store)
 		if (object)
 			object->changed = false;
 	}
+	for (size_t i = 0; i < store->edges_changed.count; i++) {
+		struct store_edge *edge = edge_of_event(store, store->edges_changed.ids[i]);
+		if (edge)
+			edge->changed = false;
+	}
 	store->changed.count = store->dropped.count = store->released.count = 0;
-	store->edges_gone.count = 0;
+	store->edges_gone.count = store->edges_changed.count = 0;
 	store->changes.all = store->changes.gaps = false;
 	store->changes.event = store->event;
 	if (store->totals.edges)
@@ -1149,6 +1264,8 @@ bool store_restore_edge(struct store *store, const struct store_edge *saved)
 	edge->from = saved->from ? hold_restored(store, saved->from) : NULL;
 	edge->to = hold_restored(store, saved->to);
 	edge->cause = intern_cause(store, saved->cause);
+	edge->changed = false;
+	note_sequence(store, edge);
 	store->totals.edges++;
 	return true;
 }

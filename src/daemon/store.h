@@ -44,6 +44,7 @@ enum {
 	STORE_GAPS_MAXIMUM = 64,
 	STORE_KERNELS_MAXIMUM = 64,
 	STORE_PERIODS_MAXIMUM = 64,
+	STORE_MOVED_MAXIMUM = 512,
 };
 
 struct store_object {
@@ -68,6 +69,9 @@ struct store_edge {
 	struct description *from; // NULL: marked as classified
 	struct description *to;
 	const char *cause;
+	uint64_t bytes; // that have gone by it; 0: not known
+
+	bool changed; // the store's own: differs from what was written
 };
 
 struct store_gap {
@@ -125,6 +129,18 @@ bool store_describe(struct store *store, const struct wire_object *object, struc
  */
 bool store_add_edge(struct store *store, const struct wire_edge *edge, struct error *error);
 
+/** So many bytes have gone by the newest edge with this sequence number of the agent's. One that is
+ *  not kept any more is ignored. */
+void store_set_moved(struct store *store, uint64_t sequence, uint64_t bytes);
+
+/** The edges of which that was said after the event `after`, newest first, each once; of the newest
+ *  STORE_MOVED_MAXIMUM changes only. Returns how many. */
+size_t store_moved_after(const struct store *store, uint64_t after,
+			 const struct store_edge *edges[STORE_MOVED_MAXIMUM]);
+
+/** Another agent tells of the VM from now on: its sequence numbers begin anew. */
+void store_begin_sequence(struct store *store);
+
 /**
  * Labels were taken from an object: it does not hold them any more, and an edge without a source and
  * the cause "cleared" says so. An object without any that has no number is forgotten; one that has
@@ -135,8 +151,8 @@ bool store_clear(struct store *store, uint64_t id, uint64_t labels, uint64_t tim
 /** The id of the object with this number, 0: none. */
 uint64_t store_id_of(const struct store *store, uint32_t number);
 
-/** Labels were taken from all objects, and from what files that have ended are remembered by. Edges
- *  do not say so. */
+/** Labels were taken from all objects, and from what files that have ended are remembered by. One
+ *  edge as above to what is not known says so, if any was. */
 void store_clear_all(struct store *store, uint64_t labels, uint64_t time);
 
 /** The object with the agent's number `number` has ended; an unknown number is ignored. */
@@ -242,6 +258,16 @@ const struct store_edge *store_last_edge(const struct store *store);
  */
 uint64_t store_before_last_edges(const struct store *store, uint64_t count, uint64_t labels,
 				 uint64_t as_of);
+
+/** How many steps (edges by which labels came) carry each label, and when the newest of them came:
+ *  of the newest edges, up to the first that is older than `since` (ns). */
+struct store_activity {
+	uint64_t steps[64], newest[64]; // by bit
+};
+void store_get_activity(const struct store *store, uint64_t since, struct store_activity *activity);
+
+/** Whether the edge says that labels came, not that they were taken away or kept back. */
+bool store_is_step(const struct store_edge *edge);
 
 const struct store_gap *store_gaps(const struct store *store, size_t *count);
 /** All gaps together: what could not be followed. */

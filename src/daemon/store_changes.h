@@ -53,6 +53,7 @@ struct store_changes {
 	// objects that are new or different, or gone; descriptions (their numbers) that are gone
 	const struct id_list *changed, *dropped, *released;
 	const struct id_list *edges_gone; // events, of edges that were written
+	const struct id_list *edges_changed; // likewise; may have gone since
 };
 
 /** From now on changes are noted; all that is there counts as changed. */

@@ -58,6 +58,12 @@ struct store {
 	struct store_edge *edges;
 	size_t edges_first, edges_capacity; // capacity: 0 or a power of two
 	size_t hole, hole_at;
+	uint64_t sequence;	 // of the newest edge
+	uint64_t sequence_begin; // event behind which sequence numbers grow
+	struct store_move {
+		uint64_t event, edge; // its event
+	} moves[STORE_MOVED_MAXIMUM]; // a ring
+	uint64_t moves_count;	      // ever
 	char *causes[CAUSES_MAXIMUM];
 	size_t causes_count;
 
@@ -80,7 +86,7 @@ struct store {
 	// For the database, if somebody tracks.
 	bool tracked;
 	struct store_changes changes;
-	struct id_list changed, dropped, released, edges_gone;
+	struct id_list changed, dropped, released, edges_gone, edges_changed;
 };
 
 static inline struct store_edge *store_edge_at(const struct store *store, size_t index)

@@ -9,12 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "daemon/tcp.h"
+#include "daemon/wake.h"
 #include "daemon/web_assets.h"
 #include "daemon/web_check.h"
 
@@ -59,7 +59,7 @@ struct web {
 	struct MHD_Daemon *daemon;
 	char *certificate, *key;
 	char url[WEB_URL_SIZE], port[8], name[WEB_NAME_SIZE];
-	int wanted_event;
+	int wanted;
 	pthread_mutex_t lock;
 	struct exchange *questions, **last_question; // oldest first
 	struct exchange *readers;
@@ -122,14 +122,6 @@ static const char *header(struct MHD_Connection *connection, const char *name)
 	return MHD_lookup_connection_value(connection, MHD_HEADER_KIND, name);
 }
 
-static void wake_owner(const struct web *web)
-{
-	uint64_t one = 1;
-	if (write(web->wanted_event, &one, sizeof(one)) < 0) {
-		// It is full: then it says so already.
-	}
-}
-
 // The page ------------------------------------------------------------------------------------
 
 static enum MHD_Result answer_asset(struct exchange *exchange, const struct web_asset *asset)
@@ -188,7 +180,7 @@ static enum MHD_Result ask_owner(struct exchange *exchange)
 	pthread_mutex_unlock(&web->lock);
 	if (stopping)
 		return refuse(exchange, MHD_HTTP_SERVICE_UNAVAILABLE, "the daemon is ending");
-	wake_owner(web);
+	wake_owner(web->wanted);
 	return MHD_YES;
 }
 
@@ -249,7 +241,7 @@ static ssize_t give_events(void *context, uint64_t position, char *room, size_t 
 	}
 	pthread_mutex_unlock(&web->lock);
 	if (wake)
-		wake_owner(web);
+		wake_owner(web->wanted);
 	return length;
 }
 
@@ -275,7 +267,7 @@ static void end_events(void *context)
 	}
 	pthread_mutex_unlock(&web->lock);
 	free_exchange(reader);
-	wake_owner(web); // there may be nobody left
+	wake_owner(web->wanted); // there may be nobody left
 }
 
 static uint64_t number_argument(struct MHD_Connection *connection, const char *name)
@@ -533,10 +525,8 @@ struct web *web_create(const struct web_settings *settings, const struct web_own
 	web->owner = *owner;
 	web->last_question = &web->questions;
 	pthread_mutex_init(&web->lock, NULL);
-	web->wanted_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (web->wanted_event < 0)
-		error_set_errno(error, "cannot make an event for the web page");
-	else if (tcp_listen(settings->address, "the web page", &place, error)) {
+	web->wanted = wake_create("the web page", error);
+	if (web->wanted >= 0 && tcp_listen(settings->address, "the web page", &place, error)) {
 		if (identify(web, settings, &place, error) && load_secrets(web, settings, error) &&
 		    start(web, &place, error))
 			return web;
@@ -571,8 +561,7 @@ void web_destroy(struct web *web)
 	resume_all(web);
 	if (web->daemon)
 		MHD_stop_daemon(web->daemon); // closes the socket, too
-	if (web->wanted_event >= 0)
-		close(web->wanted_event);
+	wake_close(web->wanted);
 	pthread_mutex_destroy(&web->lock);
 	free(web->certificate);
 	free(web->key);
@@ -597,8 +586,7 @@ static struct exchange *take_question(struct web *web)
 
 void web_run(struct web *web)
 {
-	uint64_t count;
-	if (read(web->wanted_event, &count, sizeof(count)) != sizeof(count))
+	if (!wake_was_wanted(web->wanted))
 		return;
 	// One a round: who has asked over the UNIX socket is not kept waiting.
 	struct exchange *question = take_question(web);
@@ -612,7 +600,7 @@ void web_run(struct web *web)
 	MHD_resume_connection(question->connection);
 	pthread_mutex_unlock(&web->lock);
 	if (more)
-		wake_owner(web);
+		wake_owner(web->wanted);
 }
 
 static struct exchange *take_reader(struct web *web)
@@ -683,7 +671,7 @@ size_t web_readers(const struct web *web)
 
 int web_descriptor(const struct web *web)
 {
-	return web->wanted_event;
+	return web->wanted;
 }
 
 const char *web_url(const struct web *web)

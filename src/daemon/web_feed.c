@@ -145,6 +145,28 @@ static void add_ended(struct feed *feed, const struct store *store, uint64_t aft
 	json_object_put(data);
 }
 
+// Edges that the reader has, of which more bytes are known by now.
+static void add_moved(struct feed *feed, const struct store *store, uint64_t after)
+{
+	const struct store_edge *edges[STORE_MOVED_MAXIMUM];
+	size_t count = store_moved_after(store, after, edges), told = 0, length;
+	struct json_object *list = json_object_new_array(), *data = json_object_new_object();
+	for (size_t i = 0; i < count; i++) {
+		if (edges[i]->event > feed->position->event)
+			continue; // it comes as it is then
+		struct json_object *moved = json_object_new_object();
+		json_object_object_add(moved, "seq", json_object_new_uint64(edges[i]->sequence));
+		json_object_object_add(moved, "bytes", json_object_new_uint64(edges[i]->bytes));
+		json_object_array_add(list, moved);
+		told++;
+	}
+	json_object_object_add(data, "moved", list);
+	const char *text = json_object_to_json_string_length(data, JSON_C_TO_STRING_PLAIN, &length);
+	if (told && text)
+		add_event(feed, "moved", text, length);
+	json_object_put(data);
+}
+
 static void add_vm(struct feed *feed)
 {
 	struct web_position *position = feed->position;
@@ -167,6 +189,7 @@ static void add_vm(struct feed *feed)
 	} else if (position->event < store_event(vm->store)) {
 		add_edges(feed);
 		add_ended(feed, vm->store, after);
+		add_moved(feed, vm->store, after);
 	}
 }
 

@@ -104,6 +104,7 @@ static void tell_edge(struct engine *engine, const struct engine_gift *gift, uin
 		.to_number = to_number,
 		.to = gift->to->id,
 		.labels = gift->labels,
+		.bytes = gift->bytes,
 		.assumed = gift->assumed,
 	};
 	if (gift->from) {
@@ -183,15 +184,27 @@ static label_set keep_back(struct engine *engine, const struct object_id *from,
 	return labels & ~kept;
 }
 
+// It brought nothing new: the bytes belong to an edge from before.
+static void tell_moved(struct engine *engine, const struct engine_gift *gift)
+{
+	const struct object_table *objects = &engine->objects;
+	const struct managed_object *from = object_table_find(objects, gift->from_hash, gift->from);
+	const struct managed_object *to = object_table_find(objects, gift->to_hash, &gift->to->id);
+	if (from && to)
+		engine->sink.moved(engine->sink.context, from->number, to->number, gift->cause,
+				   gift->bytes);
+}
+
 // Data has moved: carries the flow out, after all those that are in flight into its source.
 static void carry_out(struct engine *engine, const struct object_reference *from,
 		      uint64_t from_hash, const struct object_reference *to, uint64_t to_hash,
-		      uint32_t cause)
+		      uint32_t cause, uint64_t bytes)
 {
 	flight_operation_begins(engine);
 	label_set labels = flight_carry_out(engine, &from->id, from_hash, cause);
-	if (labels)
-		labels &= ~engine_labels_of(engine, &to->id, to_hash);
+	if (!labels)
+		return;
+	labels &= ~engine_labels_of(engine, &to->id, to_hash);
 	if (labels && engine->has_boundaries)
 		labels = keep_back(engine, &from->id, to, labels, cause);
 	const struct engine_gift gift = {
@@ -200,10 +213,13 @@ static void carry_out(struct engine *engine, const struct object_reference *from
 		.to = to,
 		.to_hash = to_hash,
 		.labels = labels,
+		.bytes = bytes,
 		.cause = cause,
 	};
 	if (labels)
 		engine_give(engine, &gift);
+	else if (bytes && engine->sink.moved)
+		tell_moved(engine, &gift);
 }
 
 void engine_flow_begin(struct engine *engine, struct engine_flow *flow,
@@ -221,14 +237,14 @@ void engine_flow_begin(struct engine *engine, struct engine_flow *flow,
 	flight_flow_added(engine, flow);
 }
 
-void engine_flow_end(struct engine *engine, struct engine_flow *flow, bool moved)
+void engine_flow_end(struct engine *engine, struct engine_flow *flow, bool moved, uint64_t bytes)
 {
 	if (!flow->open)
 		return;
 	flow_index_remove(&engine->flows, flow);
 	if (moved && engine->objects.count > 0)
 		carry_out(engine, &flow->from, flow->from_hash, &flow->to, flow->to_hash,
-			  flow->cause);
+			  flow->cause, bytes);
 }
 
 label_set engine_flow_carries(const struct engine *engine, const struct engine_flow *flow)
@@ -267,7 +283,7 @@ void engine_transfer(struct engine *engine, const struct object_reference *from,
 {
 	if (engine->objects.count > 0 && are_objects(from, to))
 		carry_out(engine, from, hash_object(&engine->key, &from->id), to,
-			  hash_object(&engine->key, &to->id), cause);
+			  hash_object(&engine->key, &to->id), cause, 0);
 }
 
 void engine_object_end(struct engine *engine, const struct object_id *object)

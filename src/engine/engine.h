@@ -100,6 +100,7 @@ struct engine_edge {
 	uint32_t from_number, to_number; // the objects' numbers, 0 for none
 	struct object_id from, to;
 	label_set labels; // those that `to` did not hold before
+	uint64_t bytes;	  // that were moved, as engine_flow_end() was told; 0: not known
 	bool assumed;	  // nobody marked it: too much was in flight to `to` to know (from is none)
 };
 
@@ -132,6 +133,11 @@ struct engine_sink {
 	/** A flow was carried out, and these labels, which `to` does not hold, were kept back. */
 	void (*kept)(void *context, const struct object_id *from, const struct object_reference *to,
 		     label_set labels, uint32_t cause);
+
+	/** So many bytes have followed, from an object that holds labels to one that has them all
+	 *  already. Comes with every flow that tells bytes: short. */
+	void (*moved)(void *context, uint32_t from_number, uint32_t to_number, uint32_t cause,
+		      uint64_t bytes);
 };
 
 struct engine_limits {
@@ -205,8 +211,9 @@ void engine_flow_begin(struct engine *engine, struct engine_flow *flow,
 		       const struct object_reference *from, const struct object_reference *to,
 		       uint32_t cause);
 
-/** Closes it if it is open; if `moved`, carries it out (after those in flight into its source). */
-void engine_flow_end(struct engine *engine, struct engine_flow *flow, bool moved);
+/** Closes it if it is open; if `moved`, carries it out (after those in flight into its source).
+ *  `bytes`: how many, 0: that is not known. */
+void engine_flow_end(struct engine *engine, struct engine_flow *flow, bool moved, uint64_t bytes);
 
 /** Of an open flow: engine_labels_in_flight() of its source, and engine_labels() of its destination, quicker. 0 if it
  *  is not open. */

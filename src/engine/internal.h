@@ -59,6 +59,7 @@ struct engine_gift {
 	const struct object_reference *to;
 	uint64_t to_hash;
 	label_set labels;
+	uint64_t bytes;
 	uint32_t cause;
 	bool assumed;
 };

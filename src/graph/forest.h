@@ -6,12 +6,17 @@
 
 /**
  * How one label spread: each object got it by one step, the first that brought it. These steps are
- * trees, whose roots were marked, or got it nobody knows how.
+ * trees, whose roots were marked, or got it nobody knows how. An object from which it was taken, and
+ * that got it again, is there once for each time; what holds now is explained by the last.
  */
 struct graph_twig {
 	uint32_t node;
 	uint32_t depth; // 0: a root
 	uint32_t edge;	// by which it got the label; GRAPH_NO_NODE of a root
+	bool past;	// it was taken from it since
+	uint32_t life;	// then: in which of the node's lives (graph_clear) that was
+	bool marked;	// it was marked with it, then
+	uint64_t marked_time;
 };
 
 struct graph_forest {

@@ -43,6 +43,7 @@ void graph_deinit(struct graph *graph)
 	free(graph->vms);
 	free(graph->nodes);
 	free(graph->edges);
+	free(graph->clears);
 	*graph = (struct graph){0};
 }
 
@@ -137,17 +138,21 @@ uint32_t graph_add_node(struct graph *graph, const struct graph_node *node)
 	return (uint32_t)graph->node_count++;
 }
 
-void graph_add_edge(struct graph *graph, uint32_t from, uint32_t to, const char *cause,
-		    uint64_t labels, uint64_t sequence, uint64_t time)
+struct graph_edge *graph_add_edge(struct graph *graph, uint32_t from, uint32_t to,
+				  const char *cause, uint64_t labels, uint64_t sequence,
+				  uint64_t time)
 {
 	uint64_t order = ++graph->orders;
 	if (from == GRAPH_NO_NODE || to == GRAPH_NO_NODE ||
 	    !reserve(graph, &graph->edges, graph->edge_count, &graph->edge_capacity,
 		     sizeof(*graph->edges)))
-		return;
-	graph->edges[graph->edge_count++] = (struct graph_edge){
+		return NULL;
+	struct graph_edge *edge = &graph->edges[graph->edge_count++];
+	*edge = (struct graph_edge){
 		.from = from,
 		.to = to,
+		.from_life = graph->nodes[from].cleared,
+		.to_life = graph->nodes[to].cleared,
 		.steps = 1,
 		.order = order,
 		.last_order = order,
@@ -160,6 +165,14 @@ void graph_add_edge(struct graph *graph, uint32_t from, uint32_t to, const char 
 	graph->nodes[from].labels |= labels;
 	graph->nodes[to].labels |= labels;
 	graph->nodes[from].inside = true;
+	return edge;
+}
+
+void graph_count_bytes(struct graph_edge *edge, uint64_t bytes)
+{
+	if (__builtin_add_overflow(edge->bytes, bytes, &edge->bytes))
+		edge->bytes = UINT64_MAX;
+	edge->counted += bytes > 0;
 }
 
 void graph_mark(struct graph *graph, uint32_t node, uint64_t labels, uint64_t time)
@@ -171,6 +184,59 @@ void graph_mark(struct graph *graph, uint32_t node, uint64_t labels, uint64_t ti
 		graph->nodes[node].marked_time = time;
 	graph->nodes[node].labels |= labels;
 	graph->nodes[node].marked |= labels;
+}
+
+static void add_clear(struct graph *graph, const struct graph_clear *clear)
+{
+	if (!reserve(graph, &graph->clears, graph->clear_count, &graph->clear_capacity,
+		     sizeof(*graph->clears)))
+		return;
+	struct graph_node *node = &graph->nodes[clear->node];
+	struct graph_clear *added = &graph->clears[graph->clear_count++];
+	*added = *clear;
+	added->life = node->cleared++;
+	added->previous = node->last_clear;
+	node->last_clear = (uint32_t)graph->clear_count;
+}
+
+void graph_clear(struct graph *graph, uint32_t node, uint64_t labels)
+{
+	++graph->orders;
+	if (node == GRAPH_NO_NODE)
+		return;
+	uint64_t marked = graph->nodes[node].marked & labels;
+	const struct graph_clear clear = {.node = node,
+					  .labels = labels,
+					  .marked = marked,
+					  .marked_time = marked ? graph->nodes[node].marked_time : 0};
+	add_clear(graph, &clear);
+	graph->nodes[node].marked &= ~labels;
+	graph->nodes[node].held &= ~labels;
+}
+
+void graph_copy_clears(const struct graph *graph, struct graph *copy, const uint32_t *map)
+{
+	for (size_t i = 0; i < graph->clear_count; i++) {
+		struct graph_clear clear = graph->clears[i];
+		clear.node = map[clear.node];
+		if (clear.node != GRAPH_NO_NODE && copy->nodes[clear.node].members < 2)
+			add_clear(copy, &clear);
+	}
+}
+
+uint64_t graph_cleared_between(const struct graph *graph, uint32_t node, uint32_t life,
+			       uint32_t later)
+{
+	uint64_t labels = 0;
+	for (uint32_t at = graph->nodes[node].last_clear; at && life < later;
+	     at = graph->clears[at - 1].previous) {
+		const struct graph_clear *clear = &graph->clears[at - 1];
+		if (clear->life < life)
+			break;
+		if (clear->life < later)
+			labels |= clear->labels;
+	}
+	return labels;
 }
 
 const char *graph_kind_name(enum graph_kind kind)

@@ -37,6 +37,7 @@ struct groups {
 	const struct graph *graph;
 	uint32_t *first;
 	size_t count; // groups
+	bool mix_lives; // also of what was cleared: which way explains what it holds is not told then
 };
 
 static uint32_t first_of(struct groups *groups, uint32_t node)
@@ -52,7 +53,8 @@ static bool join(struct groups *groups, uint32_t one, uint32_t other)
 {
 	one = first_of(groups, one);
 	other = first_of(groups, other);
-	if (one == other)
+	const struct graph_node *nodes = groups->graph->nodes;
+	if (one == other || (!groups->mix_lives && (nodes[one].cleared || nodes[other].cleared)))
 		return false;
 	groups->first[one > other ? one : other] = one > other ? other : one;
 	groups->count--;
@@ -344,21 +346,24 @@ static bool make_nodes(struct groups *groups, struct graph *grouped, uint32_t *m
 		node.alias = graph_text(grouped, node.alias);
 		memset(node.samples, 0, sizeof(node.samples));
 		node.samples[0] = node.name;
+		node.cleared = node.last_clear = 0;
 		map[i] = graph_add_node(grouped, &node);
 	}
+	graph_copy_clears(graph, grouped, map);
 	return true;
 }
 
 struct edge_key {
 	uint64_t from, to;
 	const char *cause;
+	uint64_t from_life, to_life;
 };
 
 static bool is_edge(const void *context, uint64_t place, const void *key)
 {
 	const struct graph *grouped = context;
 	const struct graph_edge *edge = &grouped->edges[place];
-	struct edge_key found = {edge->from, edge->to, edge->cause};
+	struct edge_key found = {edge->from, edge->to, edge->cause, edge->from_life, edge->to_life};
 	return memcmp(&found, key, sizeof(found)) == 0;
 }
 
@@ -368,6 +373,15 @@ static void add_step(struct graph_edge *edge, const struct graph_edge *step)
 	edge->labels |= step->labels;
 	edge->last_order = step->last_order;
 	edge->last_time = step->last_time;
+	if (__builtin_add_overflow(edge->bytes, step->bytes, &edge->bytes))
+		edge->bytes = UINT64_MAX;
+	edge->counted += step->counted;
+}
+
+// Several together have one.
+static uint32_t life_in(const struct graph *grouped, uint32_t node, uint32_t life)
+{
+	return grouped->nodes[node].members < 2 ? life : 0;
 }
 
 static void make_edges(const struct graph *graph, struct graph *grouped, const uint32_t *map,
@@ -377,7 +391,9 @@ static void make_edges(const struct graph *graph, struct graph *grouped, const u
 	for (size_t i = 0; i < graph->edge_count; i++) {
 		const struct graph_edge *step = &graph->edges[i];
 		struct edge_key key = {map[step->from], map[step->to],
-				       graph_text(grouped, step->cause)};
+				       graph_text(grouped, step->cause),
+				       life_in(grouped, map[step->from], step->from_life),
+				       life_in(grouped, map[step->to], step->to_life)};
 		uint64_t hash = graph_hash(&key, sizeof(key), 4), place;
 		if (merge && key.from == key.to) {
 			grouped->nodes[key.from].inner += step->steps;
@@ -388,12 +404,14 @@ static void make_edges(const struct graph *graph, struct graph *grouped, const u
 			continue;
 		}
 		size_t count = grouped->edge_count;
-		graph_add_edge(grouped, map[step->from], map[step->to], key.cause, step->labels,
-			       step->sequence, step->time);
-		if (grouped->edge_count == count)
+		struct graph_edge *edge =
+			graph_add_edge(grouped, map[step->from], map[step->to], key.cause,
+				       step->labels, step->sequence, step->time);
+		if (!edge)
 			break;
-		struct graph_edge *edge = &grouped->edges[count];
 		edge->order = step->order;
+		edge->from_life = (uint32_t)key.from_life;
+		edge->to_life = (uint32_t)key.to_life;
 		edge->steps = 0;
 		add_step(edge, step);
 		if (merge && !graph_index_add(&index, hash, count))
@@ -410,6 +428,7 @@ static bool apply(struct groups *groups, struct signatures *signatures, enum gra
 	bool done = true;
 	for (int level = GRAPH_NONE; level <= (int)last && done; level++) {
 		*used = (enum graph_level)level;
+		groups->mix_lives = level > GRAPH_SIBLINGS;
 		if (level == GRAPH_SIBLINGS)
 			done = group_siblings(groups, signatures);
 		if (level == GRAPH_TREES)
@@ -432,7 +451,7 @@ bool graph_group(const struct graph *graph, enum graph_level *level, size_t read
 	cleanup_free uint32_t *first = calloc(count, sizeof(*first));
 	cleanup_free uint32_t *map = calloc(count, sizeof(*map));
 	cleanup_free struct signature *items = calloc(count, sizeof(*items));
-	struct groups groups = {graph, first, graph->node_count};
+	struct groups groups = {.graph = graph, .first = first, .count = graph->node_count};
 	struct signatures signatures = {.items = items};
 	if (!first || !map || !items)
 		return error_set(error, ERROR_MEMORY, "no memory to group %zu objects",

@@ -56,16 +56,50 @@ bool graph_find(const struct graph *graph, const char *text, bool *chosen, size_
 /** By edge: the labels with which it is part of a path. */
 struct passes {
 	uint64_t *edges, *nodes;
+	uint64_t *arrived; // by node: labels that an edge has brought, later
+	uint32_t *lives;   // by node: in which it is at the edge that is looked at
 };
+
+static void begin_passes(const struct graph *graph, const bool *chosen, bool at_end,
+			 struct passes *passes)
+{
+	for (size_t i = 0; i < graph->node_count; i++) {
+		passes->nodes[i] = chosen[i] ? UINT64_MAX : 0;
+		passes->lives[i] = at_end ? graph->nodes[i].cleared : 0;
+		passes->arrived[i] = 0;
+	}
+}
+
+// What the node had got until it was cleared it does not pass on afterwards.
+static void live_on(const struct graph *graph, const struct graph_selection *selection,
+		    struct passes *passes, uint32_t node, uint32_t life)
+{
+	if (!selection->from[node])
+		passes->nodes[node] &=
+			~graph_cleared_between(graph, node, passes->lives[node], life);
+	passes->lives[node] = life;
+}
+
+// What it got before it was cleared is not what it passed on afterwards, or holds again.
+static void live_before(const struct graph *graph, const struct graph_selection *selection,
+			struct passes *passes, uint32_t node, uint32_t life)
+{
+	uint64_t cleared = graph_cleared_between(graph, node, life, passes->lives[node]);
+	if (selection->to[node])
+		cleared &= passes->arrived[node] | graph->nodes[node].marked | graph->nodes[node].held;
+	passes->nodes[node] &= ~cleared;
+	passes->lives[node] = life;
+}
 
 // What can have come from `from` by an edge, for all edges in their order.
 static void go_forward(const struct graph *graph, const struct graph_selection *selection,
 		       struct passes *passes)
 {
-	for (size_t i = 0; i < graph->node_count; i++)
-		passes->nodes[i] = selection->from[i] ? UINT64_MAX : 0;
+	begin_passes(graph, selection->from, false, passes);
 	for (size_t i = 0; i < graph->edge_count; i++) {
 		const struct graph_edge *edge = &graph->edges[i];
+		live_on(graph, selection, passes, edge->from, edge->from_life);
+		live_on(graph, selection, passes, edge->to, edge->to_life);
 		passes->edges[i] &= passes->nodes[edge->from];
 		passes->nodes[edge->to] |= passes->edges[i];
 	}
@@ -75,10 +109,12 @@ static void go_forward(const struct graph *graph, const struct graph_selection *
 static void go_back(const struct graph *graph, const struct graph_selection *selection,
 		    struct passes *passes)
 {
-	for (size_t i = 0; i < graph->node_count; i++)
-		passes->nodes[i] = selection->to[i] ? UINT64_MAX : 0;
+	begin_passes(graph, selection->to, true, passes);
 	for (size_t i = graph->edge_count; i-- > 0;) {
 		const struct graph_edge *edge = &graph->edges[i];
+		live_before(graph, selection, passes, edge->to, edge->to_life);
+		live_before(graph, selection, passes, edge->from, edge->from_life);
+		passes->arrived[edge->to] |= edge->labels;
 		passes->edges[i] &= passes->nodes[edge->to];
 		passes->nodes[edge->from] |= passes->edges[i];
 	}
@@ -131,6 +167,7 @@ static void copy_node(const struct graph *graph, struct graph *selected, uint32_
 	for (size_t i = 0; i < GRAPH_SAMPLES; i++)
 		if (node.samples[i])
 			node.samples[i] = graph_text(selected, node.samples[i]);
+	node.cleared = node.last_clear = 0; // see graph_copy_clears()
 	map[index] = graph_add_node(selected, &node);
 }
 
@@ -148,9 +185,11 @@ bool graph_select(const struct graph *graph, const struct graph_selection *selec
 {
 	cleanup_free uint64_t *edges = calloc(graph->edge_count + 1, sizeof(*edges));
 	cleanup_free uint64_t *nodes = calloc(graph->node_count + 1, sizeof(*nodes));
+	cleanup_free uint64_t *arrived = calloc(graph->node_count + 1, sizeof(*arrived));
+	cleanup_free uint32_t *lives = calloc(graph->node_count + 1, sizeof(*lives));
 	cleanup_free uint32_t *map = malloc((graph->node_count + 1) * sizeof(*map));
-	struct passes passes = {edges, nodes};
-	if (!edges || !nodes || !map)
+	struct passes passes = {edges, nodes, arrived, lives};
+	if (!edges || !nodes || !arrived || !lives || !map)
 		return error_set(error, ERROR_MEMORY, "no memory to look at %zu edges",
 				 graph->edge_count);
 	memset(map, 0xff, (graph->node_count + 1) * sizeof(*map));
@@ -165,16 +204,21 @@ bool graph_select(const struct graph *graph, const struct graph_selection *selec
 			continue;
 		copy_node(graph, selected, edge->from, map);
 		copy_node(graph, selected, edge->to, map);
-		graph_add_edge(selected, map[edge->from], map[edge->to], edge->cause, edge->labels,
-			       edge->sequence, edge->time);
-		if (selected->edge_count > 0) {
-			struct graph_edge *added = &selected->edges[selected->edge_count - 1];
+		struct graph_edge *added =
+			graph_add_edge(selected, map[edge->from], map[edge->to], edge->cause,
+				       edge->labels, edge->sequence, edge->time);
+		if (added) {
+			added->from_life = edge->from_life;
+			added->to_life = edge->to_life;
+			added->bytes = edge->bytes;
+			added->counted = edge->counted;
 			added->steps = edge->steps;
 			added->order = edge->order;
 			added->last_order = edge->last_order;
 			added->last_time = edge->last_time;
 		}
 	}
+	graph_copy_clears(graph, selected, map);
 	selected->orders = graph->orders;
 	return graph_check(selected, error);
 }

@@ -49,6 +49,13 @@ const char *graph_node_state(const struct graph_node *node);
 enum { GRAPH_TIME_SIZE = 40 };
 char *graph_time(uint64_t nanoseconds, char text[GRAPH_TIME_SIZE]);
 
+/** "512 B", "at least 3.4 MiB" if it is not known of all its steps, "-" if of none. */
+enum { GRAPH_BYTES_SIZE = 40 };
+char *graph_bytes(const struct graph_edge *edge, char text[GRAPH_BYTES_SIZE]);
+
+/** Whether more may have gone by it than is known. */
+bool graph_bytes_are_least(const struct graph_edge *edge);
+
 /** Text for XML and HTML, between tags or in an attribute: also what XML could not contain. */
 void graph_write_xml(const char *text, FILE *file);
 

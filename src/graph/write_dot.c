@@ -117,6 +117,7 @@ static void write_edge(const struct graph *graph, size_t index, FILE *file)
 {
 	const struct graph_edge *edge = &graph->edges[index];
 	bool out = graph_node_is_outside(&graph->nodes[edge->to]);
+	char bytes[GRAPH_BYTES_SIZE];
 	fprintf(file, "  n%" PRIu32 " -> n%" PRIu32 " [id=\"e%zu\" label=\"%" PRIu64, edge->from,
 		edge->to, index, edge->order);
 	if (edge->steps > 1)
@@ -125,6 +126,8 @@ static void write_edge(const struct graph *graph, size_t index, FILE *file)
 	write_short(edge->cause, NAME_WIDTH / 2, file);
 	if (edge->steps > 1)
 		fprintf(file, " \u00d7%" PRIu32, edge->steps);
+	if (edge->counted)
+		fprintf(file, "\\n%s", graph_bytes(edge, bytes));
 	fprintf(file, "\"%s];\n",
 		out ? " color=\"#a4211a\" fontcolor=\"#a4211a\" penwidth=1.5" : "");
 }

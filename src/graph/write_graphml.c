@@ -26,6 +26,7 @@ static const struct {
 	{"last_time", "edge", "last_time", "string"},
 	{"steps", "edge", "steps", "long"},
 	{"carried", "edge", "labels", "string"},
+	{"bytes", "edge", "bytes", "long"},
 };
 
 static void write_text(const char *key, const char *text, FILE *file)
@@ -74,6 +75,8 @@ static void write_edge(const struct graph *graph, size_t index, FILE *file)
 	write_text("time", graph_time(edge->time, text), file);
 	write_text("last_time", graph_time(edge->last_time, text), file);
 	write_number("steps", edge->steps, file);
+	if (edge->counted)
+		write_number("bytes", edge->bytes, file);
 	write_text("carried", graph_label_names(graph, edge->labels, text, sizeof(text)), file);
 	fputs("    </edge>\n", file);
 }

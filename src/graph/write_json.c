@@ -77,7 +77,10 @@ struct json_object *graph_edge_to_json(const struct graph *graph, const struct g
 	add_text(object, "last_time", graph_time(edge->last_time, time));
 	add_labels(object, "labels", graph, edge->labels);
 	add_number(object, "steps", edge->steps);
-	json_object_object_add(object, "bytes", NULL); // agents do not tell
+	json_object_object_add(object, "bytes",
+			       edge->counted ? json_object_new_uint64(edge->bytes) : NULL);
+	json_object_object_add(object, "bytes_at_least",
+			       json_object_new_boolean(graph_bytes_are_least(edge)));
 	return object;
 }
 

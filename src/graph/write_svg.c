@@ -40,7 +40,7 @@ static void write_node_title(const struct graph *graph, uint64_t index, FILE *fi
 static void write_edge_title(const struct graph *graph, uint64_t index, FILE *file)
 {
 	const struct graph_edge *edge = &graph->edges[index];
-	char text[GRAPH_TITLE_SIZE], time[GRAPH_TIME_SIZE];
+	char text[GRAPH_TITLE_SIZE], time[GRAPH_TIME_SIZE], bytes[GRAPH_BYTES_SIZE];
 	fprintf(file, "%" PRIu64 " ", edge->order);
 	graph_write_xml(edge->cause, file);
 	fputs(": ", file);
@@ -51,7 +51,7 @@ static void write_edge_title(const struct graph *graph, uint64_t index, FILE *fi
 	if (edge->steps > 1)
 		fprintf(file, " to %s, %" PRIu32 " steps", graph_time(edge->last_time, time),
 			edge->steps);
-	fputs("\nlabels: ", file);
+	fprintf(file, "\nbytes: %s\nlabels: ", graph_bytes(edge, bytes));
 	graph_write_xml(graph_label_names(graph, edge->labels, text, sizeof(text)), file);
 }
 

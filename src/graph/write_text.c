@@ -69,6 +69,23 @@ char *graph_time(uint64_t nanoseconds, char text[GRAPH_TIME_SIZE])
 	return text;
 }
 
+bool graph_bytes_are_least(const struct graph_edge *edge)
+{
+	return edge->counted > 0 && edge->counted < edge->steps;
+}
+
+char *graph_bytes(const struct graph_edge *edge, char text[GRAPH_BYTES_SIZE])
+{
+	static const char least[] = "at least ";
+	size_t length = graph_bytes_are_least(edge) ? strlen(least) : 0;
+	memcpy(text, least, length);
+	if (edge->counted)
+		text_bytes(edge->bytes, text + length, GRAPH_BYTES_SIZE - length);
+	else
+		strcpy(text, "-");
+	return text;
+}
+
 void graph_write_xml(const char *text, FILE *file)
 {
 	size_t left = strlen(text);

@@ -124,12 +124,17 @@ static void unlink_call(struct trace *trace, struct pending_call *call)
 	}
 }
 
-void trace_finish_call(struct trace *trace, struct pending_call *call, bool moved)
+static void finish_call(struct trace *trace, struct pending_call *call, bool moved, uint64_t bytes)
 {
 	for (unsigned i = 0; i < call->flow_count; i++)
-		engine_flow_end(trace->engine, &call->flows[i], moved);
+		engine_flow_end(trace->engine, &call->flows[i], moved, bytes);
 	unlink_call(trace, call);
 	give_back(trace, call);
+}
+
+void trace_finish_call(struct trace *trace, struct pending_call *call, bool moved)
+{
+	finish_call(trace, call, moved, 0);
 }
 
 void trace_abandon_call(struct trace *trace, struct pending_call *call)
@@ -146,7 +151,7 @@ void trace_abandon_call(struct trace *trace, struct pending_call *call)
 	// it. Which of its flows lead into the process is told by their ends.
 	for (unsigned i = 0; i < call->flow_count; i++) {
 		struct engine_flow *flow = &call->flows[i];
-		engine_flow_end(trace->engine, flow, !object_id_equal(&flow->to.id, &call->process.id));
+		engine_flow_end(trace->engine, flow, !object_id_equal(&flow->to.id, &call->process.id), 0);
 	}
 	unlink_call(trace, call);
 	give_back(trace, call);
@@ -491,7 +496,7 @@ void trace_end_call(struct trace_event *event, uint64_t key, bool known, int64_t
 	if (moved && call->sniffs)
 		trace_sniff(trace, call);
 	if (*find_link(trace, key) == call)
-		trace_finish_call(trace, call, moved);
+		finish_call(trace, call, moved, call->row->tells_bytes && known && result > 0 ? (uint64_t)result : 0);
 	trace_unlock(trace);
 }
 

@@ -166,7 +166,9 @@ static void canonical_address(uint16_t family, const void *address, uint8_t cano
 static void format_address(const uint8_t canonical[16], uint16_t port, char *text, size_t size)
 {
 	char host[INET6_ADDRSTRLEN] = "";
-	bool mapped = IN6_IS_ADDR_V4MAPPED((const struct in6_addr *)canonical);
+	struct in6_addr aligned;
+	memcpy(&aligned, canonical, sizeof(aligned));
+	bool mapped = IN6_IS_ADDR_V4MAPPED(&aligned);
 	inet_ntop(mapped ? AF_INET : AF_INET6, mapped ? canonical + 12 : canonical, host,
 		  sizeof(host));
 	snprintf(text, size, mapped ? "%s:%u" : "[%s]:%u", host, port);

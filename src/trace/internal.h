@@ -35,6 +35,8 @@ enum {
 	LEADS_MAXIMUM = 32,
 	SYSCALL_ROWS = 512,
 	PASS_HOLDERS = 2048, // threads that may make calls unseen, twice as many: a power of two
+	EDGES_COUNTED = 2, // into one object, of which it is counted what follows
+	MOVED_INTO_MAXIMUM = 1024,
 	NESTED_MAXIMUM = 4, // loop devices one on the other
 };
 
@@ -170,6 +172,15 @@ struct lent_pages {
 	struct guest_file file;
 };
 
+/** An edge, and how many bytes have gone by it: see moved.c. */
+struct counted_edge {
+	uint64_t sequence; // 0: there is none
+	uint64_t bytes;
+	uint32_t from; // number
+	uint32_t cause : 31;
+	uint32_t untold : 1; // more has come since the daemon was told
+};
+
 /** A managed object whose end has to be looked for. */
 struct watched_object {
 	struct object_id id;
@@ -191,6 +202,7 @@ struct watched_object {
 	uint64_t sock;		  // struct sock of a socket
 	uint64_t address_hash;	  // of its addresses as they were described
 	bool has_address, has_peer;
+	struct counted_edge edges[EDGES_COUNTED]; // into it
 	char *description;	  // encoded WIRE_OBJECT frame, for trace_describe_all()
 	uint32_t description_size;
 };
@@ -329,6 +341,9 @@ struct trace {
 	atomic_flag census_lock; // taken outside of `lock`
 	struct trace_cpu census_cpu;
 	uint64_t call_serial;
+	uint32_t moved_into[MOVED_INTO_MAXIMUM]; // numbers of objects with counted edges that are untold
+	uint32_t moved_into_count;
+	bool moved_into_more; // others have some, too
 
 	atomic_flag gap_lock; // also taken inside `lock`, never the other way round
 	struct gap {
@@ -382,6 +397,7 @@ struct syscall_row {
 	int8_t extra;	    // meaning depends on `begin`
 	bool makes_descriptor; // the result is a new descriptor
 	bool zero_moves;    // a result of 0 is a success that has moved something
+	bool tells_bytes;   // a positive result is how many bytes went by each of the flows
 	int8_t assume;	    // what `end` is given if the result is not seen
 };
 
@@ -407,6 +423,8 @@ const char *trace_cause_name(uint32_t cause);
 /* lock.c: the engine, pending calls and watched objects. False: abandoned, touch nothing. */
 bool trace_lock(struct trace *trace);
 void trace_unlock(struct trace *trace);
+/** The same, but false also if it cannot be had within some thousand attempts. */
+bool trace_try_lock(struct trace *trace);
 /** The same without a look at guest memory: for those who are outside of a section of a memory reader. */
 void trace_unlock_only(struct trace *trace);
 
@@ -525,6 +543,15 @@ void trace_object_managed(void *context, uint32_t number, const struct object_re
 void trace_object_ended(void *context, uint32_t number, const struct object_id *object,
 			label_set labels);
 void trace_edge(void *context, const struct engine_edge *edge);
+
+/* moved.c. Locked. */
+/** An edge has been told: what follows is counted. */
+void trace_count_edge(struct trace *trace, const struct engine_edge *edge);
+/** engine_sink.moved. */
+void trace_moved(void *context, uint32_t from, uint32_t to, uint32_t cause, uint64_t bytes);
+/** Tells what was counted of the edges into this object, or all. */
+void trace_tell_moved(struct trace *trace, struct watched_object *watched);
+void trace_tell_all_moved(struct trace *trace);
 void trace_lost(void *context, const struct object_reference *object, label_set labels);
 /** A call of several parts: what its part before has collected is done with. */
 static inline void trace_begin_again(struct pending_call *call)

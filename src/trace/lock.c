@@ -3,15 +3,17 @@
 
 #include "trace/internal.h"
 
+enum { TRY_ATTEMPTS = 1 << 16 };
+
 // A spin lock, because what it guards takes less than a microsecond (only when labels have spread, the memory of
 // who got them is looked at as well), and because a thread that died
 // inside (a fault of ours) must not hang the others: they see `abandoned` and go.
-bool trace_lock(struct trace *trace)
+static bool lock_within(struct trace *trace, uint64_t attempts)
 {
-	for (unsigned spins = 0; atomic_flag_test_and_set_explicit(&trace->lock,
+	for (uint64_t spins = 0; atomic_flag_test_and_set_explicit(&trace->lock,
 								   memory_order_acquire);
 	     spins++) {
-		if (atomic_load_explicit(&trace->abandoned, memory_order_relaxed))
+		if (spins == attempts || atomic_load_explicit(&trace->abandoned, memory_order_relaxed))
 			return false;
 		if (spins % 128 == 127)
 			sched_yield(); // the holder's thread may be waiting for this CPU
@@ -23,6 +25,16 @@ bool trace_lock(struct trace *trace)
 		return false;
 	}
 	return true;
+}
+
+bool trace_lock(struct trace *trace)
+{
+	return lock_within(trace, UINT64_MAX);
+}
+
+bool trace_try_lock(struct trace *trace)
+{
+	return lock_within(trace, TRY_ATTEMPTS);
 }
 
 void trace_unlock(struct trace *trace)

@@ -529,9 +529,11 @@ void trace_object_ended(void *context, uint32_t number, const struct object_id *
 			label_set labels)
 {
 	struct trace *trace = context;
-	const struct watched_object *watched = trace_watched(trace, number);
+	struct watched_object *watched = trace_watched(trace, number);
 	if (watched)
 		trace_store_labels(trace, &watched->identity, labels);
+	if (watched)
+		trace_tell_moved(trace, watched);
 	if (object->kind == OBJECT_PROCESS)
 		trace_forget_program(trace, object);
 	remove_watched(trace, number);
@@ -552,9 +554,11 @@ void trace_edge(void *context, const struct engine_edge *edge)
 		.from = edge->from_number,
 		.to = edge->to_number,
 		.labels = edge->labels,
+		.bytes = edge->bytes,
 		.cause = edge->assumed ? "assumed" : trace_cause_name(edge->cause),
 	};
 	trace->config.emit(trace->config.context, &message);
+	trace_count_edge(trace, edge);
 	trace_disk_gains(trace, edge);
 	trace_note_lead(trace, &edge->to);
 	trace_end_passes(trace);

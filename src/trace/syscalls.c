@@ -353,9 +353,9 @@ static bool begin_perf_event(struct trace_event *event)
 	return begin_unfollowed_way_in(event);
 }
 
-#define READ(descriptor)     .begin = begin_read, .argument = { descriptor }
-#define WRITE(descriptor)    .begin = begin_write, .argument = { descriptor }
-#define COPY(from, to)	     .begin = begin_copy, .argument = { from, to }
+#define READ(descriptor)     .begin = begin_read, .argument = { descriptor }, .tells_bytes = true
+#define WRITE(descriptor)    .begin = begin_write, .argument = { descriptor }, .tells_bytes = true
+#define COPY(from, to)	     .begin = begin_copy, .argument = { from, to }, .tells_bytes = true
 #define OPEN		     .begin = begin_always, .end = end_open, .assume = ASSUME_NOTHING, \
 			     .makes_descriptor = true
 #define NAMES(kind)	     .begin = trace_begin_names, .end = trace_end_names, .extra = kind, \
@@ -383,14 +383,14 @@ const struct syscall_row syscall_rows[SYSCALL_ROWS] = {
 	[SYS_preadv2] = { "preadv2", READ(0) },
 	[SYS_recvfrom] = { "recvfrom", READ(0) },
 	[SYS_recvmsg] = { "recvmsg", READ(0) },
-	[SYS_recvmmsg] = { "recvmmsg", READ(0) },
+	[SYS_recvmmsg] = { "recvmmsg", .begin = begin_read, .argument = { 0 } },
 	[SYS_write] = { "write", WRITE(0) },
 	[SYS_pwrite64] = { "pwrite64", WRITE(0) },
 	[SYS_writev] = { "writev", WRITE(0) },
 	[SYS_pwritev] = { "pwritev", WRITE(0) },
 	[SYS_pwritev2] = { "pwritev2", WRITE(0) },
-	[SYS_sendto] = { "sendto", .begin = begin_sendto, .argument = { 0 } },
-	[SYS_sendmsg] = { "sendmsg", .begin = trace_begin_sendmsg, .argument = { 0 } },
+	[SYS_sendto] = { "sendto", .begin = begin_sendto, .argument = { 0 }, .tells_bytes = true },
+	[SYS_sendmsg] = { "sendmsg", .begin = trace_begin_sendmsg, .argument = { 0 }, .tells_bytes = true },
 	[SYS_sendmmsg] = { "sendmmsg", .begin = trace_begin_sendmmsg, .end = trace_end_sendmmsg,
 			   .argument = { 0 }, .assume = ASSUME_POSITIVE },
 	[SYS_sendfile] = { "sendfile", COPY(1, 0) },
@@ -452,7 +452,7 @@ const struct syscall_row syscall_rows[SYSCALL_ROWS] = {
 			  .assume = ASSUME_NOTHING },
 
 	[SYS_msgsnd] = { "msgsnd", .begin = trace_begin_message_send, .zero_moves = true },
-	[SYS_msgrcv] = { "msgrcv", .begin = trace_begin_message_receive, .zero_moves = true },
+	[SYS_msgrcv] = { "msgrcv", .begin = trace_begin_message_receive, .zero_moves = true, .tells_bytes = true },
 	[SYS_msgctl] = { "msgctl", .assume = ASSUME_NOTHING, .wanted = trace_wants_message_control, .begin = begin_always,
 			 .end = trace_end_message_control },
 	[SYS_semop] = { "semop", .begin = trace_begin_semaphore_change, .zero_moves = true },
@@ -463,8 +463,8 @@ const struct syscall_row syscall_rows[SYSCALL_ROWS] = {
 	[SYS_mq_timedsend] = { "mq_timedsend", WRITE(0), .zero_moves = true },
 	[SYS_mq_timedreceive] = { "mq_timedreceive", READ(0) },
 
-	[SYS_process_vm_readv] = { "process_vm_readv", .begin = trace_begin_memory_read },
-	[SYS_process_vm_writev] = { "process_vm_writev", .begin = trace_begin_memory_write },
+	[SYS_process_vm_readv] = { "process_vm_readv", .begin = trace_begin_memory_read, .tells_bytes = true },
+	[SYS_process_vm_writev] = { "process_vm_writev", .begin = trace_begin_memory_write, .tells_bytes = true },
 	[SYS_ptrace] = { "ptrace", .wanted = trace_wants_ptrace, .begin = trace_begin_ptrace,
 			 .zero_moves = true },
 	[SYS_rt_sigqueueinfo] = { "rt_sigqueueinfo", .begin = trace_begin_signal_value,
@@ -476,7 +476,7 @@ const struct syscall_row syscall_rows[SYSCALL_ROWS] = {
 
 	[SYS_io_submit] = { "io_submit", .begin = trace_begin_io_submit, .end = trace_end_io_submit,
 			    .assume = ASSUME_POSITIVE },
-	[SYS_vmsplice] = { "vmsplice", .begin = trace_begin_vmsplice, .argument = { 0 } },
+	[SYS_vmsplice] = { "vmsplice", .begin = trace_begin_vmsplice, .argument = { 0 }, .tells_bytes = true },
 	[SYS_ioctl] = { "ioctl", .wanted = trace_wants_ioctl, .begin = trace_begin_ioctl,
 			.end = trace_end_ioctl, .zero_moves = true, .assume = ASSUME_ZERO },
 
@@ -485,7 +485,7 @@ const struct syscall_row syscall_rows[SYSCALL_ROWS] = {
 			 .end = trace_end_keyctl, .zero_moves = true,
 			 .assume = ASSUME_POSITIVE },
 	[SYS_bpf] = { "bpf", .begin = trace_begin_bpf, .zero_moves = true },
-	[SYS_syslog] = { "syslog", .wanted = trace_wants_syslog, .begin = trace_begin_syslog },
+	[SYS_syslog] = { "syslog", .wanted = trace_wants_syslog, .begin = trace_begin_syslog, .tells_bytes = true },
 	[SYS_symlink] = { "symlink", .begin = trace_begin_symlink, .end = trace_end_symlink, .assume = ASSUME_ZERO,
 			  .argument = { -1, 1 } },
 	[SYS_symlinkat] = { "symlinkat", .begin = trace_begin_symlink, .end = trace_end_symlink, .assume = ASSUME_ZERO,

@@ -45,6 +45,7 @@ struct trace *trace_create(const struct trace_config *config, struct error *erro
 		.cleared = trace_object_cleared,
 		.keeps = trace_keeps,
 		.kept = trace_was_kept,
+		.moved = trace_moved,
 	};
 	trace->engine = engine_create(&sink, &config->limits, error);
 	if (trace->pending_pool == MAP_FAILED || trace->paths_pool == MAP_FAILED) {

@@ -116,7 +116,7 @@ struct trace_filter {
 struct trace_config {
 	const struct trace_glob *globs; // kept by reference
 	size_t glob_count;
-	/** Takes OBJECT, EDGE, ENDED and GAP messages, in order. Must not block. */
+	/** Takes OBJECT, EDGE, MOVED, ENDED and GAP messages, in order. Must not block. */
 	void (*emit)(void *context, struct wire_message *message);
 	void *context;
 	struct engine_limits limits;
@@ -264,6 +264,11 @@ void trace_abandon(struct trace *trace);
 
 /** Emits the counts of gaps that have grown since they were last emitted. */
 void trace_report_gaps(struct trace *trace);
+
+/** Emits how many bytes have followed by edges since that was last emitted; `last`: it is not waited for long for others
+ *  that are inside, who may be there no more. */
+void trace_report_moved(struct trace *trace);
+void trace_report_last_moved(struct trace *trace);
 
 /** Records that something could not be followed. `kind` is a constant word. */
 void trace_gap(struct trace *trace, const char *kind, const char *format, ...)

@@ -240,6 +240,7 @@ void trace_boot(struct trace *trace, const struct guest_kernel *kernel)
 	if (!trace_lock(trace))
 		return;
 	trace_store_living(trace);
+	trace_tell_all_moved(trace);
 	engine_reset(trace->engine);
 	close_all_calls(trace);
 	trace_forget_watched(trace);

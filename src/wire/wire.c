@@ -15,33 +15,38 @@ struct field {
 	uint16_t offset; // in struct wire_message
 	uint16_t size;
 	enum field_type type;
+	bool later; // an older peer's frame ends before it
 };
 
 #define MEMBER_SIZE(member) sizeof(((struct wire_message *)0)->member)
 
 #define INTEGER(member)                                                                            \
 	{                                                                                          \
-		offsetof(struct wire_message, member), MEMBER_SIZE(member), FIELD_INTEGER          \
+		offsetof(struct wire_message, member), MEMBER_SIZE(member), FIELD_INTEGER, false   \
+	}
+#define LATER_INTEGER(member)                                                                      \
+	{                                                                                          \
+		offsetof(struct wire_message, member), MEMBER_SIZE(member), FIELD_INTEGER, true    \
 	}
 #define BYTES(member)                                                                              \
 	{                                                                                          \
-		offsetof(struct wire_message, member), MEMBER_SIZE(member), FIELD_BYTES            \
+		offsetof(struct wire_message, member), MEMBER_SIZE(member), FIELD_BYTES, false     \
 	}
 #define STRING(member, maximum)                                                                    \
 	{                                                                                          \
-		offsetof(struct wire_message, member), maximum, FIELD_STRING                       \
+		offsetof(struct wire_message, member), maximum, FIELD_STRING, false                \
 	}
 #define PART(member)                                                                               \
 	{                                                                                          \
-		offsetof(struct wire_message, member), 0, FIELD_PART                               \
+		offsetof(struct wire_message, member), 0, FIELD_PART, false                        \
 	}
 #define COUNTERS(member)                                                                           \
 	{                                                                                          \
-		offsetof(struct wire_message, member), 0, FIELD_COUNTERS                           \
+		offsetof(struct wire_message, member), 0, FIELD_COUNTERS, false                    \
 	}
 
 // The layout of each payload: a row a field, in the order on the wire. A newer version may add rows
-// at the end of a table only.
+// at the end of a table only, as LATER_...
 static const struct field hello_fields[] = {
 	INTEGER(hello.version),
 	INTEGER(hello.pid),
@@ -137,6 +142,12 @@ static const struct field object_fields[] = {
 static const struct field edge_fields[] = {
 	INTEGER(edge.sequence), INTEGER(edge.time),   INTEGER(edge.from),
 	INTEGER(edge.to),	INTEGER(edge.labels), STRING(edge.cause, WIRE_NAME_MAXIMUM),
+	LATER_INTEGER(edge.bytes),
+};
+
+static const struct field moved_fields[] = {
+	INTEGER(moved.sequence),
+	INTEGER(moved.bytes),
 };
 
 static const struct field ended_fields[] = {
@@ -229,6 +240,7 @@ static const struct field kept_edge_fields[] = {
 	INTEGER(kept_edge.event),  INTEGER(kept_edge.sequence), INTEGER(kept_edge.time),
 	INTEGER(kept_edge.labels), INTEGER(kept_edge.marked),	INTEGER(kept_edge.from),
 	INTEGER(kept_edge.to),	   STRING(kept_edge.cause, WIRE_NAME_MAXIMUM),
+	LATER_INTEGER(kept_edge.bytes),
 };
 
 static const struct field kept_gap_fields[] = {
@@ -298,6 +310,7 @@ static const struct layout layouts[] = {
 	LAYOUT(WIRE_VM_GONE, moment_fields),
 	LAYOUT(WIRE_OBJECT, object_fields),
 	LAYOUT(WIRE_EDGE, edge_fields),
+	LAYOUT(WIRE_MOVED, moved_fields),
 	LAYOUT(WIRE_ENDED, ended_fields),
 	LAYOUT(WIRE_GAP, gap_fields),
 	LAYOUT(WIRE_BOOT, moment_fields),
@@ -614,6 +627,8 @@ enum wire_result wire_decode(const void *bytes, size_t length, struct wire_messa
 
 	struct reader reader = {frame + WIRE_HEADER_SIZE, rest + 4 - WIRE_HEADER_SIZE, scratch, 0};
 	for (uint16_t i = 0; i < layout->fields; i++) {
+		if (layout->field[i].later && reader.left == 0)
+			break;
 		if (!read_field(&reader, &layout->field[i], message)) {
 			error_set(
 				error, ERROR_PROTOCOL,

@@ -17,7 +17,8 @@
  *
  * `vm` is the agent's own number for one boot-independent VM (0: the message is about the process).
  * A receiver ignores bytes behind the fields that it knows (a newer peer's) and frames of a type
- * that it does not know; it treats everything else that is odd as hostile: WIRE_FRAME_MAXIMUM
+ * that it does not know; a field that came with a later version is 0 where a frame ends before it
+ * (an older peer's). It treats everything else that is odd as hostile: WIRE_FRAME_MAXIMUM
  * bounds a frame, every string has the bound that stands with it.
  *
  * A connection begins with HELLO from the agent and WELCOME from the daemon; both state the
@@ -118,6 +119,7 @@ enum wire_type {
 	WIRE_GAP = 6 | WIRE_JOURNAL,	    // something could not be followed
 	WIRE_BOOT = 7 | WIRE_JOURNAL,	    // the guest has (re)booted: all its objects have ended
 	WIRE_LABEL_NAME = 8 | WIRE_JOURNAL, // what the agent calls a bit
+	WIRE_MOVED = 9 | WIRE_JOURNAL,	    // more bytes have gone by an edge
 	WIRE_CLEARED = 0x10 | WIRE_JOURNAL, // labels were taken away
 };
 
@@ -231,6 +233,13 @@ struct wire_edge {
 	uint32_t to;
 	uint64_t labels;   // that `to` gained
 	const char *cause; // system call, or "classified", "sweep"; NAME_MAXIMUM
+	uint64_t bytes;	   // that the call has moved; 0: not known (also: from an older peer)
+};
+
+/** What followed by an edge, without new labels: told now and then, not for each call. */
+struct wire_moved {
+	uint64_t sequence; // of the edge
+	uint64_t bytes;	   // by it so far, all in
 };
 
 struct wire_boundaries {
@@ -354,6 +363,7 @@ struct wire_kept_edge {
 	uint8_t marked;	   // it has no source
 	uint32_t from, to; // numbers of OBJECTs; 0: what was never described
 	const char *cause; // NAME_MAXIMUM
+	uint64_t bytes;	   // 0: not known
 };
 
 struct wire_kept_gap {
@@ -410,6 +420,7 @@ struct wire_message {
 		struct wire_vm vm_state;
 		struct wire_object object;
 		struct wire_edge edge;
+		struct wire_moved moved;
 		struct wire_ended ended;
 		struct wire_boundaries boundaries;
 		struct wire_boundary boundary;

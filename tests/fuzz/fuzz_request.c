@@ -71,7 +71,7 @@ static size_t dress(const uint8_t *data, size_t size, char *line, size_t room)
 {
 	static const char *const commands[] = {"vms",	 "vm",	   "objects", "edges",
 					       "status", "alerts", "policy",  "explain",
-					       "mark",	 "clear",  "audit",   "labels",
+					       "mark",	 "clear",  "audit",   "labels", "activity",
 					       "web"};
 	static const char *const keys[] = {"vm",    "kind",  "after", "as_of", "last",
 					   "label", "ended", "sync",  "run",   "timeout",

@@ -64,11 +64,11 @@ static size_t make_frame(struct input *input, unsigned char *frame)
 	static const uint16_t types[] = {WIRE_VM,	 WIRE_VM_GONE, WIRE_OBJECT, WIRE_EDGE,
 					 WIRE_ENDED,	 WIRE_GAP,     WIRE_BOOT,   WIRE_COUNTERS,
 					 WIRE_RESTART,	 WIRE_OBJECT,  WIRE_EDGE,   WIRE_OBJECT,
-					 WIRE_LABEL_NAME, WIRE_CLEARED};
+					 WIRE_LABEL_NAME, WIRE_CLEARED, WIRE_MOVED};
 	static const char *const texts[] = {"",	    "/etc/passwd",  "\x1b[2J", "\xff\xfe",
 					    "a\\b", "\xe2\x80\xae", "read",    "@abstract"};
 	struct wire_counter counter = {texts[next_byte(input) % 8], next_byte(input)};
-	struct wire_message message = {.type = types[next_byte(input) % 14],
+	struct wire_message message = {.type = types[next_byte(input) % 15],
 				       .vm = next_byte(input) % 8};
 	const char *text = texts[next_byte(input) % 8];
 	uint8_t number = next_byte(input) % 16, other = next_byte(input), third = next_byte(input);
@@ -95,6 +95,11 @@ static size_t make_frame(struct input *input, unsigned char *frame)
 	case WIRE_EDGE:
 		message.edge = (struct wire_edge){
 			.from = number, .to = other % 16, .labels = third, .cause = text};
+		message.edge.sequence = other / 16;
+		message.edge.bytes = third;
+		break;
+	case WIRE_MOVED:
+		message.moved = (struct wire_moved){.sequence = number, .bytes = third};
 		break;
 	case WIRE_ENDED:
 		message.ended.number = number;

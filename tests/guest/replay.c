@@ -61,6 +61,16 @@ static void take_edge(struct replay *replay, const struct wire_edge *wire)
 	snprintf(edge->from, sizeof(edge->from), "%s", name_of(replay, wire->from));
 	snprintf(edge->to, sizeof(edge->to), "%s", name_of(replay, wire->to));
 	snprintf(edge->cause, sizeof(edge->cause), "%s", wire->cause);
+	edge->sequence = wire->sequence;
+	edge->bytes = wire->bytes;
+}
+
+static void take_moved(struct replay *replay, const struct wire_moved *wire)
+{
+	replay->moved_count++;
+	for (size_t i = 0; i < replay->edge_count; i++)
+		if (replay->edges[i].sequence == wire->sequence)
+			replay->edges[i].bytes = wire->bytes;
 }
 
 static void take_message(void *context, struct wire_message *message)
@@ -73,6 +83,9 @@ static void take_message(void *context, struct wire_message *message)
 		break;
 	case WIRE_EDGE:
 		take_edge(replay, &message->edge);
+		break;
+	case WIRE_MOVED:
+		take_moved(replay, &message->moved);
 		break;
 	case WIRE_ENDED:
 		for (size_t i = 0; i < replay->object_count; i++)

@@ -29,6 +29,7 @@ struct replay_object {
 
 struct replay_edge {
 	char from[128], to[128], cause[32];
+	uint64_t sequence, bytes; // as told last
 };
 
 struct replay {
@@ -52,7 +53,7 @@ struct replay {
 	pthread_mutex_t lock; // of what follows
 	struct replay_object objects[REPLAY_OBJECTS];
 	struct replay_edge edges[REPLAY_EDGES];
-	size_t object_count, edge_count, gap_count, cleared_count;
+	size_t object_count, edge_count, gap_count, cleared_count, moved_count;
 	uint32_t last_cleared; // number; 0: all
 	char last_gap[256];
 	bool stands_elsewhere; // what the vCPU has in its registers is not what it should be

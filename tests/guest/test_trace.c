@@ -249,6 +249,78 @@ static void test_sendfile(void **state)
 	expect_no_gaps();
 }
 
+static uint64_t bytes_of(size_t edge)
+{
+	assert_true(edge < replay.edge_count);
+	return replay.edges[edge].bytes;
+}
+
+// An edge has the bytes of its call; what follows by the same call is summed up, and told when somebody asks: not for
+// each call. Calls that fail, other calls and results that are no bytes are not in it.
+static void test_bytes(void **state)
+{
+	struct guest_task holder = frozen_task("holder");
+	call(&holder, SYS_read, HOLDER_SECRET, 10);
+	assert_int_equal(bytes_of(0), 0); // classified
+	assert_int_equal(bytes_of(1), 10);
+	for (int i = 0; i < 100; i++)
+		call(&holder, SYS_read, HOLDER_SECRET, 1000);
+	call(&holder, SYS_read, HOLDER_SECRET, -EIO);
+	call(&holder, SYS_read, HOLDER_SECRET, 0);
+	call(&holder, SYS_pread64, HOLDER_SECRET, 77);
+	assert_int_equal(replay.moved_count, 0);
+	trace_report_moved(replay.trace);
+	assert_int_equal(replay.moved_count, 1);
+	assert_int_equal(bytes_of(1), 100010);
+	trace_report_moved(replay.trace);
+	assert_int_equal(replay.moved_count, 1);
+
+	struct guest_task child = frozen_task("inet");
+	make_managed(&holder, &child); // by read, and vfork: its result is a number, not of bytes
+	trace_report_moved(replay.trace);
+	assert_int_equal(replay.edge_count, 3);
+	assert_int_equal(bytes_of(2), 0);
+	enter(&holder, SYS_mmap, 0, 4096);
+	leave(&holder, SYS_mmap, 0x7f0000000000);
+	trace_report_last_moved(replay.trace);
+	assert_int_equal(bytes_of(1), 100020);
+	expect_no_gaps();
+}
+
+// Who was overtaken tells at his end; and what has not been told is before the object's end.
+static void test_bytes_that_come_late(void **state)
+{
+	struct guest_task holder = frozen_task("holder");
+	struct guest_task reader = frozen_task("pipe-reader"), writer = frozen_task("pipe-writer");
+	make_managed(&holder, &writer);
+	enter(&reader, SYS_read, READER_PIPE, 0);
+	enter(&writer, SYS_write, WRITER_PIPE, 0);
+	leave(&reader, SYS_read, 5);
+	assert_int_equal(bytes_of(3), 0);
+	assert_int_equal(bytes_of(4), 5);
+	leave(&writer, SYS_write, 10);
+	trace_report_moved(replay.trace);
+	assert_int_equal(bytes_of(3), 10);
+	call(&writer, SYS_write, WRITER_PIPE, 20);
+	trace_boot(replay.trace, replay.kernel); // all objects end
+	assert_int_equal(bytes_of(3), 30);
+	assert_int_equal(bytes_of(4), 5);
+}
+
+// The result of recvmmsg() counts messages.
+static void test_bytes_that_are_not_known(void **state)
+{
+	struct guest_task holder = frozen_task("holder");
+	enter(&holder, SYS_sendfile, HOLDER_FIFO, HOLDER_SECRET);
+	leave(&holder, SYS_sendfile, 100);
+	assert_int_equal(bytes_of(1), 100);
+	call(&holder, SYS_recvmmsg, HOLDER_SECRET, 3);
+	assert_string_equal(replay.edges[2].cause, "recvmmsg");
+	trace_report_moved(replay.trace);
+	assert_int_equal(bytes_of(2), 0);
+	expect_no_gaps();
+}
+
 // A child is managed at its first system call, before its parent's fork() returns.
 static void test_child_runs_first(void **state)
 {
@@ -562,6 +634,9 @@ int main(void)
 		TEST(test_reader_overtakes_writer),
 		TEST(test_failed_write_gives_nothing),
 		TEST(test_sendfile),
+		TEST(test_bytes),
+		TEST(test_bytes_that_come_late),
+		TEST(test_bytes_that_are_not_known),
 		TEST(test_child_runs_first),
 		TEST(test_child_of_the_same_time),
 		cmocka_unit_test_setup_teardown(test_mapped, begin_mapped, finish),

@@ -401,7 +401,9 @@ run 0 sockets nijimi sockets vm1
 says out '^unix +stream +/run/server.sock +905'
 says out '^inet +stream +127.0.0.1:40000 +127.0.0.1:5000'
 run 0 edges nijimi edges vm1
-says out 'read +/srv/secret/plan.txt +cat\[501\]'
+says out ' read +100 B +/srv/secret/plan.txt +cat\[501\]'
+says out ' write +3.5 KiB +cat\[501\] +/tmp/copy'
+says out ' sendto +- +client\[502\] '
 [[ $(wc -l < out) == 7 ]] || fail 'not six edges'
 run 0 'last edges' nijimi edges vm1 --last 2
 [[ $(wc -l < out) == 3 ]] || fail 'not two edges'
@@ -483,11 +485,11 @@ run 0 'trace' nijimi trace vm1 /tmp/copy
 says out '^vm1: file /tmp/copy \(#[0-9]+; holds it now\), inode 103 of 254:1, ext4$'
 says out '^how classified came there:$'
 says out '20.123  origin +/srv/secret/plan.txt \('
-says out '20.123  read +-> cat\[501\] \(#[0-9]+; ended\)$'
-says out '20.123  write +-> /tmp/copy '
+says out '20.123  read +100 B -> cat\[501\] \(#[0-9]+; ended\)$'
+says out '20.123  write +3.5 KiB -> /tmp/copy '
 says out '^what it reached: 3 objects$'
-says out '20.123  read +-> client\[502\]'
-says out '20.123    sendto +-> unix /run/server.sock'
+says out '20.123  read +100 B -> client\[502\]'
+says out '20.123    sendto +- -> unix /run/server.sock'
 for name in 501 'cat[501]' '/srv/*/plan.txt' 127.0.0.1:40000 'inet 127.0.0.1:40000 ↔ 127.0.0.1:5000'; do
 	run 0 "trace $name" nijimi trace vm1 "$name" --label classified
 	says out '^how classified came there:$'

@@ -176,12 +176,20 @@ bool synthetic_edge(struct synthetic *agent, uint16_t vm, uint32_t from, uint32_
 		    const char *cause)
 {
 	struct wire_message message = {.type = WIRE_EDGE, .vm = vm};
-	message.edge = (struct wire_edge){.sequence = 1,
+	message.edge = (struct wire_edge){.sequence = ++agent->edges,
 					  .time = TIME * 1000000000ull + 123456789,
 					  .from = from,
 					  .to = to,
 					  .labels = 1,
-					  .cause = cause};
+					  .cause = cause,
+					  .bytes = from && strcmp(cause, "read") == 0 ? 100 : 0};
+	return synthetic_send(agent, &message);
+}
+
+bool synthetic_moved(struct synthetic *agent, uint16_t vm, uint64_t sequence, uint64_t bytes)
+{
+	struct wire_message message = {.type = WIRE_MOVED, .vm = vm};
+	message.moved = (struct wire_moved){sequence, bytes};
 	return synthetic_send(agent, &message);
 }
 
@@ -213,6 +221,7 @@ bool synthetic_story(struct synthetic *agent, uint16_t vm, uint8_t uuid)
 	       synthetic_socket(agent, vm, 5, AF_UNIX, "", "/run/server.sock") &&
 	       synthetic_edge(agent, vm, 4, 5, "sendto") &&
 	       synthetic_socket(agent, vm, 6, AF_INET, "127.0.0.1:40000", "127.0.0.1:5000") &&
-	       synthetic_edge(agent, vm, 4, 6, "sendto") && synthetic_ended(agent, vm, 2) &&
+	       synthetic_edge(agent, vm, 4, 6, "sendto") && synthetic_moved(agent, vm, 3, 3584) &&
+	       synthetic_ended(agent, vm, 2) &&
 	       synthetic_send(agent, &gap) && synthetic_send(agent, &tally);
 }

@@ -12,6 +12,7 @@ struct synthetic {
 	int fd;
 	uint8_t instance[16];
 	uint64_t received; // as WELCOME said
+	uint64_t edges;	   // that were told: the sequence number of the last
 	unsigned char input[WIRE_FRAME_MAXIMUM];
 	size_t used;
 	struct wire_scratch scratch;
@@ -48,8 +49,10 @@ bool synthetic_process(struct synthetic *agent, uint16_t vm, uint32_t number, ui
 		       const char *comm);
 bool synthetic_socket(struct synthetic *agent, uint16_t vm, uint32_t number, uint16_t family,
 		      const char *address, const char *peer);
+/** One by read() has 100 bytes. */
 bool synthetic_edge(struct synthetic *agent, uint16_t vm, uint32_t from, uint32_t to,
 		    const char *cause);
+bool synthetic_moved(struct synthetic *agent, uint16_t vm, uint64_t sequence, uint64_t bytes);
 bool synthetic_ended(struct synthetic *agent, uint16_t vm, uint32_t number);
 
 /** A VM in which a classified file was read and sent: 2 files, 2 processes (one ended), 2 sockets.

@@ -17,6 +17,7 @@ enum {
 	ALIKE = 4, // so many objects share a slot and a bucket
 	NOBODY = -1,
 	CAUSE_FILLER = 1000,
+	BYTES = 17, // that every flow tells
 };
 
 static const struct hash_key key = {{0x0706050403020100, 0x0f0e0d0c0b0a0908}};
@@ -42,6 +43,7 @@ struct model {
 	// The current operation: a step that no open flow stands for, an end that is expected, labels
 	// that are expected to be taken, or kept back.
 	int from, to, ending;
+	unsigned told_bytes; // in this operation
 	label_set taking, keeping, may_keep; // what was lost on the way may be kept again
 	uint32_t cause;
 	int newly_managed; // waits for its first edge
@@ -163,9 +165,22 @@ static bool is_allowed(const struct model *model, int from, int to, uint32_t cau
 	return false;
 }
 
+static void on_moved(void *context, uint32_t from, uint32_t to, uint32_t cause, uint64_t bytes)
+{
+	struct model *model = context;
+	model->told_bytes++;
+	if (bytes != BYTES || cause != model->cause)
+		fail(model, "%llu bytes were told of cause %u", (unsigned long long)bytes, cause);
+	if (!from || !to)
+		fail(model, "bytes were told from %u to %u", from, to);
+}
+
 static void on_edge(void *context, const struct engine_edge *edge)
 {
 	struct model *model = context;
+	model->told_bytes += edge->bytes > 0;
+	if (edge->bytes && edge->bytes != BYTES)
+		fail(model, "an edge of %llu bytes", (unsigned long long)edge->bytes);
 	int to = index_of(model, &edge->to);
 	int from = edge->from.kind == OBJECT_NONE ? NOBODY : index_of(model, &edge->from);
 	if (edge->sequence != ++model->sequence)
@@ -423,14 +438,26 @@ static void check_keeping(struct model *model)
 	model->may_keep = 0;
 }
 
+// Bytes are told at an edge, or because there is none; of a flow that carries nothing they are not.
+static void check_bytes(struct model *model, const struct model_flow *flow, bool carries)
+{
+	bool both = model->labels[flow->from] && model->labels[flow->to] && !model->lost[flow->to];
+	if (model->told_bytes > 1 || (model->told_bytes && !carries))
+		fail(model, "the bytes of a flow were told %u times", model->told_bytes);
+	if (!model->told_bytes && carries && both && !kept(model, flow->from, flow->to))
+		fail(model, "the bytes of a flow from %d to %d were not told", flow->from, flow->to);
+}
+
 static void do_end(struct model *model, struct model_flow *flow, bool moved, label_set expected[])
 {
-	bool was_open = flow->open;
+	bool carries = flow->open && moved && model->count > 0;
 	flow->open = false;
-	if (was_open && moved && model->count > 0)
+	if (carries)
 		expect_gift(model, flow->from, flow->to, expected);
 	expect(model, flow->from, flow->to, flow->cause);
-	engine_flow_end(model->engine, &flow->flow, moved);
+	model->told_bytes = 0;
+	engine_flow_end(model->engine, &flow->flow, moved, moved ? BYTES : 0);
+	check_bytes(model, flow, carries);
 	check_keeping(model);
 }
 
@@ -611,8 +638,8 @@ bool engine_model_run(const uint8_t *bytes, size_t size, char *message, size_t m
 	model->ending = NOBODY;
 	model->newly_managed = NOBODY;
 	model->limit = limit_of(size > 0 ? bytes[0] : 0);
-	const struct engine_sink sink = {on_managed, on_edge,    on_ended, on_lost,
-					 model,	     on_cleared, keeps,    on_kept};
+	const struct engine_sink sink = {on_managed, on_edge, on_ended, on_lost, model,
+					 on_cleared, keeps,   on_kept,	on_moved};
 	const struct engine_limits limits = {.objects = model->limit};
 	const struct engine_memory memory = {allocate, release, model};
 	model->engine = engine_create_with(&sink, &limits, &memory, &key, NULL);

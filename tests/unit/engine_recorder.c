@@ -67,6 +67,8 @@ static void on_edge(void *context, const struct engine_edge *edge)
 		   edge->assumed ? "assumed" : name_of(&edge->from).text,
 		   !from_none && edge->from_number == 0 ? "#0" : "", name_of(&edge->to).text,
 		   (unsigned long long)edge->labels, edge->cause);
+	if (edge->bytes)
+		write_down(context, "  %llu bytes\n", (unsigned long long)edge->bytes);
 }
 
 static void on_ended(void *context, uint32_t number, const struct object_id *id, label_set held)
@@ -103,10 +105,16 @@ static void on_kept(void *context, const struct object_id *from, const struct ob
 		   name_of(from).text, name_of(&to->id).text, cause);
 }
 
+static void on_moved(void *context, uint32_t from, uint32_t to, uint32_t cause, uint64_t bytes)
+{
+	write_down(context, "moved %llu from %u to %u by %u\n", (unsigned long long)bytes, from, to,
+		   cause);
+}
+
 struct engine_sink recorder_sink(struct recorder *recorder)
 {
 	return (struct engine_sink){on_managed, on_edge,    on_ended, on_lost,
-				    recorder,	on_cleared, keeps,    on_kept};
+				    recorder,	on_cleared, keeps,    on_kept, on_moved};
 }
 
 struct recorder *recorder_create(uint32_t objects)
@@ -158,7 +166,12 @@ void begin(struct recorder *recorder, struct engine_flow *flow, const char *from
 
 void end(struct recorder *recorder, struct engine_flow *flow, bool moved)
 {
-	engine_flow_end(recorder->engine, flow, moved);
+	engine_flow_end(recorder->engine, flow, moved, 0);
+}
+
+void end_with(struct recorder *recorder, struct engine_flow *flow, uint64_t bytes)
+{
+	engine_flow_end(recorder->engine, flow, true, bytes);
 }
 
 void object_end(struct recorder *recorder, const char *name)

@@ -10,6 +10,8 @@
  *	managed F1 as 1
  *	1: none -> F1 0x3 by 7          edge 1, labels 0x3, cause 7; "F1#0" if F1 has no number,
  *	                                "assumed" in place of "none" if so
+ *	  512 bytes                     in the line behind, if they are known
+ *	moved 512 from 1 to 2 by 7      by an edge that was told before
  *	ended F1 as 1 with 0x3
  *	lost 0x3 of P2
  *	cleared F1 as 1 of 0x3
@@ -42,6 +44,7 @@ void transfer(struct recorder *recorder, const char *from, const char *to, uint3
 void begin(struct recorder *recorder, struct engine_flow *flow, const char *from, const char *to,
 	   uint32_t cause);
 void end(struct recorder *recorder, struct engine_flow *flow, bool moved);
+void end_with(struct recorder *recorder, struct engine_flow *flow, uint64_t bytes);
 void object_end(struct recorder *recorder, const char *name);
 void clear(struct recorder *recorder, const char *name, label_set labels);
 label_set labels(struct recorder *recorder, const char *name);

@@ -13,7 +13,8 @@
  *     endpoint NUMBER FAMILY TYPE ADDRESS [PID EXE]
  *     kept NUMBER INODE PATH             a file that is known over reboots
  *     out NUMBER MODE FILESYSTEM PATH PID EXE
- *     edge FROM TO LABELS CAUSE
+ *     edge FROM TO LABELS CAUSE [BYTES]
+ *     moved BYTES                        so many have gone by the newest edge by now
  *     labels                             waits until it is told, and prints that
  *     nolabels                           is not told within 0.3 s
  *     saved                              waits until all of it is on the daemon's disk
@@ -199,19 +200,27 @@ static bool send_out(const char *rest)
 	return send_object(object);
 }
 
+static uint64_t sequence; // of the newest edge
+
 static bool send_edge(const char *rest)
 {
-	static uint64_t sequence;
 	unsigned long long labels;
 	char cause[100];
 	struct wire_message message = {.type = WIRE_EDGE, .vm = 1};
-	if (sscanf(rest, "%u %u %llu %99s", &message.edge.from, &message.edge.to, &labels, cause) !=
-	    4)
+	if (sscanf(rest, "%u %u %llu %99s %lu", &message.edge.from, &message.edge.to, &labels, cause,
+		   &message.edge.bytes) < 4)
 		return false;
 	message.edge.sequence = ++sequence;
 	message.edge.time = now();
 	message.edge.labels = labels;
 	message.edge.cause = cause;
+	return say(&message);
+}
+
+static bool send_moved(const char *rest)
+{
+	struct wire_message message = {.type = WIRE_MOVED, .vm = 1};
+	message.moved = (struct wire_moved){sequence, strtoull(rest, NULL, 10)};
 	return say(&message);
 }
 
@@ -294,7 +303,7 @@ static const struct {
 	{"kept ", send_kept_file}, {"saved", await_saved},
 	{"again", connect_again},  {"recall", recall},
 	{"ago ", set_ago},	   {"end ", send_end},
-	{"inet ", send_inet},
+	{"inet ", send_inet},	   {"moved ", send_moved},
 };
 
 static bool run(const char *line)

@@ -381,6 +381,89 @@ static void test_last_edges(void **state)
 	assert_null(store_next_edge(store, store_before_last_edges(store, 0, 0, event)));
 }
 
+static struct wire_edge numbered(uint64_t sequence, uint64_t time, const char *cause)
+{
+	return (struct wire_edge){.sequence = sequence, .time = time, .from = 1, .to = 2, .labels = 1, .cause = cause};
+}
+
+static uint64_t bytes_at(const struct store *store, uint64_t index)
+{
+	const struct store_edge *edge = NULL;
+	uint64_t event = 0;
+	for (uint64_t i = 0; i <= index && (edge = store_next_edge(store, event)); i++)
+		event = edge->event;
+	return edge ? edge->bytes : UINT64_MAX;
+}
+
+// By the newest edge with that number: another agent begins anew. Clearing has none, wherever it stands.
+static void test_bytes_of_edges(void **state)
+{
+	enum { EDGES = 40 };
+	struct store *store = *state;
+	const struct store_edge *moved[STORE_MOVED_MAXIMUM];
+	describe(store, 1, WIRE_FILE, "/a");
+	describe(store, 2, WIRE_PROCESS, "/b");
+	uint64_t id = store_id_of(store, 2);
+	for (uint64_t i = 1; i <= EDGES; i++) {
+		struct wire_edge edge = numbered(i, 1, "read");
+		assert_true(store_add_edge(store, &edge, NULL));
+		if (i % 3 == 0)
+			assert_true(store_clear(store, id, 1, 1));
+	}
+	uint64_t event = store_event(store);
+	for (uint64_t i = 1; i <= EDGES; i++)
+		store_set_moved(store, i, 100 + i);
+	store_set_moved(store, 0, 5);
+	store_set_moved(store, EDGES + 1, 5);
+	for (uint64_t i = 1; i <= EDGES; i++)
+		assert_int_equal(bytes_at(store, i - 1 + (i - 1) / 3), 100 + i);
+	assert_int_equal(bytes_at(store, 3), 0); // the first clearing
+	assert_int_equal(store_moved_after(store, event, moved), EDGES);
+	assert_int_equal(moved[0]->sequence, EDGES);
+	assert_int_equal(store_moved_after(store, store_event(store), moved), 0);
+
+	struct wire_edge first = numbered(1, 1, "write");
+	assert_true(store_add_edge(store, &first, NULL)); // of another agent
+	store_set_moved(store, 1, 7);
+	assert_int_equal(store_last_edge(store)->bytes, 7);
+	assert_int_equal(bytes_at(store, 0), 101);
+	store_set_moved(store, 2, 7); // which this one has not told yet
+	assert_int_equal(bytes_at(store, 1), 102);
+	store_begin_sequence(store);
+	store_set_moved(store, 1, 8); // nor a third one this
+	assert_int_equal(store_last_edge(store)->bytes, 7);
+	for (uint64_t i = 0; i < 2 * STORE_MOVED_MAXIMUM; i++) {
+		struct wire_edge next = numbered(1 + i, 1, "write");
+		assert_true(store_add_edge(store, &next, NULL));
+		store_set_moved(store, 1 + i, 9);
+	}
+	assert_int_equal(store_moved_after(store, 0, moved), STORE_MOVED_MAXIMUM);
+}
+
+// Exactly what came since then, however much; clearing and what was kept back are no steps.
+static void test_activity(void **state)
+{
+	struct store *store = *state;
+	struct store_activity activity;
+	describe(store, 1, WIRE_FILE, "/a");
+	describe(store, 2, WIRE_PROCESS, "/b");
+	for (uint64_t i = 1; i <= 1000; i++) {
+		struct wire_edge edge = numbered(i, i, i % 10 ? "read" : "boundary");
+		edge.labels = i % 4 == 0 ? 1ull << 63 | 1 : 1;
+		assert_true(store_add_edge(store, &edge, NULL));
+	}
+	assert_true(store_clear(store, store_id_of(store, 2), 1, 1000));
+	store_get_activity(store, 501, &activity);
+	assert_int_equal(activity.steps[0], 450);
+	assert_int_equal(activity.newest[0], 999);
+	assert_int_equal(activity.steps[63], 100);
+	assert_int_equal(activity.steps[1], 0);
+	store_get_activity(store, 0, &activity);
+	assert_int_equal(activity.steps[0], 900);
+	store_get_activity(store, 1001, &activity);
+	assert_int_equal(activity.steps[0], 0);
+}
+
 static void test_gaps_are_bounded(void **state)
 {
 	struct store *store = *state;
@@ -446,6 +529,8 @@ int main(void)
 		TEST(test_memory_is_bounded),
 		TEST(test_memory_is_given_back),
 		TEST(test_last_edges),
+		TEST(test_bytes_of_edges),
+		TEST(test_activity),
 		TEST(test_gaps_are_bounded),
 		TEST(test_map),
 	};

@@ -30,7 +30,7 @@
 #include "daemon_synthetic.h"
 #include "daemon_world.h"
 
-enum { AGENTS = 3, FRAMES_PER_FILE = 5, BURST = 120 };
+enum { AGENTS = 3, FRAMES_PER_FILE = 6, BURST = 120, MOVED_LATER = 10 };
 
 // The script -------------------------------------------------------------------------------------
 
@@ -46,7 +46,7 @@ static void identity_of(const struct script *script, uint64_t file, struct wire_
 }
 
 // Frame 1 tells the VM; then for each file 1, 2, ...: it, that it is classified, a process, that it
-// read it, and the end of the process.
+// read it, how much the process of the file MOVED_LATER before has read by now, and the end of the process.
 static void make_frame(const struct script *script, uint64_t number, char path[64],
 		       struct wire_message *message)
 {
@@ -91,7 +91,14 @@ static void make_frame(const struct script *script, uint64_t number, char path[6
 						   .from = as_file,
 						   .to = as_process,
 						   .labels = 1,
-						   .cause = "read"};
+						   .cause = "read",
+						   .bytes = 100};
+		break;
+	case 4:
+		message->type = WIRE_MOVED;
+		message->moved = (struct wire_moved){
+			.sequence = file > MOVED_LATER ? 2 * (file - MOVED_LATER) : 0,
+			.bytes = 1000 + file};
 		break;
 	default:
 		message->type = WIRE_ENDED;
@@ -187,12 +194,14 @@ static void check_edges(const struct script *script, const struct store *store, 
 			assert_string_equal(edge->from->fields.path, path);
 			assert_int_equal(edge->to->fields.pid, file);
 			assert_string_equal(edge->cause, "read");
+			bool moved = frames_up_to(frames, 4) >= file + MOVED_LATER;
+			assert_int_equal(edge->bytes, moved ? 1000 + file + MOVED_LATER : 100);
 		}
 	}
 	uint64_t expected = frames_up_to(frames, 1) + frames_up_to(frames, 3);
 	assert_true(count == expected ||
 		    (forgets && count + 1 == expected && expected % 2 == 0 &&
-		     frames_up_to(frames, 4) == frames_up_to(frames, 3)));
+		     frames_up_to(frames, 5) == frames_up_to(frames, 3)));
 }
 
 static void check_objects(const struct store *store, uint64_t frames, bool forgets)
@@ -205,9 +214,9 @@ static void check_objects(const struct store *store, uint64_t frames, bool forge
 		ended += object->ended > 0;
 	}
 	assert_int_equal(files, frames_up_to(frames, 0));
-	assert_true(ended == frames_up_to(frames, 4) ||
-		    (forgets && ended < frames_up_to(frames, 4)));
-	assert_int_equal(processes, frames_up_to(frames, 2) - frames_up_to(frames, 4));
+	assert_true(ended == frames_up_to(frames, 5) ||
+		    (forgets && ended < frames_up_to(frames, 5)));
+	assert_int_equal(processes, frames_up_to(frames, 2) - frames_up_to(frames, 5));
 }
 
 static struct registry *load(const struct world *world, struct database **database)
@@ -560,7 +569,7 @@ static void test_refused_databases(void **state)
 
 	make_database(world);
 	world_execute(world, "PRAGMA user_version = 99");
-	assert_refused(world, "newer nijimid (its schema is 99, this one knows 5)");
+	assert_refused(world, "newer nijimid (its schema is 99, this one knows 6)");
 
 	make_database(world);
 	world_execute(world, "PRAGMA application_id = 5");
@@ -600,6 +609,30 @@ static void test_older_schema(void **state)
 	free(bytes);
 	world_execute(world, "INSERT INTO alert_repeats VALUES(1, 2, 3);"
 			     "INSERT INTO marks VALUES(1, 2, 'a', 'b')");
+}
+
+// Edges that were written before bytes were: it is not known how many went by them.
+static void test_older_edges(void **state)
+{
+	struct world *world = *state;
+	struct agent agent = {.instance = 1, .script = {.uuid = 0x10}};
+	world_start(world, true);
+	assert_true(connect_agent(world, &agent));
+	assert_true(send_burst(&agent, 1 + 3 * FRAMES_PER_FILE));
+	await_acknowledgement(&agent, 5000);
+	world_kill(world, SIGTERM);
+	synthetic_close(&agent.link);
+	world_execute(world, "ALTER TABLE edges DROP COLUMN bytes; PRAGMA user_version = 5");
+	struct database *database;
+	struct registry *registry = load(world, &database);
+	struct registry_vm *const *vms;
+	assert_int_equal(registry_vms(registry, &vms), 1);
+	assert_int_equal(store_totals(vms[0]->store)->edges, 6);
+	const struct store_edge *edge;
+	for (uint64_t event = 0; (edge = store_next_edge(vms[0]->store, event)); event = edge->event)
+		assert_int_equal(edge->bytes, 0);
+	registry_destroy(registry);
+	database_close(database);
 }
 
 static void assert_alerts_refused(const struct world *world, const char *change)
@@ -654,6 +687,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_many_changes),
 		cmocka_unit_test_setup_teardown(test_full_disk, world_set_up, world_tear_down),
 		cmocka_unit_test_setup_teardown(test_older_schema, world_set_up, world_tear_down),
+		cmocka_unit_test_setup_teardown(test_older_edges, world_set_up, world_tear_down),
 		cmocka_unit_test_setup_teardown(test_damaged_alerts, world_set_up, world_tear_down),
 		cmocka_unit_test_setup_teardown(test_refused_databases, world_set_up,
 						world_tear_down),

@@ -24,6 +24,52 @@ static int teardown(void **state)
 
 static const char p1_marked[] = "managed P1 as 1\n1: none -> P1 0x1 by 0\n";
 
+// At the edge; with what brings nothing new; and of a flow that somebody was quicker than, at its end.
+static void bytes_are_told(void **state)
+{
+	static struct engine_flow flows[4];
+	mark(*state, "P1", 1, 0);
+	assert_told(*state, p1_marked);
+	begin(*state, &flows[0], "P1", "F1", 7);
+	end_with(*state, &flows[0], 512);
+	assert_told(*state, "managed F1 as 2\n2: P1 -> F1 0x1 by 7\n  512 bytes\n");
+	begin(*state, &flows[0], "P1", "F1", 7);
+	end_with(*state, &flows[0], 100);
+	assert_told(*state, "moved 100 from 1 to 2 by 7\n");
+	begin(*state, &flows[0], "P1", "F1", 7);
+	end(*state, &flows[0], true);
+	begin(*state, &flows[0], "P1", "F1", 7);
+	end(*state, &flows[0], false);
+	begin(*state, &flows[0], "P2", "F1", 7);
+	end_with(*state, &flows[0], 100); // P2 holds nothing
+	assert_told(*state, "");
+
+	begin(*state, &flows[1], "P1", "F3", 1);
+	begin(*state, &flows[2], "F3", "P4", 2);
+	end_with(*state, &flows[2], 5);
+	assert_told(*state, "managed F3 as 3\n3: P1 -> F3 0x1 by 1\n"
+			    "managed P4 as 4\n4: F3 -> P4 0x1 by 2\n  5 bytes\n");
+	end_with(*state, &flows[1], 10);
+	assert_told(*state, "moved 10 from 1 to 3 by 1\n");
+}
+
+// What came of a flow of which a boundary kept all back is not said to have come.
+static void bytes_at_a_boundary(void **state)
+{
+	static struct engine_flow flow;
+	struct recorder *recorder = *state;
+	mark(*state, "P8", 3, 0);
+	engine_set_boundaries(recorder->engine, true);
+	begin(*state, &flow, "P8", "F1", 7);
+	end_with(*state, &flow, 512);
+	assert_told(*state, "managed P8 as 1\n1: none -> P8 0x3 by 0\nkept 0x2 of P8 from F1 by 7\n"
+			    "managed F1 as 2\n2: P8 -> F1 0x1 by 7\n  512 bytes\n");
+	mark(*state, "P7", 1, 0);
+	begin(*state, &flow, "P7", "F2", 7);
+	end_with(*state, &flow, 512);
+	assert_told(*state, "managed P7 as 3\n3: none -> P7 0x1 by 0\nkept 0x1 of P7 from F2 by 7\n");
+}
+
 struct seen {
 	struct recorder *recorder;
 	unsigned count, cause_sum;
@@ -597,7 +643,7 @@ static void long_ring(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		rule(flows_from_one_object),
+		rule(flows_from_one_object), rule(bytes_are_told), rule(bytes_at_a_boundary),
 		rule(clear_among_open_flows),
 		rule(a_boundary_keeps_what_is_in_flight),
 		rule(reader_is_seen_before_the_writer),

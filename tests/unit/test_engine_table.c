@@ -287,7 +287,7 @@ static void begin_and_end_do_not_allocate(void **state)
 		struct engine_flow flow;
 		struct object_reference other = file(i);
 		engine_flow_begin(engine, &flow, &other, &ends[1], 0);
-		engine_flow_end(engine, &flow, true);
+		engine_flow_end(engine, &flow, true, 0);
 	}
 	assert_int_equal(memory.calls, calls);
 	engine_destroy(engine);

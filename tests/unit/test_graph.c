@@ -585,6 +585,148 @@ static void test_forest_is_that_of_the_first_steps(void **state)
 	}
 }
 
+static void load_edge(struct graph_load *load, const char *cause, const char *from, const char *to)
+{
+	char text[400];
+	snprintf(text, sizeof(text),
+		 "{\"seq\":1,\"time\":\"2026-01-31T12:00:00.5Z\",\"syscall\":\"%s\",\"from\":%s,\"to\":%s,"
+		 "\"labels\":[\"plans\"],\"bytes\":%s}",
+		 cause, from, to, strcmp(cause, "write") == 0 ? "512" : "null");
+	load_text(load, text);
+}
+
+#define FILE_OF(path, id) "{\"type\":\"file\",\"path\":\"" path "\",\"id\":" #id "}"
+#define PROCESS_OF(name, id) "{\"type\":\"process\",\"comm\":\"" name "\",\"pid\":" #id ",\"id\":" #id "}"
+
+static const struct graph_twig *twig_of(const struct graph *graph, const struct graph_forest *forest,
+					const char *name, bool past)
+{
+	for (size_t i = 0; i < forest->count; i++)
+		if (strcmp(graph->nodes[forest->twigs[i].node].name, name) == 0 &&
+		    forest->twigs[i].past == past)
+			return &forest->twigs[i];
+	return NULL;
+}
+
+static size_t steps_to(const struct graph *graph, const char *name)
+{
+	struct graph way;
+	struct error error;
+	size_t count;
+	bool *chosen = calloc(graph->node_count, sizeof(*chosen));
+	graph_init(&way);
+	assert_true(graph_find(graph, name, chosen, &count, &error));
+	assert_true(graph_select(graph, &(struct graph_selection){.to = chosen}, &way, &error));
+	count = way.edge_count;
+	free(chosen);
+	graph_deinit(&way);
+	return count;
+}
+
+static void begin_two_ways(struct graph *graph, struct graph_load *load)
+{
+	graph_init(graph);
+	assert_true(graph_load_init(load, graph));
+	cleanup_json struct json_object *vm = json_tokener_parse("{\"name\":\"web\"}");
+	graph_load_vm(load, vm);
+	load_edge(load, "classified", "null", FILE_OF("/a", 1));
+	load_edge(load, "read", FILE_OF("/a", 1), PROCESS_OF("old", 2));
+	load_edge(load, "write", PROCESS_OF("old", 2), FILE_OF("/copy", 3));
+	load_edge(load, "read", FILE_OF("/copy", 3), PROCESS_OF("reader", 4));
+}
+
+static void end_two_ways(struct graph_load *load)
+{
+	load_edge(load, "classified", "null", FILE_OF("/b", 5));
+	load_edge(load, "read", FILE_OF("/b", 5), PROCESS_OF("new", 6));
+	load_edge(load, "write", PROCESS_OF("new", 6), FILE_OF("/copy", 3));
+	cleanup_json struct json_object *object =
+		json_tokener_parse("{\"path\":\"/copy\",\"id\":3,\"labels\":[\"plans\"]}");
+	graph_load_object(load, object, "file");
+}
+
+static void check_two_ways(const struct graph *graph)
+{
+	struct graph_forest forest;
+	struct error error;
+	assert_true(graph_forest_init(&forest, graph, 1, &error));
+	const struct graph_twig *past = twig_of(graph, &forest, "/copy", true);
+	const struct graph_twig *now = twig_of(graph, &forest, "/copy", false);
+	const struct graph_twig *reader = twig_of(graph, &forest, "reader[4]", false);
+	assert_true(past && now && reader);
+	assert_string_equal(graph->nodes[graph->edges[past->edge].from].name, "old[2]");
+	assert_string_equal(graph->nodes[graph->edges[now->edge].from].name, "new[6]");
+	assert_ptr_equal(reader, past + 1); // it got it from what the file was
+	assert_int_equal(reader->depth, past->depth + 1);
+	graph_forest_deinit(&forest);
+	assert_int_equal(steps_to(graph, "/copy"), 2); // /b, new
+	assert_int_equal(steps_to(graph, "4"), 3);     // /a, old, /copy
+}
+
+// Taken away, and got again another way: that is what explains what it holds. What it gave before stays explained.
+static void test_cleared_and_got_again(void **state)
+{
+	struct graph graph, alike;
+	struct graph_load load;
+	struct error error;
+	enum graph_level level = GRAPH_SIBLINGS;
+	begin_two_ways(&graph, &load);
+	load_edge(&load, "cleared", "null", FILE_OF("/copy", 3));
+	assert_int_equal(steps_to(&graph, "/copy"), 2); // it holds nothing: how it had got it
+	end_two_ways(&load);
+	check_two_ways(&graph);
+	graph_init(&alike);
+	assert_true(graph_group(&graph, &level, 0, &alike, &error));
+	check_two_ways(&alike);
+	cleanup_json struct json_object *spread = report_spread(&alike, &error);
+	assert_non_null(strstr(json_object_to_json_string(spread), "taken from it since"));
+	assert_non_null(strstr(json_object_to_json_string(spread), "\"bytes\": 512"));
+	graph_deinit(&alike);
+	graph_load_deinit(&load);
+	graph_deinit(&graph);
+}
+
+// The same, taken from all at once: what was classified is no origin any more, but was one.
+static void test_all_cleared_and_got_again(void **state)
+{
+	struct graph graph;
+	struct graph_load load;
+	struct graph_forest forest;
+	struct error error;
+	begin_two_ways(&graph, &load);
+	load_edge(&load, "cleared", "null", "{\"type\":\"unknown\"}");
+	end_two_ways(&load);
+	assert_int_equal(graph.nodes[0].marked, 0);
+	assert_true(graph_forest_init(&forest, &graph, 1, &error));
+	assert_true(twig_of(&graph, &forest, "/a", true)->marked);
+	assert_null(twig_of(&graph, &forest, "/a", false));
+	assert_true(twig_of(&graph, &forest, "/b", false)->marked);
+	assert_string_equal(graph.nodes[graph.edges[twig_of(&graph, &forest, "/copy", false)->edge].from].name,
+			    "new[6]");
+	graph_forest_deinit(&forest);
+	assert_int_equal(steps_to(&graph, "/copy"), 2);
+	graph_load_deinit(&load);
+	graph_deinit(&graph);
+}
+
+// That a file still holds its label in a later boot is no origin of it; if nothing else is known, it is all there is.
+static void test_known_from_before(void **state)
+{
+	struct graph graph;
+	struct graph_load load;
+	begin_two_ways(&graph, &load);
+	load_edge(&load, "stored", "null", FILE_OF("/copy", 3));
+	load_edge(&load, "stored", "null", FILE_OF("/other", 7));
+	assert_string_equal(graph.nodes[2].name, "/copy");
+	assert_int_equal(graph.nodes[2].marked, 0);
+	assert_int_equal(graph.nodes[4].marked, 1);
+	load_edge(&load, "cleared", "null", FILE_OF("/copy", 3));
+	load_edge(&load, "stored", "null", FILE_OF("/copy", 3));
+	assert_int_equal(graph.nodes[2].marked, 1);
+	graph_load_deinit(&load);
+	graph_deinit(&graph);
+}
+
 // What an object reached: each once, and just what select finds as well.
 static void test_forest_from_an_object(void **state)
 {
@@ -716,17 +858,22 @@ static void test_reports_of_odd_facts(void **state)
 
 static void test_busiest_labels(void **state)
 {
-	cleanup_json struct json_object *edges =
-		json_tokener_parse("[{\"vm\":\"a\",\"time\":\"3\",\"labels\":[\"x\",\"y\"]},"
-				   "{\"vm\":\"b\",\"time\":\"2\",\"labels\":[\"y\"]},{\"vm\":\"b\","
-				   "\"labels\":[\"y\"]}]");
-	cleanup_json struct json_object *labels = top_labels(edges);
-	assert_int_equal(json_length(labels), 2);
+	cleanup_json struct json_object *labels = json_object_new_array();
+	cleanup_json struct json_object *a = json_tokener_parse(
+		"{\"labels\":[{\"label\":\"x\",\"steps\":400,\"last\":\"3\"},"
+		"{\"label\":\"y\",\"steps\":250,\"last\":\"2\"}]}");
+	cleanup_json struct json_object *b = json_tokener_parse(
+		"{\"labels\":[{\"label\":\"y\",\"steps\":251,\"last\":\"4\"}, 7]}");
+	top_add_labels(labels, "a", a);
+	top_add_labels(labels, "b", b);
+	top_add_labels(labels, "c", NULL);
+	top_sort_labels(labels);
 	struct json_object *first = json_object_array_get_idx(labels, 0);
 	assert_string_equal(json_text(first, "label"), "y");
-	assert_int_equal(json_number(first, "steps"), 3);
+	assert_int_equal(json_number(first, "steps"), 501);
 	assert_int_equal(json_length(json_member(first, "vms")), 2);
-	assert_string_equal(json_text(first, "last"), "3");
+	assert_string_equal(json_text(first, "last"), "4");
+	assert_string_equal(json_text(json_object_array_get_idx(labels, 1), "label"), "x");
 }
 
 // Moments --------------------------------------------------------------------------------------
@@ -793,6 +940,9 @@ int main(void)
 		cmocka_unit_test(test_texts_are_shortened),
 		cmocka_unit_test(test_forest_is_that_of_the_first_steps),
 		cmocka_unit_test(test_forest_from_an_object),
+		cmocka_unit_test(test_cleared_and_got_again),
+		cmocka_unit_test(test_all_cleared_and_got_again),
+		cmocka_unit_test(test_known_from_before),
 		cmocka_unit_test(test_deep_trees),
 		cmocka_unit_test(test_untraced_periods),
 		cmocka_unit_test(test_reports_of_odd_facts),

@@ -118,7 +118,8 @@ static void tell_edge(struct teller *teller, uint32_t from, uint32_t to, uint64_
 					  .from = from,
 					  .to = to,
 					  .labels = labels,
-					  .cause = cause};
+					  .cause = cause,
+					  .bytes = from ? 1000 + to : 0};
 	tell(teller, message);
 }
 

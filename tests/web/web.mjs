@@ -150,6 +150,24 @@ const CASES = {
 		await waitText('#connection', 'live');
 	},
 
+	'bytes of a step, and more of them': async () => {
+		await agent.say(['file 51 ext4 /home/sato/sized.txt', 'edge 10 51 2 write 512']);
+		await waitText('#newest', 'sized.txt');
+		await page.keyboard.press('/');
+		await page.keyboard.type('sized.txt');
+		await waitText('#found', 'sized.txt');
+		await page.keyboard.press('Enter');
+		await waitText('#details h3', 'sized.txt');
+		const bytes = () => page.locator('#details .path .bytes').allInnerTexts();
+		assert.equal((await bytes()).at(-1), '512 B');
+		assert.equal((await bytes())[0], '–');
+		await agent.say(['moved 3584']);
+		await page.waitForFunction(() => [...document.querySelectorAll('#details .path .bytes')].at(-1)?.textContent === '3.5 KiB');
+		await agent.say(['end 51']);
+		await page.keyboard.press('Escape');
+		await page.keyboard.press('Escape');
+	},
+
 	'search, a click, the path from the origin': async () => {
 		await page.keyboard.press('/');
 		await page.keyboard.type('backup.tar');

@@ -482,6 +482,12 @@ const TOLD = {
 			state.model.end(id, time);
 		rebuildSoon();
 	},
+	moved: ({ moved }) => {
+		for (const { seq, bytes } of moved)
+			state.model.setBytes(seq, bytes);
+		if (state.selected)
+			showDetails();
+	},
 	alerts: ({ alerts }) => {
 		for (const alert of alerts) {
 			const at = state.alerts.findIndex((each) => each.id === alert.id);

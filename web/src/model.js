@@ -25,6 +25,7 @@ export class Model {
 	constructor() {
 		this.nodes = new Map();
 		this.edges = [];
+		this.sequences = new Map(); // the agent's number -> its newest edge
 		this.labels = new Set();
 		this.unnamed = 0;
 		this.version = 0;
@@ -35,7 +36,7 @@ export class Model {
 		const id = object.id ?? `unknown-${++this.unnamed}`;
 		let node = this.nodes.get(id);
 		if (!node) {
-			node = { id, incoming: [], outgoing: [], labels: new Set(), first: Infinity, depth: 0, origin: false, ended: null, alerts: 0, removed: false };
+			node = { id, incoming: [], outgoing: [], clearings: [], labels: new Set(), first: Infinity, depth: 0, origin: false, ended: null, alerts: 0, removed: false };
 			this.nodes.set(id, node);
 		}
 		node.kind = KINDS[type] ? type : 'unknown';
@@ -50,13 +51,17 @@ export class Model {
 		const cleared = edge.syscall === 'cleared' && !edge.from;
 		const to = this.node(edge.to.type, edge.to), from = edge.from ? this.node(edge.from.type, edge.from) : null;
 		const index = this.edges.length;
-		const step = { index, from, to, syscall: edge.syscall, labels: edge.labels, time: edge.time, at: Date.parse(edge.time) || 0, sequence: edge.seq, cleared };
+		const step = { index, from, to, syscall: edge.syscall, labels: edge.labels, time: edge.time, at: Date.parse(edge.time) || 0, sequence: edge.seq, bytes: edge.bytes ?? null, cleared };
 		this.edges.push(step);
+		this.sequences.set(edge.seq, step);
 		this.version++;
 		if (cleared) {
-			for (const label of edge.labels)
-				to.labels.delete(label);
-			to.removed = to.labels.size === 0;
+			for (const node of to.kind === 'unknown' ? this.nodes.values() : [to]) { // unknown: from all
+				for (const label of edge.labels)
+					node.labels.delete(label);
+				node.removed = node.labels.size === 0;
+				node.clearings.push(step);
+			}
 			return step;
 		}
 		for (const label of edge.labels) {
@@ -78,6 +83,13 @@ export class Model {
 		}
 		to.incoming.push(step);
 		return step;
+	}
+
+	// More has gone by an edge that is known.
+	setBytes(sequence, bytes) {
+		const step = this.sequences.get(sequence);
+		if (step)
+			step.bytes = bytes;
 	}
 
 	// What the daemon's lists of the living say: holders of which no edge may be left, too.
@@ -118,7 +130,7 @@ export class Model {
 		const wanted = label && node.labels.has(label) ? label : node.incoming[0]?.labels[0];
 		const path = [];
 		for (let at = node, before = Infinity; at;) {
-			const step = at.incoming.find((edge) => edge.index < before && edge.labels.includes(wanted));
+			const step = arrivalBefore(at, before, wanted);
 			if (!step)
 				return { steps: path, whole: false, label: wanted };
 			path.unshift(step);
@@ -127,6 +139,13 @@ export class Model {
 		}
 		return { steps: path, whole: path.length > 0, label: wanted };
 	}
+}
+
+// By which edge it had got the label that it held then: the first since that was taken from it, or, if there is none, ever.
+function arrivalBefore(node, before, label) {
+	const brings = (edge) => edge.index < before && edge.labels.includes(label);
+	const cleared = node.clearings.findLast((edge) => brings(edge))?.index ?? -1;
+	return node.incoming.find((edge) => edge.index > cleared && brings(edge)) ?? node.incoming.find(brings);
 }
 
 // Whether what comes there is out of the VM's reach: another machine, most likely.

@@ -2,7 +2,7 @@
 // The parts of the page that are made of text: details, alerts, matrix, list.
 import { h, name } from './dom.js';
 import { Model } from './model.js';
-import { formatNumber, formatTime, t } from './text.js';
+import { formatBytes, formatNumber, formatTime, t } from './text.js';
 
 const MANY = 8, MEMBERS = 200, ROWS = 1000, STEPS = 200;
 
@@ -30,7 +30,8 @@ function pathList(path, actions) {
 	const steps = path.steps.slice(-STEPS);
 	return h('ol', { class: 'path' }, steps.map((step) => h('li', { class: classOf(step.to) },
 		link(step.to.title, () => actions.select(step.to), step.to.whole),
-		h('small', {}, `${step.from ? step.syscall : t('path.classified')} · ${formatTime(step.time)}`),
+		h('small', {}, step.from ? `${step.syscall} · ${formatTime(step.time)} · ` : `${t('path.classified')} · ${formatTime(step.time)}`,
+			step.from && h('span', { class: 'bytes', title: t('path.bytes') }, formatBytes(step.bytes))),
 		step.to.detail && h('small', { class: 'cut', title: step.to.detail }, step.to.detail))));
 }
 

@@ -67,6 +67,7 @@ const TEXT = {
 	'field.ended': ['Ended', '終了時刻'], 'field.filesystem': ['File system', 'ファイルシステム'], 'field.inode': ['Inode', 'inode'], 'field.device': ['Device', 'デバイス'], 'field.local': ['Local', 'ローカル'], 'field.peer': ['Peer', '相手'],
 	'field.family': ['Family', '種別'], 'field.host_path': ['Path in the VM', 'VM でのパス'], 'field.inner_pid': ['In its container', 'コンテナ内の番号'], 'field.first': ['Since', '取得時刻'],
 	'path.title': ['How it got there', '到達した経路'], 'path.classified': ['was classified here', 'ここで機密に指定'], 'path.incomplete': ['The beginning is not known: older steps are not kept, or not loaded.', '経路の始まりは不明です。古い段階は保存されていないか、読み込まれていません。'],
+	'path.bytes': ['Bytes that this call has moved between the two, as far as its end was seen; – : not known', 'このシステムコールで両者間を移動したバイト数（終了を観測できた分）。– は不明'],
 	'path.of': ['label {label}', 'ラベル {label}'],
 	'onward.title': ['Where it went on to', 'ここから先'], 'members.title': ['What is in the group', 'グループの内容'], 'members.expand': ['Show each of them', '個別に表示'],
 	'alerts.none': ['No alert. The policy (nijimi-policy(5)) says what would be one.', '警告はありません。何が警告になるかはポリシーで定めます (nijimi-policy(5))。'],
@@ -123,6 +124,16 @@ export function formatTime(time, style = 'time') {
 			...(style === 'time' ? {} : { year: 'numeric', month: '2-digit', day: '2-digit' }), hour: '2-digit', minute: '2-digit', second: '2-digit', hour12: false,
 		}));
 	return formats.get(key).format(typeof time === 'number' ? time : Date.parse(time));
+}
+
+const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
+
+// "512 B", "3.5 KiB"; null: not known.
+export function formatBytes(bytes) {
+	if (!bytes)
+		return '–';
+	const unit = Math.min(Math.floor(Math.log2(bytes) / 10), UNITS.length - 1), value = bytes / 1024 ** unit;
+	return `${new Intl.NumberFormat(LANGUAGES[language], { maximumFractionDigits: unit && value < 100 ? 1 : 0 }).format(value)} ${UNITS[unit]}`;
 }
 
 export const formatNumber = (number) => new Intl.NumberFormat(LANGUAGES[language]).format(number);
