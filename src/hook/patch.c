@@ -25,7 +25,8 @@ struct site {
 	uint64_t address, gpa;
 	int tag;
 	uint8_t form; // its length: enum form
-	unsigned char original[HOOK_PATCH_LENGTH];
+	bool diverted;
+	unsigned char original[HOOK_PATCH_LENGTH], jump[HOOK_PATCH_LENGTH];
 };
 
 struct slot {
@@ -50,6 +51,11 @@ static const unsigned char in_force_bytes[][HOOK_PATCH_LENGTH] = {
 	[FORM_SEALED] = { 0xe7, HOOK_PATCH_PORT, 0x66, 0x90 },
 	[FORM_FULL] = { 0xe7, HOOK_PATCH_PORT, 0xe7, HOOK_PATCH_PORT, 0x90 },
 };
+
+static const unsigned char *bytes_in_force(const struct site *site)
+{
+	return site->diverted ? site->jump : in_force_bytes[site->form];
+}
 
 struct hook_patch *hook_patch_create(const struct vm_memory *memory)
 {
@@ -176,6 +182,15 @@ static bool cannot_read(struct error *error, uint64_t address)
 			 (unsigned long long)address);
 }
 
+// The landing is at the first site, from this index on, that has one.
+static void choose_landing(struct hook_patch *patch, size_t from)
+{
+	patch->landing = 0;
+	for (size_t i = from; i < patch->site_count && patch->landing == 0; i++)
+		if (patch->sites[i].form == FORM_FULL && !patch->sites[i].diverted)
+			patch->landing = patch->sites[i].address + LANDING;
+}
+
 static bool add_site(struct hook_patch *patch, const struct site *wanted, struct error *error)
 {
 	uint32_t bucket = find_site(patch, wanted->address);
@@ -189,8 +204,8 @@ static bool add_site(struct hook_patch *patch, const struct site *wanted, struct
 	if (!read_site(patch, site, site->original))
 		return cannot_read(error, site->address);
 	patch->site_buckets[bucket] = (uint16_t)++patch->site_count;
-	if (patch->landing == 0 && site->form == FORM_FULL)
-		patch->landing = site->address + LANDING;
+	if (patch->landing == 0)
+		choose_landing(patch, patch->site_count - 1);
 	return true;
 }
 
@@ -203,7 +218,7 @@ bool hook_patch_add(struct hook_patch *patch, uint64_t function, uint64_t gpa, i
 		return cannot_read(error, function);
 	if (!find_place(code, &place, &form))
 		return say_bytes(error, ERROR_UNSUPPORTED, function, code, "no place for a tracer's call");
-	return add_site(patch, &(struct site){ function + place, gpa + place, tag, form, { 0 } }, error);
+	return add_site(patch, &(struct site){ .address = function + place, .gpa = gpa + place, .tag = tag, .form = form }, error);
 }
 
 bool hook_patch_add_trap(struct hook_patch *patch, uint64_t address, uint64_t gpa, int tag, struct error *error)
@@ -215,7 +230,42 @@ bool hook_patch_add_trap(struct hook_patch *patch, uint64_t address, uint64_t gp
 		address += sizeof(code);
 		gpa += sizeof(code);
 	}
-	return add_site(patch, &(struct site){ address, gpa, tag, FORM_TRAP, { 0 } }, error);
+	return add_site(patch, &(struct site){ .address = address, .gpa = gpa, .tag = tag, .form = FORM_TRAP }, error);
+}
+
+// Which site this is. False: none of ours, or not of five bytes.
+static bool find_full_site(const struct hook_patch *patch, uint64_t address, size_t *index)
+{
+	uint16_t found = patch->site_buckets[find_site(patch, address)];
+	*index = found ? found - 1u : 0;
+	return found && patch->sites[*index].form == FORM_FULL;
+}
+
+bool hook_patch_site(const struct hook_patch *patch, uint64_t function, uint64_t *site)
+{
+	size_t index;
+	if (!find_full_site(patch, function, &index) &&
+	    !find_full_site(patch, function + sizeof(endbr64), &index))
+		return false;
+	*site = patch->sites[index].address;
+	return true;
+}
+
+bool hook_patch_divert(struct hook_patch *patch, uint64_t site, const unsigned char jump[HOOK_PATCH_LENGTH],
+		       struct error *error)
+{
+	size_t index;
+	if (!find_full_site(patch, site, &index))
+		return error_set(error, ERROR_NOT_FOUND, "at %#llx is no place for a jump",
+				 (unsigned long long)site);
+	if (hook_patch_in_force(patch))
+		return error_set(error, ERROR_INVALID, "what stands at %#llx is in force, and cannot be replaced",
+				 (unsigned long long)site);
+	patch->sites[index].diverted = jump != NULL;
+	if (jump)
+		memcpy(patch->sites[index].jump, jump, HOOK_PATCH_LENGTH);
+	choose_landing(patch, 0);
+	return true;
 }
 
 static void restore_sites(struct hook_patch *patch, size_t count)
@@ -223,7 +273,7 @@ static void restore_sites(struct hook_patch *patch, size_t count)
 	unsigned char bytes[HOOK_PATCH_LENGTH];
 	for (size_t i = 0; i < count; i++)
 		if (read_site(patch, &patch->sites[i], bytes) &&
-		    memcmp(bytes, in_force_bytes[patch->sites[i].form], HOOK_PATCH_LENGTH) == 0)
+		    memcmp(bytes, bytes_in_force(&patch->sites[i]), HOOK_PATCH_LENGTH) == 0)
 			write_site(patch, &patch->sites[i], patch->sites[i].original);
 }
 
@@ -235,7 +285,7 @@ bool hook_patch_changed(const struct hook_patch *patch, uint64_t *address,
 		const struct site *site = &patch->sites[i];
 		*address = site->address;
 		if (!read_site(patch, site, found) ||
-		    memcmp(found, in_force ? in_force_bytes[site->form] : site->original,
+		    memcmp(found, in_force ? bytes_in_force(site) : site->original,
 			   HOOK_PATCH_LENGTH) != 0)
 			return true;
 	}
@@ -253,7 +303,7 @@ bool hook_patch_install(struct hook_patch *patch, struct error *error)
 	if (hook_patch_changed(patch, &address, found))
 		return say_bytes(error, ERROR_INVALID, address, found, "which are not those that stood there");
 	for (size_t i = 0; i < patch->site_count; i++) {
-		if (write_site(patch, &patch->sites[i], in_force_bytes[patch->sites[i].form]))
+		if (write_site(patch, &patch->sites[i], bytes_in_force(&patch->sites[i])))
 			continue;
 		restore_sites(patch, i + 1);
 		return error_set(error, ERROR_MEMORY, "the code at %#llx cannot be written",

@@ -23,6 +23,8 @@
  * landing. And where the vCPU is stopped only for all of this to be taken out, any instruction of two bytes or more will do
  * (a *trap*): what stood there is executed afterwards.
  *
+ * A site of five bytes can be *diverted*: a jump stands there in force, to code that decides whether the vCPU stops (filter.h).
+ *
  * The hook's user lets the vCPU go on behind all of them, so that no task can be interrupted between these instructions:
  * whenever the sites are taken out no saved RIP points into what is an instruction of five bytes again.
  *
@@ -78,10 +80,20 @@ bool hook_patch_add(struct hook_patch *patch, uint64_t function, uint64_t gpa, i
 /** Adds a trap at a function's start, or behind its ENDBR64: at an instruction of at least two bytes. Fails likewise, but for ERROR_UNSUPPORTED. */
 bool hook_patch_add_trap(struct hook_patch *patch, uint64_t address, uint64_t gpa, int tag, struct error *error);
 
+/** Where a function that was added has its site. False: it has none, or not of five bytes. */
+bool hook_patch_site(const struct hook_patch *patch, uint64_t function, uint64_t *site);
+
+/**
+ * In force, these bytes stand at the site (hook_patch_site()): a jump to code of the caller's; NULL: what stands at others. It is no
+ * landing then. Not while in force. Fails with ERROR_NOT_FOUND (no such site), ERROR_INVALID (in force).
+ */
+bool hook_patch_divert(struct hook_patch *patch, uint64_t site, const unsigned char jump[HOOK_PATCH_LENGTH],
+		       struct error *error);
+
 size_t hook_patch_count(const struct hook_patch *patch);
 bool hook_patch_in_force(const struct hook_patch *patch);
 
-/** Puts all sites in force, or none: if there is no landing (ERROR_UNSUPPORTED), if one is not what it was when it was added (ERROR_INVALID), or cannot be
+/** Puts all sites in force, or none: if there is no landing (ERROR_UNSUPPORTED: no site of five bytes that is not diverted), if one is not what it was when it was added (ERROR_INVALID), or cannot be
  *  written. All vCPUs are out of the guest. */
 bool hook_patch_install(struct hook_patch *patch, struct error *error);
 

@@ -226,6 +226,128 @@ static void every_result_has_a_text(void **state)
 	assert_string_equal(guest_result_text((enum guest_result)1000), "unknown");
 }
 
+enum { PMDS = 0x10000, SECOND_PMDS = 0x11000, EMPTY = 0x12000 };
+static const uint64_t image = 0xffffffff80000000, image_end = 0xffffffffc0000000;
+static const uint64_t pmd_size = 2 << 20, global = 0x100;
+
+// The tables of a kernel's image, in PMDS, which is full.
+static void kernel_image(struct fixture *fixture, bool five_level)
+{
+	const unsigned indexes[] = {511, 511, 511};
+	unsigned levels = five_level ? 3 : 2;
+	fixture->space.five_level = five_level;
+	chain(fixture, indexes, levels, 0);
+	entry(fixture, ROOT + (levels - 1) * 0x1000ull, 511, SECOND_PMDS | present);
+	entry(fixture, ROOT + (levels - 1) * 0x1000ull, 510, PMDS | present);
+	for (unsigned i = 0; i < 512; i++) {
+		entry(fixture, PMDS, i, present | large | global | 0x20);
+		entry(fixture, SECOND_PMDS, i, EMPTY | present);
+	}
+}
+
+static enum guest_result find(struct fixture *fixture, uint64_t start, uint64_t end,
+			      struct guest_empty_pmd *found)
+{
+	return guest_find_empty_pmd(&fixture->space, start, end, found);
+}
+
+static void empty_pmd(void **state)
+{
+	struct fixture *fixture = *state;
+	struct guest_empty_pmd found;
+	for (int five_level = 0; five_level < 2; five_level++) {
+		memset(fixture->ram, 0, MEMORY);
+		kernel_image(fixture, five_level);
+		assert_int_equal(find(fixture, image, image_end, &found), GUEST_NOT_FOUND);
+		entry(fixture, PMDS, 17, 0);
+		entry(fixture, PMDS, 400, 0);
+		entry(fixture, SECOND_PMDS, 3, 0);
+		assert_int_equal(find(fixture, image, image_end, &found), GUEST_OK);
+		assert_int_equal(found.address, image + 400 * pmd_size);
+		assert_int_equal(found.entry, PMDS + 400 * 8);
+		assert_true(found.global);
+		// Its bounds are kept.
+		assert_int_equal(find(fixture, image, image + 401 * pmd_size, &found), GUEST_OK);
+		assert_int_equal(found.entry, PMDS + 400 * 8);
+		assert_int_equal(find(fixture, image, image + 400 * pmd_size, &found), GUEST_OK);
+		assert_int_equal(found.address, image + 17 * pmd_size);
+		assert_int_equal(find(fixture, image + 17 * pmd_size, image + 18 * pmd_size, &found),
+				 GUEST_OK);
+		assert_int_equal(find(fixture, image + 18 * pmd_size, image + 400 * pmd_size, &found),
+				 GUEST_NOT_FOUND);
+		// From the table above into this one.
+		assert_int_equal(find(fixture, image, image_end + 3 * pmd_size, &found), GUEST_OK);
+		assert_int_equal(found.entry, PMDS + 400 * 8);
+		assert_int_equal(find(fixture, image, image_end + 4 * pmd_size, &found), GUEST_OK);
+		assert_int_equal(found.entry, SECOND_PMDS + 3 * 8);
+		assert_int_equal(found.address, image_end + 3 * pmd_size);
+		assert_false(found.global); // no large page there says so
+	}
+}
+
+static void no_table_for_a_pmd(void **state)
+{
+	struct fixture *fixture = *state;
+	struct guest_empty_pmd found;
+	const uint64_t pud = ROOT + 0x1000;
+	kernel_image(fixture, false);
+	entry(fixture, PMDS, 17, 0);
+	entry(fixture, pud, 510, PMDS | present | no_execute); // nothing runs there
+	assert_int_equal(find(fixture, image, image_end, &found), GUEST_NOT_FOUND);
+	entry(fixture, pud, 510, present | large); // one page of a GiB
+	assert_int_equal(find(fixture, image, image_end, &found), GUEST_NOT_FOUND);
+	entry(fixture, pud, 510, PMDS); // not present
+	assert_int_equal(find(fixture, image, image_end, &found), GUEST_NOT_FOUND);
+	entry(fixture, pud, 510, MEMORY | present); // outside of memory
+	assert_int_equal(find(fixture, image, image_end, &found), GUEST_NO_MEMORY);
+	entry(fixture, ROOT, 511, 0);
+	assert_int_equal(find(fixture, image, image_end, &found), GUEST_NOT_FOUND);
+}
+
+static void no_range_for_a_pmd(void **state)
+{
+	struct fixture *fixture = *state;
+	struct guest_empty_pmd found;
+	kernel_image(fixture, false);
+	assert_int_equal(find(fixture, image + 4096, image_end, &found), GUEST_BAD_POINTER);
+	assert_int_equal(find(fixture, image, image_end - 4096, &found), GUEST_BAD_POINTER);
+	assert_int_equal(find(fixture, image_end, image_end, &found), GUEST_BAD_POINTER);
+	assert_int_equal(find(fixture, image, 0, &found), GUEST_BAD_POINTER);
+	assert_int_equal(find(fixture, 0x7fffffe00000, image_end, &found), GUEST_BOUND);
+	assert_int_equal(find(fixture, 0x800000000000, image_end, &found), GUEST_BAD_POINTER);
+	assert_int_equal(find(fixture, image - (8ull << 30), image_end, &found), GUEST_BOUND);
+	assert_int_equal(find(fixture, image - (7ull << 30), image_end, &found), GUEST_NOT_FOUND);
+}
+
+// Bits among those of the address that are not the address's: memory encryption. And what is not global.
+static void pmds_like_their_neighbours(void **state)
+{
+	static const struct {
+		uint64_t entry;
+		enum guest_result result;
+	} rows[] = {
+		{0x20 | 1 | 0x80 | 0x100, GUEST_OK},
+		{1ull << 47 | 1 | 0x80, GUEST_BAD_DATA},
+		{1ull << 51 | 1 | 0x80, GUEST_BAD_DATA},
+		{1ull << 51 | EMPTY | 1, GUEST_BAD_DATA}, // a table
+		{1ull << 51 | 0x80, GUEST_OK},		  // not present: says nothing
+		{1ull << 52 | 1ull << 63 | 1 | 0x80, GUEST_OK}, // the software's
+		{0x1000 | 1 | 0x80, GUEST_OK},			// PAT
+		{EMPTY | 1, GUEST_OK},
+	};
+	struct fixture *fixture = *state;
+	struct guest_empty_pmd found;
+	kernel_image(fixture, false);
+	entry(fixture, PMDS, 17, 0);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		entry(fixture, PMDS, 16, rows[i].entry);
+		assert_int_equal(find(fixture, image, image_end, &found), rows[i].result);
+		bool is_large = (rows[i].entry & 0x81) == 0x81;
+		if (rows[i].result == GUEST_OK)
+			assert_int_equal(found.global, !is_large || (rows[i].entry & global));
+	}
+}
+
 int main(void)
 {
 #define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
@@ -241,6 +363,10 @@ int main(void)
 		TEST(reads_cross_pages),
 		TEST(reads_do_not_wrap),
 		cmocka_unit_test(every_result_has_a_text),
+		TEST(empty_pmd),
+		TEST(no_table_for_a_pmd),
+		TEST(no_range_for_a_pmd),
+		TEST(pmds_like_their_neighbours),
 	};
 #undef TEST
 	return cmocka_run_group_tests(tests, NULL, NULL);

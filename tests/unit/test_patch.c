@@ -379,6 +379,86 @@ static void test_reset(void **state)
 	assert_int_equal(place(MARKED + 6, &behind, &tag), HOOK_PATCH_LANDING);
 }
 
+static const unsigned char jump[] = { 0xe9, 0x12, 0x34, 0x56, 0x78 };
+
+static void test_diverted(void **state)
+{
+	uint64_t site = 0, behind, address;
+	int tag;
+	unsigned char found[HOOK_PATCH_LENGTH];
+	add_all();
+	assert_true(hook_patch_site(patch, base + FIRST, &site) && site == base + FIRST);
+	assert_true(hook_patch_divert(patch, site, jump, &error));
+	assert_true(hook_patch_site(patch, base + SEALED_TOO, &site) && site == base + SEALED_TOO + 4);
+	assert_true(hook_patch_divert(patch, site, jump, &error));
+	assert_memory_equal(ram, before, SIZE); // not in force yet
+	assert_true(hook_patch_install(patch, &error));
+	assert_memory_equal(ram + FIRST, jump, 5);
+	assert_memory_equal(ram + SEALED_TOO + 4, jump, 5);
+	assert_false(hook_patch_changed(patch, &address, found));
+	assert_int_equal(place(FIRST, &behind, &tag), HOOK_PATCH_ENTRY);
+	assert_int_equal(behind, base + FIRST + 5);
+	assert_int_equal(tag, 1);
+	// A jump is no landing; the next one is.
+	assert_int_equal(place(FIRST + 2, &behind, &tag), HOOK_PATCH_ELSEWHERE);
+	assert_int_equal(place(MARKED + 6, &behind, &tag), HOOK_PATCH_LANDING);
+	assert_false(hook_patch_divert(patch, base + FIRST, NULL, &error));
+	assert_int_equal(error.code, ERROR_INVALID);
+	ram[FIRST + 3] ^= 1;
+	assert_true(hook_patch_changed(patch, &address, found));
+	assert_int_equal(address, base + FIRST);
+	assert_int_equal(found[3], jump[3] ^ 1);
+	ram[FIRST + 3] ^= 1;
+	remove_patch();
+	assert_memory_equal(ram, before, SIZE);
+	assert_true(hook_patch_divert(patch, base + FIRST, NULL, &error)); // as it was
+	assert_true(hook_patch_install(patch, &error));
+	assert_int_equal(place(FIRST + 2, &behind, &tag), HOOK_PATCH_LANDING);
+	assert_int_equal(ram[FIRST], 0xe7);
+	assert_memory_equal(ram + SEALED_TOO + 4, jump, 5);
+}
+
+static void test_what_cannot_be_diverted(void **state)
+{
+	uint64_t site;
+	assert_false(hook_patch_site(patch, base + FIRST, &site)); // not added
+	add_all();
+	assert_false(hook_patch_site(patch, base + SEALED_ONLY, &site));
+	assert_false(hook_patch_site(patch, base + TRAP, &site));
+	static const unsigned places[] = { SEALED_ONLY, TRAP, MARKED, NEITHER };
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+		assert_false(hook_patch_divert(patch, base + places[i], jump, &error));
+		assert_int_equal(error.code, ERROR_NOT_FOUND);
+	}
+	assert_true(hook_patch_divert(patch, base + FIRST, jump, &error));
+	assert_true(hook_patch_divert(patch, base + MARKED + 4, jump, &error));
+	assert_true(hook_patch_divert(patch, base + SEALED_TOO + 4, jump, &error));
+	assert_true(hook_patch_divert(patch, base + OLD, jump, &error));
+	assert_false(hook_patch_install(patch, &error)); // no landing is left
+	assert_int_equal(error.code, ERROR_UNSUPPORTED);
+	assert_memory_equal(ram, before, SIZE);
+}
+
+// What somebody else has put there stays, and what cannot be written takes the jumps out with the rest.
+static void test_diverted_and_not_ours(void **state)
+{
+	add_all();
+	assert_true(hook_patch_divert(patch, base + OLD, jump, &error));
+	assert_true(hook_patch_install(patch, &error));
+	code(OLD, pushes, 5);
+	remove_patch();
+	assert_memory_equal(ram + OLD, pushes, 5);
+	code(OLD, old_nop, 5);
+	unsigned char *read_only = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	memcpy(read_only, nop, sizeof(nop));
+	assert_true(vm_memory_set_slot(memory, 1, SIZE, PAGE, read_only, false, NULL));
+	assert_true(hook_patch_add(patch, base + SIZE, SIZE, 9, &error));
+	assert_false(hook_patch_install(patch, &error));
+	assert_memory_equal(ram, before, SIZE);
+	vm_memory_set_slot(memory, 1, 0, 0, NULL, false, NULL);
+	munmap(read_only, PAGE);
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
 
 int main(void)
@@ -397,6 +477,9 @@ int main(void)
 		TEST(test_interrupted_on_the_landing),
 		TEST(test_sweep),
 		TEST(test_reset),
+		TEST(test_diverted),
+		TEST(test_what_cannot_be_diverted),
+		TEST(test_diverted_and_not_ours),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,460 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "hook/filter.h"
+
+#include <assert.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+enum {
+	STUB_SPACE = HOOK_FILTER_STUB_SPACE,
+	CELLS_AT = STUB_SPACE * HOOK_FILTER_STUBS_MAXIMUM, // bytes from the memory's beginning
+	NO_CODE = 0xcc, // int3
+	OPERAND_LENGTH = 4,
+	JUMP = 0xe9, // jmp rel32
+};
+
+// Bits of a page-table entry (Intel SDM vol. 3A, table 4-17). Accessed already, so that no CPU writes it. But not dirty: a
+// page that is dirty and cannot be written is a shadow stack.
+static const uint64_t entry_present = 1 << 0, entry_accessed = 1 << 5, entry_large = 1 << 7, entry_global = 1 << 8;
+static const uint64_t largest_gpa = (1ull << 52) - HOOK_FILTER_SIZE;
+
+/* The table of what is allowed. Each can stand in one place only. */
+
+struct cell {
+	_Alignas(64) _Atomic uint64_t task; // 0: empty, or being replaced
+	_Atomic uint64_t sequence; // counts what stood here
+	_Atomic uint64_t start_time, inode, inode_number;
+	_Atomic uint32_t generation, kind;
+};
+static_assert(sizeof(struct cell) == 64, "the hash is of the cells' bytes");
+static_assert(CELLS_AT % 4096 == 0 && CELLS_AT + HOOK_FILTER_ENTRIES * sizeof(struct cell) <= HOOK_FILTER_SIZE,
+	      "code and table have pages of their own, and fit");
+
+// The hash, such that few instructions come to it: of a sum of products, bits that all of an address's lower bits have an
+// influence on.
+enum {
+	TASK_FACTOR = 0x61c88647,
+	INODE_FACTOR = 0x5851f42d,
+	HASH_SHIFT = 26,
+	HASH_MASK = (HOOK_FILTER_ENTRIES - 1) * 64,
+};
+
+static uint32_t hash_of_kind(uint32_t kind)
+{
+	return kind * 0x9e3779b1u;
+}
+
+/* The stub */
+
+enum operand {
+	NOTHING,
+	CURRENT_TASK, // what the layout has
+	START_TIME,
+	FILES,
+	COUNT,
+	FDT,
+	MAX_FDS,
+	FD,
+	INODE,
+	NUMBER,
+	GENERATION,
+	DI,
+	BY_TASK, // constants
+	BY_INODE,
+	MASK,
+	KIND_HASH, // the site's
+	KIND,
+	CELLS, // addresses, relative to the next instruction; what comes before CELLS is a number
+	EXIT,
+	BEHIND,
+	OPERANDS
+};
+
+struct instruction {
+	uint8_t length; // without the operand, which has four bytes
+	unsigned char bytes[7];
+	uint8_t operand;
+};
+
+#define CELL(member) ((unsigned char)offsetof(struct cell, member))
+
+static const struct instruction deciding[] = {
+	{ 5, { 0x65, 0x48, 0x8b, 0x04, 0x25 }, CURRENT_TASK }, // mov %gs:current_task, %rax
+	{ 3, { 0x48, 0x8b, 0x88 }, FILES }, // mov files(%rax), %rcx
+	{ 3, { 0x48, 0x85, 0xc9 }, NOTHING }, // test %rcx, %rcx
+	{ 2, { 0x0f, 0x84 }, EXIT }, // je: it is exiting
+	{ 2, { 0x8b, 0x91 }, COUNT }, // mov count(%rcx), %edx
+	{ 3, { 0x83, 0xfa, 1 }, NOTHING }, // cmp $1, %edx
+	{ 2, { 0x0f, 0x85 }, EXIT }, // jne: others may change the table
+	{ 3, { 0x48, 0x8b, 0x89 }, FDT }, // mov fdt(%rcx), %rcx
+	{ 2, { 0x8b, 0x97 }, DI }, // mov di(%rdi), %edx
+	{ 2, { 0x8b, 0xb1 }, MAX_FDS }, // mov max_fds(%rcx), %esi
+	{ 2, { 0x39, 0xf2 }, NOTHING }, // cmp %esi, %edx
+	{ 2, { 0x0f, 0x83 }, EXIT }, // jae
+	// Whoever goes on here by a wrong guess goes on with descriptor 0 (array_index_nospec()).
+	{ 3, { 0x48, 0x19, 0xf6 }, NOTHING }, // sbb %rsi, %rsi
+	{ 3, { 0x48, 0x21, 0xf2 }, NOTHING }, // and %rsi, %rdx
+	{ 3, { 0x48, 0x8b, 0x89 }, FD }, // mov fd(%rcx), %rcx
+	{ 4, { 0x48, 0x8b, 0x0c, 0xd1 }, NOTHING }, // mov (%rcx,%rdx,8), %rcx
+	{ 3, { 0x48, 0x85, 0xc9 }, NOTHING }, // test %rcx, %rcx
+	{ 2, { 0x0f, 0x84 }, EXIT }, // je: it is closed
+	{ 3, { 0x48, 0x8b, 0x91 }, INODE }, // mov f_inode(%rcx), %rdx
+	{ 3, { 0x48, 0x69, 0xf0 }, BY_TASK }, // imul $BY_TASK, %rax, %rsi
+	{ 3, { 0x4c, 0x69, 0xc2 }, BY_INODE }, // imul $BY_INODE, %rdx, %r8
+	{ 3, { 0x4c, 0x01, 0xc6 }, NOTHING }, // add %r8, %rsi
+	{ 4, { 0x48, 0xc1, 0xee, HASH_SHIFT }, NOTHING }, // shr $HASH_SHIFT, %rsi
+	{ 2, { 0x81, 0xc6 }, KIND_HASH }, // add $KIND_HASH, %esi
+	{ 2, { 0x81, 0xe6 }, MASK }, // and $MASK, %esi
+	{ 3, { 0x4c, 0x8d, 0x0d }, CELLS }, // lea CELLS(%rip), %r9
+	{ 3, { 0x4c, 0x01, 0xce }, NOTHING }, // add %r9, %rsi
+	// The full barrier of filter.h, below the stack's end: the word is not changed, and nothing waits for it, as the function's
+	// return would for the word above.
+	{ 6, { 0xf0, 0x83, 0x4c, 0x24, 0xfc, 0x00 }, NOTHING }, // lock orl $0, -4(%rsp)
+	{ 4, { 0x4c, 0x8b, 0x46, CELL(sequence) }, NOTHING }, // mov sequence(%rsi), %r8
+	{ 4, { 0x48, 0x39, 0x46, CELL(task) }, NOTHING }, // cmp %rax, task(%rsi)
+	{ 2, { 0x0f, 0x85 }, EXIT }, // jne
+	{ 4, { 0x48, 0x39, 0x56, CELL(inode) }, NOTHING }, // cmp %rdx, inode(%rsi)
+	{ 2, { 0x0f, 0x85 }, EXIT }, // jne
+	{ 3, { 0x4c, 0x8b, 0x88 }, START_TIME }, // mov start_time(%rax), %r9
+	{ 4, { 0x4c, 0x39, 0x4e, CELL(start_time) }, NOTHING }, // cmp %r9, start_time(%rsi)
+	{ 2, { 0x0f, 0x85 }, EXIT }, // jne
+	{ 3, { 0x4c, 0x8b, 0x8a }, NUMBER }, // mov i_ino(%rdx), %r9
+	{ 4, { 0x4c, 0x39, 0x4e, CELL(inode_number) }, NOTHING }, // cmp %r9, inode_number(%rsi)
+	{ 2, { 0x0f, 0x85 }, EXIT }, // jne
+	{ 3, { 0x44, 0x8b, 0x8a }, GENERATION }, // mov i_generation(%rdx), %r9d
+	{ 4, { 0x44, 0x39, 0x4e, CELL(generation) }, NOTHING }, // cmp %r9d, generation(%rsi)
+	{ 2, { 0x0f, 0x85 }, EXIT }, // jne
+	{ 3, { 0x81, 0x7e, CELL(kind) }, KIND }, // cmpl $KIND, kind(%rsi)
+	{ 2, { 0x0f, 0x85 }, EXIT }, // jne
+	{ 4, { 0x4c, 0x39, 0x46, CELL(sequence) }, NOTHING }, // cmp %r8, sequence(%rsi)
+	{ 2, { 0x0f, 0x85 }, EXIT }, // jne: another stands here now
+	{ 1, { JUMP }, BEHIND }, // jmp
+};
+
+static const struct instruction exiting[] = {
+	{ 2, { 0xe7, HOOK_PATCH_PORT }, NOTHING }, // out %eax, $HOOK_PATCH_PORT
+	{ 1, { JUMP }, BEHIND }, // jmp
+};
+
+enum { DECIDING = sizeof(deciding) / sizeof(deciding[0]), EXITING = sizeof(exiting) / sizeof(exiting[0]) };
+
+struct hook_filter {
+	const struct vm_memory *memory;
+	unsigned char *bytes; // HOOK_FILTER_SIZE
+	struct cell *cells;
+	uint16_t used_count, used[HOOK_FILTER_ENTRIES]; // cells that are not empty, each once
+	bool in_use[HOOK_FILTER_ENTRIES];
+
+	uint64_t address, gpa; // address 0: no place
+	uint64_t entry_gpa, entry; // entry 0: not mapped
+	unsigned exit_at, stub_length; // bytes; of all stubs
+	int64_t layout[OPERANDS];
+
+	_Atomic uint32_t count;
+	struct {
+		uint64_t site;
+		uint32_t kind;
+	} stubs[HOOK_FILTER_STUBS_MAXIMUM];
+};
+
+static unsigned length_of(const struct instruction *instructions, size_t count)
+{
+	unsigned length = 0;
+	for (size_t i = 0; i < count; i++)
+		length += instructions[i].length + (instructions[i].operand ? OPERAND_LENGTH : 0);
+	return length;
+}
+
+static void *map_memory(void)
+{
+	void *memory = mmap(NULL, HOOK_FILTER_SIZE, PROT_READ | PROT_WRITE,
+			    MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (memory == MAP_FAILED)
+		return NULL;
+	// The little that is used of it shall stay little.
+	madvise(memory, HOOK_FILTER_SIZE, MADV_NOHUGEPAGE);
+	madvise(memory, HOOK_FILTER_SIZE, MADV_DONTDUMP);
+	return memory;
+}
+
+struct hook_filter *hook_filter_create(const struct vm_memory *memory)
+{
+	struct hook_filter *filter = calloc(1, sizeof(*filter));
+	if (!filter)
+		return NULL;
+	filter->bytes = map_memory();
+	if (!filter->bytes) {
+		free(filter);
+		return NULL;
+	}
+	filter->memory = memory;
+	filter->cells = (struct cell *)(filter->bytes + CELLS_AT);
+	filter->exit_at = length_of(deciding, DECIDING);
+	filter->stub_length = filter->exit_at + length_of(exiting, EXITING);
+	assert(filter->stub_length <= STUB_SPACE);
+	hook_filter_reset(filter);
+	return filter;
+}
+
+void hook_filter_destroy(struct hook_filter *filter)
+{
+	if (!filter)
+		return;
+	munmap(filter->bytes, HOOK_FILTER_SIZE);
+	free(filter);
+}
+
+void hook_filter_reset(struct hook_filter *filter)
+{
+	hook_filter_forget(filter);
+	atomic_store_explicit(&filter->count, 0, memory_order_release);
+	filter->address = filter->gpa = filter->entry_gpa = filter->entry = 0;
+	memset(filter->bytes, NO_CODE, CELLS_AT);
+}
+
+void *hook_filter_memory(const struct hook_filter *filter, size_t *size)
+{
+	*size = HOOK_FILTER_SIZE;
+	return filter->bytes;
+}
+
+static bool fits(int64_t value)
+{
+	return value >= INT32_MIN && value <= INT32_MAX;
+}
+
+bool hook_filter_place(struct hook_filter *filter, uint64_t address, uint64_t gpa,
+		       const struct hook_filter_layout *layout, struct error *error)
+{
+	if (filter->entry)
+		return error_set(error, ERROR_INVALID, "the filter is mapped at %#llx; it has to be unmapped first",
+				 (unsigned long long)filter->address);
+	if (address == 0 || address % HOOK_FILTER_SIZE != 0 || gpa % HOOK_FILTER_SIZE != 0 || gpa > largest_gpa)
+		return error_set(error, ERROR_INVALID, "the filter cannot be at %#llx (GPA %#llx)",
+				 (unsigned long long)address, (unsigned long long)gpa);
+	const int64_t values[OPERANDS] = {
+		[CURRENT_TASK] = layout->current_task,
+		[START_TIME] = layout->task_start_time,
+		[FILES] = layout->task_files,
+		[COUNT] = layout->files_count,
+		[FDT] = layout->files_fdt,
+		[MAX_FDS] = layout->fdt_max_fds,
+		[FD] = layout->fdt_fd,
+		[INODE] = layout->file_inode,
+		[NUMBER] = layout->inode_number,
+		[GENERATION] = layout->inode_generation,
+		[DI] = layout->regs_di,
+		[BY_TASK] = TASK_FACTOR,
+		[BY_INODE] = INODE_FACTOR,
+		[MASK] = HASH_MASK,
+	};
+	for (int i = 0; i < OPERANDS; i++)
+		if (!fits(values[i]))
+			return error_set(error, ERROR_UNSUPPORTED,
+					 "the offset %#llx in the guest's kernel does not fit into an instruction",
+					 (unsigned long long)values[i]);
+	hook_filter_reset(filter);
+	memcpy(filter->layout, values, sizeof(values));
+	filter->address = address;
+	filter->gpa = gpa;
+	return true;
+}
+
+static unsigned char *put(unsigned char *at, int32_t operand)
+{
+	memcpy(at, &operand, OPERAND_LENGTH);
+	return at + OPERAND_LENGTH;
+}
+
+// Writes the instructions, which are executed at `address`. Returns the end.
+static unsigned char *assemble(unsigned char *at, uint64_t address, const struct instruction *instructions,
+			       size_t count, const int64_t values[OPERANDS])
+{
+	for (size_t i = 0; i < count; i++) {
+		const struct instruction *instruction = &instructions[i];
+		uint64_t value = (uint64_t)values[instruction->operand];
+		memcpy(at, instruction->bytes, instruction->length);
+		at += instruction->length;
+		address += instruction->length;
+		if (!instruction->operand)
+			continue;
+		address += OPERAND_LENGTH;
+		at = put(at, (int32_t)(instruction->operand < CELLS ? value : value - address));
+	}
+	return at;
+}
+
+static uint64_t stub_address(const struct hook_filter *filter, uint32_t index)
+{
+	return filter->address + (uint64_t)index * STUB_SPACE;
+}
+
+static void make_stub(struct hook_filter *filter, uint32_t index, uint64_t site, uint32_t kind)
+{
+	uint64_t address = stub_address(filter, index);
+	unsigned char *at = filter->bytes + (size_t)index * STUB_SPACE;
+	int64_t values[OPERANDS];
+	memcpy(values, filter->layout, sizeof(values));
+	values[KIND_HASH] = (int32_t)hash_of_kind(kind);
+	values[KIND] = (int32_t)kind;
+	values[CELLS] = (int64_t)(filter->address + CELLS_AT);
+	values[EXIT] = (int64_t)(address + filter->exit_at);
+	values[BEHIND] = (int64_t)(site + HOOK_PATCH_LENGTH);
+	at = assemble(at, address, deciding, DECIDING, values);
+	assemble(at, address + filter->exit_at, exiting, EXITING, values);
+	filter->stubs[index].site = site;
+	filter->stubs[index].kind = kind;
+}
+
+// From the site to the stub's beginning, and from the stub's ends back behind the site.
+static bool is_in_reach(uint64_t site, uint64_t stub)
+{
+	uint64_t behind = site + HOOK_PATCH_LENGTH;
+	return fits((int64_t)(stub - behind)) && fits((int64_t)(behind - stub)) &&
+	       fits((int64_t)(behind - (stub + STUB_SPACE)));
+}
+
+static uint32_t stub_of(const struct hook_filter *filter, uint64_t site, uint32_t count)
+{
+	uint32_t i = 0;
+	while (i < count && filter->stubs[i].site != site)
+		i++;
+	return i;
+}
+
+bool hook_filter_add(struct hook_filter *filter, uint64_t site, uint32_t kind,
+		     unsigned char jump[HOOK_PATCH_LENGTH], struct error *error)
+{
+	uint32_t count = atomic_load_explicit(&filter->count, memory_order_relaxed);
+	uint32_t index = stub_of(filter, site, count);
+	uint64_t address = stub_address(filter, index);
+	if (filter->address == 0)
+		return error_set(error, ERROR_INVALID, "the filter has no place yet, so %#llx cannot lead there",
+				 (unsigned long long)site);
+	if (index < count && filter->stubs[index].kind != kind)
+		return error_set(error, ERROR_INVALID, "the site %#llx is of kind %u, not %u",
+				 (unsigned long long)site, filter->stubs[index].kind, kind);
+	if (index == HOOK_FILTER_STUBS_MAXIMUM)
+		return error_set(error, ERROR_LIMIT, "more than %d functions with a filter",
+				 HOOK_FILTER_STUBS_MAXIMUM);
+	if (!is_in_reach(site, address))
+		return error_set(error, ERROR_LIMIT, "from the site %#llx no jump leads as far as the filter at %#llx",
+				 (unsigned long long)site, (unsigned long long)filter->address);
+	if (index == count) {
+		make_stub(filter, index, site, kind);
+		atomic_store_explicit(&filter->count, count + 1, memory_order_release);
+	}
+	jump[0] = JUMP;
+	put(jump + 1, (int32_t)(address - (site + HOOK_PATCH_LENGTH)));
+	return true;
+}
+
+size_t hook_filter_count(const struct hook_filter *filter)
+{
+	return atomic_load_explicit(&filter->count, memory_order_acquire);
+}
+
+// Which byte of a stub is at RIP; false: none.
+static bool locate(const struct hook_filter *filter, uint64_t rip, uint64_t *site, uint64_t *offset)
+{
+	uint64_t distance = rip - filter->address, index = distance / STUB_SPACE;
+	if (index >= hook_filter_count(filter))
+		return false;
+	*offset = distance % STUB_SPACE;
+	*site = filter->stubs[index].site;
+	return *offset < filter->stub_length;
+}
+
+bool hook_filter_find(const struct hook_filter *filter, uint64_t rip, uint64_t *site)
+{
+	uint64_t offset;
+	return locate(filter, rip, site, &offset) && offset == filter->exit_at;
+}
+
+bool hook_filter_inside(const struct hook_filter *filter, uint64_t rip, uint64_t *site)
+{
+	uint64_t offset;
+	return locate(filter, rip, site, &offset);
+}
+
+/* What is allowed */
+
+static uint32_t cell_of(const struct hook_filter_entry *entry)
+{
+	uint64_t sum = entry->task * TASK_FACTOR + entry->inode * INODE_FACTOR;
+	uint32_t hash = (uint32_t)(sum >> HASH_SHIFT) + hash_of_kind(entry->kind);
+	return (hash & HASH_MASK) / (uint32_t)sizeof(struct cell);
+}
+
+#define IS(member, value) (atomic_load_explicit(&cell->member, memory_order_relaxed) == (value))
+#define PUT(member, value) atomic_store_explicit(&cell->member, value, memory_order_release)
+
+static bool is_same(const struct cell *cell, const struct hook_filter_entry *entry)
+{
+	return IS(task, entry->task) && IS(start_time, entry->start_time) && IS(inode, entry->inode) &&
+	       IS(inode_number, entry->inode_number) && IS(generation, entry->generation) && IS(kind, entry->kind);
+}
+
+void hook_filter_allow(struct hook_filter *filter, const struct hook_filter_entry *entry)
+{
+	uint32_t index = cell_of(entry);
+	struct cell *cell = &filter->cells[index];
+	if (entry->task == 0 || entry->inode == 0 || is_same(cell, entry))
+		return;
+	if (!filter->in_use[index]) {
+		filter->in_use[index] = true;
+		filter->used[filter->used_count++] = (uint16_t)index;
+	}
+	// In this order. A stub reads sequence, task, the others, sequence: if the first and the last are the same, what is between is
+	// of one entry, or the task is 0.
+	PUT(task, 0);
+	PUT(sequence, atomic_load_explicit(&cell->sequence, memory_order_relaxed) + 1);
+	PUT(start_time, entry->start_time);
+	PUT(inode, entry->inode);
+	PUT(inode_number, entry->inode_number);
+	PUT(generation, entry->generation);
+	PUT(kind, entry->kind);
+	PUT(task, entry->task);
+}
+
+void hook_filter_forget(struct hook_filter *filter)
+{
+	for (uint32_t i = 0; i < filter->used_count; i++) {
+		struct cell *cell = &filter->cells[filter->used[i]];
+		PUT(task, 0);
+		filter->in_use[filter->used[i]] = false;
+	}
+	filter->used_count = 0;
+	atomic_thread_fence(memory_order_seq_cst);
+}
+
+/* The mapping */
+
+bool hook_filter_map(struct hook_filter *filter, uint64_t entry_gpa, bool global, struct error *error)
+{
+	uint64_t entry = filter->gpa | entry_present | entry_accessed | entry_large | (global ? entry_global : 0);
+	bool exchanged;
+	if (filter->address == 0 || filter->entry)
+		return error_set(error, ERROR_INVALID, "the filter %s",
+				 filter->entry ? "is mapped already" : "has no place yet");
+	if (entry_gpa % sizeof(entry) != 0 ||
+	    vm_memory_exchange(filter->memory, entry_gpa, 0, entry, &exchanged) != MEMORY_OK)
+		return error_set(error, ERROR_MEMORY, "the guest's page-table entry at GPA %#llx cannot be written",
+				 (unsigned long long)entry_gpa);
+	if (!exchanged)
+		return error_set(error, ERROR_INVALID, "the guest's page-table entry at GPA %#llx is in use",
+				 (unsigned long long)entry_gpa);
+	filter->entry_gpa = entry_gpa;
+	filter->entry = entry;
+	return true;
+}
+
+void hook_filter_unmap(struct hook_filter *filter)
+{
+	bool exchanged;
+	if (filter->entry)
+		vm_memory_exchange(filter->memory, filter->entry_gpa, filter->entry, 0, &exchanged);
+	filter->entry_gpa = filter->entry = 0;
+}

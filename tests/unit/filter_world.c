@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "filter_world.h"
+
+#include <asm/prctl.h>
+#include <signal.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+enum { REGION = 8 * HOOK_FILTER_SIZE, PAGE = 4096, SITE_SPACE = 32, SITES = PAGE, RETURN = 0xc3 };
+
+const struct hook_filter_layout fake_layout = {
+	.current_task = offsetof(struct fake_cpu, current_task),
+	.task_start_time = offsetof(struct fake_task, start_time),
+	.task_files = offsetof(struct fake_task, files),
+	.files_count = offsetof(struct fake_files, count),
+	.files_fdt = offsetof(struct fake_files, fdt),
+	.fdt_max_fds = offsetof(struct fake_fdt, max_fds),
+	.fdt_fd = offsetof(struct fake_fdt, fd),
+	.file_inode = offsetof(struct fake_file, inode),
+	.inode_number = offsetof(struct fake_inode, number),
+	.inode_generation = offsetof(struct fake_inode, generation),
+	.regs_di = offsetof(struct fake_regs, di),
+};
+
+_Thread_local unsigned filter_world_stopped;
+static const struct hook_filter *handled; // by the handler of signals, which has no argument
+
+// As the agent at an exit: the vCPU goes on behind the site.
+static void handle_fault(int number, siginfo_t *information, void *context)
+{
+	greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
+	uint64_t site;
+	if (!hook_filter_find(handled, (uint64_t)registers[REG_RIP], &site)) {
+		signal(number, SIG_DFL); // a fault, then
+		return;
+	}
+	filter_world_stopped++;
+	registers[REG_RIP] = (greg_t)(site + HOOK_PATCH_LENGTH);
+}
+
+void filter_world_catch_stops(const struct filter_world *world)
+{
+	const struct sigaction action = { .sa_sigaction = handle_fault, .sa_flags = SA_SIGINFO };
+	if (handled == world->filter)
+		return;
+	handled = world->filter;
+	sigaction(SIGSEGV, &action, NULL);
+}
+
+void filter_world_use_cpu(struct fake_cpu *cpu)
+{
+	syscall(SYS_arch_prctl, ARCH_SET_GS, cpu);
+}
+
+// The filter's memory is there twice: where the guest has it, it can be executed.
+static bool map_code(struct filter_world *world)
+{
+	size_t size;
+	void *memory = hook_filter_memory(world->filter, &size);
+	world->region = mmap(NULL, REGION, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (world->region == MAP_FAILED)
+		return false;
+	uintptr_t aligned = ((uintptr_t)world->region + HOOK_FILTER_SIZE - 1) & ~(uintptr_t)(HOOK_FILTER_SIZE - 1);
+	world->code = mremap(memory, 0, size, MREMAP_MAYMOVE | MREMAP_FIXED, (void *)aligned);
+	if (world->code == MAP_FAILED || mprotect(world->code, size, PROT_READ | PROT_EXEC) != 0)
+		return false;
+	world->sites = world->code + size + HOOK_FILTER_SIZE;
+	return mprotect(world->sites, SITES, PROT_READ | PROT_WRITE | PROT_EXEC) == 0;
+}
+
+bool filter_world_init(struct filter_world *world, const struct vm_memory *memory)
+{
+	memset(world, 0, sizeof(*world));
+	world->filter = hook_filter_create(memory);
+	if (!world->filter || !map_code(world) ||
+	    !hook_filter_place(world->filter, (uint64_t)world->code, 0x100000000, &fake_layout, NULL))
+		return false;
+	world->cpu.current_task = &world->task;
+	world->task.start_time = 123456789012;
+	world->task.files = &world->files;
+	world->files.count = 1;
+	world->files.fdt = &world->fdt;
+	world->fdt.max_fds = FAKE_DESCRIPTORS;
+	world->fdt.fd = world->fdt.files;
+	world->fdt.files[3] = &world->file;
+	world->file.inode = &world->inode;
+	world->inode.number = 0x500000001;
+	world->inode.generation = 77;
+	world->regs.di = 3;
+	filter_world_use_cpu(&world->cpu);
+	return true;
+}
+
+void filter_world_deinit(struct filter_world *world)
+{
+	handled = NULL;
+	signal(SIGSEGV, SIG_DFL);
+	munmap(world->region, REGION);
+	hook_filter_destroy(world->filter);
+}
+
+uint64_t filter_world_add_site(struct filter_world *world, uint32_t kind, bool filtered)
+{
+	static const unsigned char nop[HOOK_PATCH_LENGTH] = { 0x0f, 0x1f, 0x44, 0x00, 0x00 };
+	unsigned char *site = world->sites + SITE_SPACE * (size_t)world->site_count++;
+	memcpy(site, nop, sizeof(nop));
+	site[sizeof(nop)] = RETURN;
+	return !filtered || hook_filter_add(world->filter, (uint64_t)site, kind, site, NULL) ? (uint64_t)site : 0;
+}
+
+bool filter_world_stops(const struct filter_world *world, uint64_t site)
+{
+	unsigned before = filter_world_stopped;
+	filter_world_catch_stops(world);
+	((void (*)(const struct fake_regs *))site)(&world->regs);
+	return filter_world_stopped != before;
+}
+
+struct hook_filter_entry filter_world_entry(const struct filter_world *world, uint32_t kind)
+{
+	return (struct hook_filter_entry){
+		.task = (uint64_t)world->cpu.current_task,
+		.start_time = world->cpu.current_task->start_time,
+		.inode = (uint64_t)&world->inode,
+		.inode_number = world->inode.number,
+		.generation = world->inode.generation,
+		.kind = kind,
+	};
+}

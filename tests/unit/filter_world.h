@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef NIJIMI_TEST_FILTER_WORLD_H
+#define NIJIMI_TEST_FILTER_WORLD_H
+
+#include <stdint.h>
+
+#include "hook/filter.h"
+
+/**
+ * A guest's kernel as far as a stub looks at it, in this process, so that stubs are executed by the processor itself: as programs, whose `out`
+ * is a fault. The handler of that does what the agent does at such an exit.
+ */
+struct fake_inode {
+	char before[40];
+	uint64_t number;
+	char between[52];
+	uint32_t generation;
+	char behind[8];
+};
+
+struct fake_file {
+	char before[24];
+	struct fake_inode *inode;
+};
+
+enum { FAKE_DESCRIPTORS = 8 };
+
+struct fake_fdt {
+	uint32_t max_fds;
+	struct fake_file **fd;
+	struct fake_file *files[FAKE_DESCRIPTORS + 1]; // one more than there are
+};
+
+struct fake_files {
+	int32_t count;
+	char between[28];
+	struct fake_fdt *fdt;
+};
+
+struct fake_task {
+	char before[2000];
+	uint64_t start_time;
+	char between[400];
+	struct fake_files *files;
+};
+
+struct fake_cpu {
+	char before[96];
+	struct fake_task *current_task;
+};
+
+struct fake_regs {
+	char before[112];
+	uint64_t di;
+};
+
+struct filter_world {
+	struct hook_filter *filter;
+	unsigned char *region; // pages to be executed, far larger than what is used
+	unsigned char *code; // the filter's memory, a second time
+	unsigned char *sites;
+	uint32_t site_count;
+
+	struct fake_cpu cpu;
+	struct fake_task task;
+	struct fake_files files;
+	struct fake_fdt fdt;
+	struct fake_file file;
+	struct fake_inode inode;
+	struct fake_regs regs;
+};
+
+extern const struct hook_filter_layout fake_layout;
+
+/** A filter in its place, and a task whose descriptor 3 is open: that of the call in `regs`. `memory` may be NULL. */
+bool filter_world_init(struct filter_world *world, const struct vm_memory *memory);
+void filter_world_deinit(struct filter_world *world);
+
+/** A function that returns at once, behind a site of this kind; a NULL filter's site is left alone. Its address; 0: cannot be added. */
+uint64_t filter_world_add_site(struct filter_world *world, uint32_t kind, bool filtered);
+
+/** The calling thread runs on this CPU (the base of its GS). */
+void filter_world_use_cpu(struct fake_cpu *cpu);
+
+/** Takes SIGSEGV, which cmocka has given to itself when a test begins. */
+void filter_world_catch_stops(const struct filter_world *world);
+
+/** Calls the function, with the world's registers. Whether the stub stopped. */
+bool filter_world_stops(const struct filter_world *world, uint64_t site);
+
+/** How often the calling thread has stopped. */
+extern _Thread_local unsigned filter_world_stopped;
+
+/** What the call in `regs` is, as an entry. */
+struct hook_filter_entry filter_world_entry(const struct filter_world *world, uint32_t kind);
+
+#endif
