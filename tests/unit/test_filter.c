@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /** The filter in the guest: its code is executed here, on structures like a kernel's (filter_world.h). */
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -543,6 +544,78 @@ static void test_replaced_anywhere(void **state)
 	assert_false(stops(site)); // it could have passed
 }
 
+// The other way round: whoever replaces it is interrupted, and the call is made meanwhile. The task is the call's in both entries.
+static uint64_t site_meanwhile;
+static unsigned calls_meanwhile, passed_meanwhile;
+static bool stepping;
+
+static void call_meanwhile(int number, siginfo_t *information, void *context)
+{
+	greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
+	if (information->si_code == SI_TKILL) // raise(): begins, or ends
+		stepping = !stepping;
+	registers[REG_EFL] = (registers[REG_EFL] & ~0x100) | (stepping ? 0x100 : 0);
+	if (!stepping)
+		return;
+	calls_meanwhile++;
+	passed_meanwhile += !stops(site_meanwhile);
+}
+
+static void allow_with_calls_meanwhile(const struct hook_filter_entry *entry, uint64_t site)
+{
+	const struct sigaction action = { .sa_sigaction = call_meanwhile, .sa_flags = SA_SIGINFO };
+	assert_int_equal(sigaction(SIGTRAP, &action, NULL), 0);
+	site_meanwhile = site;
+	calls_meanwhile = passed_meanwhile = 0;
+	raise(SIGTRAP);
+	hook_filter_allow(filter, entry);
+	raise(SIGTRAP);
+	signal(SIGTRAP, SIG_DFL);
+}
+
+static void test_half_replaced(void **state)
+{
+	const uint64_t *cell = cell_of(&allowed);
+	struct hook_filter_entry call = allowed, other;
+	unsigned i;
+	for (i = 0; i < CANDIDATES && (i == 0 || !is_at(cell, &call)); i++)
+		call.kind = WRITE + 1 + i;
+	assert_in_range(i, 1, CANDIDATES - 1);
+	uint64_t site = filter_world_add_site(&world, call.kind, true);
+	other = call;
+	for (i = 0; i < CANDIDATES && (i == 0 || !is_at(cell, &other)); i++)
+		other.inode = call.inode + 64 + 64 * (uint64_t)i;
+	assert_in_range(i, 1, CANDIDATES - 1);
+	for (int round = 0; round < 2; round++) {
+		hook_filter_allow(filter, &other);
+		allow_with_calls_meanwhile(&allowed, site);
+		assert_in_range(calls_meanwhile, 20, 100000);
+		assert_int_equal(passed_meanwhile, 0);
+		allow_with_calls_meanwhile(&other, site);
+		assert_int_equal(passed_meanwhile, 0);
+	}
+	// What is put there passes from some step on.
+	allow_with_calls_meanwhile(&call, site);
+	assert_in_range(passed_meanwhile, 1, calls_meanwhile - 1);
+}
+
+static void guess_wrongly(greg_t *registers)
+{
+	static const unsigned char jae[] = { 0x0f, 0x83 };
+	if (memcmp((void *)registers[REG_RIP], jae, sizeof(jae)) == 0)
+		registers[REG_RIP] += 6;
+}
+
+// A processor that guesses that the descriptor is in the table reads its first element, and nothing behind it.
+static void test_wrong_guess(void **state)
+{
+	unsigned stopped;
+	world.fdt.files[0] = &world.file;
+	world.regs.di = FAKE_DESCRIPTORS;
+	unsigned steps = step_through(reads, guess_wrongly, allow_it, &stopped);
+	assert_int_equal(stopped, steps); // but for the guess
+}
+
 /* Where the stubs are */
 
 static uint64_t stub_of(uint64_t site)
@@ -625,6 +698,8 @@ static void check_operand(const ZydisDecodedInstruction *instruction, const Zydi
 		if (!is_writable(operand->reg.value))
 			fail_msg("%s writes %s", ZydisMnemonicGetString(instruction->mnemonic),
 				 ZydisRegisterGetString(operand->reg.value));
+	if (operand->type == ZYDIS_OPERAND_TYPE_MEMORY && operand->mem.base == ZYDIS_REGISTER_RSI)
+		assert_int_equal(counts->barriers, 1); // nothing of the table is read before
 	if (writes_it && operand->type == ZYDIS_OPERAND_TYPE_MEMORY) {
 		assert_int_equal(instruction->mnemonic, ZYDIS_MNEMONIC_OR);
 		assert_true(instruction->attributes & ZYDIS_ATTRIB_HAS_LOCK);
@@ -700,7 +775,7 @@ static _Atomic unsigned epoch; // odd: may be allowed
 static _Atomic bool ended;
 
 struct runner {
-	unsigned long calls, passed, wrong;
+	_Atomic unsigned long passed, stopped, wrong;
 };
 
 static void *run_calls(void *context)
@@ -711,8 +786,8 @@ static void *run_calls(void *context)
 		unsigned before = atomic_load(&epoch);
 		bool passed = !stops(reads);
 		bool forbidden = before % 2 == 0 && atomic_load(&epoch) == before;
-		runner->calls++;
 		runner->passed += passed;
+		runner->stopped += !passed;
 		runner->wrong += passed && forbidden;
 	}
 	return NULL;
@@ -725,7 +800,7 @@ static void wait_nanoseconds(long time)
 
 static void test_while_it_is_called(void **state)
 {
-	enum { ROUNDS = 3000 };
+	enum { ROUNDS = 3000, ENOUGH = 100 };
 	struct runner runner = { 0 };
 	pthread_t thread;
 	struct hook_filter_entry other = allowed;
@@ -733,7 +808,7 @@ static void test_while_it_is_called(void **state)
 	atomic_store(&epoch, 0);
 	assert_true(stops(reads)); // there is a handler
 	assert_int_equal(pthread_create(&thread, NULL, run_calls, &runner), 0);
-	for (unsigned i = 0; i < ROUNDS; i++) {
+	for (unsigned i = 0; i < ROUNDS || runner.passed < ENOUGH || runner.stopped < ENOUGH; i++) {
 		atomic_fetch_add(&epoch, 1);
 		hook_filter_allow(filter, &allowed);
 		other.task += 64;
@@ -748,7 +823,83 @@ static void test_while_it_is_called(void **state)
 	atomic_store(&ended, true);
 	pthread_join(thread, NULL);
 	assert_int_equal(runner.wrong, 0);
-	assert_true(runner.passed > 0 && runner.passed < runner.calls);
+}
+
+// The promise of filter.h: of a task that begins a call and an agent that forgets at the same time, one sees the other.
+static _Atomic unsigned round_begun, round_done;
+enum { SLOW_LINES = 4 };
+static struct {
+	_Alignas(64) volatile unsigned in_progress; // as pt_regs
+	_Alignas(64) bool passed;
+	// What is written before, and takes its time: until it is written, what is written later cannot be.
+	_Alignas(64) volatile unsigned slow[SLOW_LINES][16];
+} caller;
+
+// As short as possible, but on a machine with other things to do.
+static unsigned wait_for_another(const _Atomic unsigned *value, unsigned than)
+{
+	for (unsigned i = 1; atomic_load(value) == than; i++)
+		if (i % 4096 == 0)
+			sched_yield();
+	return atomic_load(value);
+}
+
+enum { LAST_ROUND = 50000, NO_ROUND };
+
+static void *begin_calls(void *context)
+{
+	unsigned round = 0;
+	filter_world_use_cpu(&world.cpu);
+	while (true) {
+		for (int line = 0; line < SLOW_LINES; line++)
+			__builtin_ia32_clflush((void *)caller.slow[line]);
+		round = wait_for_another(&round_begun, round);
+		if (round == NO_ROUND)
+			return NULL;
+		for (int line = 0; line < SLOW_LINES; line++)
+			caller.slow[line][0] = round;
+		caller.in_progress = round;
+		caller.passed = !stops(reads);
+		atomic_store(&round_done, round);
+	}
+}
+
+static double seconds_now(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+static void test_one_sees_the_other(void **state)
+{
+	enum { ENOUGH = 2000 };
+	const double end = seconds_now() + 1;
+	unsigned passed = 0, unseen = 0, delay = 20;
+	pthread_t thread;
+	atomic_store(&round_begun, 0);
+	atomic_store(&round_done, 0);
+	assert_true(stops(reads)); // there is a handler
+	assert_int_equal(pthread_create(&thread, NULL, begin_calls, NULL), 0);
+	for (unsigned round = 1; round <= LAST_ROUND && passed < ENOUGH && seconds_now() < end; round++) {
+		hook_filter_allow(filter, &allowed);
+		atomic_store(&round_begun, round);
+		for (volatile unsigned spun = 0; spun < delay; spun++)
+			;
+		hook_filter_forget(filter);
+		bool seen = caller.in_progress == round;
+		wait_for_another(&round_done, round - 1);
+		passed += caller.passed;
+		unseen += caller.passed && !seen;
+		// Both happen at the same time if it passes every other time.
+		if (!caller.passed)
+			delay += 3;
+		else if (delay > 3)
+			delay -= 3;
+	}
+	atomic_store(&round_begun, NO_ROUND);
+	pthread_join(thread, NULL);
+	assert_int_equal(unseen, 0);
 }
 
 /* Its place, and its sites */
@@ -957,9 +1108,12 @@ int main(void)
 		TEST(test_interrupted_anywhere),
 		TEST(test_forgotten_anywhere),
 		TEST(test_replaced_anywhere),
+		TEST(test_half_replaced),
+		TEST(test_wrong_guess),
 		TEST(test_inside),
 		TEST(test_code),
 		TEST(test_while_it_is_called),
+		TEST(test_one_sees_the_other),
 		TEST(test_places_it_cannot_have),
 		TEST(test_sites),
 		TEST(test_sites_out_of_reach),
