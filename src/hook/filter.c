@@ -32,14 +32,17 @@ static_assert(sizeof(struct cell) == 64, "the hash is of the cells' bytes");
 static_assert(CELLS_AT % 4096 == 0 && CELLS_AT + HOOK_FILTER_ENTRIES * sizeof(struct cell) <= HOOK_FILTER_SIZE,
 	      "code and table have pages of their own, and fit");
 
-// The hash, such that few instructions come to it: of a sum of products, bits that all of an address's lower bits have an
-// influence on.
+// The hash, in few instructions: objects that lie at equal distances, as those of a kernel's allocator do, must not meet in a few
+// places. A product alone would let them, for some distances.
 enum {
 	TASK_FACTOR = 0x61c88647,
 	INODE_FACTOR = 0x5851f42d,
-	HASH_SHIFT = 26,
-	HASH_MASK = (HOOK_FILTER_ENTRIES - 1) * 64,
+	MIXING_FACTOR = 0x61c88647,
+	FOLD_SHIFT = 32,
+	HASH_SHIFT = 14,
+	HASH_MASK = (HOOK_FILTER_ENTRIES - 1) * 64, // the bits from 20 on
 };
+static_assert(HOOK_FILTER_ENTRIES == 1 << (32 - HASH_SHIFT - 6), "the hash has as many bits");
 
 static uint32_t hash_of_kind(uint32_t kind)
 {
@@ -63,6 +66,7 @@ enum operand {
 	DI,
 	BY_TASK, // constants
 	BY_INODE,
+	MIXING,
 	MASK,
 	KIND_HASH, // the site's
 	KIND,
@@ -104,8 +108,12 @@ static const struct instruction deciding[] = {
 	{ 3, { 0x48, 0x69, 0xf0 }, BY_TASK }, // imul $BY_TASK, %rax, %rsi
 	{ 3, { 0x4c, 0x69, 0xc2 }, BY_INODE }, // imul $BY_INODE, %rdx, %r8
 	{ 3, { 0x4c, 0x01, 0xc6 }, NOTHING }, // add %r8, %rsi
-	{ 4, { 0x48, 0xc1, 0xee, HASH_SHIFT }, NOTHING }, // shr $HASH_SHIFT, %rsi
+	{ 3, { 0x49, 0x89, 0xf0 }, NOTHING }, // mov %rsi, %r8
+	{ 4, { 0x49, 0xc1, 0xe8, FOLD_SHIFT }, NOTHING }, // shr $FOLD_SHIFT, %r8
+	{ 3, { 0x4c, 0x31, 0xc6 }, NOTHING }, // xor %r8, %rsi
 	{ 2, { 0x81, 0xc6 }, KIND_HASH }, // add $KIND_HASH, %esi
+	{ 2, { 0x69, 0xf6 }, MIXING }, // imul $MIXING, %esi, %esi
+	{ 3, { 0xc1, 0xee, HASH_SHIFT }, NOTHING }, // shr $HASH_SHIFT, %esi
 	{ 2, { 0x81, 0xe6 }, MASK }, // and $MASK, %esi
 	{ 3, { 0x4c, 0x8d, 0x0d }, CELLS }, // lea CELLS(%rip), %r9
 	{ 3, { 0x4c, 0x01, 0xce }, NOTHING }, // add %r9, %rsi
@@ -248,6 +256,7 @@ bool hook_filter_place(struct hook_filter *filter, uint64_t address, uint64_t gp
 		[DI] = layout->regs_di,
 		[BY_TASK] = TASK_FACTOR,
 		[BY_INODE] = INODE_FACTOR,
+		[MIXING] = MIXING_FACTOR,
 		[MASK] = HASH_MASK,
 	};
 	for (int i = 0; i < OPERANDS; i++)
@@ -384,8 +393,8 @@ bool hook_filter_inside(const struct hook_filter *filter, uint64_t rip, uint64_t
 static uint32_t cell_of(const struct hook_filter_entry *entry)
 {
 	uint64_t sum = entry->task * TASK_FACTOR + entry->inode * INODE_FACTOR;
-	uint32_t hash = (uint32_t)(sum >> HASH_SHIFT) + hash_of_kind(entry->kind);
-	return (hash & HASH_MASK) / (uint32_t)sizeof(struct cell);
+	uint32_t hash = ((uint32_t)(sum ^ sum >> FOLD_SHIFT) + hash_of_kind(entry->kind)) * MIXING_FACTOR;
+	return (hash >> HASH_SHIFT & HASH_MASK) / (uint32_t)sizeof(struct cell);
 }
 
 #define IS(member, value) (atomic_load_explicit(&cell->member, memory_order_relaxed) == (value))

@@ -337,22 +337,21 @@ static void test_the_same_place(void **state)
 // Addresses as a kernel's allocator gives them must not meet in a few places.
 static void test_places_are_spread(void **state)
 {
-	static const unsigned steps[] = { 8, 64, 648, 1024, 4096, 9728 };
-	for (size_t row = 0; row < sizeof(steps) / sizeof(steps[0]); row++) {
-		unsigned filled = 0;
-		hook_filter_forget(filter);
-		for (uint64_t i = 0; i < HOOK_FILTER_ENTRIES / 4; i++) {
-			struct hook_filter_entry entry = allowed;
-			entry.task = 0xffff888003a40000 + i % 32 * 9728;
-			entry.inode = 0xffff888104000000 + i / 32 * steps[row];
-			entry.kind = (uint32_t)(i % 3);
-			hook_filter_allow(filter, &entry);
+	for (unsigned step = 8; step < 10000; step += 8 * 17)
+		for (unsigned tasks = 1; tasks <= 32; tasks += 31) {
+			unsigned filled = 0;
+			hook_filter_forget(filter);
+			for (uint64_t i = 0; i < HOOK_FILTER_ENTRIES / 4; i++) {
+				struct hook_filter_entry entry = allowed;
+				entry.task = 0xffff888003a40000 + i % tasks * 9728;
+				entry.inode = 0xffff888104000000 + i / tasks * step;
+				hook_filter_allow(filter, &entry);
+			}
+			for (size_t i = 0; i < HOOK_FILTER_ENTRIES; i++)
+				filled += cells()[i * CELL_WORDS] != 0;
+			// At random it were 4096 * (1 - exp(-1/4)) = 906.
+			assert_in_range(filled, 850, HOOK_FILTER_ENTRIES / 4);
 		}
-		for (size_t i = 0; i < HOOK_FILTER_ENTRIES; i++)
-			filled += cells()[i * CELL_WORDS] != 0;
-		// At random it were 4096 * (1 - exp(-1/4)) = 906.
-		assert_in_range(filled, 700, HOOK_FILTER_ENTRIES / 4);
-	}
 }
 
 static void test_forget_all(void **state)
