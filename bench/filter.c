@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /**
- * Nanoseconds that the filter in the guest adds to a call that passes it: a function that returns at once, behind a NOP and behind a
- * filter, natively, on structures like a kernel's (tests/unit/filter_world.h), with one file and with a thousand in turn. And what the agent takes to
- * allow a call and to forget all of them.
+ * Nanoseconds that the filter in the guest adds to a call that passes it: a function that returns at once, behind a
+ * NOP and behind a filter, natively, on structures like a kernel's (tests/unit/filter_world.h), with one file and
+ * with a thousand in turn. And what the agent takes to allow a call and to forget all of them.
  */
 #include <err.h>
 #include <stdio.h>

@@ -15,8 +15,8 @@ enum {
 	JUMP = 0xe9, // jmp rel32
 };
 
-// Bits of a page-table entry (Intel SDM vol. 3A, table 4-17). Accessed already, so that no CPU writes it. But not dirty: a
-// page that is dirty and cannot be written is a shadow stack.
+// Bits of a page-table entry (Intel SDM vol. 3A, table 4-17). Accessed already, so that no CPU writes it. But not
+// dirty: a page that is dirty and cannot be written is a shadow stack.
 static const uint64_t entry_present = 1 << 0, entry_accessed = 1 << 5, entry_large = 1 << 7, entry_global = 1 << 8;
 static const uint64_t largest_gpa = (1ull << 52) - HOOK_FILTER_SIZE;
 
@@ -32,8 +32,8 @@ static_assert(sizeof(struct cell) == 64, "the hash is of the cells' bytes");
 static_assert(CELLS_AT % 4096 == 0 && CELLS_AT + HOOK_FILTER_ENTRIES * sizeof(struct cell) <= HOOK_FILTER_SIZE,
 	      "code and table have pages of their own, and fit");
 
-// The hash, in few instructions: objects that lie at equal distances, as those of a kernel's allocator do, must not meet in a few
-// places. A product alone would let them, for some distances.
+// The hash, in few instructions: objects that lie at equal distances, as those of a kernel's allocator do, must not
+// meet in a few places. A product alone would let them, for some distances.
 enum {
 	TASK_FACTOR = 0x61c88647,
 	INODE_FACTOR = 0x5851f42d,
@@ -117,8 +117,8 @@ static const struct instruction deciding[] = {
 	{ 2, { 0x81, 0xe6 }, MASK }, // and $MASK, %esi
 	{ 3, { 0x4c, 0x8d, 0x0d }, CELLS }, // lea CELLS(%rip), %r9
 	{ 3, { 0x4c, 0x01, 0xce }, NOTHING }, // add %r9, %rsi
-	// The full barrier of filter.h, below the stack's end: the word is not changed, and nothing waits for it, as the function's
-	// return would for the word above.
+	// The full barrier of filter.h, below the stack's end: the word is not changed, and nothing waits for it, as
+	// the function's return would for the word above.
 	{ 6, { 0xf0, 0x83, 0x4c, 0x24, 0xfc, 0x00 }, NOTHING }, // lock orl $0, -4(%rsp)
 	{ 4, { 0x4c, 0x8b, 0x46, CELL(sequence) }, NOTHING }, // mov sequence(%rsi), %r8
 	{ 4, { 0x48, 0x39, 0x46, CELL(task) }, NOTHING }, // cmp %rax, task(%rsi)
@@ -416,8 +416,8 @@ void hook_filter_allow(struct hook_filter *filter, const struct hook_filter_entr
 		filter->in_use[index] = true;
 		filter->used[filter->used_count++] = (uint16_t)index;
 	}
-	// In this order. A stub reads sequence, task, the others, sequence: if the first and the last are the same, what is between is
-	// of one entry, or the task is 0.
+	// In this order. A stub reads sequence, task, the others, sequence: if the first and the last are the same,
+	// what is between is of one entry, or the task is 0.
 	PUT(task, 0);
 	PUT(sequence, atomic_load_explicit(&cell->sequence, memory_order_relaxed) + 1);
 	PUT(start_time, entry->start_time);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/** What passes the filter in the guest, and what does not: its code is executed here, on structures like a kernel's (filter_world.h). */
+/** What passes the filter in the guest, and what does not: its code is executed here, on structures like a kernel's
+ *  (filter_world.h). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -116,8 +116,8 @@ static void handle_step(int number, siginfo_t *information, void *context)
 		at_step(registers);
 }
 
-// Makes the call again and again, with something happening at the first instruction, the second, and so on; returns how many there are, and
-// how many of the calls stopped.
+// Makes the call again and again, with something happening at the first instruction, the second, and so on; returns
+// how many there are, and how many of the calls stopped.
 static unsigned step_through(uint64_t site, void (*what)(greg_t *), void (*prepare)(void), unsigned *stopped)
 {
 	const struct sigaction action = { .sa_sigaction = handle_step, .sa_flags = SA_SIGINFO };
@@ -204,7 +204,8 @@ static void test_replaced_anywhere(void **state)
 	assert_false(stops(site)); // it could have passed
 }
 
-// The other way round: whoever replaces it is interrupted, and the call is made meanwhile. The task is the call's in both entries.
+// The other way round: whoever replaces it is interrupted, and the call is made meanwhile. The task is the call's in
+// both entries.
 static uint64_t site_meanwhile;
 static unsigned calls_meanwhile, passed_meanwhile;
 static bool stepping;

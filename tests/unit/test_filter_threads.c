@@ -89,7 +89,8 @@ static void test_while_it_is_called(void **state)
 	assert_int_equal(runner.wrong, 0);
 }
 
-// The promise of filter.h: of a task that begins a call and an agent that forgets at the same time, one sees the other.
+// The promise of filter.h: of a task that begins a call and an agent that forgets at the same time, one sees the
+// other.
 static _Atomic unsigned round_begun, round_done;
 enum { SLOW_LINES = 4 };
 static struct {
