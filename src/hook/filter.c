@@ -321,8 +321,7 @@ static void make_stub(struct hook_filter *filter, uint32_t index, uint64_t site,
 static bool is_in_reach(uint64_t site, uint64_t stub)
 {
 	uint64_t behind = site + HOOK_PATCH_LENGTH;
-	return fits((int64_t)(stub - behind)) && fits((int64_t)(behind - stub)) &&
-	       fits((int64_t)(behind - (stub + STUB_SPACE)));
+	return fits((int64_t)(stub - behind)) && fits((int64_t)(behind - (stub + STUB_SPACE)));
 }
 
 static uint32_t stub_of(const struct hook_filter *filter, uint64_t site, uint32_t count)

@@ -104,11 +104,11 @@ static void test_sites_out_of_reach(void **state)
 	const uint64_t address = 0xffff900000000000;
 	unsigned char jump[HOOK_PATCH_LENGTH];
 	assert_true(place(address, 0x140000000, &fake_layout));
-	assert_true(hook_filter_add(filter, address + (1ull << 31) - 6, 1, jump, &error));
-	assert_false(hook_filter_add(filter, address + (1ull << 31) + SPACE, 1, jump, &error));
+	assert_true(hook_filter_add(filter, address + (1ull << 31) - 5, 1, jump, &error));
+	assert_false(hook_filter_add(filter, address + (1ull << 31) + SPACE - 4, 1, jump, &error));
 	assert_int_equal(error.code, ERROR_LIMIT);
-	assert_true(hook_filter_add(filter, address - (1ull << 31) + 4 * SPACE, 1, jump, &error));
-	assert_false(hook_filter_add(filter, address - (1ull << 31) - 5, 1, jump, &error));
+	assert_true(hook_filter_add(filter, address - (1ull << 31) + 2 * SPACE - 5, 1, jump, &error));
+	assert_false(hook_filter_add(filter, address - (1ull << 31) + 3 * SPACE - 6, 1, jump, &error));
 	assert_false(hook_filter_add(filter, 0xffffffff81000000, 1, jump, &error));
 	assert_int_equal(hook_filter_count(filter), 2);
 }
