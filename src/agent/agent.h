@@ -268,8 +268,8 @@ bool agent_filter_add(struct agent_vm *vm, uint64_t function, uint32_t number, s
 bool agent_filter_put_in(struct agent_vm *vm, struct error *error);
 /** What has passed is known to the trace. Before anything is taken out. */
 void agent_filter_see_all(struct agent_vm *vm);
-/** Nobody comes there any more, nor is there: behind hook_patch_remove(). */
-void agent_filter_take_out(struct agent_vm *vm);
+/** Nobody comes there any more, nor is there: behind hook_patch_remove(). `kernel_is_there`: the guest's tasks can be looked through. */
+void agent_filter_take_out(struct agent_vm *vm, bool kernel_is_there);
 /** Whether a slot of the VMM's would be where ours is. */
 bool agent_filter_overlaps(const struct agent_vm *vm, uint64_t gpa, uint64_t size);
 void agent_filter_allow(void *vm, const struct trace_pass *pass);

@@ -200,14 +200,16 @@ void agent_filter_see_all(struct agent_vm *vm)
 	memory_leave(&vm->hook_reader);
 }
 
-void agent_filter_take_out(struct agent_vm *vm)
+void agent_filter_take_out(struct agent_vm *vm, bool kernel_is_there)
 {
 	if (!atomic_exchange(&vm->filter_in_force, false))
 		return;
 	for (struct agent_vcpu *vcpu = vm->vcpus; vcpu; vcpu = vcpu->next)
 		release_vcpu(vm, vcpu);
 	memory_enter(&vm->hook_reader);
-	if (guest_for_each_process(&vm->kernel, PROCESSES_MAXIMUM, release_process, vm) != GUEST_OK)
+	// Another kernel may have been put in its place (kexec, a reset): where it was nobody was interrupted.
+	if (guest_for_each_process(&vm->kernel, PROCESSES_MAXIMUM, release_process, vm) != GUEST_OK &&
+	    kernel_is_there)
 		trace_gap(vm->trace, "not-removed", "who was interrupted in the filter could not be looked up");
 	hook_filter_unmap(vm->filter);
 	memory_leave(&vm->hook_reader);

@@ -179,7 +179,7 @@ static bool put_patch_in(struct agent_vm *vm, struct error *error)
 	bool done = agent_filter_put_in(vm, error) && hook_patch_install(vm->patch, error);
 	memory_leave(&vm->hook_reader);
 	if (!done)
-		agent_filter_take_out(vm);
+		agent_filter_take_out(vm, true);
 	return done;
 }
 
@@ -229,12 +229,15 @@ static void take_patch_out(struct agent_vm *vm)
 {
 	if (!vm->patch || !hook_patch_in_force(vm->patch))
 		return;
+	unsigned char found[HOOK_PATCH_LENGTH];
+	uint64_t address;
 	agent_filter_see_all(vm);
 	release_vcpus(vm);
 	memory_enter(&vm->hook_reader);
+	bool kernel_is_there = !hook_patch_changed(vm->patch, &address, found);
 	hook_patch_remove(vm->patch, locate, &vm->kernel);
 	memory_leave(&vm->hook_reader);
-	agent_filter_take_out(vm);
+	agent_filter_take_out(vm, kernel_is_there);
 }
 
 // As stop_vcpus(), and no vCPU is inside a non-maskable interrupt. They last some microseconds.

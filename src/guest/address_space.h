@@ -49,12 +49,15 @@ struct guest_empty_pmd {
 };
 
 /**
- * The highest 2 MiB page from `start` up to, not including, `end` (multiples of 2 MiB) whose page-table entry is 0 in a table that exists, and
- * from which code may be executed. The guest goes on meanwhile: whoever fills the entry has to look again.
+ * The highest 2 MiB page from `start` up to, not including, `end` (multiples of 2 MiB) whose page-table
+ * entry is 0 in a table that exists, and from which code may be executed. The guest goes on meanwhile:
+ * whoever fills the entry has to look again.
  *
- * GUEST_NOT_FOUND: there is none; GUEST_BAD_POINTER: no such range; GUEST_BOUND: it spans more tables (of 1 GiB) than are looked through;
- * GUEST_BAD_DATA: a present entry of the same table leads where the VM has no memory. So it has bits among those of
- * the address that have a meaning of their own (encryption), and what they would have to be in a new entry is not known.
+ * GUEST_NOT_FOUND: there is none; GUEST_BAD_POINTER: no such range; GUEST_BOUND: it spans more tables
+ * (of 1 GiB) than are looked through; GUEST_NO_MEMORY: a table cannot be read; GUEST_BAD_DATA: a
+ * present entry of the same table leads where the VM has no memory. So it has bits among those of the
+ * address that have a meaning of their own (encryption), and what they would have to be in a new
+ * entry is not known.
  */
 enum guest_result guest_find_empty_pmd(const struct guest_address_space *space, uint64_t start,
 				       uint64_t end, struct guest_empty_pmd *found);

@@ -15,8 +15,8 @@ enum {
 	JUMP = 0xe9, // jmp rel32
 };
 
-// Bits of a page-table entry (Intel SDM vol. 3A, table 4-17). Accessed already, so that no CPU writes it. But not dirty: a
-// page that is dirty and cannot be written is a shadow stack.
+// Bits of a page-table entry (Intel SDM vol. 3A, table 4-17). Accessed already, so that no CPU writes it. But not
+// dirty: a page that is dirty and cannot be written is a shadow stack.
 static const uint64_t entry_present = 1 << 0, entry_accessed = 1 << 5, entry_large = 1 << 7, entry_global = 1 << 8;
 static const uint64_t largest_gpa = (1ull << 52) - HOOK_FILTER_SIZE;
 
@@ -32,14 +32,17 @@ static_assert(sizeof(struct cell) == 64, "the hash is of the cells' bytes");
 static_assert(CELLS_AT % 4096 == 0 && CELLS_AT + HOOK_FILTER_ENTRIES * sizeof(struct cell) <= HOOK_FILTER_SIZE,
 	      "code and table have pages of their own, and fit");
 
-// The hash, such that few instructions come to it: of a sum of products, bits that all of an address's lower bits have an
-// influence on.
+// The hash, in few instructions: objects that lie at equal distances, as those of a kernel's allocator do, must not
+// meet in a few places. A product alone would let them, for some distances.
 enum {
 	TASK_FACTOR = 0x61c88647,
 	INODE_FACTOR = 0x5851f42d,
-	HASH_SHIFT = 26,
-	HASH_MASK = (HOOK_FILTER_ENTRIES - 1) * 64,
+	MIXING_FACTOR = 0x61c88647,
+	FOLD_SHIFT = 32,
+	HASH_SHIFT = 14,
+	HASH_MASK = (HOOK_FILTER_ENTRIES - 1) * 64, // the bits from 20 on
 };
+static_assert(HOOK_FILTER_ENTRIES == 1 << (32 - HASH_SHIFT - 6), "the hash has as many bits");
 
 static uint32_t hash_of_kind(uint32_t kind)
 {
@@ -63,6 +66,7 @@ enum operand {
 	DI,
 	BY_TASK, // constants
 	BY_INODE,
+	MIXING,
 	MASK,
 	KIND_HASH, // the site's
 	KIND,
@@ -104,13 +108,17 @@ static const struct instruction deciding[] = {
 	{ 3, { 0x48, 0x69, 0xf0 }, BY_TASK }, // imul $BY_TASK, %rax, %rsi
 	{ 3, { 0x4c, 0x69, 0xc2 }, BY_INODE }, // imul $BY_INODE, %rdx, %r8
 	{ 3, { 0x4c, 0x01, 0xc6 }, NOTHING }, // add %r8, %rsi
-	{ 4, { 0x48, 0xc1, 0xee, HASH_SHIFT }, NOTHING }, // shr $HASH_SHIFT, %rsi
+	{ 3, { 0x49, 0x89, 0xf0 }, NOTHING }, // mov %rsi, %r8
+	{ 4, { 0x49, 0xc1, 0xe8, FOLD_SHIFT }, NOTHING }, // shr $FOLD_SHIFT, %r8
+	{ 3, { 0x4c, 0x31, 0xc6 }, NOTHING }, // xor %r8, %rsi
 	{ 2, { 0x81, 0xc6 }, KIND_HASH }, // add $KIND_HASH, %esi
+	{ 2, { 0x69, 0xf6 }, MIXING }, // imul $MIXING, %esi, %esi
+	{ 3, { 0xc1, 0xee, HASH_SHIFT }, NOTHING }, // shr $HASH_SHIFT, %esi
 	{ 2, { 0x81, 0xe6 }, MASK }, // and $MASK, %esi
 	{ 3, { 0x4c, 0x8d, 0x0d }, CELLS }, // lea CELLS(%rip), %r9
 	{ 3, { 0x4c, 0x01, 0xce }, NOTHING }, // add %r9, %rsi
-	// The full barrier of filter.h, below the stack's end: the word is not changed, and nothing waits for it, as the function's
-	// return would for the word above.
+	// The full barrier of filter.h, below the stack's end: the word is not changed, and nothing waits for it, as
+	// the function's return would for the word above.
 	{ 6, { 0xf0, 0x83, 0x4c, 0x24, 0xfc, 0x00 }, NOTHING }, // lock orl $0, -4(%rsp)
 	{ 4, { 0x4c, 0x8b, 0x46, CELL(sequence) }, NOTHING }, // mov sequence(%rsi), %r8
 	{ 4, { 0x48, 0x39, 0x46, CELL(task) }, NOTHING }, // cmp %rax, task(%rsi)
@@ -248,6 +256,7 @@ bool hook_filter_place(struct hook_filter *filter, uint64_t address, uint64_t gp
 		[DI] = layout->regs_di,
 		[BY_TASK] = TASK_FACTOR,
 		[BY_INODE] = INODE_FACTOR,
+		[MIXING] = MIXING_FACTOR,
 		[MASK] = HASH_MASK,
 	};
 	for (int i = 0; i < OPERANDS; i++)
@@ -312,8 +321,7 @@ static void make_stub(struct hook_filter *filter, uint32_t index, uint64_t site,
 static bool is_in_reach(uint64_t site, uint64_t stub)
 {
 	uint64_t behind = site + HOOK_PATCH_LENGTH;
-	return fits((int64_t)(stub - behind)) && fits((int64_t)(behind - stub)) &&
-	       fits((int64_t)(behind - (stub + STUB_SPACE)));
+	return fits((int64_t)(stub - behind)) && fits((int64_t)(behind - (stub + STUB_SPACE)));
 }
 
 static uint32_t stub_of(const struct hook_filter *filter, uint64_t site, uint32_t count)
@@ -384,8 +392,8 @@ bool hook_filter_inside(const struct hook_filter *filter, uint64_t rip, uint64_t
 static uint32_t cell_of(const struct hook_filter_entry *entry)
 {
 	uint64_t sum = entry->task * TASK_FACTOR + entry->inode * INODE_FACTOR;
-	uint32_t hash = (uint32_t)(sum >> HASH_SHIFT) + hash_of_kind(entry->kind);
-	return (hash & HASH_MASK) / (uint32_t)sizeof(struct cell);
+	uint32_t hash = ((uint32_t)(sum ^ sum >> FOLD_SHIFT) + hash_of_kind(entry->kind)) * MIXING_FACTOR;
+	return (hash >> HASH_SHIFT & HASH_MASK) / (uint32_t)sizeof(struct cell);
 }
 
 #define IS(member, value) (atomic_load_explicit(&cell->member, memory_order_relaxed) == (value))
@@ -407,8 +415,8 @@ void hook_filter_allow(struct hook_filter *filter, const struct hook_filter_entr
 		filter->in_use[index] = true;
 		filter->used[filter->used_count++] = (uint16_t)index;
 	}
-	// In this order. A stub reads sequence, task, the others, sequence: if the first and the last are the same, what is between is
-	// of one entry, or the task is 0.
+	// In this order. A stub reads sequence, task, the others, sequence: if the first and the last are the same,
+	// what is between is of one entry, or the task is 0.
 	PUT(task, 0);
 	PUT(sequence, atomic_load_explicit(&cell->sequence, memory_order_relaxed) + 1);
 	PUT(start_time, entry->start_time);

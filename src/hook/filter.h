@@ -13,17 +13,19 @@
 /**
  * The filter in the guest: a call that is known to move nothing managed does not leave the guest.
  *
- * The NOP of a function that carries out a system call on a descriptor becomes a jump to a *stub* of its own, in memory of ours that
- * the guest can only read and execute. The stub looks up who calls, on which inode, and whether this site was *allowed* just
- * that. If so it jumps back behind the site. Otherwise it stops the vCPU by `out %eax, $HOOK_PATCH_PORT` first.
+ * The NOP of a function that carries out a system call on a descriptor becomes a jump to a *stub* of its own, in
+ * memory of ours that the guest can only read and execute. The stub looks up who calls, on which inode, and whether
+ * this site was *allowed* just that. If so it jumps back behind the site. Otherwise it stops the vCPU by `out %eax,
+ * $HOOK_PATCH_PORT` first.
  *
- * A stub needs no stack, calls nothing, returns nowhere, is entered by a direct jump (no ENDBR64 needed) and changes nothing but the flags and
- * registers that no function's caller relies on (rax, rcx, rdx, rsi, r8 to r11; System V ABI, 3.2.1); not rdi either, the function's argument: the
- * pt_regs of the call (Linux, arch/x86/include/asm/syscall_wrapper.h). So whoever was interrupted anywhere in a
- * stub can just as well go on at its site again, which is how it is taken out.
+ * A stub needs no stack, calls nothing, returns nowhere, is entered by a direct jump (no ENDBR64 needed) and changes
+ * nothing but the flags and registers that no function's caller relies on (rax, rcx, rdx, rsi, r8 to r11; System V
+ * ABI, 3.2.1); not rdi either, the function's argument: the pt_regs of the call (Linux,
+ * arch/x86/include/asm/syscall_wrapper.h). So whoever was interrupted anywhere in a stub can just as well go on at
+ * its site again, which is how it is taken out.
  *
- * What a stub follows from the task to the inode cannot change under it: the call's own task is the only one that uses its table of
- * descriptors (files_struct.count is 1, or the vCPU is stopped), and it is here.
+ * What a stub follows from the task to the inode cannot change under it: the call's own task is the only one that
+ * uses its table of descriptors (files_struct.count is 1, or the vCPU is stopped), and it is here.
  *
  * That no call passes which must not (Intel SDM vol. 3A, 9.2.2: only a load may overtake an older store):
  *
@@ -36,8 +38,8 @@
  *
  * An entry that is replaced meanwhile is not taken for either of the two: its sequence number never comes back.
  *
- * Threads: _find() and _inside() can be called by any, at any time but during _place() and _reset(). The others are serialised by the caller.
- * Nothing allocates after hook_filter_create().
+ * Threads: _find() and _inside() can be called by any, at any time but during _place() and _reset(). The others are
+ * serialised by the caller. Nothing allocates after hook_filter_create().
  */
 struct hook_filter;
 
@@ -59,7 +61,8 @@ struct hook_filter_layout {
 	uint32_t regs_di; // pt_regs: the descriptor, the call's first argument
 };
 
-/** What is allowed: this task's calls of this kind (a number that hook_filter_add() was given) on this inode. Addresses are the guest's. */
+/** What is allowed: this task's calls of this kind (a number that hook_filter_add() was given) on this inode.
+ *  Addresses are the guest's. */
 struct hook_filter_entry {
 	uint64_t task, start_time; // task_struct, and its start_time, in the guest's own units
 	uint64_t inode, inode_number;
@@ -73,7 +76,8 @@ struct hook_filter *hook_filter_create(const struct vm_memory *memory);
 /** The memory must be no slot of KVM's any more. */
 void hook_filter_destroy(struct hook_filter *filter);
 
-/** Forgets its place, its stubs and what is allowed (a new kernel). Not while any site leads here; an entry in page tables is given up, not taken out. */
+/** Forgets its place, its stubs and what is allowed (a new kernel). Not while any site leads here; an entry in page
+ *  tables is given up, not taken out. */
 void hook_filter_reset(struct hook_filter *filter);
 
 /** The memory to be shown to the guest, read-only (KVM_SET_USER_MEMORY_REGION, KVM_MEM_READONLY): HOOK_FILTER_SIZE bytes, aligned to
@@ -81,16 +85,18 @@ void hook_filter_reset(struct hook_filter *filter);
 void *hook_filter_memory(const struct hook_filter *filter, size_t *size);
 
 /**
- * Where the memory will be in the guest, both multiples of HOOK_FILTER_SIZE, and what its kernel looks like. Forgets what
- * hook_filter_reset() does. Fails with ERROR_INVALID (no such address; it is mapped elsewhere), ERROR_UNSUPPORTED (an offset that does not fit into an instruction).
+ * Where the memory will be in the guest, both multiples of HOOK_FILTER_SIZE, and what its kernel looks like. Forgets
+ * what hook_filter_reset() does. Fails with ERROR_INVALID (no such address; it is mapped elsewhere),
+ * ERROR_UNSUPPORTED (an offset that does not fit into an instruction).
  */
 bool hook_filter_place(struct hook_filter *filter, uint64_t address, uint64_t gpa,
 		       const struct hook_filter_layout *layout, struct error *error);
 
 /**
- * Makes the stub of the site, the address of a NOP of five bytes, and the jump that belongs there (hook_patch_divert()). `kind` tells sites apart; calls of several
- * may be of the same. What was added before stays, and gets the same jump. Fails with ERROR_INVALID (no place; there with another kind),
- * ERROR_LIMIT (too many; too far from each other for a jump).
+ * Makes the stub of the site, the address of a NOP of five bytes, and the jump that belongs there
+ * (hook_patch_divert()). `kind` tells sites apart; calls of several may be of the same. What was added before stays,
+ * and gets the same jump. Fails with ERROR_INVALID (no place; there with another kind), ERROR_LIMIT (too many; too
+ * far from each other for a jump).
  */
 bool hook_filter_add(struct hook_filter *filter, uint64_t site, uint32_t kind,
 		     unsigned char jump[HOOK_PATCH_LENGTH], struct error *error);
@@ -103,16 +109,18 @@ bool hook_filter_find(const struct hook_filter *filter, uint64_t rip, uint64_t *
 /** Whether RIP is anywhere in a stub: it can be set to the site instead. In bounded time, without a lock. */
 bool hook_filter_inside(const struct hook_filter *filter, uint64_t rip, uint64_t *site);
 
-/** From now on such calls do not stop, until they are forgotten, or displaced by others. Where an address is 0 nothing happens. */
+/** From now on such calls do not stop, until they are forgotten, or displaced by others. Where an address is 0
+ *  nothing happens. */
 void hook_filter_allow(struct hook_filter *filter, const struct hook_filter_entry *entry);
 
 /** Nothing is allowed any more. Takes as long as there was something, and ends with a full barrier: see above. */
 void hook_filter_forget(struct hook_filter *filter);
 
 /**
- * Maps the memory at its place: by the guest's page-table entry of a large page at `entry_gpa`, which has to be 0 (guest_find_empty_pmd()): for the kernel only, not to
- * be written, to be executed; `global` as others are there (where the kernel isolates page tables, what is global would
- * stay in a TLB that programs use). It must be a slot of KVM's already. Fails with ERROR_INVALID (no place; mapped; the entry is used), ERROR_MEMORY (it cannot be written).
+ * Maps the memory at its place: by the guest's page-table entry of a large page at `entry_gpa`, which has to be 0
+ * (guest_find_empty_pmd()): for the kernel only, not to be written, to be executed; `global` as others are there
+ * (where the kernel isolates page tables, what is global would stay in a TLB that programs use). It must be a slot of
+ * KVM's already. Fails with ERROR_INVALID (no place; mapped; the entry is used), ERROR_MEMORY (it cannot be written).
  */
 bool hook_filter_map(struct hook_filter *filter, uint64_t entry_gpa, bool global, struct error *error);
 

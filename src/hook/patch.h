@@ -93,8 +93,8 @@ bool hook_patch_divert(struct hook_patch *patch, uint64_t site, const unsigned c
 size_t hook_patch_count(const struct hook_patch *patch);
 bool hook_patch_in_force(const struct hook_patch *patch);
 
-/** Puts all sites in force, or none: if there is no landing (ERROR_UNSUPPORTED: no site of five bytes that is not diverted), if one is not what it was when it was added (ERROR_INVALID), or cannot be
- *  written. All vCPUs are out of the guest. */
+/** Puts all sites in force, or none: if there is no landing (ERROR_UNSUPPORTED: no site of five bytes that is not diverted),
+ *  if one is not what it was when it was added (ERROR_INVALID), or cannot be written. All vCPUs are out of the guest. */
 bool hook_patch_install(struct hook_patch *patch, struct error *error);
 
 /** What was put in force is taken out, as far as it still is ours. All vCPUs are out of the guest. */

@@ -91,8 +91,11 @@ bool filter_world_init(struct filter_world *world, const struct vm_memory *memor
 	world->inode.number = 0x500000001;
 	world->inode.generation = 77;
 	world->regs.di = 3;
+	world->reads = filter_world_add_site(world, FAKE_READ, true);
+	world->writes = filter_world_add_site(world, FAKE_WRITE, true);
+	world->allowed = filter_world_entry(world, FAKE_READ);
 	filter_world_use_cpu(&world->cpu);
-	return true;
+	return world->reads && world->writes;
 }
 
 void filter_world_deinit(struct filter_world *world)
@@ -130,4 +133,44 @@ struct hook_filter_entry filter_world_entry(const struct filter_world *world, ui
 		.generation = world->inode.generation,
 		.kind = kind,
 	};
+}
+
+const uint64_t *filter_world_cell(const struct filter_world *world, size_t index)
+{
+	const unsigned char *cells = world->code + HOOK_FILTER_STUB_SPACE * HOOK_FILTER_STUBS_MAXIMUM;
+	return (const uint64_t *)(const void *)(cells + index * 64);
+}
+
+// The place of the entry, which is the only one. NULL: there are none, or several.
+static const uint64_t *find_cell(const struct filter_world *world, const struct hook_filter_entry *entry)
+{
+	const uint64_t *found = NULL;
+	unsigned count = 0;
+	hook_filter_forget(world->filter);
+	hook_filter_allow(world->filter, entry);
+	for (size_t i = 0; i < HOOK_FILTER_ENTRIES; i++)
+		if (filter_world_cell(world, i)[0] == entry->task) {
+			found = filter_world_cell(world, i);
+			count++;
+		}
+	return count == 1 ? found : NULL;
+}
+
+bool filter_world_collide(struct filter_world *world, const struct hook_filter_entry *entry,
+			  struct hook_filter_entry *other, enum difference difference, uint64_t base)
+{
+	const uint64_t *cell = find_cell(world, entry);
+	for (unsigned i = 0; cell && i < FAKE_ROOM / 64; i++) {
+		uint64_t sequence = cell[1];
+		if (difference == ANOTHER_TASK)
+			other->task = base + 64 * (uint64_t)i;
+		else if (difference == ANOTHER_INODE)
+			other->inode = base + 64 * (uint64_t)i;
+		else
+			other->kind = (uint32_t)base + i;
+		hook_filter_allow(world->filter, other);
+		if (cell[1] != sequence)
+			return true;
+	}
+	return false;
 }

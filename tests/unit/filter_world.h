@@ -2,13 +2,15 @@
 #ifndef NIJIMI_TEST_FILTER_WORLD_H
 #define NIJIMI_TEST_FILTER_WORLD_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "hook/filter.h"
 
 /**
- * A guest's kernel as far as a stub looks at it, in this process, so that stubs are executed by the processor itself: as programs, whose `out`
- * is a fault. The handler of that does what the agent does at such an exit.
+ * A guest's kernel as far as a stub looks at it, in this process, so that stubs are executed by the processor itself:
+ * as programs, whose `out` is a fault. The handler of that does what the agent does at such an exit.
  */
 struct fake_inode {
 	char before[40];
@@ -54,12 +56,16 @@ struct fake_regs {
 	uint64_t di;
 };
 
+enum { FAKE_READ = 7, FAKE_WRITE = 8 };
+
 struct filter_world {
 	struct hook_filter *filter;
 	unsigned char *region; // pages to be executed, far larger than what is used
 	unsigned char *code; // the filter's memory, a second time
 	unsigned char *sites;
 	uint32_t site_count;
+	uint64_t reads, writes; // two sites, of the kinds FAKE_READ and FAKE_WRITE
+	struct hook_filter_entry allowed; // what would let the call pass at the first one
 
 	struct fake_cpu cpu;
 	struct fake_task task;
@@ -76,7 +82,8 @@ extern const struct hook_filter_layout fake_layout;
 bool filter_world_init(struct filter_world *world, const struct vm_memory *memory);
 void filter_world_deinit(struct filter_world *world);
 
-/** A function that returns at once, behind a site of this kind; a NULL filter's site is left alone. Its address; 0: cannot be added. */
+/** A function that returns at once, behind a site of this kind; not `filtered`: behind a NOP. Its address; 0:
+ *  cannot be added. */
 uint64_t filter_world_add_site(struct filter_world *world, uint32_t kind, bool filtered);
 
 /** The calling thread runs on this CPU (the base of its GS). */
@@ -93,5 +100,18 @@ extern _Thread_local unsigned filter_world_stopped;
 
 /** What the call in `regs` is, as an entry. */
 struct hook_filter_entry filter_world_entry(const struct filter_world *world, uint32_t kind);
+
+/** The table's place of this number: the task, the sequence number, then what else an entry has. */
+const uint64_t *filter_world_cell(const struct filter_world *world, size_t index);
+
+/** What distinguishes entries of one place. An address may become any multiple of 64 bytes up to FAKE_ROOM above
+ *  `base`, a kind any number from `base` on. */
+enum difference { ANOTHER_TASK, ANOTHER_INODE, ANOTHER_KIND };
+enum { FAKE_ROOM = 64 * 200000 };
+
+/** Changes that of `other` until it belongs into the same place as `entry`. What is allowed is then one of the two.
+ *  False: there is none. */
+bool filter_world_collide(struct filter_world *world, const struct hook_filter_entry *entry,
+			  struct hook_filter_entry *other, enum difference difference, uint64_t base);
 
 #endif
