@@ -46,24 +46,16 @@ fault              6.1,6.1               1     -
 fault-closed       7.2                   2     -
 early              5.10                  2     case1                                     --append rdinit=/payload/early
 early-7.2          7.2                   1     case1                                     --append rdinit=/payload/early
-ipc-5.10           5.10                  2     ipc,packets,cores
-ipc-6.1            6.1                   2     ipc,packets,cores
-ipc-6.12           6.12                  1     ipc,packets,cores
-ipc-7.2            7.2                   2     ipc,packets,cores
+ipc-5.10           5.10                  2     ipc,packets,cores,containers,ring
+ipc-6.1            6.1                   2     ipc,packets,cores,containers,ring
+ipc-6.12           6.12                  2     ipc,packets,cores,containers,ring
+ipc-7.2            7.2                   2     ipc,packets,cores,containers,ring
 filesystems-5.10   5.10                  1     filesystems                               FILESYSTEMS
 filesystems-6.1    6.1                   2     filesystems                               FILESYSTEMS
 filesystems-6.12   6.12                  1     filesystems                               FILESYSTEMS
 filesystems-7.2    7.2                   2     filesystems                               FILESYSTEMS
-containers-5.10    5.10                  1     containers
-containers-6.1     6.1                   2     containers
-containers-6.12    6.12                  1     containers
-containers-7.2     7.2                   2     containers
 random             5.10,7.2              2     -
 random-1           6.1,6.12              1     -
-ring-5.10          5.10                  2     ring
-ring-6.1           6.1                   2     ring
-ring-6.12          6.12                  2     ring
-ring-7.2           7.2                   2     ring
 compat-5.10        5.10                  1     compat,compat-32,EXACT
 compat-6.1         6.1                   2     compat,compat-32,EXACT
 compat-6.12        6.12                  1     compat,compat-32,EXACT
@@ -92,11 +84,14 @@ readonly SCRIPT_SECONDS=300
 readonly KERNEL_ARGUMENTS='loglevel=1 rcupdate.rcu_cpu_stall_suppress=1'
 
 # Which hook a case is played with, as a part of its name: CASE is the default (patch, where the kernel has all that it needs),
-# CASE@debugreg the other. The list has both of what concerns the hook itself, and of the rest the one and the other in turn;
-# E2E_HOOKS=both: both of everything (about 50 minutes); E2E_HOOKS=HOOK: all with that one.
-readonly WITH_BOTH_HOOKS='^(all-.*-1|kexec|gdb|snapshot|ring-7.2|random) '
-readonly WITH_DEBUGREG='^((stored|ipc|filesystems|containers|ring|compat|policy|hand)-(5.10|6.12)|block-5.10|pair-1-b|pair-2-a|random-1|all-6.12-2) '
-readonly WITH_PATCH_ONLY='^(yields-.*|tampered|migrated|migrated-7.2|bad-use) '
+# CASE@debugreg and CASE@filter the others. The list has two of what concerns the hook itself, and of the rest one or another, so that each kernel has
+# each. E2E_HOOKS=both: patch and debugreg of everything (about 50 minutes); E2E_HOOKS=HOOK: all with that one. Then also what is not in the
+# list since another kernel has it (NOT_ALWAYS).
+readonly WITH_BOTH_HOOKS='^(all-.*-1|kexec|gdb|snapshot|ipc-7.2) '
+readonly WITH_DEBUGREG='^((stored|ipc|filesystems|compat|policy|hand)-(5.10|6.12)|block-5.10|pair-1-b|pair-2-a|random-1|all-6.12-2) '
+readonly WITH_FILTER='^(all-.*-1|ipc-6.1|filesystems-7.2|block-6.12|migrated-7.2|yields-6.12|random) '
+readonly WITH_PATCH_ONLY='^(yields-(5.10|6.1|7.2)|tampered|migrated|bad-use) '
+readonly NOT_ALWAYS='^(hand-6.1|hand-6.12@debugreg|policy-6.1|stored-6.12@debugreg|pair-2-c|all-6.12-1@debugreg|all-6.1-1@debugreg|all-5.10-1@filter|all-6.12-1@filter|all-7.2-1@debugreg) '
 
 # case_row NAME: into KERNELS, CPUS, SCENARIOS, SMP and OPTIONS.
 case_row()
@@ -145,23 +140,31 @@ function_of()
 	echo "${name//[-.]/_}"
 }
 
+# hooks_of ROW: "" for the default.
+hooks_of()
+{
+	if [[ -n ${E2E_HOOKS:-} && $E2E_HOOKS != both ]]; then
+		echo "@$E2E_HOOKS"
+	elif [[ $1 =~ $WITH_PATCH_ONLY ]]; then
+		echo
+	elif [[ ${E2E_HOOKS:-} == both ]]; then
+		printf '%s\n' '' @debugreg
+	else
+		[[ $1 =~ $WITH_DEBUGREG || ($1 =~ $WITH_FILTER && ! $1 =~ $WITH_BOTH_HOOKS) ]] || echo
+		[[ ! $1 =~ $WITH_DEBUGREG && ! $1 =~ $WITH_BOTH_HOOKS ]] || echo @debugreg
+		[[ ! $1 =~ $WITH_FILTER ]] || echo @filter
+	fi
+}
+
 case_names()
 {
-	local row
+	local row hook
 
 	while read -r row; do
 		[[ -n $row ]] || continue
-		if [[ -n ${E2E_HOOKS:-} && $E2E_HOOKS != both ]]; then
-			echo "${row%% *}@$E2E_HOOKS"
-		elif [[ $row =~ $WITH_PATCH_ONLY ]]; then
-			echo "${row%% *}"
-		elif [[ ${E2E_HOOKS:-} == both || $row =~ $WITH_BOTH_HOOKS ]]; then
-			printf '%s\n%s@debugreg\n' "${row%% *}" "${row%% *}"
-		elif [[ $row =~ $WITH_DEBUGREG ]]; then
-			echo "${row%% *}@debugreg"
-		else
-			echo "${row%% *}"
-		fi
+		while read -r hook; do
+			[[ -z ${E2E_HOOKS:-} && "${row%% *}$hook " =~ $NOT_ALWAYS ]] || echo "${row%% *}$hook"
+		done < <(hooks_of "$row")
 	done <<< "$CASES"
 }
 
@@ -692,10 +695,16 @@ on_migrated()
 	return "$status"
 }
 
+# default_hook OUT: the one that comes back.
+default_hook()
+{
+	[[ $1 == *@filter ]] && echo filter || echo patch
+}
+
 judge_migrated()
 {
 	judge_played "$1" "$2" || return 0
-	want "$(state "$1/vm1.json" '"\(.state) \(.hook)"')" 'armed patch' 'state and hook'
+	want "$(state "$1/vm1.json" '"\(.state) \(.hook)"')" "armed $(default_hook "$1")" 'state and hook'
 	# What the processes that waited hold is of no interest.
 	{ "$E2E/compare" "$1/vm1.notes" "$1/vm1.json" case1 case2 || true; } | grep -E '^(case1|case2): |^there is no' || true
 	grep -E 'BUG|Oops|WARNING' "$1/destination.log" "$1/vm1.log" || true
