@@ -25,7 +25,7 @@ static const struct option {
 	[OPTION_CLASSIFIED] = {"--classified", "GLOB", TYPE_GLOB, FIELD(globs),
 			       "files that are classified; may be given several times"},
 	[OPTION_HOOK] = {"--hook", "MODE", TYPE_TEXT, FIELD(hook),
-			 "how to stop at system calls: auto (default), patch, debugreg"},
+			 "how to stop at system calls: auto (default), patch, filter, debugreg"},
 	[OPTION_NO_AGENT_CACHE] = {"--no-agent-cache", NULL, TYPE_FLAG, FIELD(no_agent_cache),
 				   "read every guest kernel anew"},
 	[OPTION_ENDED] = {"--ended", NULL, TYPE_FLAG, FIELD(ended),
