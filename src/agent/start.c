@@ -104,6 +104,7 @@ static void read_environment(void)
 	copy_variable("NIJIMI_CACHE_DIR", agent.cache_directory, sizeof(agent.cache_directory));
 	copy_variable("NIJIMI_HOOK", agent.hook, sizeof(agent.hook));
 	agent.verbose = getenv("NIJIMI_VERBOSE") != NULL;
+	agent.measure = getenv("NIJIMI_MEASURE") != NULL;
 	const char *fault_at = getenv("NIJIMI_FAULT_AT");
 	agent.fault_at = fault_at ? strtoull(fault_at, NULL, 10) : 0;
 	read_uuid();
@@ -117,7 +118,7 @@ static void leave_environment(void)
 						 "NIJIMI_CACHE_DIR", "NIJIMI_HOOK",
 						 "NIJIMI_CLASSIFIED", "NIJIMI_FAULT_AT",
 						 "NIJIMI_LIBRARY_DIR", "NIJIMI_RUN_ID",
-						 "NIJIMI_VERBOSE",   "NIJIMI_UUID" };
+						 "NIJIMI_VERBOSE",   "NIJIMI_UUID", "NIJIMI_MEASURE" };
 	char kept[WIRE_PATH_MAXIMUM] = "";
 	const char *preload = getenv("LD_PRELOAD");
 	char copy[WIRE_PATH_MAXIMUM];

@@ -80,6 +80,8 @@ hand-5.10          5.10                  1     -
 hand-6.1           6.1                   2     -
 hand-6.12          6.12                  1     -
 hand-7.2           7.2                   2     -
+hostile-6.1        6.1,6.1               2     -
+hostile-6.12       6.12,6.1              2     -
 bad-use            -                     -     -
 '
 readonly EVERYTHING='paper negatives names channels memory endings races counters breakpoints'
@@ -87,7 +89,9 @@ readonly EVERYTHING='paper negatives names channels memory endings races counter
 readonly COMPAT_EXACT='paper negatives names channels memory endings races'
 readonly COMPAT_SUCCEED='paper names channels memory endings'
 readonly CLASSIFIED=('/classified/**' '/dev/shm/secret*' '/only-1/**')
-readonly SCRIPT_SECONDS=300
+readonly SCRIPT_SECONDS=${SCRIPT_SECONDS:-300}
+# How much longer the same work takes on an emulated processor, roughly.
+readonly BOX_SLOWNESS=10
 # The console is for the scenarios: no word of the kernel's between their lines.
 readonly KERNEL_ARGUMENTS='loglevel=1 rcupdate.rcu_cpu_stall_suppress=1'
 
@@ -95,7 +99,7 @@ readonly KERNEL_ARGUMENTS='loglevel=1 rcupdate.rcu_cpu_stall_suppress=1'
 # CASE@debugreg the other. The list has both of what concerns the hook itself, and of the rest the one and the other in turn;
 # E2E_HOOKS=both: both of everything (about 50 minutes).
 readonly WITH_BOTH_HOOKS='^(all-.*-1|kexec|gdb|snapshot|ring-7.2|random) '
-readonly WITH_DEBUGREG='^((stored|ipc|filesystems|containers|ring|compat|policy|hand)-(5.10|6.12)|block-5.10|pair-1-b|pair-2-a|random-1|all-6.12-2) '
+readonly WITH_DEBUGREG='^((stored|ipc|filesystems|containers|ring|compat|policy|hand)-(5.10|6.12)|block-5.10|hostile-6.1|pair-1-b|pair-2-a|random-1|all-6.12-2) '
 readonly WITH_PATCH_ONLY='^(yields-.*|tampered|migrated|migrated-7.2|bad-use) '
 
 # case_row NAME: into KERNELS, CPUS, SCENARIOS, SMP and OPTIONS.
@@ -1328,6 +1332,92 @@ judge_random_1()
 {
 	judge_random "$@"
 }
+
+# ---- hostile: the first VM's kernel lies to whoever reads its memory (tests/hostile), the second is traced as if it were alone.
+# HOSTILE_SECONDS: for how long (12).
+
+readonly HOSTILE_NEIGHBOUR='paper names channels endings'
+# What the agent may need more at the end than in the midst of it.
+readonly HOSTILE_GROWTH=$((16 << 20))
+
+environment_hostile()
+{
+	export NIJIMI_MEASURE=1
+}
+
+guest_hostile()
+{
+	cat <<- END
+		[ "\$VM" = 1 ] || exec /payload/scenario $HOSTILE_NEIGHBOUR
+		/payload/attack ${HOSTILE_SECONDS:-12} &
+		sleep $((${HOSTILE_SECONDS:-12} / 2))
+		call sample middle || exit 1
+		wait \$! || exit 1
+		call sample end || exit 1
+		exec /payload/scenario case1 chain
+	END
+}
+
+# on_sample VM NAME: its state, and how much memory its VMM has beside the guest's own.
+on_sample()
+{
+	"$NIJIMI" state "vm$1" --json > "$OUT/$2.json"
+	own_memory "$(cat "$RUN/vm$1/pid")" > "$OUT/$2.bytes"
+}
+
+# own_memory PID: bytes. The guest's memory is the one mapping as large as that.
+own_memory()
+{
+	awk '/^[0-9a-f]+-[0-9a-f]+ / { skip = 0 } $1 == "Size:" { skip = $2 >= 262144 } $1 == "Rss:" && !skip { sum += $2 }
+		END { print sum * 1024 }' "/proc/$1/smaps"
+}
+
+judge_hostile()
+{
+	local json=$1/vm1.json
+
+	judge_played "$1" "$2" || return 0
+	judge_vm "$1" 2 6.1 "$HOSTILE_NEIGHBOUR"
+	grep -q 'hostile: .* 0 failed' "$1/vm1.log" || echo "vm1: its own programs have suffered: $(grep 'hostile: ' "$1/vm1.log" | tail -n 1)"
+	# Given up it may have, with a reason; but not for a fault of its own.
+	state "$json" 'select(.state != "armed") | "vm1: the state is \(.state): \(.reason)"'
+	state "$json" '.gaps[] | select(.kind == "fault") | "vm1: \(.detail)"'
+	want "$(state "$json" '[.gaps[].count] | add > 100')" true 'vm1: gaps tell of what could not be read'
+	want "$(state "$json" '[.edges[].seq] | . == [range(1; length + 1)]')" true 'vm1: the sequence of its edges is whole'
+	# After all that, nothing is missed of what is done in it.
+	{ "$E2E/compare" "$1/vm1.notes" "$json" case1 chain || true; } | grep -E '^(case1|chain): |^there is no' | sed 's/^/vm1: /'
+	(($(cat "$1/end.bytes") - $(cat "$1/middle.bytes") < HOSTILE_GROWTH)) ||
+		echo "vm1: the VMM had $(cat "$1/middle.bytes") bytes beside the guest's, and has $(cat "$1/end.bytes")"
+	hostile_figures "$1" > "$1/figures"
+	judge_stalls "$json" vm1
+	judge_stalls "$1/vm2.json" vm2
+}
+
+# judge_stalls JSON WORD: no exit of ours has kept a vCPU for long. In the box the processor is emulated, and others have it
+# in between: its time is what counts there.
+judge_stalls()
+{
+	local maximum=10000000
+
+	! grep -q 'TCG CPU' /proc/cpuinfo || maximum=$((maximum * BOX_SLOWNESS))
+	state "$1" "select(.counters.longest_exit_cpu_ns > $maximum or .counters.longest_exit_cpu_ns == 0) |
+		\"$2: the longest exit took \(.counters.longest_exit_cpu_ns) ns of a processor's time\""
+}
+
+hostile_figures()
+{
+	grep 'hostile: [0-9]' "$1/vm1.log" | tr -d '\r'
+	state "$1/vm1.json" '"gaps: \([.gaps[] | "\(.kind) \(.count)"] | join(", "))",
+		"longest exit: \(.counters.longest_exit_ns) ns, \(.counters.longest_exit_cpu_ns) ns of processor time; longest stop \(.counters.longest_stop_ns) ns",
+		"exits: \(.counters.syscall_entries) entries, engine \(.counters.engine_bytes) bytes, objects \(.counters.managed_objects)"'
+	echo "VMM beside the guest: $(cat "$1/middle.bytes") bytes in the midst, $(cat "$1/end.bytes") at the end"
+}
+
+for i in environment guest judge; do
+	for kernel in 6_1 6_12; do
+		eval "${i}_hostile_$kernel() { ${i}_hostile \"\$@\"; }"
+	done
+done
 
 # ---- bad-use: one clear line, and a failure
 
