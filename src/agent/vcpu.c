@@ -310,6 +310,7 @@ static void handle_event(struct agent_vcpu *vcpu, const struct agent_event *even
 	memory_enter(&vcpu->reader);
 	if (sigsetjmp(recovery.environment, 0) == 0) {
 		fault_recovery = &recovery;
+		memory_allow(MEMORY_EXIT_READS);
 		lend_registers(vcpu);
 		if (find_per_cpu_area(vcpu))
 			trace_site(vcpu, event);
@@ -319,6 +320,10 @@ static void handle_event(struct agent_vcpu *vcpu, const struct agent_event *even
 	} else {
 		agent_fault(vm, &recovery);
 	}
+	if (memory_is_spent())
+		trace_gap(vm->trace, "exit-limit",
+			  "vCPU %u: what the guest's memory says is too much to be looked at in one exit", vcpu->id);
+	memory_allow(UINT32_MAX);
 	memory_leave(&vcpu->reader);
 	// Before the ring that is being made can be used.
 	if (trace_has_rings(vm->trace) &&

@@ -46,9 +46,10 @@ enum guest_result guest_walk(const struct guest_address_space *space, uint64_t a
 		uint64_t index = (address >> shift) & ((1u << LEVEL_BITS) - 1);
 		uint64_t entry;
 		*extent = 1ull << shift;
-		if (vm_memory_read(space->memory, table + index * sizeof(entry), &entry,
-				   sizeof(entry)) != MEMORY_OK)
-			return GUEST_NO_MEMORY;
+		enum guest_result result = guest_read_physical(
+			space->memory, table + index * sizeof(entry), &entry, sizeof(entry));
+		if (result != GUEST_OK)
+			return result;
 		if (!(entry & entry_present))
 			return GUEST_NOT_PRESENT;
 		if (level == 1 || (level <= LEVELS_LARGE_PAGE && (entry & entry_large))) {
@@ -71,8 +72,11 @@ enum guest_result guest_translate(const struct guest_address_space *space, uint6
 enum guest_result guest_read_physical(const struct vm_memory *memory, uint64_t gpa, void *buffer,
 				      size_t length)
 {
-	return vm_memory_read(memory, gpa, buffer, length) == MEMORY_OK ? GUEST_OK
-									: GUEST_NO_MEMORY;
+	switch (vm_memory_read(memory, gpa, buffer, length)) {
+	case MEMORY_OK: return GUEST_OK;
+	case MEMORY_SPENT: return GUEST_BOUND;
+	default: return GUEST_NO_MEMORY;
+	}
 }
 
 enum guest_result guest_read_virtual(const struct guest_address_space *space, uint64_t address,

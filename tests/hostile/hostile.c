@@ -28,6 +28,7 @@
 #include <linux/module.h>
 #include <linux/mount.h>
 #include <linux/nsproxy.h>
+#include <linux/objtool.h>
 #include <linux/pid_namespace.h>
 #include <linux/pipe_fs_i.h>
 #include <linux/random.h>
@@ -37,6 +38,7 @@
 #include <linux/stop_machine.h>
 #include <linux/version.h>
 #include <linux/vmalloc.h>
+#include <asm/nospec-branch.h>
 #include <net/sock.h>
 
 #include "hostile.h"
@@ -542,11 +544,40 @@ static unsigned long argument(struct world *world)
 	}
 }
 
+// Registers of a program lie at the end of a page, above the stack; this page is above all stacks.
+static u8 top_of_stack[PAGE_SIZE] __aligned(PAGE_SIZE);
+// A `ret` in the kernel's text, where system calls return to.
+static unsigned long way_back;
+
+static noinline void call_through(unsigned long function, const struct pt_regs *registers)
+{
+	register unsigned long target asm("rbx") = function;
+	register unsigned long back asm("r12") = way_back;
+
+	asm volatile("call 1f\n\t"
+		     "jmp 2f\n"
+		     "1:\tpush %[back]\n\t" ANNOTATE_RETPOLINE_SAFE "\n\tjmp *%[target]\n"
+		     "2:"
+		     : "+D"(registers), ASM_CALL_CONSTRAINT
+		     : [target] "r"(target), [back] "r"(back)
+		     : "rax", "rcx", "rdx", "rsi", "r8", "r9", "r10", "r11", "memory", "cc");
+}
+STACK_FRAME_NON_STANDARD(call_through);
+
+static void find_way_back(void)
+{
+	const u8 *code = (void *)(functions[0] & PAGE_MASK);
+
+	while (*code != 0xc3)
+		code++;
+	way_back = (unsigned long)code;
+}
+
 static noinline void call_hollow(struct world *world, struct task_struct *as)
 {
 	int which = dice() % function_count;
+	struct pt_regs *place = (void *)(top_of_stack + sizeof(top_of_stack) - sizeof(*place));
 	struct pt_regs registers = { 0 };
-	long (*function)(const struct pt_regs *) = (void *)functions[which];
 	struct task_struct *self = this_cpu_read(CURRENT_TASK); // the compiler takes `current` for a constant
 
 	registers.orig_ax = numbers[which];
@@ -560,9 +591,10 @@ static noinline void call_hollow(struct world *world, struct task_struct *as)
 	registers.ss = __USER_DS;
 	registers.ip = world->buffer;
 	registers.sp = world->buffer;
+	*place = registers;
 	this_cpu_write(CURRENT_TASK, as);
 	barrier();
-	function(&registers);
+	call_through(functions[which], chance(95) ? place : (void *)wild_pointer(world, (unsigned long)place));
 	barrier();
 	this_cpu_write(CURRENT_TASK, self);
 }
@@ -786,6 +818,7 @@ static int __init hostile_init(void)
 	if (made != function_count)
 		return -ENOMEM;
 	make_elsewhere();
+	find_way_back();
 	for_each_online_cpu(cpu) {
 		scribblers[cpu] = kthread_create_on_node(scribbler, NULL, cpu_to_node(cpu), "scribbler/%d", cpu);
 		if (IS_ERR(scribblers[cpu]))
