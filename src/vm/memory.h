@@ -79,9 +79,9 @@ enum memory_result vm_memory_read(const struct vm_memory *memory, uint64_t gpa, 
  */
 void memory_allow(uint32_t reads);
 enum {
-	// At one exit. What is usual is below 200; a directory of 50,000 names that is searched (guest/lookup.c) takes most of it.
-	// ./run bench handler tells how long this many take.
-	MEMORY_EXIT_READS = 1 << 18,
+	// At one exit: some 7 ms (./run bench handler). What is usual is below 200; a directory of 50,000 names that is searched
+	// (guest/lookup.c) takes most of it.
+	MEMORY_EXIT_READS = 1 << 16,
 };
 /** Whether a read was refused for that, or the next one would be. */
 bool memory_is_spent(void);

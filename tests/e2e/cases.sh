@@ -82,6 +82,7 @@ hand-6.12          6.12                  1     -
 hand-7.2           7.2                   2     -
 hostile-6.1        6.1,6.1               2     -
 hostile-6.12       6.12,6.1              2     -
+stalled            6.12,6.1              1     -
 bad-use            -                     -     -
 '
 readonly EVERYTHING='paper negatives names channels memory endings races counters breakpoints'
@@ -1366,7 +1367,7 @@ on_sample()
 # own_memory PID: bytes. The guest's memory is the one mapping as large as that.
 own_memory()
 {
-	awk '/^[0-9a-f]+-[0-9a-f]+ / { skip = 0 } $1 == "Size:" { skip = $2 >= 262144 } $1 == "Rss:" && !skip { sum += $2 }
+	awk '/^[0-9a-f]+-[0-9a-f]+ / { skip = 0 } $1 == "Size:" { skip = $2 >= 262144 } $1 == "Anonymous:" && !skip { sum += $2 }
 		END { print sum * 1024 }' "/proc/$1/smaps"
 }
 
@@ -1380,7 +1381,7 @@ judge_hostile()
 	# Given up it may have, with a reason; but not for a fault of its own.
 	state "$json" 'select(.state != "armed") | "vm1: the state is \(.state): \(.reason)"'
 	state "$json" '.gaps[] | select(.kind == "fault") | "vm1: \(.detail)"'
-	want "$(state "$json" '[.gaps[].count] | add > 100')" true 'vm1: gaps tell of what could not be read'
+	want "$(state "$json" '[.gaps[].kind] | map(select(startswith("un"))) | length >= 3')" true 'vm1: gaps tell of what could not be read'
 	want "$(state "$json" '[.edges[].seq] | . == [range(1; length + 1)]')" true 'vm1: the sequence of its edges is whole'
 	# After all that, nothing is missed of what is done in it.
 	{ "$E2E/compare" "$1/vm1.notes" "$json" case1 chain || true; } | grep -E '^(case1|chain): |^there is no' | sed 's/^/vm1: /'
@@ -1416,6 +1417,93 @@ for i in environment guest judge; do
 		eval "${i}_hostile_$kernel() { ${i}_hostile \"\$@\"; }"
 	done
 done
+
+# ---- stalled: the daemon takes nothing for a while, with more to be said than the socket holds: the VM does not wait. Then its VMM is
+# killed in the midst of its exits: the daemon keeps what it was told, and the other VM does not notice.
+
+readonly STALLED_FILES=1500 STALLED_NAME=$(printf 'a-name-that-is-long-%.0s' {1..10})
+
+environment_stalled()
+{
+	export NIJIMI_MEASURE=1
+}
+
+guest_stalled()
+{
+	cat <<- END
+		[ "\$VM" = 1 ] || { /payload/scenario case1 && call stall-over && exec /payload/scenario case2 chain; }
+		mkdir -p /classified /tmp/$STALLED_NAME
+		echo secret > /classified/source
+		call stall || exit 1
+		read secret < /classified/source
+		i=0
+		while [ \$i -lt $STALLED_FILES ]; do
+			echo \$secret > /tmp/$STALLED_NAME/\$i
+			i=\$((i + 1))
+		done
+		call stall-end || exit 1
+		(while :; do cat /classified/source > /tmp/again; done) &
+		sleep 1
+		call kill-vmm
+		exit 1
+	END
+}
+
+on_stall()
+{
+	kill -STOP "$(cat "$DAEMON_PID_FILE")"
+}
+
+# What has been said by then fills the socket's buffers, and more.
+on_stall_end()
+{
+	local said
+
+	said=$(ss -xH src "$NIJIMI_SOCKET" 2> /dev/null | awk '{ sum += $3 } END { print sum + 0 }')
+	echo "$said bytes wait for the daemon" >> "$OUT/host.log"
+	kill -CONT "$(cat "$DAEMON_PID_FILE")"
+	"$NIJIMI" state "vm$1" --json > "$OUT/stalled.json"
+	touch "$OUT/over"
+}
+
+on_stall_over()
+{
+	local limit=$((SECONDS + 200))
+
+	until [[ -e $OUT/over ]]; do
+		((SECONDS < limit)) || return 1
+		sleep 0.5
+	done
+}
+
+on_kill_vmm()
+{
+	local limit=$((SECONDS + 30))
+
+	kill -KILL "$(cat "$RUN/vm$1/pid")"
+	until "$NIJIMI" state "vm$1" --json > "$OUT/killed.json" && [[ $(state "$OUT/killed.json" .state) == @(lost|gone) ]]; do
+		((SECONDS < limit)) || return 1
+		sleep 0.2
+	done
+}
+
+# Its end is that of its QEMU, by us.
+play_stalled()
+{
+	play_fault_closed "$@"
+}
+
+judge_stalled()
+{
+	want "$2" 0 'status'
+	want "$(state "$1/stalled.json" '[.files[].path | select(startswith("/tmp/a-name"))] | length')" "$STALLED_FILES" 'vm1: managed files'
+	want "$(state "$1/stalled.json" '[.edges[].seq] | . == [range(1; length + 1)]')" true 'vm1: the sequence of its edges is whole'
+	want "$(state "$1/stalled.json" '[.gaps[].kind] | join(" ")')" '' 'vm1: gaps'
+	judge_stalls "$1/stalled.json" vm1
+	want "$(state "$1/killed.json" '[.files[].path | select(startswith("/tmp/a-name"))] | length')" "$STALLED_FILES" 'vm1: managed files when its VMM was killed'
+	want "$(state "$1/killed.json" '.state | . == "lost" or . == "gone"')" true 'vm1: is it known to be no more'
+	judge_vm "$1" 2 6.1 'case1 case2 chain'
+}
 
 # ---- bad-use: one clear line, and a failure
 
