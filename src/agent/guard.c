@@ -159,20 +159,21 @@ static void identify(struct agent_vm *vm)
 	bool is_found = vm_uuid_from_smbios(vm->memory, &found, &error);
 	vm->uuid_nanoseconds = agent_monotonic() - begin;
 	// Who it was at its first boot, it stays: the guest's kernel can write there before the next one.
-	bool known = agent.has_uuid || (vm->has_uuid && vm->boot > 1);
-	const struct vm_uuid *before = agent.has_uuid ? &agent.uuid : &vm->uuid;
-	if (known && is_found && memcmp(&found, before, sizeof(found)) != 0) {
+	struct vm_uuid before = vm->uuid;
+	bool differs;
+	const struct vm_uuid *believed = vm_uuid_believed(agent.has_uuid ? &agent.uuid : NULL,
+							  vm->has_uuid && vm->boot > 1 ? &before : NULL,
+							  is_found ? &found : NULL, &differs);
+	if (differs) {
 		char text[VM_UUID_TEXT_SIZE];
 		vm_uuid_format(&found, text);
 		trace_gap(vm->trace, "uuid-differs", "the guest's SMBIOS says %s: %s", text,
 			  agent.has_uuid ? "the VMM's own arguments are believed"
 					 : "what it said at the first boot is believed");
 	}
-	if (known)
-		return;
-	vm->has_uuid = is_found;
-	vm->uuid = found;
-	if (!is_found)
+	vm->has_uuid = believed;
+	vm->uuid = believed ? *believed : (struct vm_uuid){ 0 };
+	if (!believed)
 		trace_gap(vm->trace, "no-uuid", "%s", error.message);
 }
 

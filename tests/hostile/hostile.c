@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * A guest's kernel that lies to whoever reads its memory from outside: a module for the guests of the end-to-end cases "hostile-*"
- * and of `./run bench hostile`. The guest itself has to survive, so what is forged is never used by its own kernel:
+ * A guest's kernel that lies to whoever reads its memory from outside: a module for the guests of
+ * the end-to-end cases "hostile-*" and of `./run bench hostile`. The guest itself has to survive,
+ * so what is forged is never used by its own kernel:
  *
- * - A victim (a process) has the structures around it *captured*: its task, descriptors, files, inodes, dentries, mounts, memory, sockets
- *   are copied, and pointers between them made to point between the copies. The copies are *scribbled* in: pointers become wild, non-canonical,
- *   cyclic, those of unmapped memory, of MMIO, of memory whose page tables loop; numbers become absurd. A thread of each processor goes on with
- *   that while they are looked at.
- * - Some system calls that nobody needs are *hollow*: behind the place at their function's start where a tracer may stop, they jump into this
- *   module. So a victim whose `files` (and more) are the forged copies can make them, and nobody in the guest looks at what was forged.
- * - With all processors stopped and their interrupts off, hollow functions are called as from a process that is a copy altogether, and the real
- *   structures are scribbled in, too, for long enough that who verifies them now and then sees it. Then all is put back as it was.
+ * - A victim (a process) has the structures around it *captured*: its task, descriptors, files,
+ * inodes, dentries, mounts, memory, sockets are copied, and pointers between them made to point
+ * between the copies. The copies are *scribbled* in: pointers become wild, non-canonical, cyclic,
+ * those of unmapped memory, of MMIO, of memory whose page tables loop; numbers become absurd. A
+ * thread of each processor goes on with that while they are looked at.
+ * - Some system calls that nobody needs are *hollow*: behind the place at their function's start
+ * where a tracer may stop, they jump into this module. So a victim whose `files` (and more) are the
+ * forged copies can make them, and nobody in the guest looks at what was forged.
+ * - With all processors stopped and their interrupts off, hollow functions are called as from a
+ * process that is a copy altogether, and the real structures are scribbled in, too, for long enough
+ * that who verifies them now and then sees it. Then all is put back as it was.
  *
  * Parameters: where the kernel has some things, from /proc/kallsyms (see `play`).
  */
@@ -52,7 +56,8 @@ enum {
 	DENTRIES_IN_CHAIN = 12,
 	UNDO_MAXIMUM = 64,
 	JUMP_LENGTH = 5,
-	LOOPING_ENTRY = 0x1e0, // of the top-level table: nothing of the kernel's is there (Documentation/arch/x86/x86_64/mm.rst)
+	LOOPING_ENTRY = 0x1e0, // of the top-level table: nothing of the kernel's is there
+			       // (Documentation/arch/x86/x86_64/mm.rst)
 };
 
 static ulong functions[FUNCTIONS_MAXIMUM], numbers[FUNCTIONS_MAXIMUM], top_table;
@@ -130,32 +135,52 @@ static unsigned long wild_pointer(struct world *world, unsigned long where)
 	struct region *region = &world->regions[dice() % world->region_count];
 
 	switch (dice() % 16) {
-	case 0: return 0;
-	case 1: return unmapped_address + dice() % PAGE_SIZE;
-	case 2: return mmio_address + (dice() % PAGE_SIZE & ~7ul);
-	case 3: return 0x8000000000000000ul | dice();
-	case 4: return 0x0000800000000000ul + dice() % PAGE_SIZE;
-	case 5: return world->buffer + dice() % PAGE_SIZE;
-	case 6: return looping_address + dice() % (1ul << 39);
-	case 7: return (unsigned long)__va(0x3fffff000000ul);
-	case 8: return where; // itself
-	case 9: return where - dice() % 256;
-	case 10: return ~0ul - dice() % PAGE_SIZE;
-	case 11: return region->real + (dice() % region->size & ~7ul);
-	case 12: return functions[dice() % function_count] + dice() % 16;
-	default: return (unsigned long)region->copy + (dice() % region->size & ~7ul);
+	case 0:
+		return 0;
+	case 1:
+		return unmapped_address + dice() % PAGE_SIZE;
+	case 2:
+		return mmio_address + (dice() % PAGE_SIZE & ~7ul);
+	case 3:
+		return 0x8000000000000000ul | dice();
+	case 4:
+		return 0x0000800000000000ul + dice() % PAGE_SIZE;
+	case 5:
+		return world->buffer + dice() % PAGE_SIZE;
+	case 6:
+		return looping_address + dice() % (1ul << 39);
+	case 7:
+		return (unsigned long)__va(0x3fffff000000ul);
+	case 8:
+		return where; // itself
+	case 9:
+		return where - dice() % 256;
+	case 10:
+		return ~0ul - dice() % PAGE_SIZE;
+	case 11:
+		return region->real + (dice() % region->size & ~7ul);
+	case 12:
+		return functions[dice() % function_count] + dice() % 16;
+	default:
+		return (unsigned long)region->copy + (dice() % region->size & ~7ul);
 	}
 }
 
 static u64 lie(struct world *world, unsigned long where)
 {
-	static const u64 absurd[] = { 0xffffffff, 0x7fffffff, 1 << 20, 1 << 24, ~0ull, 1ull << 63, 0xffffffff00000001ull, 4096, 255, 1 };
+	static const u64 absurd[] = {
+		0xffffffff, 0x7fffffff, 1 << 20, 1 << 24, ~0ull, 1ull << 63, 0xffffffff00000001ull,
+		4096,	    255,	1};
 
 	switch (dice() % 8) {
-	case 0: return dice() << 32 | dice();
-	case 1: return absurd[dice() % ARRAY_SIZE(absurd)];
-	case 2: return *(u64 *)where ^ 1ull << dice() % 64;
-	default: return wild_pointer(world, where);
+	case 0:
+		return dice() << 32 | dice();
+	case 1:
+		return absurd[dice() % ARRAY_SIZE(absurd)];
+	case 2:
+		return *(u64 *)where ^ 1ull << dice() % 64;
+	default:
+		return wild_pointer(world, where);
 	}
 }
 
@@ -207,11 +232,13 @@ static bool add(struct world *world, const void *object, unsigned long before, u
 	unsigned long real = (unsigned long)object - before;
 	struct region *region = &world->regions[world->region_count];
 
-	if (!virt_addr_valid(object) || region_of(world, (unsigned long)object) || world->region_count == REGIONS_MAXIMUM)
+	if (!virt_addr_valid(object) || region_of(world, (unsigned long)object) ||
+	    world->region_count == REGIONS_MAXIMUM)
 		return false;
 	region->copy = kmalloc(size, GFP_KERNEL);
 	region->pristine = kmalloc(size, GFP_KERNEL);
-	if (!region->copy || !region->pristine || !virt_addr_valid((void *)(real + size - 1)) || !virt_addr_valid((void *)real)) {
+	if (!region->copy || !region->pristine || !virt_addr_valid((void *)(real + size - 1)) ||
+	    !virt_addr_valid((void *)real)) {
 		kfree(region->copy);
 		kfree(region->pristine);
 		return false;
@@ -263,7 +290,8 @@ static void capture_inode(struct world *world, struct inode *inode)
 
 static void capture_dentries(struct world *world, struct dentry *dentry)
 {
-	for (int i = 0; i < DENTRIES_IN_CHAIN && dentry && add(world, dentry, 0, sizeof(*dentry)); i++, dentry = dentry->d_parent) {
+	for (int i = 0; i < DENTRIES_IN_CHAIN && dentry && add(world, dentry, 0, sizeof(*dentry));
+	     i++, dentry = dentry->d_parent) {
 		AIM(dentry, d_parent);
 		AIM(dentry, d_inode);
 		AIM(dentry, d_sb);
@@ -452,7 +480,8 @@ static long capture(unsigned long buffer)
 	if (slot < WORLDS_MAXIMUM)
 		worlds[slot] = world;
 	mutex_unlock(&lock);
-	pr_info("hostile: %s: %d structures, %d targets\n", current->comm, world->region_count, world->target_count);
+	pr_info("hostile: %s: %d structures, %d targets\n", current->comm, world->region_count,
+		world->target_count);
 	return slot < WORLDS_MAXIMUM ? 0 : -ENOSPC;
 }
 
@@ -486,7 +515,8 @@ static long forge(void)
 	if (chance(30))
 		current->nsproxy = (void *)copy_of(world, (unsigned long)current->nsproxy);
 	if (chance(30))
-		current->group_leader = (void *)copy_of(world, (unsigned long)current->group_leader);
+		current->group_leader =
+			(void *)copy_of(world, (unsigned long)current->group_leader);
 	mutex_unlock(&lock);
 	return 0;
 }
@@ -534,13 +564,19 @@ struct stop {
 static unsigned long argument(struct world *world)
 {
 	switch (dice() % 8) {
-	case 0: return (unsigned long)-100; // AT_FDCWD
-	case 1: return wild_pointer(world, world->buffer);
-	case 2: return dice();
+	case 0:
+		return (unsigned long)-100; // AT_FDCWD
+	case 1:
+		return wild_pointer(world, world->buffer);
+	case 2:
+		return dice();
 	case 3:
-	case 4: return world->buffer + (dice() % HOSTILE_BUFFER & ~63ul);
-	case 5: return task_pid_nr(world->victim);
-	default: return dice() % DESCRIPTORS;
+	case 4:
+		return world->buffer + (dice() % HOSTILE_BUFFER & ~63ul);
+	case 5:
+		return task_pid_nr(world->victim);
+	default:
+		return dice() % DESCRIPTORS;
 	}
 }
 
@@ -577,12 +613,14 @@ static noinline void call_hollow(struct world *world, struct task_struct *as)
 {
 	int which = dice() % function_count;
 	struct pt_regs *place = (void *)(top_of_stack + sizeof(top_of_stack) - sizeof(*place));
-	struct pt_regs registers = { 0 };
-	struct task_struct *self = this_cpu_read(CURRENT_TASK); // the compiler takes `current` for a constant
+	struct pt_regs registers = {0};
+	struct task_struct *self =
+		this_cpu_read(CURRENT_TASK); // the compiler takes `current` for a constant
 
 	registers.orig_ax = numbers[which];
 	registers.di = argument(world);
-	registers.si = chance(60) ? world->buffer + (dice() % HOSTILE_BUFFER & ~63ul) : argument(world);
+	registers.si =
+		chance(60) ? world->buffer + (dice() % HOSTILE_BUFFER & ~63ul) : argument(world);
 	registers.dx = chance(50) ? dice() % 16 : argument(world);
 	registers.r10 = argument(world);
 	registers.r8 = argument(world);
@@ -594,7 +632,8 @@ static noinline void call_hollow(struct world *world, struct task_struct *as)
 	*place = registers;
 	this_cpu_write(CURRENT_TASK, as);
 	barrier();
-	call_through(functions[which], chance(95) ? place : (void *)wild_pointer(world, (unsigned long)place));
+	call_through(functions[which],
+		     chance(95) ? place : (void *)wild_pointer(world, (unsigned long)place));
 	barrier();
 	this_cpu_write(CURRENT_TASK, self);
 }
@@ -605,15 +644,19 @@ static int scribble_in_place(struct world *world, struct undo undo[UNDO_MAXIMUM]
 	struct {
 		void *where;
 	} everyones[] = {
-		{ &init_task.tasks.next }, { &init_pid_ns.idr.idr_rt.xa_head }, { &init_task.nsproxy }, { &init_task.fs },
+		{&init_task.tasks.next},
+		{&init_pid_ns.idr.idr_rt.xa_head},
+		{&init_task.nsproxy},
+		{&init_task.fs},
 	};
 	int count = 1 + dice() % (UNDO_MAXIMUM - 1);
 
 	for (int i = 0; i < count; i++) {
-		unsigned long where = chance(10) ? (unsigned long)everyones[dice() % ARRAY_SIZE(everyones)].where
-						 : world->targets[dice() % world->target_count];
+		unsigned long where =
+			chance(10) ? (unsigned long)everyones[dice() % ARRAY_SIZE(everyones)].where
+				   : world->targets[dice() % world->target_count];
 
-		undo[i] = (struct undo){ where, *(u64 *)where };
+		undo[i] = (struct undo){where, *(u64 *)where};
 		WRITE_ONCE(*(u64 *)where, lie(world, where));
 		atomic64_inc(&scribbled);
 	}
@@ -664,7 +707,10 @@ static int stopped(void *context)
 static long stop_all(unsigned long how)
 {
 	struct stop stop = {
-		.calls = how & 0xffff, .milliseconds = how >> 16 & 0xff, .in_place = how >> 24 & 1, .done = ATOMIC_INIT(0),
+		.calls = how & 0xffff,
+		.milliseconds = how >> 16 & 0xff,
+		.in_place = how >> 24 & 1,
+		.done = ATOMIC_INIT(0),
 	};
 
 	mutex_lock(&lock);
@@ -720,8 +766,11 @@ static bool write_text(unsigned long address, const void *bytes, unsigned int le
 	char *alias;
 
 	for (int i = 0; i < 2; i++)
-		pages[i] = address >= MODULES_VADDR ? vmalloc_to_page((void *)((address & PAGE_MASK) + i * PAGE_SIZE))
-								      : pfn_to_page(__pa((address & PAGE_MASK) + i * PAGE_SIZE) >> PAGE_SHIFT);
+		pages[i] =
+			address >= MODULES_VADDR
+				? vmalloc_to_page((void *)((address & PAGE_MASK) + i * PAGE_SIZE))
+				: pfn_to_page(__pa((address & PAGE_MASK) + i * PAGE_SIZE) >>
+					      PAGE_SHIFT);
 	alias = vmap(pages, pages[1] ? 2 : 1, VM_MAP, PAGE_KERNEL);
 	if (!alias)
 		return false;
@@ -732,9 +781,9 @@ static bool write_text(unsigned long address, const void *bytes, unsigned int le
 
 static bool make_hollow(unsigned long function)
 {
-	static const u8 endbr64[] = { 0xf3, 0x0f, 0x1e, 0xfa };
+	static const u8 endbr64[] = {0xf3, 0x0f, 0x1e, 0xfa};
 	unsigned long behind = function + (memcmp((void *)function, endbr64, 4) ? 0 : 4) + 5;
-	u8 jump[JUMP_LENGTH] = { 0xe9 };
+	u8 jump[JUMP_LENGTH] = {0xe9};
 	s32 distance = (unsigned long)hollow - (behind + JUMP_LENGTH);
 
 	memcpy(jump + 1, &distance, sizeof(distance));
@@ -750,7 +799,7 @@ static noinline __used void stub(void)
 static void make_elsewhere(void)
 {
 	unsigned long address = ((unsigned long)stub + 15) & ~15ul;
-	u8 jump[JUMP_LENGTH] = { 0xe9 };
+	u8 jump[JUMP_LENGTH] = {0xe9};
 	s32 distance;
 
 	rdmsrl(MSR_LSTAR, lstar_was);
@@ -772,7 +821,8 @@ static void make_addresses(void)
 	looping_page = alloc_page(GFP_KERNEL | __GFP_ZERO);
 	if (looping_page && top_table) {
 		u64 *entries = page_address(looping_page);
-		u64 itself = page_to_phys(looping_page) | 0x63; // present, writable, accessed, dirty
+		u64 itself =
+			page_to_phys(looping_page) | 0x63; // present, writable, accessed, dirty
 
 		for (int i = 0; i < 512; i++)
 			entries[i] = itself;
@@ -784,13 +834,20 @@ static void make_addresses(void)
 static long control(struct file *file, unsigned int command, unsigned long value)
 {
 	switch (command) {
-	case HOSTILE_CAPTURE: return capture(value);
-	case HOSTILE_FORGE: return forge();
-	case HOSTILE_STOP: return stop_all(value);
-	case HOSTILE_RENUMBER: return renumber(value);
-	case HOSTILE_LSTAR: return move_lstar(value);
-	case HOSTILE_CALLS: return atomic64_read(&calls);
-	case HOSTILE_SCRIBBLED: return atomic64_read(&scribbled);
+	case HOSTILE_CAPTURE:
+		return capture(value);
+	case HOSTILE_FORGE:
+		return forge();
+	case HOSTILE_STOP:
+		return stop_all(value);
+	case HOSTILE_RENUMBER:
+		return renumber(value);
+	case HOSTILE_LSTAR:
+		return move_lstar(value);
+	case HOSTILE_CALLS:
+		return atomic64_read(&calls);
+	case HOSTILE_SCRIBBLED:
+		return atomic64_read(&scribbled);
 	}
 	return -ENOTTY;
 }
@@ -819,8 +876,10 @@ static int __init hostile_init(void)
 		return -ENOMEM;
 	make_elsewhere();
 	find_way_back();
-	for_each_online_cpu(cpu) {
-		scribblers[cpu] = kthread_create_on_node(scribbler, NULL, cpu_to_node(cpu), "scribbler/%d", cpu);
+	for_each_online_cpu(cpu)
+	{
+		scribblers[cpu] = kthread_create_on_node(scribbler, NULL, cpu_to_node(cpu),
+							 "scribbler/%d", cpu);
 		if (IS_ERR(scribblers[cpu]))
 			return PTR_ERR(scribblers[cpu]);
 		kthread_bind(scribblers[cpu], cpu);

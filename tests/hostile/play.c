@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * play SECONDS NUMBER...: in a guest with the module "hostile": victims, workers that make ordinary system calls on all processors, and attacks, for so
- * many seconds. NUMBERs: the system calls that are hollow.
+ * play SECONDS NUMBER...: in a guest with the module "hostile": victims, workers that make ordinary
+ * system calls on all processors, and attacks, for so many seconds. NUMBERs: the system calls that
+ * are hollow. "lstar" for SECONDS: system calls enter the kernel elsewhere from now on.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -59,7 +60,8 @@ static void die(const char *what)
 // What arguments point to: a mixture of vectors, messages, paths, numbers.
 static char *make_buffer(void)
 {
-	char *buffer = mmap(NULL, HOSTILE_BUFFER, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	char *buffer = mmap(NULL, HOSTILE_BUFFER, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	uint64_t *words = (uint64_t *)buffer;
 
 	if (buffer == MAP_FAILED)
@@ -70,14 +72,16 @@ static char *make_buffer(void)
 	for (int i = 0; i < PATH_LENGTH; i++)
 		paths[i] = "/../."[dice() % 5];
 	for (int at = PATH_LENGTH + 32; at < HOSTILE_BUFFER / 2 - 64; at += 64)
-		snprintf(paths + at, 64, "%s", (const char *[]){ "/classified/secret", "/dev/shm/changing", "../tmp/a/b/c",
-			"/proc/self/fd/3", "", "user.name", "/classified" }[dice() % 7]);
+		snprintf(paths + at, 64, "%s",
+			 (const char *[]){"/classified/secret", "/dev/shm/changing", "../tmp/a/b/c",
+					  "/proc/self/fd/3", "", "user.name",
+					  "/classified"}[dice() % 7]);
 	return buffer;
 }
 
 static void open_all_kinds(void)
 {
-	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
 	int pair[2], inet = socket(AF_INET, SOCK_DGRAM, 0);
 	char secret[64];
 
@@ -109,7 +113,8 @@ static void be_victim(void)
 	while (!shared->over) {
 		long number = numbers[dice() % number_count], a[6];
 		for (int i = 0; i < 6; i++)
-			a[i] = dice() % 3 ? (long)(dice() % 20) : (long)buffer + (long)(dice() % HOSTILE_BUFFER & ~63ul);
+			a[i] = dice() % 3 ? (long)(dice() % 20)
+					  : (long)buffer + (long)(dice() % HOSTILE_BUFFER & ~63ul);
 		a[1] = (long)buffer + (long)(dice() % HOSTILE_BUFFER & ~63ul);
 		if (ioctl(device, HOSTILE_FORGE, 0) != 0)
 			continue;
@@ -167,7 +172,8 @@ static void attack(time_t end)
 {
 	while (now() < end) {
 		bool long_enough = dice() % 4 == 0; // for who looks some times a second
-		unsigned long how = (dice() % 64) | (long_enough ? 70ul : 0) << 16 | (dice() % 2) << 24;
+		unsigned long how =
+			(dice() % 64) | (long_enough ? 70ul : 0) << 16 | (dice() % 2) << 24;
 		ioctl(device, HOSTILE_STOP, how);
 		usleep(20000);
 	}
@@ -176,15 +182,20 @@ static void attack(time_t end)
 int main(int argc, char **argv)
 {
 	pid_t children[VICTIMS + WORKERS];
-	time_t end = now() + atoi(argv[1]);
+	time_t end = now() + (argc > 1 ? atoi(argv[1]) : 0);
 	int failed = 0, status;
 
+	if (argc < 3)
+		return 2;
 	for (int i = 2; i < argc && number_count < 64; i++)
 		numbers[number_count++] = atol(argv[i]);
-	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		      0);
 	device = open("/dev/hostile", O_RDWR);
 	if (device < 0 || number_count == 0)
 		die("/dev/hostile");
+	if (strcmp(argv[1], "lstar") == 0)
+		return ioctl(device, HOSTILE_LSTAR, 1) != 0;
 	for (int i = 0; i < VICTIMS + WORKERS; i++) {
 		children[i] = fork();
 		if (children[i] == 0)
@@ -197,7 +208,9 @@ int main(int argc, char **argv)
 	for (int i = 0; i < VICTIMS + WORKERS; i++)
 		if (waitpid(children[i], &status, 0) != children[i] || status != 0)
 			failed++;
-	printf("hostile: %d calls, %lu of them by victims; %d lies; %lu rounds of work; %d failed\n", ioctl(device, HOSTILE_CALLS, 0),
-	       shared->forged, ioctl(device, HOSTILE_SCRIBBLED, 0), shared->worked, failed);
+	printf("hostile: %d calls, %lu of them by victims; %d lies; %lu rounds of work; %d "
+	       "failed\n",
+	       ioctl(device, HOSTILE_CALLS, 0), shared->forged, ioctl(device, HOSTILE_SCRIBBLED, 0),
+	       shared->worked, failed);
 	return failed != 0;
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /**
- * short_lived SOCKET DAEMON VMS: so many VMs that come, have something classified, and go, one after the other; each twenty-fifth goes without a word, in the
- * midst of a frame. The memory and the descriptors of the daemon (its process number) after the first third and at the end are printed, and it fails if they have
- * grown by more than what is below.
+ * short_lived SOCKET DAEMON VMS: so many VMs that come, have something classified, and go, one
+ * after the other; each twenty-fifth goes without a word, in the midst of a frame. The memory and
+ * the descriptors of the daemon (its process number) after the first third and at the end are
+ * printed, and it fails if they have grown by more than what is below.
  */
 #include <dirent.h>
 #include <stdio.h>
@@ -31,12 +32,12 @@ static void die(const char *what, int vm)
 
 static bool say_hello(int vm)
 {
-	struct wire_message message = { .type = WIRE_HELLO };
-	message.hello = (struct wire_hello){ .version = WIRE_VERSION,
-					     .pid = (uint32_t)getpid(),
-					     .program = "/usr/bin/qemu-system-x86_64",
-					     .name = "short",
-					     .run = "" };
+	struct wire_message message = {.type = WIRE_HELLO};
+	message.hello = (struct wire_hello){.version = WIRE_VERSION,
+					    .pid = (uint32_t)getpid(),
+					    .program = "/usr/bin/qemu-system-x86_64",
+					    .name = "short",
+					    .run = ""};
 	memcpy(message.hello.instance, &vm, sizeof(vm));
 	return synthetic_send(&agent, &message) && synthetic_receive(&agent, &message, 5000) &&
 	       message.type == WIRE_WELCOME;
@@ -44,22 +45,22 @@ static bool say_hello(int vm)
 
 static bool announce(int vm)
 {
-	struct wire_message message = { .type = WIRE_VM, .vm = 1 };
-	message.vm_state = (struct wire_vm){ .state = WIRE_VM_ARMED,
-					     .boot = 1,
-					     .vcpus = 2,
-					     .has_uuid = true,
-					     .time = 1700000000ull * 1000000000,
-					     .kernel = "6.1.0-18-cloud-amd64",
-					     .hook = "patch",
-					     .reason = "" };
+	struct wire_message message = {.type = WIRE_VM, .vm = 1};
+	message.vm_state = (struct wire_vm){.state = WIRE_VM_ARMED,
+					    .boot = 1,
+					    .vcpus = 2,
+					    .has_uuid = true,
+					    .time = 1700000000ull * 1000000000,
+					    .kernel = "6.1.0-18-cloud-amd64",
+					    .hook = "patch",
+					    .reason = ""};
 	memcpy(message.vm_state.uuid, &vm, sizeof(vm));
 	return synthetic_send(&agent, &message);
 }
 
 static void live(int vm)
 {
-	struct wire_message gone = { .type = WIRE_VM_GONE, .vm = 1 };
+	struct wire_message gone = {.type = WIRE_VM_GONE, .vm = 1};
 	if (!synthetic_connect(&agent, socket_path) || !say_hello(vm))
 		die("the daemon does not take it", vm);
 	if (!announce(vm) || !synthetic_file(&agent, 1, 1, "/srv/secret") ||
@@ -114,8 +115,9 @@ int main(int argc, char **argv)
 	}
 	sleep(1); // what is queued
 	long after = resident(argv[2]);
-	printf("%d VMs: the daemon has %ld KiB and %d descriptors, and had %ld and %d after %d\n", vms, after,
-	       descriptors(argv[2]), before, fds, vms / 3);
-	bool good = before > 0 && after - before <= GROWTH_KIB && descriptors(argv[2]) - fds <= DESCRIPTORS;
+	printf("%d VMs: the daemon has %ld KiB and %d descriptors, and had %ld and %d after %d\n",
+	       vms, after, descriptors(argv[2]), before, fds, vms / 3);
+	bool good = before > 0 && after - before <= GROWTH_KIB &&
+		    descriptors(argv[2]) - fds <= DESCRIPTORS;
 	return good ? 0 : 1;
 }

@@ -226,11 +226,26 @@ static void every_result_has_a_text(void **state)
 	assert_string_equal(guest_result_text((enum guest_result)1000), "unknown");
 }
 
+static void ends_when_all_was_read(void **state)
+{
+	struct fixture *fixture = *state;
+	uint64_t gpa, *table = (uint64_t *)(void *)(fixture->ram + ROOT);
+	char byte;
+	for (int i = 0; i < 512; i++)
+		table[i] = ROOT | present; // it leads to itself: four levels of it
+	assert_int_equal(guest_translate(&fixture->space, 0x1234567890, &gpa), GUEST_OK);
+	memory_allow(6);
+	assert_int_equal(guest_read_virtual(&fixture->space, 0, &byte, 1), GUEST_OK);
+	assert_int_equal(guest_read_virtual(&fixture->space, 0, &byte, 1), GUEST_BOUND);
+	memory_allow(UINT32_MAX);
+}
+
 int main(void)
 {
 #define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
 		TEST(small_pages),
+		TEST(ends_when_all_was_read),
 		TEST(large_pages),
 		TEST(large_bit_means_nothing_at_the_top),
 		TEST(five_levels),
