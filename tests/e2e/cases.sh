@@ -1435,7 +1435,7 @@ done
 # ---- stalled: the daemon takes nothing for a while, with more to be said than the socket holds: the VM does not wait. Then its VMM is
 # killed in the midst of its exits: the daemon keeps what it was told, and the other VM does not notice.
 
-readonly STALLED_FILES=1500 STALLED_NAME=$(printf 'a-name-that-is-long-%.0s' {1..10})
+readonly STALLED_FILES=1500 STALLED_BYTES=100000 STALLED_NAME=$(printf 'a-name-that-is-long-%.0s' {1..10})
 
 environment_stalled()
 {
@@ -1473,11 +1473,12 @@ on_stall_end()
 {
 	local said
 
-	said=$(ss -xH src "$NIJIMI_SOCKET" 2> /dev/null | awk '{ sum += $3 } END { print sum + 0 }')
+	said=$(ss -xH | awk -v socket="$NIJIMI_SOCKET" '$5 == socket { sum += $3 } END { print sum + 0 }')
 	echo "$said bytes wait for the daemon" >> "$OUT/host.log"
 	kill -CONT "$(cat "$DAEMON_PID_FILE")"
 	"$NIJIMI" state "vm$1" --json > "$OUT/stalled.json"
 	touch "$OUT/over"
+	((said > STALLED_BYTES))
 }
 
 on_stall_over()
