@@ -1336,8 +1336,9 @@ judge_random_1()
 # HOSTILE_SECONDS: for how long (12).
 
 readonly HOSTILE_NEIGHBOUR='paper names channels endings'
-# What the agent may need more at the end than in the midst of it.
-readonly HOSTILE_GROWTH=$((16 << 20))
+# What the VMM may need more at the end than in the midst of it: in so short a time pools are still being used for the first time (the
+# journal, calls in progress). `./run bench hostile` goes on for longer.
+readonly HOSTILE_GROWTH=$((48 << 20))
 
 environment_hostile()
 {
@@ -1412,7 +1413,7 @@ judge_stalls()
 {
 	local maximum=10000000
 
-	[[ -z ${IN_BOX:-} ]] || maximum=1000000000
+	[[ -z ${IN_BOX:-} ]] || maximum=15000000000
 	state "$1" "select(.counters.longest_exit_cpu_ns > $maximum or .counters.longest_exit_cpu_ns == 0) |
 		\"$2: the longest exit took \(.counters.longest_exit_cpu_ns) ns of a processor's time\""
 }
