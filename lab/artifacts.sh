@@ -82,6 +82,7 @@ artifact_names_all()
 {
 	printf '%s\n' qemu box image filesystems debian server
 	kernel_labels_all | sed 's/^/kernel-/'
+	kernel_labels | sed 's/^/headers-/'
 }
 
 # recipe NAME: everything that decides what the artifact becomes, except the packages' versions.
@@ -109,6 +110,10 @@ recipe()
 		grep "^${1#kernel-} " <<< "$GUEST_KERNELS$GENERIC_KERNELS"; echo "$GUEST_MODULES $GUEST_DISK_MODULES"
 		declare -f choose_kernel make_kernel make_initramfs add_modules add_busybox make_modules_disk
 		cat "$LAB_SOURCE/guest-initramfs" "$LAB_SOURCE/guest-init" "$LAB_SOURCE/guest-call" ;;
+	headers-*)
+		# Those of one kernel, which is known by the name of its own folder.
+		artifact_path "kernel-${1#headers-}"
+		declare -f make_headers choose_headers with_own_libraries ;;
 	esac
 }
 
@@ -169,6 +174,7 @@ artifact_make()
 	mkdir "$work/result"
 	case $name in
 	kernel-*) make_kernel "${name#kernel-}" "$work" ;;
+	headers-*) make_headers "${name#headers-}" "$work" ;;
 	*) "make_$name" "$work" ;;
 	esac
 	chmod -R go-w "$work/result"
@@ -237,6 +243,60 @@ make_kernel()
 	install -m 755 "$LAB_SOURCE/guest-call" "$work/root/sbin/call"
 	make_initramfs "$work" "$GUEST_MODULES"
 	make_modules_disk "$work" "$GUEST_DISK_MODULES"
+}
+
+# What modules for a guest's kernel are built with (lab/module). The tools that come with it are of the kernel's release, and
+# run with that release's libraries.
+make_headers()
+{
+	local label=$1 work=$2 suite version
+
+	artifact_is_there "kernel-$label"
+	version=$(cat "$(artifact_path "kernel-$label")/version")
+	read -r _ suite _ < <(grep "^$label " <<< "$GUEST_KERNELS")
+	packages_fetch "headers-$label-$version" "$suite" "$suite" choose_headers "$version"
+	packages_unpack "$work/unpacked"
+	mkdir -p "$work/result/lib"
+	mv "$work"/unpacked/usr/{src,lib} "$work/result"
+	[[ ! -d $work/unpacked/lib ]] || cp -a "$work/unpacked/lib" "$work/result/libc"
+	echo "$version" > "$work/result/version"
+	with_own_libraries "$work/result"
+}
+
+# artifact_is_there NAME: while another is made, which needs it.
+artifact_is_there()
+{
+	[[ -d $(artifact_path "$1") ]] || die "$EXIT_SETUP" "$1 has to be made first: lab/artifacts $1"
+}
+
+# choose_headers VIEW VERSION: the headers, and of what their tools need only the libraries.
+choose_headers()
+{
+	simulate_install "$1" "linux-headers-$2" |
+		grep -E '^(linux-headers-.*|linux-kbuild-.*|libc6|libgcc-s1|libelf1(t64)?|zlib1g|libzstd1|libssl[0-9.]*(t64)?|libbz2-1.0|liblzma5)='
+}
+
+# with_own_libraries DIRECTORY: its tools find them, wherever the folder will be.
+with_own_libraries()
+{
+	local tool up libraries=(lib/x86_64-linux-gnu libc/x86_64-linux-gnu)
+
+	find "$1"/lib/linux-kbuild* -type f -perm -100 | while read -r tool; do
+		[[ $(head -c 4 "$tool" | tr -d '\0') == $'\x7fELF' ]] || continue
+		mv "$tool" "$tool.elf"
+		up=$(realpath --relative-to "${tool%/*}" "$1")
+		cat > "$tool" <<- END
+			#!/bin/sh
+			here=\$(dirname "\$(realpath "\$0")")
+			top=\$here/$up
+			for loader in "\$top/${libraries[0]}" "\$top/${libraries[1]}"; do
+				loader=\$loader/ld-linux-x86-64.so.2
+				[ ! -e "\$loader" ] || break
+			done
+			exec "\$loader" --library-path "\$top/${libraries[0]}:\$top/${libraries[1]}" --argv0 "\$0" "\$here/${tool##*/}.elf" "\$@"
+		END
+		chmod 755 "$tool"
+	done
 }
 
 make_box()

@@ -120,6 +120,7 @@ struct agent_vm {
 	_Atomic bool hook_changed; // and nobody was told
 	uint64_t patch_again;	   // not before; UINT64_MAX: never
 	uint64_t next_check, stop_began;
+	_Atomic uint64_t longest_stop; // of all vCPUs, by us, ns
 	unsigned char entry_code[16]; // the call at E
 	uint32_t entry_code_length;
 	bool entry_code_told;
@@ -178,6 +179,8 @@ struct agent_vcpu {
 	uint32_t repeated;
 	bool stepping;
 	_Atomic uint64_t debug_exits, guest_breakpoints;
+	_Atomic uint64_t longest_exit;	   // of our own work at one exit, ns
+	_Atomic uint64_t longest_exit_cpu; // the same of this thread's processor time; only with agent.measure
 };
 
 struct agent {
@@ -197,6 +200,7 @@ struct agent {
 	char hook[32];
 	uint8_t instance[16];
 	bool verbose;	   // NIJIMI_VERBOSE: says on stderr what it does
+	bool measure;	   // NIJIMI_MEASURE: counts processor time at exits, too
 	uint64_t fault_at; // for drills: a fault of ours at this system call; 0: none
 	int kick_signal;
 	_Atomic bool running, stopping;

@@ -159,18 +159,22 @@ static void identify(struct agent_vm *vm)
 	uint64_t begin = agent_monotonic();
 	bool is_found = vm_uuid_from_smbios(vm->memory, &found, &error);
 	vm->uuid_nanoseconds = agent_monotonic() - begin;
-	if (agent.has_uuid) {
+	// Who it was at its first boot, it stays: the guest's kernel can write there before the next one.
+	struct vm_uuid before = vm->uuid;
+	bool differs;
+	const struct vm_uuid *believed = vm_uuid_believed(agent.has_uuid ? &agent.uuid : NULL,
+							  vm->has_uuid && vm->boot > 1 ? &before : NULL,
+							  is_found ? &found : NULL, &differs);
+	if (differs) {
 		char text[VM_UUID_TEXT_SIZE];
 		vm_uuid_format(&found, text);
-		if (is_found && memcmp(&found, &agent.uuid, sizeof(found)) != 0)
-			trace_gap(vm->trace, "uuid-differs",
-				  "the guest's SMBIOS says %s: the VMM's own arguments are believed",
-				  text);
-		return;
+		trace_gap(vm->trace, "uuid-differs", "the guest's SMBIOS says %s: %s", text,
+			  agent.has_uuid ? "the VMM's own arguments are believed"
+					 : "what it said at the first boot is believed");
 	}
-	vm->has_uuid = is_found;
-	vm->uuid = found;
-	if (!is_found)
+	vm->has_uuid = believed;
+	vm->uuid = believed ? *believed : (struct vm_uuid){ 0 };
+	if (!believed)
 		trace_gap(vm->trace, "no-uuid", "%s", error.message);
 }
 
@@ -242,6 +246,21 @@ static void await_labels(struct agent_vm *vm)
 	atomic_store(&vm->labels_late, !atomic_load(&vm->labels_known));
 }
 
+// A guest that was traced has put something else in the kernel's place (another kernel, or LSTAR elsewhere): it has escaped,
+// whatever it is, and is treated as after a fault of ours.
+static void lose_kernel(struct agent_vm *vm, const char *reason)
+{
+	bool stops = atomic_load(&vm->fail_closed);
+	trace_gap(vm->trace, "kernel-lost", "LSTAR is %#llx now, and no kernel is known there: %s",
+		  (unsigned long long)vm->anchor.lstar, reason);
+	if (!stops)
+		return;
+	snprintf(vm->failure, sizeof(vm->failure),
+		 "the guest's kernel cannot be read any more: the VM is stopped, as the policy says (%.100s)", reason);
+	agent_fail(vm);
+	agent_kick_all(vm);
+}
+
 // A kernel that has only begun may not have what we look for yet: so, more than once.
 static void retry_later(struct agent_vm *vm, const char *reason)
 {
@@ -250,7 +269,10 @@ static void retry_later(struct agent_vm *vm, const char *reason)
 		return;
 	}
 	agent_say("VM %u is not traced: %s", vm->number, reason);
-	set_state(vm, AGENT_UNTRACED, reason);
+	if (vm->boot > 0)
+		lose_kernel(vm, reason);
+	if (!atomic_load(&vm->failed))
+		set_state(vm, AGENT_UNTRACED, reason);
 }
 
 // The labels that files of this VM had before are wanted before the first file is opened. A daemon

@@ -111,6 +111,8 @@ static bool stop_vcpus(struct agent_vm *vm, struct agent_vcpu *self, uint64_t ti
 static void let_go(struct agent_vm *vm, struct agent_vcpu *self)
 {
 	uint64_t took = agent_monotonic() - vm->stop_began;
+	if (took > atomic_load(&vm->longest_stop)) // with stop_lock
+		atomic_store(&vm->longest_stop, took);
 	if (self)
 		atomic_store(&self->busy, true);
 	open_gate(vm);

@@ -246,10 +246,10 @@ static void receive(struct link *link)
 	link->in_used -= position;
 }
 
-enum { COUNTER_ROWS = 16 };
+enum { COUNTER_ROWS = 20 };
 
 struct sums {
-	uint64_t entries, exits, followed, unread, debug_exits, guest_breakpoints;
+	uint64_t entries, exits, followed, unread, debug_exits, guest_breakpoints, longest, longest_cpu;
 };
 
 static struct sums sum_vcpus(const struct agent_vm *vm)
@@ -263,6 +263,9 @@ static struct sums sum_vcpus(const struct agent_vm *vm)
 		sums.unread += atomic_load(&counters->unread_registers);
 		sums.debug_exits += atomic_load(&vcpu->debug_exits);
 		sums.guest_breakpoints += atomic_load(&vcpu->guest_breakpoints);
+		uint64_t longest = atomic_load(&vcpu->longest_exit), cpu = atomic_load(&vcpu->longest_exit_cpu);
+		sums.longest = longest > sums.longest ? longest : sums.longest;
+		sums.longest_cpu = cpu > sums.longest_cpu ? cpu : sums.longest_cpu;
 	}
 	return sums;
 }
@@ -289,6 +292,9 @@ static void queue_counters(struct link *link)
 			{ "engine_bytes", statistics.bytes },
 			{ "calls_blocked", trace_denied(vm->trace) },
 			{ "kept_by_boundaries", trace_kept(vm->trace) },
+			{ "longest_exit_ns", sums.longest },
+			{ "longest_exit_cpu_ns", sums.longest_cpu },
+			{ "longest_stop_ns", atomic_load(&vm->longest_stop) },
 		};
 		uint32_t count = 0;
 		while (count < COUNTER_ROWS && counters[count].name)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
 #include <fcntl.h>
+#include <link.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -21,6 +22,7 @@ struct agent agent;
 enum {
 	KICK_SIGNAL_BELOW_MAXIMUM = 3, // SIGRTMAX - 3: no VMM that we know uses it
 	DRAIN_MILLISECONDS = 1000,
+	PAGE = 4096,
 };
 
 static const struct timespec millisecond = { .tv_nsec = 1000000 };
@@ -104,6 +106,7 @@ static void read_environment(void)
 	copy_variable("NIJIMI_CACHE_DIR", agent.cache_directory, sizeof(agent.cache_directory));
 	copy_variable("NIJIMI_HOOK", agent.hook, sizeof(agent.hook));
 	agent.verbose = getenv("NIJIMI_VERBOSE") != NULL;
+	agent.measure = getenv("NIJIMI_MEASURE") != NULL;
 	const char *fault_at = getenv("NIJIMI_FAULT_AT");
 	agent.fault_at = fault_at ? strtoull(fault_at, NULL, 10) : 0;
 	read_uuid();
@@ -117,7 +120,7 @@ static void leave_environment(void)
 						 "NIJIMI_CACHE_DIR", "NIJIMI_HOOK",
 						 "NIJIMI_CLASSIFIED", "NIJIMI_FAULT_AT",
 						 "NIJIMI_LIBRARY_DIR", "NIJIMI_RUN_ID",
-						 "NIJIMI_VERBOSE",   "NIJIMI_UUID" };
+						 "NIJIMI_VERBOSE",   "NIJIMI_UUID", "NIJIMI_MEASURE" };
 	char kept[WIRE_PATH_MAXIMUM] = "";
 	const char *preload = getenv("LD_PRELOAD");
 	char copy[WIRE_PATH_MAXIMUM];
@@ -138,8 +141,35 @@ static void leave_environment(void)
 		unsetenv(variables[i]);
 }
 
+static bool is_mapped_by(const struct dl_phdr_info *object, uintptr_t address)
+{
+	for (int i = 0; i < object->dlpi_phnum; i++)
+		if (object->dlpi_phdr[i].p_type == PT_LOAD &&
+		    address - (object->dlpi_addr + object->dlpi_phdr[i].p_vaddr) < object->dlpi_phdr[i].p_memsz)
+			return true;
+	return false;
+}
+
+// Reads a byte of each page of the library that this function is in.
+static int touch_library(struct dl_phdr_info *object, size_t size, void *unused)
+{
+	(void)size;
+	(void)unused;
+	if (!is_mapped_by(object, (uintptr_t)touch_library))
+		return 0;
+	for (int i = 0; i < object->dlpi_phnum; i++) {
+		const ElfW(Phdr) *part = &object->dlpi_phdr[i];
+		const volatile unsigned char *bytes = (const volatile unsigned char *)(object->dlpi_addr + part->p_vaddr);
+		for (size_t at = 0; part->p_type == PT_LOAD && at < part->p_memsz; at += PAGE)
+			(void)bytes[at];
+	}
+	return 1;
+}
+
 static bool prepare(struct error *error)
 {
+	// No vCPU is to wait for a disk until code of ours has been read from it, at its first exits.
+	dl_iterate_phdr(touch_library, NULL);
 	pthread_mutex_init(&agent.lock, NULL);
 	agent.kick_signal = SIGRTMAX - KICK_SIGNAL_BELOW_MAXIMUM;
 	read_environment();

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "agent/agent.h"
@@ -141,10 +142,9 @@ static bool read_lstar(struct agent_vcpu *vcpu, uint64_t *lstar)
 }
 
 // Looks whether a kernel is up, or another one. At most some times a second.
-static void check_kernel(struct agent_vcpu *vcpu)
+static void check_kernel(struct agent_vcpu *vcpu, uint64_t now)
 {
 	struct agent_vm *vm = vcpu->vm;
-	uint64_t now = agent_monotonic();
 	uint64_t due = atomic_load_explicit(&vm->check_after, memory_order_relaxed);
 	bool waiting = !atomic_load_explicit(&vm->anchor_ready, memory_order_relaxed);
 	if (now < due)
@@ -310,6 +310,7 @@ static void handle_event(struct agent_vcpu *vcpu, const struct agent_event *even
 	memory_enter(&vcpu->reader);
 	if (sigsetjmp(recovery.environment, 0) == 0) {
 		fault_recovery = &recovery;
+		memory_allow(MEMORY_EXIT_READS);
 		lend_registers(vcpu);
 		if (find_per_cpu_area(vcpu))
 			trace_site(vcpu, event);
@@ -319,6 +320,10 @@ static void handle_event(struct agent_vcpu *vcpu, const struct agent_event *even
 	} else {
 		agent_fault(vm, &recovery);
 	}
+	if (memory_is_spent())
+		trace_gap(vm->trace, "exit-limit",
+			  "vCPU %u: what the guest's memory says is too much to be looked at in one exit", vcpu->id);
+	memory_allow(UINT32_MAX);
 	memory_leave(&vcpu->reader);
 	// Before the ring that is being made can be used.
 	if (trace_has_rings(vm->trace) &&
@@ -513,6 +518,33 @@ static int refuse_to_run(struct agent_vcpu *vcpu)
 	return 0;
 }
 
+static uint64_t thread_time(void)
+{
+	struct timespec time;
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+	return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+static void note_longest(_Atomic uint64_t *longest, uint64_t now)
+{
+	if (now > atomic_load_explicit(longest, memory_order_relaxed))
+		atomic_store_explicit(longest, now, memory_order_relaxed);
+}
+
+// What was an exit of ours; how long that has taken is remembered.
+static bool handle_timed(struct agent_vcpu *vcpu, uint64_t began, uint64_t *now)
+{
+	uint64_t cpu = agent.measure ? thread_time() : 0;
+	bool ours = handle_exit(vcpu);
+	*now = agent_monotonic();
+	if (ours) {
+		note_longest(&vcpu->longest_exit, *now - began);
+		if (agent.measure)
+			note_longest(&vcpu->longest_exit_cpu, thread_time() - cpu);
+	}
+	return ours;
+}
+
 int agent_run(struct agent_vcpu *vcpu)
 {
 	prepare_thread(vcpu);
@@ -526,8 +558,9 @@ int agent_run(struct agent_vcpu *vcpu)
 		int result = real_ioctl(vcpu->fd, KVM_RUN, 0);
 		int saved_errno = errno;
 		atomic_store(&vcpu->in_guest, false);
-		bool ours = result == 0 && handle_exit(vcpu);
-		check_kernel(vcpu);
+		uint64_t now = agent_monotonic();
+		bool ours = result == 0 && handle_timed(vcpu, now, &now);
+		check_kernel(vcpu, now);
 		bool kicked = kick_received;
 		if (kicked) {
 			kick_received = 0;

@@ -189,14 +189,37 @@ static struct registry_vm *vm_by_name(const struct registry *registry, const cha
 	return NULL;
 }
 
-// The name with the lowest number behind it that nobody has.
+enum { NUMBERS_LOOKED_AT = 8192, DIGITS_MAXIMUM = 5 };
+
+// Whether the text is a number as numbered_name() writes it, and not a large one.
+static bool read_number(const char *text, unsigned int *number)
+{
+	size_t digits = strspn(text, "0123456789");
+	if (digits == 0 || digits > DIGITS_MAXIMUM || text[digits] != '\0' || text[0] == '0')
+		return false;
+	*number = (unsigned int)strtoul(text, NULL, 10);
+	return true;
+}
+
+// The name with the lowest number behind it that nobody has. All names are looked at once: thousands of VMs may be called the same.
 static void numbered_name(const struct registry *registry, const char *name, char mark,
 			  unsigned int first, char numbered[REGISTRY_NAME_SIZE])
 {
-	for (unsigned int number = first;; number++) {
-		snprintf(numbered, REGISTRY_NAME_SIZE, "%.*s%c%u", 4 * WIRE_NAME_MAXIMUM, name,
-			 mark, number);
-		if (!vm_by_name(registry, numbered))
+	bool taken[NUMBERS_LOOKED_AT] = {0};
+	unsigned int number;
+	size_t length = (size_t)snprintf(numbered, REGISTRY_NAME_SIZE, "%.*s%c", 4 * WIRE_NAME_MAXIMUM, name, mark);
+	for (size_t i = 0; i < registry->vms_count; i++) {
+		const char *other = registry->vms[i]->name;
+		if (strncmp(other, numbered, length) == 0 && read_number(other + length, &number) &&
+		    number >= first && number - first < NUMBERS_LOOKED_AT)
+			taken[number - first] = true;
+	}
+	for (number = first;; number++) {
+		bool looked_at = number - first < NUMBERS_LOOKED_AT;
+		if (looked_at && taken[number - first])
+			continue;
+		snprintf(numbered + length, REGISTRY_NAME_SIZE - length, "%u", number);
+		if (looked_at || !vm_by_name(registry, numbered))
 			return;
 	}
 }

@@ -846,6 +846,19 @@ static void copy_text(char *to, size_t size, const char *from)
 	to[length] = '\0';
 }
 
+// Whether there is room for one item more, of `size` bytes, behind so many; `place` is where the pointer to them is.
+static bool has_room(void *place, size_t count, size_t size)
+{
+	void *items;
+	if (count & (count - 1)) // it comes at powers of two
+		return true;
+	memcpy(&items, place, sizeof(items));
+	items = realloc(items, (count ? 2 * count : 1) * size);
+	if (items)
+		memcpy(place, &items, sizeof(items));
+	return items;
+}
+
 // Past the maximum, new kinds share the last row: a guest must not choose how much is kept.
 static struct store_gap *gap_of(struct store *store, const char *kind, bool *is_new)
 {
@@ -855,8 +868,11 @@ static struct store_gap *gap_of(struct store *store, const char *kind, bool *is_
 			return &store->gaps[i];
 	if (store->gaps_count == STORE_GAPS_MAXIMUM)
 		return &store->gaps[STORE_GAPS_MAXIMUM - 1];
+	if (!has_room(&store->gaps, store->gaps_count, sizeof(*store->gaps)))
+		return NULL;
 	*is_new = true;
 	struct store_gap *gap = &store->gaps[store->gaps_count++];
+	*gap = (struct store_gap){0};
 	copy_text(gap->kind, sizeof(gap->kind),
 		  store->gaps_count == STORE_GAPS_MAXIMUM ? "other" : kind);
 	return gap;
@@ -867,10 +883,12 @@ static bool update_gap(struct store *store, const char *kind, const char *detail
 {
 	bool is_new;
 	struct store_gap *gap = gap_of(store, kind, &is_new);
+	if (!gap)
+		return false; // no memory
 	if (is_new)
 		gap->first_time = time;
 	copy_text(gap->detail, sizeof(gap->detail), detail);
-	if (gap == &store->gaps[STORE_GAPS_MAXIMUM - 1])
+	if (gap - store->gaps == STORE_GAPS_MAXIMUM - 1)
 		gap->count++;
 	else
 		gap->count = add ? gap->count + count : count;
@@ -911,7 +929,11 @@ void store_end_kernel(struct store *store, uint64_t time)
 void store_begin_kernel(struct store *store, const char *release, uint64_t time)
 {
 	store_end_kernel(store, time);
-	if (store->kernels_count == STORE_KERNELS_MAXIMUM)
+	bool full = store->kernels_count == STORE_KERNELS_MAXIMUM ||
+		    !has_room(&store->kernels, store->kernels_count, sizeof(*store->kernels));
+	if (full && store->kernels_count == 0)
+		return; // no memory
+	if (full)
 		memmove(store->kernels, store->kernels + 1,
 			--store->kernels_count * sizeof(store->kernels[0]));
 	struct store_kernel *kernel = &store->kernels[store->kernels_count++];
@@ -944,7 +966,11 @@ bool store_begin_untraced(struct store *store, uint64_t time, const char *reason
 {
 	if (open_period(store))
 		return false;
-	if (store->periods_count == STORE_PERIODS_MAXIMUM)
+	bool full = store->periods_count == STORE_PERIODS_MAXIMUM ||
+		    !has_room(&store->periods, store->periods_count, sizeof(*store->periods));
+	if (full && store->periods_count == 0)
+		return false; // no memory
+	if (full)
 		memmove(store->periods, store->periods + 1,
 			--store->periods_count * sizeof(store->periods[0]));
 	struct store_period *period = &store->periods[store->periods_count++];
@@ -1065,6 +1091,9 @@ void store_destroy(struct store *store)
 	id_list_deinit(&store->edges_changed);
 	for (size_t kind = 0; kind < STORE_KINDS; kind++)
 		map_deinit(&store->groups[kind]);
+	free(store->gaps);
+	free(store->kernels);
+	free(store->periods);
 	free(store->counters);
 	free(store);
 }
@@ -1272,7 +1301,8 @@ bool store_restore_edge(struct store *store, const struct store_edge *saved)
 
 bool store_restore_gap(struct store *store, const struct store_gap *gap)
 {
-	if (store->gaps_count == STORE_GAPS_MAXIMUM)
+	if (store->gaps_count == STORE_GAPS_MAXIMUM ||
+	    !has_room(&store->gaps, store->gaps_count, sizeof(*store->gaps)))
 		return false;
 	store->gaps[store->gaps_count++] = *gap;
 	return true;
@@ -1280,7 +1310,8 @@ bool store_restore_gap(struct store *store, const struct store_gap *gap)
 
 bool store_restore_kernel(struct store *store, const struct store_kernel *kernel)
 {
-	if (store->kernels_count == STORE_KERNELS_MAXIMUM)
+	if (store->kernels_count == STORE_KERNELS_MAXIMUM ||
+	    !has_room(&store->kernels, store->kernels_count, sizeof(*store->kernels)))
 		return false;
 	store->kernels[store->kernels_count++] = *kernel;
 	return true;
@@ -1288,7 +1319,8 @@ bool store_restore_kernel(struct store *store, const struct store_kernel *kernel
 
 bool store_restore_period(struct store *store, const struct store_period *period)
 {
-	if (store->periods_count == STORE_PERIODS_MAXIMUM)
+	if (store->periods_count == STORE_PERIODS_MAXIMUM ||
+	    !has_room(&store->periods, store->periods_count, sizeof(*store->periods)))
 		return false;
 	store->periods[store->periods_count++] = *period;
 	return true;

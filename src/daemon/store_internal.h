@@ -67,13 +67,14 @@ struct store {
 	char *causes[CAUSES_MAXIMUM];
 	size_t causes_count;
 
-	struct store_gap gaps[STORE_GAPS_MAXIMUM];
+	// Of an ended VM, of which thousands are kept, hardly anything of these: they grow by doubling.
+	struct store_gap *gaps; // STORE_GAPS_MAXIMUM
 	size_t gaps_count;
 	struct store_counter *counters;
 	size_t counters_count;
-	struct store_kernel kernels[STORE_KERNELS_MAXIMUM];
+	struct store_kernel *kernels; // STORE_KERNELS_MAXIMUM
 	size_t kernels_count;
-	struct store_period periods[STORE_PERIODS_MAXIMUM];
+	struct store_period *periods; // STORE_PERIODS_MAXIMUM
 	size_t periods_count;
 
 	struct store_vacuum vacuum;

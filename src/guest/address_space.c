@@ -58,8 +58,9 @@ enum guest_result guest_walk(const struct guest_address_space *space, uint64_t a
 		shift -= LEVEL_BITS;
 		uint64_t entry;
 		*extent = 1ull << shift;
-		if (read_entry(space, table, address, shift, &entry) != GUEST_OK)
-			return GUEST_NO_MEMORY;
+		enum guest_result result = read_entry(space, table, address, shift, &entry);
+		if (result != GUEST_OK)
+			return result;
 		if (!(entry & entry_present))
 			return GUEST_NOT_PRESENT;
 		if (level == 1 || (level <= LEVELS_LARGE_PAGE && (entry & entry_large))) {
@@ -163,8 +164,11 @@ enum guest_result guest_find_empty_pmd(const struct guest_address_space *space, 
 enum guest_result guest_read_physical(const struct vm_memory *memory, uint64_t gpa, void *buffer,
 				      size_t length)
 {
-	return vm_memory_read(memory, gpa, buffer, length) == MEMORY_OK ? GUEST_OK
-									: GUEST_NO_MEMORY;
+	switch (vm_memory_read(memory, gpa, buffer, length)) {
+	case MEMORY_OK: return GUEST_OK;
+	case MEMORY_SPENT: return GUEST_BOUND;
+	default: return GUEST_NO_MEMORY;
+	}
 }
 
 enum guest_result guest_read_virtual(const struct guest_address_space *space, uint64_t address,

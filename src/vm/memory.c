@@ -156,12 +156,30 @@ static const struct memory_slot *find_slot(const struct slot_table *table, uint6
 	return gpa - slot->gpa < slot->size ? slot : NULL;
 }
 
+// The library is loaded when the process begins: no call is needed to get at it.
+static _Thread_local __attribute__((tls_model("initial-exec"))) uint32_t reads_left = UINT32_MAX;
+
+void memory_allow(uint32_t reads)
+{
+	reads_left = reads;
+}
+
+bool memory_is_spent(void)
+{
+	return reads_left == 0;
+}
+
 enum memory_result vm_memory_read(const struct vm_memory *memory, uint64_t gpa, void *buffer,
 				  size_t length)
 {
 	const struct slot_table *table =
 		atomic_load_explicit(&memory->table, memory_order_acquire);
 	unsigned char *destination = buffer;
+	if (reads_left != UINT32_MAX) {
+		if (reads_left == 0)
+			return MEMORY_SPENT;
+		reads_left--;
+	}
 	while (length > 0) {
 		const struct memory_slot *slot = find_slot(table, gpa);
 		if (!slot)

@@ -29,6 +29,7 @@ enum memory_result {
 	MEMORY_UNMAPPED, // no slot holds the address
 	MEMORY_FAULT,	 // the slot is there, the host memory behind it is not
 	MEMORY_READ_ONLY, // the guest itself may not write there
+	MEMORY_SPENT,	  // all that this thread may read it has read: memory_allow()
 };
 
 /** One thread's reader. Zeroed by its owner; must stay in place between add and remove. */
@@ -71,6 +72,19 @@ void vm_memory_wait_for_readers(struct vm_memory *memory);
 /** Copies `length` bytes at `gpa`; may cross slots. On failure the buffer's content is undefined. */
 enum memory_result vm_memory_read(const struct vm_memory *memory, uint64_t gpa, void *buffer,
 				  size_t length);
+
+/**
+ * Limits how many times this thread may still call vm_memory_read(), of any memory: each walk through what a guest says has a
+ * bound of its own, and this is the one of all walks together, while a vCPU waits. UINT32_MAX: without limit, as at the beginning.
+ */
+void memory_allow(uint32_t reads);
+enum {
+	// At one exit: some 7 ms (./run bench handler). What is usual is below 200; a directory of 50,000 names that is searched
+	// (guest/lookup.c) takes most of it.
+	MEMORY_EXIT_READS = 1 << 16,
+};
+/** Whether a read was refused for that, or the next one would be. */
+bool memory_is_spent(void);
 
 /** Writes `length` bytes at `gpa`, all in one slot. What KVM and the VMM track of dirty pages does not see it: only for a
  *  page that the vCPU, which stands still meanwhile, writes next. */

@@ -39,6 +39,14 @@ void vm_uuid_format(const struct vm_uuid *uuid, char text[VM_UUID_TEXT_SIZE])
 		 b[15]);
 }
 
+const struct vm_uuid *vm_uuid_believed(const struct vm_uuid *told, const struct vm_uuid *before, const struct vm_uuid *found,
+				       bool *differs)
+{
+	const struct vm_uuid *known = told ? told : before;
+	*differs = known && found && memcmp(known, found, sizeof(*found)) != 0;
+	return known ? known : found;
+}
+
 static bool checksum_is_zero(const uint8_t *bytes, size_t length)
 {
 	uint8_t sum = 0;

@@ -36,4 +36,11 @@ bool vm_uuid_from_smbios(const struct vm_memory *memory, struct vm_uuid *uuid,
 bool vm_uuid_from_smbios_at(const struct vm_memory *memory, uint64_t gpa, struct vm_uuid *uuid,
 			    struct error *error);
 
+/**
+ * Which UUID is believed, each NULL if there is none: what the VMM was `told`; then what was known `before`, at the VM's first boot; then
+ * what was `found` in the guest's memory, where its kernel can write. *differs: what was found is not what is believed.
+ */
+const struct vm_uuid *vm_uuid_believed(const struct vm_uuid *told, const struct vm_uuid *before, const struct vm_uuid *found,
+				       bool *differs);
+
 #endif

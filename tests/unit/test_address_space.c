@@ -348,6 +348,19 @@ static void pmds_like_their_neighbours(void **state)
 		assert_int_equal(found.entry, PMDS + 17 * 8);
 		assert_int_equal(found.global, !is_large || (rows[i].entry & global));
 	}
+
+static void ends_when_all_was_read(void **state)
+{
+	struct fixture *fixture = *state;
+	uint64_t gpa, *table = (uint64_t *)(void *)(fixture->ram + ROOT);
+	char byte;
+	for (int i = 0; i < 512; i++)
+		table[i] = ROOT | present; // it leads to itself: four levels of it
+	assert_int_equal(guest_translate(&fixture->space, 0x1234567890, &gpa), GUEST_OK);
+	memory_allow(6);
+	assert_int_equal(guest_read_virtual(&fixture->space, 0, &byte, 1), GUEST_OK);
+	assert_int_equal(guest_read_virtual(&fixture->space, 0, &byte, 1), GUEST_BOUND);
+	memory_allow(UINT32_MAX);
 }
 
 int main(void)
@@ -355,6 +368,7 @@ int main(void)
 #define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
 		TEST(small_pages),
+		TEST(ends_when_all_was_read),
 		TEST(large_pages),
 		TEST(large_bit_means_nothing_at_the_top),
 		TEST(five_levels),

@@ -57,6 +57,24 @@ static void test_reads_across_slots(void **state)
 	munmap(high, PAGE);
 }
 
+static void test_reads_are_limited(void **state)
+{
+	struct vm_memory *memory = *state;
+	unsigned char *page = map_pages(1), byte;
+	assert_true(vm_memory_set_slot(memory, 0, 0, PAGE, page, true, NULL));
+	memory_allow(2);
+	assert_int_equal(vm_memory_read(memory, 0, &byte, 1), MEMORY_OK);
+	assert_false(memory_is_spent());
+	assert_int_equal(vm_memory_read(memory, PAGE, &byte, 1), MEMORY_UNMAPPED);
+	assert_true(memory_is_spent());
+	assert_int_equal(vm_memory_read(memory, 0, &byte, 1), MEMORY_SPENT);
+	assert_int_equal(vm_memory_read(memory, 0, &byte, 1), MEMORY_SPENT);
+	memory_allow(UINT32_MAX);
+	assert_int_equal(vm_memory_read(memory, 0, &byte, 1), MEMORY_OK);
+	assert_false(memory_is_spent());
+	munmap(page, PAGE);
+}
+
 static void test_slots_move_and_go(void **state)
 {
 	struct vm_memory *memory = *state;
@@ -183,6 +201,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_reads_across_slots, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_reads_are_limited, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_slots_move_and_go, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_lost_host_memory_is_an_error, set_up,
 						tear_down),

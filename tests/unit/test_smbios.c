@@ -215,10 +215,34 @@ static void test_parse(void **state)
 		assert_false(vm_uuid_parse(bad[i], &uuid));
 }
 
+static void test_believed(void **state)
+{
+	const struct vm_uuid a = { { 1 } }, b = { { 2 } }, c = { { 3 } };
+	static const struct {
+		bool told, before, found, differs;
+		char believed;
+	} rows[] = {
+		{ 0, 0, 0, false, 0 },	  { 0, 0, 1, false, 'c' }, { 0, 1, 0, false, 'b' }, { 0, 1, 1, true, 'b' },
+		{ 1, 0, 0, false, 'a' }, { 1, 0, 1, true, 'a' },   { 1, 1, 0, false, 'a' }, { 1, 1, 1, true, 'a' },
+	};
+	bool differs;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const struct vm_uuid *believed = vm_uuid_believed(rows[i].told ? &a : NULL, rows[i].before ? &b : NULL,
+								  rows[i].found ? &c : NULL, &differs);
+		assert_int_equal(differs, rows[i].differs);
+		assert_ptr_equal(believed, rows[i].believed == 'a' ? &a : rows[i].believed == 'b' ? &b
+									 : rows[i].believed	  ? &c
+													  : NULL);
+	}
+	assert_ptr_equal(vm_uuid_believed(NULL, &a, &a, &differs), &a);
+	assert_false(differs);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_parse),
+		cmocka_unit_test(test_believed),
 		cmocka_unit_test_setup_teardown(test_entry_32, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_entry_64, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_entry_at_the_very_end, set_up, tear_down),
