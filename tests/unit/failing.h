@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef NIJIMI_TESTS_FAILING_H
+#define NIJIMI_TESTS_FAILING_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/**
+ * Memory that is not there. With ld's --wrap (tests/unit/meson.build) the allocations of our own code count; with
+ * FAILING_EVERYWHERE those of libraries, too, and what stays behind is noticed without a sanitizer.
+ */
+
+/** Between these two, in the calling thread, allocations count and fail. */
+void failing_begin(void);
+void failing_end(void);
+
+/** Whether an allocation has failed in this run of the scenario. */
+bool failing_has_failed(void);
+
+/**
+ * Runs the scenario once with memory; then again and again, with the first allocation failing (only that), then with the
+ * second, ... until nothing fails; then the same with all allocations failing from that one on. Fails the test if memory stays
+ * behind. Returns how many allocations there are to fail.
+ */
+uint64_t failing_each(void (*scenario)(void *context), void *context);
+
+
+#endif
