@@ -662,11 +662,19 @@ static void note_unsaved(struct database *database, struct registry *registry)
 	database_alerts_done(database, false);
 }
 
+// A ROLLBACK may have failed for want of memory: the transaction that it was to end goes on, and no other begins.
+static bool begin_transaction(struct database *database)
+{
+	if (!sqlite3_get_autocommit(database->connection) && !execute(database, "ROLLBACK"))
+		return false;
+	return execute(database, "BEGIN IMMEDIATE");
+}
+
 bool database_save(struct database *database, struct registry *registry, struct error *error)
 {
 	database->failed = database->wrote = false;
 	database->described_count = 0;
-	if (!execute(database, "BEGIN IMMEDIATE")) {
+	if (!begin_transaction(database)) {
 		database_error(database, error, "cannot write");
 		database_alerts_done(database, false);
 		return false;
@@ -731,7 +739,7 @@ static bool cut_forgotten(struct database *database, const struct registry *regi
 {
 	uint64_t vm = find_forgotten(database, registry);
 	int rows = 0;
-	if (!vm || database->failed || !execute(database, "BEGIN IMMEDIATE"))
+	if (!vm || database->failed || !begin_transaction(database))
 		return false;
 	for (int which = CUT_DESCRIPTIONS; which <= CUT_EDGES && rows == 0; which++) {
 		run_on(database, (enum statement)which, vm);
