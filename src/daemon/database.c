@@ -626,10 +626,9 @@ static bool database_error(struct database *database, struct error *error, const
 	int code = sqlite3_errcode(database->connection);
 	int system = sqlite3_system_errno(database->connection);
 	bool is_full = code == SQLITE_FULL || (code == SQLITE_IOERR && system == ENOSPC);
-	const char *why = is_full	    ? "the disk is full"
-			  : system == EROFS ? "the file system is read-only; look at the kernel's log for why"
-					    : sqlite3_errmsg(database->connection);
-	return error_set(error, is_full ? ERROR_LIMIT : ERROR_SYSTEM, "%s %s: %s", what, database->path, why);
+	return error_set(error, is_full ? ERROR_LIMIT : ERROR_SYSTEM, "%s %s: %s", what,
+			 database->path,
+			 is_full ? "the disk is full" : sqlite3_errmsg(database->connection));
 }
 
 static void note_saved(struct database *database, struct registry *registry)
