@@ -6,18 +6,19 @@
  * every system call, as it is seen at E and X or at functions, as 32-bit calls and as requests of io_uring. Nothing
  * crashes, goes on for ever or says what cannot be.
  *
- * The first byte chooses the kernel and the hook. Then steps: a byte each that chooses, and what that takes. Numbers in arguments
+ * The first byte chooses the kernel, the hook, and whether some processes hold labels at first. Then steps: a byte each that chooses, and what that takes. Numbers in arguments
  * are chosen from what gets far: descriptors that are open, addresses of memory that the input fills, and bits.
  */
 #include <errno.h>
 #include <string.h>
+#include <sys/syscall.h>
 
 #include "../guest/replay.h"
 #include "real_kernel.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { USER_PAGE = 4096, STEPS = 40 };
+enum { USER_PAGE = 4096, STEPS = 40, CPU = 0 };
 
 // The page that addresses of the user lead to.
 static void fill_user(struct kernel *kernel, struct input *input, size_t task)
@@ -93,12 +94,25 @@ struct call {
 	int cpu;
 };
 
+// Those that move something.
+static const int often[] = {
+	SYS_read, SYS_write, SYS_readv, SYS_writev, SYS_pread64, SYS_pwritev2, SYS_sendto, SYS_recvfrom, SYS_sendmsg, SYS_recvmsg,
+	SYS_sendmmsg, SYS_recvmmsg, SYS_splice, SYS_tee, SYS_vmsplice, SYS_sendfile, SYS_copy_file_range, SYS_mmap, SYS_mprotect,
+	SYS_openat, SYS_open, SYS_openat2, SYS_close, SYS_dup2, SYS_fork, SYS_clone3, SYS_execve, SYS_execveat, SYS_exit_group,
+	SYS_renameat2, SYS_rename, SYS_linkat, SYS_unlinkat, SYS_symlinkat, SYS_readlinkat, SYS_connect, SYS_accept4, SYS_bind, SYS_ioctl,
+	SYS_io_uring_setup, SYS_io_uring_enter, SYS_io_submit, SYS_io_getevents, SYS_process_vm_readv, SYS_process_vm_writev, SYS_ptrace,
+	SYS_msgsnd, SYS_msgrcv, SYS_semop, SYS_setxattr, SYS_fgetxattr, SYS_add_key, SYS_keyctl, SYS_mount, SYS_bpf, SYS_pidfd_getfd,
+	SYS_getdents64, SYS_shmat, SYS_mremap, SYS_syslog, SYS_prctl,
+};
+
 static void call(const struct call *call, struct input *input, bool ends)
 {
 	static const int results[] = {0, 1, 10, 4096, -EFAULT, -EAGAIN, -512, 3};
 	const struct guest_task *task = &call->kernel->tasks[call->task];
 	uint8_t way = next_byte(input);
-	int number = way % 16 == 15 ? (int)next_number(input, 4) : (int)(next_number(input, 2) % 470);
+	int number = way % 16 == 15 ? (int)next_number(input, 4)
+		     : way % 2	    ? often[next_byte(input) % (sizeof(often) / sizeof(often[0]))]
+				    : (int)(next_number(input, 2) % 470);
 	uint64_t arguments[6];
 	for (int i = 0; i < 6; i++)
 		arguments[i] = next_value(input, call->kernel, call->task);
@@ -181,6 +195,17 @@ static void step(struct replay *replay, struct kernel *kernel, struct input *inp
 	}
 }
 
+// Those processes that have a classified file open hold its labels from the beginning.
+static void manage_some(struct replay *replay, const struct kernel *kernel)
+{
+	enum { FIRST = 10, LAST = 13 }; // inhabitants.c
+	for (size_t task = 0; task < kernel->task_count; task++)
+		for (uint64_t fd = FIRST; fd <= LAST; fd++) {
+			replay_enter(replay, CPU, &kernel->tasks[task], SYS_read, (uint64_t[6]){fd});
+			replay_leave(replay, CPU, &kernel->tasks[task], SYS_read, 10);
+		}
+}
+
 static void check(const struct replay *replay)
 {
 	struct engine_statistics statistics;
@@ -201,6 +226,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	require(replay_init(&replay, &kernel->recording, &kernel->kernel, &secret, 1), "no trace");
 	if (choice >> 4 == 1) // now and then: it takes long
 		trace_sweep(replay.trace, &kernel->recording.reader);
+	if (choice & 0x80)
+		manage_some(&replay, kernel);
 	for (int i = 0; i < STEPS && input.left > 0; i++)
 		step(&replay, kernel, &input);
 	trace_verify(replay.trace, &kernel->recording.reader);
