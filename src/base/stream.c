@@ -49,7 +49,8 @@ FILE *stream_open(char **bytes, size_t *length)
 	FILE *stream = NULL;
 	if (memory && *bytes) {
 		*memory = (struct memory){bytes, length, FIRST_CAPACITY};
-		stream = fopencookie(memory, "w", (cookie_io_functions_t){.write = keep, .close = forget});
+		stream = fopencookie(memory, "w",
+				     (cookie_io_functions_t){.write = keep, .close = forget});
 	}
 	if (!stream) {
 		free(memory);

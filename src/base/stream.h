@@ -7,10 +7,11 @@
 #include <stdio.h>
 
 /**
- * A stream into memory, as open_memstream(3), but for what happens when there is none: that one loses what it could not keep
- * (glibc 2.36, libio/memstream.c: no error sticks to the stream, and the bytes may be NULL after a fclose() that succeeds). Here
- * it is an error of the stream like any other. *bytes ends in a NUL that does not count, and is up to date after fflush()
- * and stream_finish(); the caller frees it. NULL: no memory.
+ * A stream into memory, as open_memstream(3), but for what happens when there is none: that one
+ * loses what it could not keep (glibc 2.36, libio/memstream.c: no error sticks to the stream, and
+ * the bytes may be NULL after a fclose() that succeeds). Here it is an error of the stream like any
+ * other. *bytes ends in a NUL that does not count, and is up to date after fflush() and
+ * stream_finish(); the caller frees it. NULL: no memory.
  */
 FILE *stream_open(char **bytes, size_t *length);
 

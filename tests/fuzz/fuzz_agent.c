@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /**
- * What a hostile daemon can tell an agent: labels, boundaries, what is to be refused, what files are remembered to hold, objects to be
- * cleared. The first byte chooses: the rest is what comes over the connection; or it makes messages that are plausible one by
- * one. What has been taken is then used as vCPUs use it. The agent never ends, and never says what is no frame.
+ * What a hostile daemon can tell an agent: labels, boundaries, what is to be refused, what files
+ * are remembered to hold, objects to be cleared. The first byte chooses: the rest is what comes
+ * over the connection; or it makes messages that are plausible one by one. What has been taken is
+ * then used as vCPUs use it. The agent never ends, and never says what is no frame.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -63,19 +64,21 @@ void agent_vm_report(struct agent_vm *of)
 
 static void make_barrier(void)
 {
-	static const char text[] = "version: 1\n"
-				   "labels: [{name: a, files: /a}, {name: b, files: /b}]\n"
-				   "networks: [{name: n, addresses: [10.0.0.0/8, 'fd00::/8']}]\n"
-				   "sinks:\n"
-				   "- {name: i, kind: inet, to: 192.0.2.0/24, ports: [25, 80-90], protocol: tcp}\n"
-				   "- {name: f, kind: filesystem, types: [nfs*, vfat], paths: /mnt/**, except: /mnt/ok/**}\n"
-				   "- {name: p, kind: program, programs: /bin/*, except: /bin/ed}\n"
-				   "- {name: r, kind: removable}\n"
-				   "rules:\n"
-				   "- {label: a, sink: i, program: /usr/bin/x, action: allow}\n"
-				   "- {label: a, sink: '*', action: block}\n"
-				   "- {label: b, sink: '*', action: block}\n"
-				   "enforcement: {failure: closed}\n";
+	static const char text[] =
+		"version: 1\n"
+		"labels: [{name: a, files: /a}, {name: b, files: /b}]\n"
+		"networks: [{name: n, addresses: [10.0.0.0/8, 'fd00::/8']}]\n"
+		"sinks:\n"
+		"- {name: i, kind: inet, to: 192.0.2.0/24, ports: [25, 80-90], protocol: tcp}\n"
+		"- {name: f, kind: filesystem, types: [nfs*, vfat], paths: /mnt/**, except: "
+		"/mnt/ok/**}\n"
+		"- {name: p, kind: program, programs: /bin/*, except: /bin/ed}\n"
+		"- {name: r, kind: removable}\n"
+		"rules:\n"
+		"- {label: a, sink: i, program: /usr/bin/x, action: allow}\n"
+		"- {label: a, sink: '*', action: block}\n"
+		"- {label: b, sink: '*', action: block}\n"
+		"enforcement: {failure: closed}\n";
 	struct policy_problems problems = {0};
 	struct policy *policy = policy_parse(text, sizeof(text) - 1, &problems);
 	require(policy, "the policy is not understood");
@@ -150,10 +153,13 @@ static void make_parts(struct wire_message *message, struct input *input, unsign
 
 static void make_message(struct wire_message *message, struct input *input, unsigned char *bytes)
 {
-	static const uint16_t types[] = {WIRE_WELCOME, WIRE_SYNC,  WIRE_ACKNOWLEDGE, WIRE_STORED,     WIRE_RECALLED,    WIRE_LABELS,
-					 WIRE_LABEL_FILES, WIRE_LABEL_FILES, WIRE_BARRIER, WIRE_BARRIER_PART, WIRE_BOUNDARIES,
-					 WIRE_BOUNDARY, WIRE_CLEAR, WIRE_BARRIER_PART, WIRE_OBJECT, WIRE_HELLO};
-	static const char *const texts[] = {"", "classified", "a", "/a/**", "[", "/**/x{a,b", "\xff", "b"};
+	static const uint16_t types[] = {
+		WIRE_WELCOME,  WIRE_SYNC,	  WIRE_ACKNOWLEDGE, WIRE_STORED,
+		WIRE_RECALLED, WIRE_LABELS,	  WIRE_LABEL_FILES, WIRE_LABEL_FILES,
+		WIRE_BARRIER,  WIRE_BARRIER_PART, WIRE_BOUNDARIES,  WIRE_BOUNDARY,
+		WIRE_CLEAR,    WIRE_BARRIER_PART, WIRE_OBJECT,	    WIRE_HELLO};
+	static const char *const texts[] = {"",	 "classified", "a",    "/a/**",
+					    "[", "/**/x{a,b",  "\xff", "b"};
 	uint8_t way = next_byte(input), number = next_byte(input);
 	const char *text = texts[next_byte(input) % 8], *other = texts[next_byte(input) % 8];
 	*message = (struct wire_message){.type = types[way % 16], .vm = (uint16_t)(way / 16 % 4)};
@@ -162,17 +168,22 @@ static void make_message(struct wire_message *message, struct input *input, unsi
 		message->welcome = (struct wire_welcome){way / 16, number, number & 1};
 		break;
 	case WIRE_STORED:
-		message->stored = (struct wire_stored){.identity = {.filesystem = {1}, .inode = number}, .label = text};
+		message->stored = (struct wire_stored){
+			.identity = {.filesystem = {1}, .inode = number}, .label = text};
 		break;
 	case WIRE_LABELS:
 		message->labels.rows = number & 0x80 ? number << 8 : number % 4;
 		break;
 	case WIRE_LABEL_FILES:
-		message->label_files = (struct wire_label_files){
-			.label = text, .criteria = number, .inode = way, .path = other, .filesystem = text};
+		message->label_files = (struct wire_label_files){.label = text,
+								 .criteria = number,
+								 .inode = way,
+								 .path = other,
+								 .filesystem = text};
 		break;
 	case WIRE_BARRIER:
-		message->barrier.size = number % 4 ? (uint32_t)barrier_size : (uint32_t)number << (way / 16);
+		message->barrier.size =
+			number % 4 ? (uint32_t)barrier_size : (uint32_t)number << (way / 16);
 		break;
 	case WIRE_BARRIER_PART:
 		make_parts(message, input, bytes);
@@ -184,7 +195,8 @@ static void make_message(struct wire_message *message, struct input *input, unsi
 		message->boundary = (struct wire_boundary){text, other};
 		break;
 	case WIRE_CLEAR:
-		message->clear = (struct wire_clear){.number = number % 4, .all = number >> 7, .label = text};
+		message->clear = (struct wire_clear){
+			.number = number % 4, .all = number >> 7, .label = text};
 		break;
 	default:
 		message->acknowledge.journal = number; // also a token
@@ -219,7 +231,8 @@ static void check_said(void)
 	struct wire_message message;
 	size_t consumed;
 	for (size_t at = 0; at < hostile.out_used; at += consumed)
-		require(wire_decode(hostile.out + at, hostile.out_used - at, &message, &scratch, &consumed, NULL) == WIRE_OK,
+		require(wire_decode(hostile.out + at, hostile.out_used - at, &message, &scratch,
+				    &consumed, NULL) == WIRE_OK,
 			"the agent says what is no frame");
 	hostile.out_used = hostile.out_sent = 0;
 }
@@ -241,8 +254,14 @@ static void run_messages(struct input *input)
 static void use(const struct agent_vm *vm)
 {
 	static const struct trace_way ways[] = {
-		{.family = AF_INET, .socket_type = SOCK_STREAM, .address = "192.0.2.7:80", .filesystem = ""},
-		{.family = AF_INET6, .socket_type = SOCK_DGRAM, .address = "[::1]:1", .filesystem = ""},
+		{.family = AF_INET,
+		 .socket_type = SOCK_STREAM,
+		 .address = "192.0.2.7:80",
+		 .filesystem = ""},
+		{.family = AF_INET6,
+		 .socket_type = SOCK_DGRAM,
+		 .address = "[::1]:1",
+		 .filesystem = ""},
 		{.mode = 0100600, .address = "/x", .filesystem = "vfat", .removable = true},
 		{.address = "", .filesystem = ""},
 	};

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /**
- * A daemon's database that was damaged, or changed by somebody. The first byte chooses: bytes of the file become others; or
- * rows say what no daemon writes. Opening and loading it ends with a sentence, or with tables that can be asked, saved, and loaded again.
+ * A daemon's database that was damaged, or changed by somebody. The first byte chooses: bytes of
+ * the file become others; or rows say what no daemon writes. Opening and loading it ends with a
+ * sentence, or with tables that can be asked, saved, and loaded again.
  */
 #include <sqlite3.h>
 #include <stdio.h>
@@ -47,22 +48,28 @@ static void write_database(const unsigned char *bytes, size_t length)
 		unlink(other);
 	}
 	FILE *file = fopen(path, "wb");
-	require(file && fwrite(bytes, 1, length, file) == length && fclose(file) == 0, "the file cannot be written");
+	require(file && fwrite(bytes, 1, length, file) == length && fclose(file) == 0,
+		"the file cannot be written");
 }
 
 static void list_columns(void)
 {
-	static const char text[] = "SELECT m.name, c.name, (SELECT name FROM pragma_table_info(m.name) WHERE pk > 0 ORDER BY pk DESC LIMIT 1)"
-				   " FROM sqlite_schema m JOIN pragma_table_info(m.name) c WHERE m.type = 'table'";
+	static const char text[] =
+		"SELECT m.name, c.name, (SELECT name FROM pragma_table_info(m.name) WHERE pk > 0 "
+		"ORDER BY pk DESC LIMIT 1)"
+		" FROM sqlite_schema m JOIN pragma_table_info(m.name) c WHERE m.type = 'table'";
 	sqlite3 *connection;
 	sqlite3_stmt *statement;
 	require(sqlite3_open(path, &connection) == SQLITE_OK &&
 			sqlite3_prepare_v2(connection, text, -1, &statement, NULL) == SQLITE_OK,
 		"the good database cannot be read");
 	while (sqlite3_step(statement) == SQLITE_ROW && column_count < COLUMNS) {
-		snprintf(columns[column_count].table, 40, "%s", (const char *)sqlite3_column_text(statement, 0));
-		snprintf(columns[column_count].column, 40, "%s", (const char *)sqlite3_column_text(statement, 1));
-		snprintf(columns[column_count++].key, 40, "%s", (const char *)sqlite3_column_text(statement, 2));
+		snprintf(columns[column_count].table, 40, "%s",
+			 (const char *)sqlite3_column_text(statement, 0));
+		snprintf(columns[column_count].column, 40, "%s",
+			 (const char *)sqlite3_column_text(statement, 1));
+		snprintf(columns[column_count++].key, 40, "%s",
+			 (const char *)sqlite3_column_text(statement, 2));
 	}
 	sqlite3_finalize(statement);
 	sqlite3_close(connection);
@@ -80,12 +87,14 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
 	struct tables tables;
 	struct error error = {0};
-	snprintf(directory, sizeof(directory), "%s/nijimi-fuzz.XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+	snprintf(directory, sizeof(directory), "%s/nijimi-fuzz.XXXXXX",
+		 access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
 	require(mkdtemp(directory), "no folder");
 	snprintf(path, sizeof(path), "%s/nijimi.db", directory);
 	tables_init(&tables, NULL);
 	struct database *database = database_open(directory, &error);
-	require(database && database_load(database, tables.registry, tables.alerts, &error), error.message);
+	require(database && database_load(database, tables.registry, tables.alerts, &error),
+		error.message);
 	tables_tell_story(&tables);
 	require(database_save(database, tables.registry, &error), error.message);
 	registry_set_forgotten(tables.registry, NULL, NULL);
@@ -93,7 +102,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	tables_deinit(&tables);
 	FILE *file = fopen(path, "rb");
 	good_length = file ? fread(good, 1, sizeof(good), file) : 0;
-	require(good_length >= 4096 && good_length < sizeof(good), "the good database is too large");
+	require(good_length >= 4096 && good_length < sizeof(good),
+		"the good database is too large");
 	fclose(file);
 	list_columns();
 	atexit(remove_all);
@@ -115,9 +125,26 @@ static uint8_t next_byte(struct input *input)
 
 static void change_row(sqlite3 *connection, struct input *input)
 {
-	static const char *const values[] = {"0", "1", "2", "3", "-1", "255", "65536", "4294967296", "9223372036854775807", "NULL",
-					     "''", "x''", "x'00'", "x'ff'", "zeroblob(70000)", "'web'", "'classified'", "1e300",
-					     "'{'", "-9223372036854775808"};
+	static const char *const values[] = {"0",
+					     "1",
+					     "2",
+					     "3",
+					     "-1",
+					     "255",
+					     "65536",
+					     "4294967296",
+					     "9223372036854775807",
+					     "NULL",
+					     "''",
+					     "x''",
+					     "x'00'",
+					     "x'ff'",
+					     "zeroblob(70000)",
+					     "'web'",
+					     "'classified'",
+					     "1e300",
+					     "'{'",
+					     "-9223372036854775808"};
 	size_t which = next_byte(input) % column_count;
 	const char *table = columns[which].table, *column = columns[which].column;
 	const char *value = values[next_byte(input) % 20];
@@ -130,14 +157,18 @@ static void change_row(sqlite3 *connection, struct input *input)
 		snprintf(text, sizeof(text), "DELETE FROM %s%s", table, where);
 		break;
 	case 1:
-		snprintf(text, sizeof(text), "UPDATE OR REPLACE %s SET %s = %s + %s%s", table, column, column, value, where);
+		snprintf(text, sizeof(text), "UPDATE OR REPLACE %s SET %s = %s + %s%s", table,
+			 column, column, value, where);
 		break;
 	case 2:
-		snprintf(text, sizeof(text), "UPDATE OR IGNORE %s SET %s = (SELECT %s FROM %s LIMIT 1)%s", table, column,
-			 columns[way % column_count].column, columns[way % column_count].table, where);
+		snprintf(text, sizeof(text),
+			 "UPDATE OR IGNORE %s SET %s = (SELECT %s FROM %s LIMIT 1)%s", table,
+			 column, columns[way % column_count].column,
+			 columns[way % column_count].table, where);
 		break;
 	default:
-		snprintf(text, sizeof(text), "UPDATE OR IGNORE %s SET %s = %s%s", table, column, value, where);
+		snprintf(text, sizeof(text), "UPDATE OR IGNORE %s SET %s = %s%s", table, column,
+			 value, where);
 		break;
 	}
 	// What the schema itself does not allow is not in any file.
@@ -148,7 +179,8 @@ static void change_rows(struct input *input)
 {
 	sqlite3 *connection;
 	require(sqlite3_open(path, &connection) == SQLITE_OK, "the database cannot be opened");
-	sqlite3_exec(connection, "PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF; BEGIN", NULL, NULL, NULL);
+	sqlite3_exec(connection, "PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF; BEGIN",
+		     NULL, NULL, NULL);
 	for (int i = 0; i < CHANGES && input->left > 0; i++)
 		change_row(connection, input);
 	sqlite3_exec(connection, "COMMIT", NULL, NULL, NULL);
@@ -175,7 +207,8 @@ static bool use_database(bool again)
 		if (again)
 			database_tidy(database, tables.registry);
 	} else {
-		require(error.code != ERROR_NONE && error.message[0], "it is refused, and nobody knows why");
+		require(error.code != ERROR_NONE && error.message[0],
+			"it is refused, and nobody knows why");
 	}
 	registry_set_forgotten(tables.registry, NULL, NULL);
 	if (database)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /**
- * Every reader and walker of src/guest, asked on real kernels (tests/guest/record) some of whose structures have been changed, and with
- * addresses that may be of something else than they say. None crashes or goes on for ever, and what comes back keeps to its
- * own bounds. fuzz_guest_objects does the same for some of them where nothing is as kernels have it.
+ * Every reader and walker of src/guest, asked on real kernels (tests/guest/record) some of whose
+ * structures have been changed, and with addresses that may be of something else than they say.
+ * None crashes or goes on for ever, and what comes back keeps to its own bounds. fuzz_guest_objects
+ * does the same for some of them where nothing is as kernels have it.
  *
  * The first byte chooses the kernel; then come questions and changes.
  */
@@ -69,7 +70,8 @@ static bool visit_child(const struct guest_task *child, void *context)
 	return count(context);
 }
 
-#define require_text(text) require(memchr(text, '\0', sizeof(text)), "a text without an end: " #text)
+#define require_text(text)                                                                         \
+	require(memchr(text, '\0', sizeof(text)), "a text without an end: " #text)
 
 static void ask_task(struct question *question)
 {
@@ -98,7 +100,8 @@ static void ask_task(struct question *question)
 	guest_for_each_thread(kernel, &task, VISITS, visit_address, question);
 	guest_for_each_descriptor(kernel, &task, VISITS, visit_descriptor, question);
 	guest_for_each_mapping(kernel, &task, VISITS, visit_mapping, question);
-	guest_for_each_mapping_in(kernel, &task, question->address, UINT64_MAX, VISITS, visit_mapping, question);
+	guest_for_each_mapping_in(kernel, &task, question->address, UINT64_MAX, VISITS,
+				  visit_mapping, question);
 }
 
 static void ask_tables(struct question *question)
@@ -182,7 +185,8 @@ static void ask_mount(struct question *question)
 static void ask_disk(struct question *question)
 {
 	const struct guest_kernel *kernel = question->kernel;
-	struct guest_disk disk = {.private_data = question->address, .major = GUEST_LOOP_MAJOR, .name = "loop0"};
+	struct guest_disk disk = {
+		.private_data = question->address, .major = GUEST_LOOP_MAJOR, .name = "loop0"};
 	struct guest_disk_holder holder;
 	struct guest_file file;
 	bool removable;
@@ -208,7 +212,8 @@ static void ask_ring(struct question *question)
 	guest_ring_file(kernel, &request, question->task, &found);
 	guest_ring_splice_source(kernel, &request, question->task, &found);
 	guest_ring_names(kernel, &request, &names);
-	guest_ring_destination(kernel, &request, question->task, question->visits & 1, &found, &length);
+	guest_ring_destination(kernel, &request, question->task, question->visits & 1, &found,
+			       &length);
 	guest_ring_other_owner(kernel, &request, question->task);
 }
 
@@ -216,7 +221,8 @@ static void ask_socket(struct question *question)
 {
 	struct guest_socket socket;
 	if (guest_socket_read(question->kernel, question->address, &socket) == GUEST_OK)
-		require(socket.local.name_length <= sizeof(socket.local.name), "a name that is too long");
+		require(socket.local.name_length <= sizeof(socket.local.name),
+			"a name that is too long");
 	guest_socket_read_unnamed(question->kernel, question->address, &socket);
 }
 
@@ -225,19 +231,23 @@ static void ask_user(struct question *question)
 	char text[64];
 	struct guest_lookup found;
 	guest_read_user(question->kernel, question->task, question->address, text, sizeof(text));
-	guest_read_user_string(question->kernel, question->task, question->address, text, sizeof(text));
+	guest_read_user_string(question->kernel, question->task, question->address, text,
+			       sizeof(text));
 	require_text(text);
 	guest_lookup_path(question->kernel, question->task, AT_FDCWD, text, true, &found);
 	require_text(found.name);
-	guest_lookup_path(question->kernel, question->task, (int32_t)question->address, "../data/classified/secret", true, &found);
-	guest_lookup_path(question->kernel, question->task, AT_FDCWD, "/proc/self/../../mnt/memory/./file", false, &found);
+	guest_lookup_path(question->kernel, question->task, (int32_t)question->address,
+			  "../data/classified/secret", true, &found);
+	guest_lookup_path(question->kernel, question->task, AT_FDCWD,
+			  "/proc/self/../../mnt/memory/./file", false, &found);
 }
 
 static void ask_code(struct question *question)
 {
 	struct guest_sites sites;
 	uint64_t found;
-	guest_system_call_function(question->kernel, question->visits & 1, (uint32_t)question->address % 600, &found);
+	guest_system_call_function(question->kernel, question->visits & 1,
+				   (uint32_t)question->address % 600, &found);
 	guest_locate_code(question->kernel, question->address, &found);
 	guest_find_sites(question->kernel, &sites);
 }
@@ -246,9 +256,10 @@ static const struct {
 	void (*ask)(struct question *question);
 	const char *structure; // that it is about
 } questions[] = {
-	{ask_task, "task_struct."},	 {ask_tables, "pid."},	 {ask_file, "file."},	{ask_inode, "inode."}, {ask_mount, "mount."},
-	{ask_disk, "block_device."}, {ask_ring, "file."}, {ask_socket, "sock."}, {ask_user, "dentry."}, {ask_code, "fdtable."},
-	{ask_mount, "super_block."}, {ask_mount, "fs_struct."},
+	{ask_task, "task_struct."}, {ask_tables, "pid."},	 {ask_file, "file."},
+	{ask_inode, "inode."},	    {ask_mount, "mount."},	 {ask_disk, "block_device."},
+	{ask_ring, "file."},	    {ask_socket, "sock."},	 {ask_user, "dentry."},
+	{ask_code, "fdtable."},	    {ask_mount, "super_block."}, {ask_mount, "fs_struct."},
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -264,8 +275,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		}
 		struct question question = {
 			.kernel = &kernel->kernel, .task = &kernel->tasks[task], .visits = 0};
-		question.address = next_byte(&input) % 4 ? kernel_object_of(kernel, questions[way % 16].structure, next_byte(&input))
-							 : next_value(&input, kernel, task);
+		question.address = next_byte(&input) % 4
+					   ? kernel_object_of(kernel, questions[way % 16].structure,
+							      next_byte(&input))
+					   : next_value(&input, kernel, task);
 		questions[way % 16].ask(&question);
 	}
 	kernel_take_back();

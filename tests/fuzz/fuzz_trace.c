@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /**
- * Threads of real kernels (tests/guest/record) call the system as nobody in his senses would, with their kernel's structures and
- * the memory behind their arguments changed underneath: everything that src/trace and src/guest do with that, for
- * every system call, as it is seen at E and X or at functions, as 32-bit calls and as requests of io_uring. Nothing
- * crashes, goes on for ever or says what cannot be.
+ * Threads of real kernels (tests/guest/record) call the system as nobody in his senses would, with
+ * their kernel's structures and the memory behind their arguments changed underneath: everything
+ * that src/trace and src/guest do with that, for every system call, as it is seen at E and X or at
+ * functions, as 32-bit calls and as requests of io_uring. Nothing crashes, goes on for ever or says
+ * what cannot be.
  *
- * The first byte chooses the kernel, the hook, and whether some processes hold labels at first. Then steps: a byte each that chooses, and what that takes. Numbers in arguments
- * are chosen from what gets far: descriptors that are open, addresses of memory that the input fills, and bits.
+ * The first byte chooses the kernel, the hook, and whether some processes hold labels at first.
+ * Then steps: a byte each that chooses, and what that takes. Numbers in arguments are chosen from
+ * what gets far: descriptors that are open, addresses of memory that the input fills, and bits.
  */
 #include <errno.h>
 #include <string.h>
@@ -30,26 +32,36 @@ static void fill_user(struct kernel *kernel, struct input *input, size_t task)
 		memcpy(page + at, &value, sizeof(value));
 	}
 	if (kernel->user[task])
-		kernel_change(kernel, kernel->user_gpa[task] + next_byte(input) % 64 * 4, page, length);
+		kernel_change(kernel, kernel->user_gpa[task] + next_byte(input) % 64 * 4, page,
+			      length);
 }
 
 static void write_path(struct kernel *kernel, struct input *input, size_t task)
 {
-	static const char *const paths[] = {"/data/classified/secret", "../../../..//.//data/classified/", "/proc/self/mem",
-					    "/dev/ptmx", "\x01\xff", "", "/mnt/memory/file", "/data/classified/../x/y"};
+	static const char *const paths[] = {"/data/classified/secret",
+					    "../../../..//.//data/classified/",
+					    "/proc/self/mem",
+					    "/dev/ptmx",
+					    "\x01\xff",
+					    "",
+					    "/mnt/memory/file",
+					    "/data/classified/../x/y"};
 	const char *path = paths[next_byte(input) % 8];
 	if (kernel->user[task])
-		kernel_change(kernel, kernel->user_gpa[task] + next_byte(input) % 128, path, strlen(path) + 1);
+		kernel_change(kernel, kernel->user_gpa[task] + next_byte(input) % 128, path,
+			      strlen(path) + 1);
 }
 
-static bool refuses(const struct trace_barrier *barrier, label_set labels, const struct trace_way *way, const char *program)
+static bool refuses(const struct trace_barrier *barrier, label_set labels,
+		    const struct trace_way *way, const char *program)
 {
 	return way->address[0] % 2 == 0;
 }
 
 static void change_policy(struct replay *replay, struct input *input)
 {
-	static const struct trace_rule rule = {.labels = 2, .criteria = WIRE_BY_PATH, .path = "/mnt/**", .filesystem = ""};
+	static const struct trace_rule rule = {
+		.labels = 2, .criteria = WIRE_BY_PATH, .path = "/mnt/**", .filesystem = ""};
 	static const struct trace_rules rules = {1, &rule};
 	static const struct trace_barrier barrier = {refuses, 3, true, true};
 	static const struct trace_boundary boundary = {"/**", 1};
@@ -96,13 +108,67 @@ struct call {
 
 // Those that move something.
 static const int often[] = {
-	SYS_read, SYS_write, SYS_readv, SYS_writev, SYS_pread64, SYS_pwritev2, SYS_sendto, SYS_recvfrom, SYS_sendmsg, SYS_recvmsg,
-	SYS_sendmmsg, SYS_recvmmsg, SYS_splice, SYS_tee, SYS_vmsplice, SYS_sendfile, SYS_copy_file_range, SYS_mmap, SYS_mprotect,
-	SYS_openat, SYS_open, SYS_openat2, SYS_close, SYS_dup2, SYS_fork, SYS_clone3, SYS_execve, SYS_execveat, SYS_exit_group,
-	SYS_renameat2, SYS_rename, SYS_linkat, SYS_unlinkat, SYS_symlinkat, SYS_readlinkat, SYS_connect, SYS_accept4, SYS_bind, SYS_ioctl,
-	SYS_io_uring_setup, SYS_io_uring_enter, SYS_io_submit, SYS_io_getevents, SYS_process_vm_readv, SYS_process_vm_writev, SYS_ptrace,
-	SYS_msgsnd, SYS_msgrcv, SYS_semop, SYS_setxattr, SYS_fgetxattr, SYS_add_key, SYS_keyctl, SYS_mount, SYS_bpf, SYS_pidfd_getfd,
-	SYS_getdents64, SYS_shmat, SYS_mremap, SYS_syslog, SYS_prctl,
+	SYS_read,
+	SYS_write,
+	SYS_readv,
+	SYS_writev,
+	SYS_pread64,
+	SYS_pwritev2,
+	SYS_sendto,
+	SYS_recvfrom,
+	SYS_sendmsg,
+	SYS_recvmsg,
+	SYS_sendmmsg,
+	SYS_recvmmsg,
+	SYS_splice,
+	SYS_tee,
+	SYS_vmsplice,
+	SYS_sendfile,
+	SYS_copy_file_range,
+	SYS_mmap,
+	SYS_mprotect,
+	SYS_openat,
+	SYS_open,
+	SYS_openat2,
+	SYS_close,
+	SYS_dup2,
+	SYS_fork,
+	SYS_clone3,
+	SYS_execve,
+	SYS_execveat,
+	SYS_exit_group,
+	SYS_renameat2,
+	SYS_rename,
+	SYS_linkat,
+	SYS_unlinkat,
+	SYS_symlinkat,
+	SYS_readlinkat,
+	SYS_connect,
+	SYS_accept4,
+	SYS_bind,
+	SYS_ioctl,
+	SYS_io_uring_setup,
+	SYS_io_uring_enter,
+	SYS_io_submit,
+	SYS_io_getevents,
+	SYS_process_vm_readv,
+	SYS_process_vm_writev,
+	SYS_ptrace,
+	SYS_msgsnd,
+	SYS_msgrcv,
+	SYS_semop,
+	SYS_setxattr,
+	SYS_fgetxattr,
+	SYS_add_key,
+	SYS_keyctl,
+	SYS_mount,
+	SYS_bpf,
+	SYS_pidfd_getfd,
+	SYS_getdents64,
+	SYS_shmat,
+	SYS_mremap,
+	SYS_syslog,
+	SYS_prctl,
 };
 
 static void call(const struct call *call, struct input *input, bool ends)
@@ -119,7 +185,8 @@ static void call(const struct call *call, struct input *input, bool ends)
 	replay_enter(call->replay, call->cpu, task, number, arguments);
 	if (ends)
 		replay_leave(call->replay, call->cpu, task, number,
-			     way & 0x80 ? (int64_t)next_value(input, call->kernel, call->task) : results[way >> 4 & 7]);
+			     way & 0x80 ? (int64_t)next_value(input, call->kernel, call->task)
+					: results[way >> 4 & 7]);
 }
 
 static void call_compat(const struct call *call, struct input *input)
@@ -128,14 +195,17 @@ static void call_compat(const struct call *call, struct input *input)
 	uint32_t arguments[6];
 	for (int i = 0; i < 6; i++)
 		arguments[i] = (uint32_t)next_value(input, call->kernel, call->task);
-	replay_enter_compat(call->replay, call->cpu, &call->kernel->tasks[call->task], number, arguments);
-	replay_leave(call->replay, call->cpu, &call->kernel->tasks[call->task], number, (int8_t)next_byte(input));
+	replay_enter_compat(call->replay, call->cpu, &call->kernel->tasks[call->task], number,
+			    arguments);
+	replay_leave(call->replay, call->cpu, &call->kernel->tasks[call->task], number,
+		     (int8_t)next_byte(input));
 }
 
 static void call_strange(const struct call *call, struct input *input)
 {
 	struct trace_cpu *cpu = &call->replay->cpus[call->cpu];
-	uint64_t one = next_value(input, call->kernel, call->task), other = next_value(input, call->kernel, call->task);
+	uint64_t one = next_value(input, call->kernel, call->task),
+		 other = next_value(input, call->kernel, call->task);
 	switch (next_byte(input) % 5) {
 	case 0:
 		trace_inside_call(call->replay->trace, cpu, one);
@@ -201,7 +271,8 @@ static void manage_some(struct replay *replay, const struct kernel *kernel)
 	enum { FIRST = 10, LAST = 13 }; // inhabitants.c
 	for (size_t task = 0; task < kernel->task_count; task++)
 		for (uint64_t fd = FIRST; fd <= LAST; fd++) {
-			replay_enter(replay, CPU, &kernel->tasks[task], SYS_read, (uint64_t[6]){fd});
+			replay_enter(replay, CPU, &kernel->tasks[task], SYS_read,
+				     (uint64_t[6]){fd});
 			replay_leave(replay, CPU, &kernel->tasks[task], SYS_read, 10);
 		}
 }
@@ -211,8 +282,10 @@ static void check(const struct replay *replay)
 	struct engine_statistics statistics;
 	trace_get_statistics(replay->trace, &statistics);
 	for (size_t i = 0; i < replay->object_count; i++)
-		require(memchr(replay->objects[i].name, '\0', sizeof(replay->objects[i].name)), "a name without an end");
-	require(replay->edge_count < REPLAY_EDGES || statistics.edges >= REPLAY_EDGES, "more edges than there were");
+		require(memchr(replay->objects[i].name, '\0', sizeof(replay->objects[i].name)),
+			"a name without an end");
+	require(replay->edge_count < REPLAY_EDGES || statistics.edges >= REPLAY_EDGES,
+		"more edges than there were");
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -77,8 +77,8 @@ void require(bool holds, const char *what)
 
 void kernel_change(struct kernel *kernel, uint64_t gpa, const void *bytes, size_t length)
 {
-	if (gpa >= kernel->recording.size || length > kernel->recording.size - gpa || length > CHANGE_MAXIMUM ||
-	    change_count == CHANGES)
+	if (gpa >= kernel->recording.size || length > kernel->recording.size - gpa ||
+	    length > CHANGE_MAXIMUM || change_count == CHANGES)
 		return;
 	struct change *made = &changes[change_count++];
 	made->at = kernel->recording.ram + gpa;
@@ -102,7 +102,8 @@ static void add_object(struct kernel *kernel, uint64_t address, const char *stru
 	    guest_locate(&kernel->kernel, address, &gpa) != GUEST_OK)
 		return;
 	for (size_t i = 0; i < kernel->object_count; i++)
-		if (kernel->objects[i].address == address && kernel->objects[i].structure == structure)
+		if (kernel->objects[i].address == address &&
+		    kernel->objects[i].structure == structure)
 			return;
 	kernel->objects[kernel->object_count++] = (struct object){address, structure};
 }
@@ -120,7 +121,8 @@ static void follow_objects(struct kernel *kernel)
 		for (size_t i = 0; i < sizeof(pointers) / sizeof(pointers[0]); i++) {
 			uint64_t value;
 			if (is_of(pointers[i].field, object.structure) &&
-			    guest_read_field(&kernel->kernel, object.address, pointers[i].field, &value) == GUEST_OK)
+			    guest_read_field(&kernel->kernel, object.address, pointers[i].field,
+					     &value) == GUEST_OK)
 				add_object(kernel, value, pointers[i].structure);
 		}
 	}
@@ -152,7 +154,8 @@ static bool add_mapping(const struct guest_mapping *mapping, void *context)
 	struct kernel *kernel = search->kernel;
 	uint64_t gpa;
 	add_object(kernel, mapping->address, "vm_area_struct.");
-	for (uint64_t page = mapping->start; page < mapping->end && page - mapping->start < 64 * 4096; page += 4096)
+	for (uint64_t page = mapping->start;
+	     page < mapping->end && page - mapping->start < 64 * 4096; page += 4096)
 		if (kernel->user[search->task] == 0 && !mapping->file &&
 		    guest_translate(&search->space, page, &gpa) == GUEST_OK) {
 			kernel->user[search->task] = page;
@@ -165,10 +168,12 @@ static bool add_task(uint64_t address, void *context)
 {
 	struct kernel *kernel = context;
 	struct guest_task task;
-	if (guest_task_read(&kernel->kernel, address, &task) != GUEST_OK || task.mm == 0 || task.tgid <= 1)
+	if (guest_task_read(&kernel->kernel, address, &task) != GUEST_OK || task.mm == 0 ||
+	    task.tgid <= 1)
 		return true;
 	uint64_t table;
-	require(guest_read_field(&kernel->kernel, task.mm, FIELD_mm_pgd, &table) == GUEST_OK, "no page table");
+	require(guest_read_field(&kernel->kernel, task.mm, FIELD_mm_pgd, &table) == GUEST_OK,
+		"no page table");
 	struct page_search search = {kernel,
 				     {kernel->kernel.memory, table - kernel->kernel.direct_map,
 				      kernel->kernel.space.five_level},
@@ -189,9 +194,11 @@ struct kernel *kernel_numbered(unsigned number)
 	recording_open(&kernel->recording, recording_labels()[number]);
 	recording_kernel(&kernel->recording, &kernel->kernel);
 	memory_enter(&kernel->recording.reader);
-	require(guest_for_each_process(&kernel->kernel, 4096, add_task, kernel) == GUEST_OK, "no processes");
+	require(guest_for_each_process(&kernel->kernel, 4096, add_task, kernel) == GUEST_OK,
+		"no processes");
 	follow_objects(kernel);
-	require(kernel->task_count >= 8 && kernel->object_count >= 200, "the recording has too little in it");
+	require(kernel->task_count >= 8 && kernel->object_count >= 200,
+		"the recording has too little in it");
 	return kernel;
 }
 
@@ -236,7 +243,8 @@ uint64_t next_value(struct input *input, const struct kernel *kernel, size_t tas
 	case 5:
 		return 1ULL << (next_byte(input) % 64);
 	case 6:
-		return kernel->objects[next_number(input, 2) % kernel->object_count].address + (way / 8 & 3);
+		return kernel->objects[next_number(input, 2) % kernel->object_count].address +
+		       (way / 8 & 3);
 	default:
 		return next_number(input, 8);
 	}
@@ -244,16 +252,20 @@ uint64_t next_value(struct input *input, const struct kernel *kernel, size_t tas
 
 void kernel_change_member(struct kernel *kernel, struct input *input)
 {
-	const struct object *object = &kernel->objects[next_number(input, 2) % kernel->object_count];
+	const struct object *object =
+		&kernel->objects[next_number(input, 2) % kernel->object_count];
 	enum profile_field_id fields[MEMBERS];
 	size_t count = 0;
 	for (size_t i = 0; i < PROFILE_FIELDS && count < MEMBERS; i++)
-		if (kernel->kernel.profile->fields[i].present && is_of((enum profile_field_id)i, object->structure))
+		if (kernel->kernel.profile->fields[i].present &&
+		    is_of((enum profile_field_id)i, object->structure))
 			fields[count++] = (enum profile_field_id)i;
 	if (count == 0)
 		return;
-	const struct profile_field *field = &kernel->kernel.profile->fields[fields[next_byte(input) % count]];
+	const struct profile_field *field =
+		&kernel->kernel.profile->fields[fields[next_byte(input) % count]];
 	uint64_t value = next_value(input, kernel, 0), gpa;
 	if (guest_locate(&kernel->kernel, object->address + field->offset, &gpa) == GUEST_OK)
-		kernel_change(kernel, gpa, &value, field->size < sizeof(value) ? field->size : sizeof(value));
+		kernel_change(kernel, gpa, &value,
+			      field->size < sizeof(value) ? field->size : sizeof(value));
 }

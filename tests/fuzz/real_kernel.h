@@ -8,8 +8,8 @@
 #include "guest/task.h"
 
 /**
- * Real kernels (tests/guest/record) for fuzz targets: their processes, the structures that hang on these, and changes of them that
- * are taken back after each input.
+ * Real kernels (tests/guest/record) for fuzz targets: their processes, the structures that hang on
+ * these, and changes of them that are taken back after each input.
  */
 enum { KERNELS = 4, TASKS = 12, OBJECTS = 1024 };
 
@@ -23,7 +23,8 @@ struct kernel {
 	struct recording recording;
 	struct guest_kernel kernel;
 	struct guest_task tasks[TASKS];
-	uint64_t user[TASKS]; // an address of a page of the process that may be filled, and where that is; 0: none
+	uint64_t user[TASKS]; // an address of a page of the process that may be filled, and where
+			      // that is; 0: none
 	uint64_t user_gpa[TASKS];
 	size_t task_count;
 	struct object objects[OBJECTS];

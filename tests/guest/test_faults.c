@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /*
- * What the agent does when there is no memory: reading the profile of a kernel, and tracing calls in a real one. It says so, or
- * counts a gap; it does not crash, and nothing stays behind.
+ * What the agent does when there is no memory: reading the profile of a kernel, and tracing calls
+ * in a real one. It says so, or counts a gap; it does not crash, and nothing stays behind.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -25,7 +25,8 @@ static void profile_scenario(void *context)
 	struct error error = {0};
 	bool from_cache;
 	failing_begin();
-	bool done = guest_kernel_init(&kernel, guest->memory, &guest->reader, &guest->anchor, NULL, NULL, NULL, &from_cache, &error);
+	bool done = guest_kernel_init(&kernel, guest->memory, &guest->reader, &guest->anchor, NULL,
+				      NULL, NULL, &from_cache, &error);
 	failing_end();
 	if (!done) {
 		assert_true(failing_has_failed());
@@ -40,7 +41,8 @@ static void test_profile(void **state)
 {
 	struct synthetic_guest guest;
 	synthetic_create(&guest, &synthetic_usual);
-	print_message("%llu allocations\n", (unsigned long long)failing_each(profile_scenario, &guest));
+	print_message("%llu allocations\n",
+		      (unsigned long long)failing_each(profile_scenario, &guest));
 	synthetic_destroy(&guest);
 }
 
@@ -75,7 +77,8 @@ static void trace_scenario(void *context)
 {
 	static const struct trace_glob secret = {"/data/classified/**", 1};
 	static struct replay replay;
-	const struct guest_task holder = frozen_task("holder"), reader = frozen_task("pipe-reader"), unix_task = frozen_task("unix");
+	const struct guest_task holder = frozen_task("holder"), reader = frozen_task("pipe-reader"),
+				unix_task = frozen_task("unix");
 	assert_true(replay_init(&replay, &frozen.recording, &frozen.kernel, &secret, 1));
 	failing_begin();
 	trace_sweep(replay.trace, &frozen.recording.reader);
@@ -85,7 +88,8 @@ static void trace_scenario(void *context)
 	call(&replay, &holder, SYS_write, HOLDER_PUBLIC);
 	call(&replay, &unix_task, SYS_write, 11);
 	for (uint64_t i = 1; i <= FILES; i++)
-		trace_recall(replay.trace, &(struct wire_identity){.filesystem = {1}, .inode = i}, 1);
+		trace_recall(replay.trace, &(struct wire_identity){.filesystem = {1}, .inode = i},
+			     1);
 	trace_recalled(replay.trace, true);
 	trace_verify(replay.trace, &frozen.recording.reader);
 	trace_clear_all(replay.trace, 1);
@@ -97,7 +101,8 @@ static void trace_scenario(void *context)
 
 static void test_trace(void **state)
 {
-	print_message("%llu allocations\n", (unsigned long long)failing_each(create_scenario, NULL));
+	print_message("%llu allocations\n",
+		      (unsigned long long)failing_each(create_scenario, NULL));
 	print_message("%llu allocations\n", (unsigned long long)failing_each(trace_scenario, NULL));
 }
 
@@ -109,6 +114,8 @@ static int open_recording(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_profile), cmocka_unit_test_setup_teardown(test_trace, open_recording, frozen_close)};
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_profile),
+		cmocka_unit_test_setup_teardown(test_trace, open_recording, frozen_close)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -134,7 +134,9 @@ WRAPPED(void *, NULL, realloc, (void *old, size_t size), (old, size))
 WRAPPED(char *, NULL, strdup, (const char *text), (text))
 WRAPPED(char *, NULL, strndup, (const char *text, size_t size), (text, size))
 WRAPPED(int, -1, vasprintf, (char **text, const char *format, va_list list), (text, format, list))
-WRAPPED(FILE *, NULL, fopencookie, (void *cookie, const char *mode, cookie_io_functions_t functions), (cookie, mode, functions))
+WRAPPED(FILE *, NULL, fopencookie,
+	(void *cookie, const char *mode, cookie_io_functions_t functions),
+	(cookie, mode, functions))
 
 static int64_t count_outstanding(void)
 {
@@ -153,8 +155,9 @@ static void run(void (*scenario)(void *context), void *context, uint64_t nth, bo
 	scenario(context);
 	assert_false(armed);
 	if (nth > 0 && !failing_library_leaks && count_outstanding() != before)
-		fail_msg("%lld allocations stay behind when the %llu. fails%s", (long long)(count_outstanding() - before),
-			 (unsigned long long)nth, on ? ", and all after it" : "");
+		fail_msg("%lld allocations stay behind when the %llu. fails%s",
+			 (long long)(count_outstanding() - before), (unsigned long long)nth,
+			 on ? ", and all after it" : "");
 }
 
 uint64_t failing_each(void (*scenario)(void *context), void *context)

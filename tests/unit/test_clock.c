@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /*
- * Clocks that jump: what is kept for so many days is not lost by that, alerts neither fail to come nor come without end, and
- * rates stay numbers.
+ * Clocks that jump: what is kept for so many days is not lost by that, alerts neither fail to come
+ * nor come without end, and rates stay numbers.
  */
 #include <json-c/json.h>
 #include <setjmp.h>
@@ -37,10 +37,15 @@ int __wrap_clock_gettime(clockid_t clock, struct timespec *time)
 	return 0;
 }
 
-static const struct wire_hello hello = {
-	.version = WIRE_VERSION, .pid = 9, .instance = {1}, .program = "qemu", .name = "web", .run = ""};
+static const struct wire_hello hello = {.version = WIRE_VERSION,
+					.pid = 9,
+					.instance = {1},
+					.program = "qemu",
+					.name = "web",
+					.run = ""};
 
-static void tell(struct registry *registry, struct registry_agent *agent, struct wire_message message, uint64_t now)
+static void tell(struct registry *registry, struct registry_agent *agent,
+		 struct wire_message message, uint64_t now)
 {
 	struct error error = {0};
 	message.vm = 1;
@@ -48,14 +53,21 @@ static void tell(struct registry *registry, struct registry_agent *agent, struct
 		fail_msg("%s", error.message);
 }
 
-static void tell_file(struct registry *registry, struct registry_agent *agent, uint32_t number, uint64_t now)
+static void tell_file(struct registry *registry, struct registry_agent *agent, uint32_t number,
+		      uint64_t now)
 {
 	char path[32];
 	struct wire_message message = {.type = WIRE_OBJECT};
 	snprintf(path, sizeof(path), "/srv/%u", number);
-	message.object = (struct wire_object){.number = number, .kind = WIRE_FILE, .path = path, .name = "ext4", .time = now};
+	message.object = (struct wire_object){
+		.number = number, .kind = WIRE_FILE, .path = path, .name = "ext4", .time = now};
 	tell(registry, agent, message, now);
-	message = (struct wire_message){.type = WIRE_EDGE, .edge = {.sequence = number, .time = now, .to = number, .labels = 1, .cause = "write"}};
+	message = (struct wire_message){.type = WIRE_EDGE,
+					.edge = {.sequence = number,
+						 .time = now,
+						 .to = number,
+						 .labels = 1,
+						 .cause = "write"}};
 	tell(registry, agent, message, now);
 	message = (struct wire_message){.type = WIRE_ENDED, .ended = {number, now}};
 	tell(registry, agent, message, now);
@@ -81,7 +93,8 @@ static void take_notice(void *context, const char *line)
 }
 
 // Everything that is due by then, hour by hour.
-static void work_until(struct keeper *keeper, struct registry *registry, uint64_t *now, uint64_t end)
+static void work_until(struct keeper *keeper, struct registry *registry, uint64_t *now,
+		       uint64_t end)
 {
 	for (; *now <= end; *now += HOUR, clock_now += HOUR * 1000000ull) {
 		keeper_work(keeper, *now);
@@ -99,7 +112,8 @@ static void test_keeping(void **state)
 	assert_non_null(mkdtemp(directory));
 	clock_now = 1700000000 * second;
 	struct registry *registry = registry_create(&limits);
-	const struct keeper_settings settings = {.directory = directory, .keep = 30 * 86400, .notice = take_notice};
+	const struct keeper_settings settings = {
+		.directory = directory, .keep = 30 * 86400, .notice = take_notice};
 	struct keeper *keeper = keeper_create(&settings, registry, NULL, &error);
 	if (!keeper)
 		fail_msg("%s", error.message);
@@ -124,9 +138,11 @@ static void test_keeping(void **state)
 	work_until(keeper, registry, &now, 60 * HOUR);
 	assert_int_equal(count_objects(registry), 5);
 	tell_file(registry, agent, 6, clock_now);
-	clock_now += 10000 * day; // set right: that is a jump as well, which is believed after a day
+	clock_now +=
+		10000 * day; // set right: that is a jump as well, which is believed after a day
 	work_until(keeper, registry, &now, 70 * HOUR + DAY + 2 * HOUR);
-	assert_int_equal(count_objects(registry), 6); // what goes goes in the order in which it came
+	assert_int_equal(count_objects(registry),
+			 6); // what goes goes in the order in which it came
 
 	// And time does what it is to do.
 	work_until(keeper, registry, &now, now + 30ull * DAY);
@@ -150,11 +166,24 @@ static void bring_out(struct alarm *alarm, uint32_t pid, uint64_t now)
 {
 	struct wire_message message = {.type = WIRE_OBJECT};
 	uint32_t number = 100 + pid;
-	message.object = (struct wire_object){.number = number, .kind = WIRE_ENDPOINT, .family = AF_INET, .socket_type = SOCK_STREAM, .address = "192.0.2.1:80",
-					      .name = "curl", .path = "/usr/bin/curl", .pid = pid, .start_time = 1, .time = now};
+	message.object = (struct wire_object){.number = number,
+					      .kind = WIRE_ENDPOINT,
+					      .family = AF_INET,
+					      .socket_type = SOCK_STREAM,
+					      .address = "192.0.2.1:80",
+					      .name = "curl",
+					      .path = "/usr/bin/curl",
+					      .pid = pid,
+					      .start_time = 1,
+					      .time = now};
 	tell(alarm->registry, alarm->agent, message, now);
 	message = (struct wire_message){.type = WIRE_EDGE,
-					.edge = {.sequence = ++alarm->sequence, .time = now, .from = 1, .to = number, .labels = 1, .cause = "sendto"}};
+					.edge = {.sequence = ++alarm->sequence,
+						 .time = now,
+						 .from = 1,
+						 .to = number,
+						 .labels = 1,
+						 .cause = "sendto"}};
 	tell(alarm->registry, alarm->agent, message, now);
 	message = (struct wire_message){.type = WIRE_ENDED, .ended = {number, now}};
 	tell(alarm->registry, alarm->agent, message, now);
@@ -175,8 +204,10 @@ static void write_policy(const char *path)
 {
 	FILE *file = fopen(path, "w");
 	assert_non_null(file);
-	fputs("version: 1\nsinks: [{name: out, kind: inet, to: 0.0.0.0/0}]\nrules: [{label: classified, sink: out, action: alert}]\n"
-	      "alerts: {limit: 3, repeat: 3600}\n", file);
+	fputs("version: 1\nsinks: [{name: out, kind: inet, to: 0.0.0.0/0}]\nrules: [{label: "
+	      "classified, sink: out, action: alert}]\n"
+	      "alerts: {limit: 3, repeat: 3600}\n",
+	      file);
 	fclose(file);
 }
 
@@ -194,7 +225,10 @@ static void test_alerts(void **state)
 		fail_msg("%s", error.message);
 	alarm.agent = registry_hello(alarm.registry, &hello, 9, 0, clock_now, &error);
 	tell(alarm.registry, alarm.agent,
-	     (struct wire_message){.type = WIRE_VM, .vm_state = {.state = WIRE_VM_ARMED, .kernel = "", .hook = "", .reason = ""}}, clock_now);
+	     (struct wire_message){
+		     .type = WIRE_VM,
+		     .vm_state = {.state = WIRE_VM_ARMED, .kernel = "", .hook = "", .reason = ""}},
+	     clock_now);
 	tell_file(alarm.registry, alarm.agent, 1, clock_now);
 
 	uint64_t now = clock_now;
@@ -246,6 +280,8 @@ static void test_rates(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_keeping), cmocka_unit_test(test_alerts), cmocka_unit_test(test_rates)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_keeping),
+					   cmocka_unit_test(test_alerts),
+					   cmocka_unit_test(test_rates)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /*
- * The daemon's tables, database, answers and transfers when there is no memory, at each place where some is asked for. Nothing
- * crashes or stays behind; what cannot be done is said; and what an agent was not told to have arrived can be sent again, so that
- * in the end everything is as if there had been memory all the time.
+ * The daemon's tables, database, answers and transfers when there is no memory, at each place where
+ * some is asked for. Nothing crashes or stays behind; what cannot be done is said; and what an
+ * agent was not told to have arrived can be sent again, so that in the end everything is as if
+ * there had been memory all the time.
  */
 #include <json-c/json.h>
 #include <json-c/json_visit.h>
@@ -42,39 +43,66 @@ static struct wire_message message_numbered(uint64_t number)
 	struct wire_message message = {.type = WIRE_OBJECT, .vm = 1};
 	if (number == 0) {
 		message.type = WIRE_VM;
-		message.vm_state = (struct wire_vm){
-			.state = WIRE_VM_ARMED, .boot = 1, .has_uuid = 1, .uuid = {0x77}, .kernel = "6.1", .hook = "patch", .reason = ""};
+		message.vm_state = (struct wire_vm){.state = WIRE_VM_ARMED,
+						    .boot = 1,
+						    .has_uuid = 1,
+						    .uuid = {0x77},
+						    .kernel = "6.1",
+						    .hook = "patch",
+						    .reason = ""};
 	} else if (number == 1) {
 		message.type = WIRE_LABEL_NAME;
 		message.label_name = (struct wire_label_name){1, "plans"};
 	} else if (number == 2) {
-		message.object = (struct wire_object){
-			.number = 1000, .kind = WIRE_PROCESS, .pid = 7, .path = "/bin/cp", .name = "cp", .start_time = 3};
+		message.object = (struct wire_object){.number = 1000,
+						      .kind = WIRE_PROCESS,
+						      .pid = 7,
+						      .path = "/bin/cp",
+						      .name = "cp",
+						      .start_time = 3};
 	} else if (number >= STEPS - 3) {
 		message.type = WIRE_GAP;
 		snprintf(path, sizeof(path), "kind-%u", (unsigned int)number);
 		message.gap = (struct wire_gap){moment, path, "detail", number};
 	} else if (number % 3 == 0) {
-		snprintf(path, sizeof(path), "/srv/%u/%s", file, file % 2 ? "plans" : "a name that is longer than others");
-		message.object = (struct wire_object){
-			.number = file, .kind = WIRE_FILE, .path = path, .name = "ext4", .mode = S_IFREG | 0600, .inode = file};
+		snprintf(path, sizeof(path), "/srv/%u/%s", file,
+			 file % 2 ? "plans" : "a name that is longer than others");
+		message.object = (struct wire_object){.number = file,
+						      .kind = WIRE_FILE,
+						      .path = path,
+						      .name = "ext4",
+						      .mode = S_IFREG | 0600,
+						      .inode = file};
 		message.object.identity = (struct wire_identity){{0xf5}, file, 1};
 	} else if (number % 3 == 1) {
 		message.type = WIRE_EDGE;
-		message.edge = (struct wire_edge){
-			.sequence = number, .time = moment + number, .from = file % 3 ? 1000 : 0, .to = file, .labels = 1 + file % 2, .cause = "write"};
+		message.edge = (struct wire_edge){.sequence = number,
+						  .time = moment + number,
+						  .from = file % 3 ? 1000 : 0,
+						  .to = file,
+						  .labels = 1 + file % 2,
+						  .cause = "write"};
 	} else {
 		message.type = file % 4 ? WIRE_EDGE : WIRE_ENDED;
 		if (message.type == WIRE_ENDED)
 			message.ended = (struct wire_ended){file, moment + number};
 		else
-			message.edge = (struct wire_edge){.sequence = number, .time = moment + number, .from = file, .to = 1000, .labels = 1, .cause = "read"};
+			message.edge = (struct wire_edge){.sequence = number,
+							  .time = moment + number,
+							  .from = file,
+							  .to = 1000,
+							  .labels = 1,
+							  .cause = "read"};
 	}
 	return message;
 }
 
-static const struct wire_hello hello = {
-	.version = WIRE_VERSION, .pid = 9, .instance = {1}, .program = "qemu", .name = "web", .run = ""};
+static const struct wire_hello hello = {.version = WIRE_VERSION,
+					.pid = 9,
+					.instance = {1},
+					.program = "qemu",
+					.name = "web",
+					.run = ""};
 
 static void check_memory(const struct error *error)
 {
@@ -98,7 +126,8 @@ static struct registry_agent *connect_agent(struct registry *registry)
 	return agent;
 }
 
-// As the server does it: whoever cannot be served is disconnected, comes again and goes on where the daemon says.
+// As the server does it: whoever cannot be served is disconnected, comes again and goes on where
+// the daemon says.
 static void tell_history(struct registry *registry)
 {
 	struct registry_agent *agent = connect_agent(registry);
@@ -117,7 +146,8 @@ static void tell_history(struct registry *registry)
 			continue;
 		}
 		check_memory(&error);
-		assert_int_equal(agent->journal_received, number); // not acknowledged: it comes again
+		assert_int_equal(agent->journal_received,
+				 number); // not acknowledged: it comes again
 		registry_disconnect(registry, agent, moment);
 		agent = connect_agent(registry);
 		if (agent->journal_received < number) // forgotten altogether: it has had no VM
@@ -125,7 +155,8 @@ static void tell_history(struct registry *registry)
 	}
 }
 
-static void add_list(struct json_object *all, const char *name, const struct registry *registry, const struct store *store, bool edges)
+static void add_list(struct json_object *all, const char *name, const struct registry *registry,
+		     const struct store *store, bool edges)
 {
 	struct json_object *list = json_object_new_array();
 	const struct labels *labels = registry_labels(registry);
@@ -133,13 +164,15 @@ static void add_list(struct json_object *all, const char *name, const struct reg
 	const struct store_edge *edge;
 	for (uint64_t id = 0; !edges && (object = store_next_object(store, id)); id = object->id)
 		json_object_array_add(list, render_object(labels, object));
-	for (uint64_t event = 0; edges && (edge = store_next_edge(store, event)); event = edge->event)
+	for (uint64_t event = 0; edges && (edge = store_next_edge(store, event));
+	     event = edge->event)
 		json_object_array_add(list, render_edge(labels, edge));
 	json_object_object_add(all, name, list);
 }
 
 // Numbers are not the same after a failure: some are left out.
-static int leave_out_numbers(struct json_object *object, int flags, struct json_object *parent, const char *key, size_t *index, void *context)
+static int leave_out_numbers(struct json_object *object, int flags, struct json_object *parent,
+			     const char *key, size_t *index, void *context)
 {
 	if (!(flags & JSON_C_VISIT_SECOND) && json_object_is_type(object, json_type_object)) {
 		json_object_object_del(object, "id");
@@ -185,7 +218,8 @@ static void compare(const struct registry *registry, bool loaded)
 	while (now[same] && now[same] == expected[loaded][same])
 		same++;
 	if (now[same] != expected[loaded][same])
-		fail_msg("it is ...%.200s\nand not ...%.200s", now + same - (same > 60 ? 60 : same), expected[loaded] + same - (same > 60 ? 60 : same));
+		fail_msg("it is ...%.200s\nand not ...%.200s", now + same - (same > 60 ? 60 : same),
+			 expected[loaded] + same - (same > 60 ? 60 : same));
 	free(now);
 }
 
@@ -199,7 +233,8 @@ static void history_scenario(void *context)
 
 static void test_history(void **state)
 {
-	print_message("%llu allocations\n", (unsigned long long)failing_each(history_scenario, NULL));
+	print_message("%llu allocations\n",
+		      (unsigned long long)failing_each(history_scenario, NULL));
 }
 
 static void create_scenario(void *context)
@@ -280,7 +315,8 @@ static void save_scenario(void *context)
 		bool fine = database_save(database, registry, &error);
 		failing_end();
 		assert_true(fine || (failing_has_failed() && error.message[0]));
-		assert_int_equal(agent->journal_saved, fine ? number + 1 : saved); // that alone may be acknowledged
+		assert_int_equal(agent->journal_saved,
+				 fine ? number + 1 : saved); // that alone may be acknowledged
 	}
 	if (!database_save(database, registry, &error))
 		fail_msg("there is memory again, and it cannot be saved: %s", error.message);
@@ -321,7 +357,8 @@ static void test_load(void **state)
 // Answers --------------------------------------------------------------------------------------
 
 // An answer is whole, or a line of JSON all the same, or there is none.
-static void ask(const struct registry *registry, const struct policy_state *policy, const char *line)
+static void ask(const struct registry *registry, const struct policy_state *policy,
+		const char *line)
 {
 	static const struct request_situation usual = {.now = 1, .socket = "s"};
 	struct request_situation situation = usual;
@@ -347,9 +384,14 @@ static void ask(const struct registry *registry, const struct policy_state *poli
 static void answer_scenario(void *context)
 {
 	static const char *const lines[] = {
-		"{\"command\":\"vms\"}", "{\"command\":\"status\"}", "{\"command\":\"vm\",\"vm\":\"web\"}",
-		"{\"command\":\"edges\",\"vm\":\"web\"}", "{\"command\":\"objects\",\"vm\":\"web\",\"kind\":\"file\"}",
-		"{\"command\":\"explain\",\"vm\":\"web\"}", "{\"command\":\"audit\"}", "{\"command\":\"labels\",\"vm\":\"web\"}",
+		"{\"command\":\"vms\"}",
+		"{\"command\":\"status\"}",
+		"{\"command\":\"vm\",\"vm\":\"web\"}",
+		"{\"command\":\"edges\",\"vm\":\"web\"}",
+		"{\"command\":\"objects\",\"vm\":\"web\",\"kind\":\"file\"}",
+		"{\"command\":\"explain\",\"vm\":\"web\"}",
+		"{\"command\":\"audit\"}",
+		"{\"command\":\"labels\",\"vm\":\"web\"}",
 	};
 	struct registry *registry = create_registry();
 	struct registry_agent *agent = registry_hello(registry, &hello, 9, 0, moment, NULL);
@@ -364,7 +406,8 @@ static void answer_scenario(void *context)
 
 static void test_answers(void **state)
 {
-	print_message("%llu allocations\n", (unsigned long long)failing_each(answer_scenario, NULL));
+	print_message("%llu allocations\n",
+		      (unsigned long long)failing_each(answer_scenario, NULL));
 }
 
 #endif
@@ -385,7 +428,8 @@ static void import_scenario(void *context)
 	struct import *import = import_begin(tables.registry, tables.alerts, &options, &error);
 	bool fine = import != NULL;
 	for (size_t at = 0; fine && at < file_length; at += 500)
-		fine = import_feed(import, file + at, file_length - at < 500 ? file_length - at : 500, &error);
+		fine = import_feed(import, file + at,
+				   file_length - at < 500 ? file_length - at : 500, &error);
 	const struct registry_vm *vm = fine ? import_finish(import, moment, &error) : NULL;
 	failing_end();
 	struct registry_vm *const *vms;
@@ -436,7 +480,8 @@ static void test_export(void **state)
 {
 	struct tables tables;
 	make_file(&tables);
-	print_message("%llu allocations\n", (unsigned long long)failing_each(export_scenario, &tables));
+	print_message("%llu allocations\n",
+		      (unsigned long long)failing_each(export_scenario, &tables));
 	tables_deinit(&tables);
 	free(file);
 }
@@ -447,7 +492,8 @@ static void test_import(void **state)
 	struct tables tables;
 	make_file(&tables);
 	tables_deinit(&tables);
-	print_message("%llu allocations\n", (unsigned long long)failing_each(import_scenario, NULL));
+	print_message("%llu allocations\n",
+		      (unsigned long long)failing_each(import_scenario, NULL));
 	free(file);
 }
 #endif
@@ -455,7 +501,8 @@ static void test_import(void **state)
 static int make_directory(void **state)
 {
 	// Where nothing has to wait for a disk.
-	snprintf(directory, sizeof(directory), "%s/nijimi-faults.XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+	snprintf(directory, sizeof(directory), "%s/nijimi-faults.XXXXXX",
+		 access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
 	return mkdtemp(directory) ? 0 : -1;
 }
 
@@ -470,14 +517,12 @@ static int remove_directory(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_create),
-		cmocka_unit_test(test_history),
-		cmocka_unit_test(test_save),
-		cmocka_unit_test(test_load),
+		cmocka_unit_test(test_create),	cmocka_unit_test(test_history),
+		cmocka_unit_test(test_save),	cmocka_unit_test(test_load),
 		cmocka_unit_test(test_export),
-#ifndef FAILING_EVERYWHERE // json-c 0.16 crashes without memory, in its parser (json_object_object_add_ex()) for one
-		cmocka_unit_test(test_answers),
-		cmocka_unit_test(test_import),
+#ifndef FAILING_EVERYWHERE // json-c 0.16 crashes without memory, in its parser
+			   // (json_object_object_add_ex()) for one
+		cmocka_unit_test(test_answers), cmocka_unit_test(test_import),
 #endif
 	};
 	return cmocka_run_group_tests(tests, make_directory, remove_directory);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* What reads policies, makes graphs and tables of them, and keeps the agent's journal and slots, when there is no memory. */
+/* What reads policies, makes graphs and tables of them, and keeps the agent's journal and slots,
+ * when there is no memory. */
 #include <json-c/json.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -32,7 +33,8 @@
 
 static const char policy_text[] =
 	"version: 1\n"
-	"labels: [{name: a, files: [/a, /a2/**]}, {name: b, files: {path: /b, owner: 5}, vms: [web*]}]\n"
+	"labels: [{name: a, files: [/a, /a2/**]}, {name: b, files: {path: /b, owner: 5}, vms: "
+	"[web*]}]\n"
 	"networks: [{name: n, addresses: [10.0.0.0/8, 'fd00::/8']}]\n"
 	"sinks:\n"
 	"- {name: i, kind: inet, to: 0.0.0.0/0, ports: [25, 80-90], protocol: tcp}\n"
@@ -45,7 +47,8 @@ static const char policy_text[] =
 	"  deliver: [{to: file, path: /var/log/x}, {to: command, command: [/bin/true, a, b]}]\n"
 	"enforcement: {failure: closed}\n";
 
-static const char wrong_text[] = "version: 1\nlabels: [{name: 'a b', files: [1, {}]}]\nsinks: 5\nrules: [{label: x, sink: y}]\nmore: {}\n";
+static const char wrong_text[] = "version: 1\nlabels: [{name: 'a b', files: [1, {}]}]\nsinks: "
+				 "5\nrules: [{label: x, sink: y}]\nmore: {}\n";
 
 static void free_problems(struct policy_problems *problems)
 {
@@ -61,7 +64,8 @@ static void policy_scenario(void *context)
 	struct policy *policy = policy_parse(policy_text, sizeof(policy_text) - 1, &problems);
 	failing_end();
 	if (!policy && !failing_has_failed())
-		fail_msg("%u: %s", problems.count ? problems.items[0].line : 0, problems.count ? problems.items[0].message : "?");
+		fail_msg("%u: %s", problems.count ? problems.items[0].line : 0,
+			 problems.count ? problems.items[0].message : "?");
 	if (policy) {
 		assert_int_equal(policy->label_count, 3); // "classified" always is one
 		assert_int_equal(policy->sink_count, 3);
@@ -83,7 +87,8 @@ static void policy_scenario(void *context)
 static void pack_scenario(void *context)
 {
 	struct policy_problems problems = {0};
-	struct policy *policy = policy_parse(policy_text, sizeof(policy_text) - 1, &problems), *unpacked = NULL;
+	struct policy *policy = policy_parse(policy_text, sizeof(policy_text) - 1, &problems),
+		      *unpacked = NULL;
 	size_t length = 0;
 	assert_non_null(policy);
 	failing_begin();
@@ -122,7 +127,9 @@ static void fill_graph(struct graph *graph)
 	uint32_t before = GRAPH_NO_NODE;
 	for (int i = 0; i < NODES; i++) {
 		snprintf(path, sizeof(path), "/srv/%d/%d", i % 7, i);
-		struct graph_node node = {.vm = vm, .kind = i % 2 ? GRAPH_FILE : GRAPH_PROCESS, .name = graph_text(graph, path)};
+		struct graph_node node = {.vm = vm,
+					  .kind = i % 2 ? GRAPH_FILE : GRAPH_PROCESS,
+					  .name = graph_text(graph, path)};
 		uint32_t added = graph_add_node(graph, &node);
 		if (i == 0)
 			graph_mark(graph, added, label, 1);
@@ -162,10 +169,11 @@ static void graph_scenario(void *context)
 	graph_init(&selected);
 	graph_init(&grouped);
 	fill_graph(&graph);
-	bool done = graph_check(&graph, &error) && graph_find(&graph, "/srv/0/0", chosen, &count, &error) &&
+	bool done = graph_check(&graph, &error) &&
+		    graph_find(&graph, "/srv/0/0", chosen, &count, &error) &&
 		    graph_select(&graph, &selection, &selected, &error) &&
-		    graph_group(&selected, &level, 5, &grouped, &error) && graph_forest_init(&forest, &grouped, 1, &error) &&
-		    write_graph(&graph);
+		    graph_group(&selected, &level, 5, &grouped, &error) &&
+		    graph_forest_init(&forest, &grouped, 1, &error) && write_graph(&graph);
 	failing_end();
 	assert_true(done || failing_has_failed());
 	if (done) {
@@ -211,7 +219,8 @@ static void output_scenario(void *context)
 
 static void table_scenario(void *context)
 {
-	static const struct table_column columns[] = {{"PATH", TABLE_LEFT, true}, {"N", TABLE_RIGHT, false}};
+	static const struct table_column columns[] = {{"PATH", TABLE_LEFT, true},
+						      {"N", TABLE_RIGHT, false}};
 	struct table table;
 	failing_begin();
 	table_init(&table, columns, 2);

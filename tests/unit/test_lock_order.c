@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* That ThreadSanitizer sees locks that are taken in two orders, ours (base/lock_order.h) among them: else it would find nothing elsewhere. */
+/* That ThreadSanitizer sees locks that are taken in two orders, ours (base/lock_order.h) among
+ * them: else it would find nothing elsewhere. */
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -62,7 +63,8 @@ static void *other_order(void *unused)
 	return NULL;
 }
 
-// One after the other, so that nobody waits for ever. What a sanitizer makes of it is in the exit status.
+// One after the other, so that nobody waits for ever. What a sanitizer makes of it is in the exit
+// status.
 static void run_in_turn(void *(*second)(void *unused))
 {
 	pthread_t thread;

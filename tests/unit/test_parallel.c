@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /*
- * A daemon with everything that has threads (deliveries, metrics, the web page, the database), while agents tell it their history,
- * clients ask, browsers read and the policy is read anew, all at once. What was sent is all there in the end. Under
- * ThreadSanitizer (tests/run tsan) this shows that its threads keep to their locks.
+ * A daemon with everything that has threads (deliveries, metrics, the web page, the database),
+ * while agents tell it their history, clients ask, browsers read and the policy is read anew, all
+ * at once. What was sent is all there in the end. Under ThreadSanitizer (tests/run tsan) this shows
+ * that its threads keep to their locks.
  */
 #include <arpa/inet.h>
 #include <json-c/json.h>
@@ -65,7 +66,8 @@ static int port_of(const char *line, const char *before)
 
 static void take_notice(void *unused, const char *line)
 {
-	int metrics = port_of(line, "metrics at http://127.0.0.1:"), web = port_of(line, "web page is at http://127.0.0.1:");
+	int metrics = port_of(line, "metrics at http://127.0.0.1:"),
+	    web = port_of(line, "web page is at http://127.0.0.1:");
 	if (metrics)
 		world.metrics_port = metrics;
 	if (web)
@@ -81,7 +83,8 @@ static void write_policy(void)
 		"labels: [{name: plans, files: /srv/**}]\n"
 		"sinks: [{name: out, kind: inet, to: 0.0.0.0/0}]\n"
 		"rules: [{label: classified, sink: out, action: alert}]\n"
-		"alerts: {repeat: 1, limit: 100000, deliver: [{to: file, path: %s}, {to: command, command: [/bin/true]}]}\n",
+		"alerts: {repeat: 1, limit: 100000, deliver: [{to: file, path: %s}, {to: command, "
+		"command: [/bin/true]}]}\n",
 		world.log);
 	fclose(file);
 }
@@ -128,10 +131,18 @@ static bool tell_step(struct synthetic *agent, uint32_t step)
 	uint32_t number = 10 + step % 50;
 	struct wire_message message = {.type = WIRE_OBJECT, .vm = 1};
 	snprintf(text, sizeof(text), "198.51.100.%u:%u", step % 250, 1 + step % 100);
-	message.object = (struct wire_object){.number = 1000 + step % 20, .kind = WIRE_ENDPOINT, .family = AF_INET, .socket_type = SOCK_STREAM,
-					      .address = text, .name = "curl", .path = "/usr/bin/curl", .pid = 7};
-	return (step % 5 || synthetic_file(agent, 1, number, "/srv/a")) && (step % 40 || synthetic_send(agent, &message)) &&
-	       synthetic_edge(agent, 1, step % 3 ? 10 : 0, step % 7 ? number : 1000 + step % 20, "write");
+	message.object = (struct wire_object){.number = 1000 + step % 20,
+					      .kind = WIRE_ENDPOINT,
+					      .family = AF_INET,
+					      .socket_type = SOCK_STREAM,
+					      .address = text,
+					      .name = "curl",
+					      .path = "/usr/bin/curl",
+					      .pid = 7};
+	return (step % 5 || synthetic_file(agent, 1, number, "/srv/a")) &&
+	       (step % 40 || synthetic_send(agent, &message)) &&
+	       synthetic_edge(agent, 1, step % 3 ? 10 : 0, step % 7 ? number : 1000 + step % 20,
+			      "write");
 }
 
 // To the last frame, the daemon has it when it answers a question that comes after.
@@ -140,7 +151,8 @@ static void *run_agent(void *argument)
 	static const char *const names[AGENTS] = {"one", "two", "three"};
 	int which = (int)(intptr_t)argument;
 	struct synthetic *agent = calloc(1, sizeof(*agent));
-	bool fine = agent && synthetic_connect(agent, world.address) && synthetic_hello(agent, (uint8_t)(1 + which), names[which], "run") &&
+	bool fine = agent && synthetic_connect(agent, world.address) &&
+		    synthetic_hello(agent, (uint8_t)(1 + which), names[which], "run") &&
 		    synthetic_vm(agent, 1, WIRE_VM_ARMED, (uint8_t)(0x40 + which));
 	for (uint32_t step = 0; fine && step < EDGES; step++) {
 		fine = tell_step(agent, step);
@@ -192,9 +204,14 @@ static char *ask(const char *request)
 static void *run_client(void *argument)
 {
 	static const char *const requests[] = {
-		"{\"command\":\"vms\"}\n", "{\"command\":\"status\"}\n", "{\"command\":\"alerts\"}\n",
-		"{\"command\":\"edges\",\"vm\":\"one\",\"last\":20}\n", "{\"command\":\"objects\",\"vm\":\"two\",\"kind\":\"file\"}\n",
-		"{\"command\":\"mark\",\"vm\":\"three\",\"target\":\"/srv/b\",\"label\":\"plans\"}\n", "{\"command\":\"policy\"}\n",
+		"{\"command\":\"vms\"}\n",
+		"{\"command\":\"status\"}\n",
+		"{\"command\":\"alerts\"}\n",
+		"{\"command\":\"edges\",\"vm\":\"one\",\"last\":20}\n",
+		"{\"command\":\"objects\",\"vm\":\"two\",\"kind\":\"file\"}\n",
+		"{\"command\":\"mark\",\"vm\":\"three\",\"target\":\"/srv/"
+		"b\",\"label\":\"plans\"}\n",
+		"{\"command\":\"policy\"}\n",
 	};
 	for (size_t i = (size_t)(intptr_t)argument; world.agents > 0; i++) {
 		char *answer = ask(requests[i % 7]);
@@ -210,19 +227,25 @@ static void *run_client(void *argument)
 static void *run_reader(void *argument)
 {
 	bool metrics = argument != NULL;
-	static const char request[] = "GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n";
+	static const char request[] =
+		"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n";
 	while (world.agents > 0) {
-		struct sockaddr_in address = {.sin_family = AF_INET,
-					      .sin_port = htons((in_port_t)(metrics ? world.metrics_port : world.web_port))};
+		struct sockaddr_in address = {
+			.sin_family = AF_INET,
+			.sin_port =
+				htons((in_port_t)(metrics ? world.metrics_port : world.web_port))};
 		address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 		char answer[65536] = "";
 		int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 		struct pollfd wait = {.fd = fd, .events = POLLIN};
 		bool fine = connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0 &&
-			    send(fd, request, sizeof(request) - 1, MSG_NOSIGNAL) > 0 && poll(&wait, 1, MILLISECONDS) == 1 &&
+			    send(fd, request, sizeof(request) - 1, MSG_NOSIGNAL) > 0 &&
+			    poll(&wait, 1, MILLISECONDS) == 1 &&
 			    read(fd, answer, sizeof(answer) - 1) > 0;
 		close(fd);
-		count_wrong(fine && strncmp(answer, "HTTP/1.1 ", 9) == 0 && (!metrics || strstr(answer, " 200 OK")), "a reader gets no page");
+		count_wrong(fine && strncmp(answer, "HTTP/1.1 ", 9) == 0 &&
+				    (!metrics || strstr(answer, " 200 OK")),
+			    "a reader gets no page");
 		world.read++;
 	}
 	return NULL;
@@ -267,16 +290,19 @@ static void test_all_at_once(void **state)
 	assert_true(json_object_object_get_ex(answer, "vms", &list));
 	assert_int_equal(json_object_array_length(list), AGENTS);
 	for (size_t i = 0; i < AGENTS; i++) {
-		assert_true(json_object_object_get_ex(json_object_array_get_idx(list, i), "edge_count", &edges));
+		assert_true(json_object_object_get_ex(json_object_array_get_idx(list, i),
+						      "edge_count", &edges));
 		assert_int_equal(json_object_get_int64(edges), EDGES);
 	}
 	json_object_put(answer);
 	free(vms);
-	print_message("%llu answers, %llu pages meanwhile\n", (unsigned long long)world.asked, (unsigned long long)world.read);
+	print_message("%llu answers, %llu pages meanwhile\n", (unsigned long long)world.asked,
+		      (unsigned long long)world.read);
 }
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(test_all_at_once, set_up, tear_down)};
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_all_at_once, set_up, tear_down)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
