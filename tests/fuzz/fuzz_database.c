@@ -87,8 +87,10 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
 	struct tables tables;
 	struct error error = {0};
-	snprintf(directory, sizeof(directory), "%s/nijimi-fuzz.XXXXXX",
-		 access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+	// libFuzzer ends without atexit(): who runs it says where, and clears up.
+	const char *place = getenv("FUZZ_SCRATCH");
+	const char *memory = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
+	snprintf(directory, sizeof(directory), "%.40s/nijimi-fuzz.XXXXXX", place ? place : memory);
 	require(mkdtemp(directory), "no folder");
 	snprintf(path, sizeof(path), "%s/nijimi.db", directory);
 	tables_init(&tables, NULL);
