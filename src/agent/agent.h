@@ -33,6 +33,17 @@
  *   journal.c    what the daemon has not been told yet
  *
  * One fault_recovery stands around all code of ours that reads a guest; see agent_fault().
+ *
+ * Locks are taken in this order, and none but these inside another; docs/reliability.md tells how that is looked after:
+ *
+ *   agent.lock                nothing inside
+ *   vm->lock                  the memory's, which waits until no reader is in a section: so never inside a section
+ *   vm->stop_lock             waits until no vCPU is busy: so never while holding any lock, or inside a section; inside it
+ *                             sites_lock, and all that follows
+ *   vm->sites_lock, anchor_lock   nothing inside
+ *   the trace's lock          the patch's (hook_patch_watch()), its gap lock, the journal's
+ *   its gap lock              the journal's
+ *   the patch's, the journal's    nothing inside
  */
 
 enum {

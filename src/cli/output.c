@@ -5,11 +5,12 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/stream.h"
 
 bool output_init(struct output *output, struct error *error)
 {
 	*output = (struct output){0};
-	output->stream = open_memstream(&output->bytes, &output->length);
+	output->stream = stream_open(&output->bytes, &output->length);
 	return output->stream ||
 	       error_set(error, ERROR_MEMORY, "no memory for what is to be written");
 }
@@ -25,8 +26,7 @@ void output_deinit(struct output *output)
 bool output_finish(struct output *output, struct error *error)
 {
 	FILE *stream = take_pointer(output->stream);
-	bool failed = ferror(stream);
-	if (fclose(stream) != 0 || failed)
+	if (!stream_finish(stream, &output->bytes))
 		return error_set(error, ERROR_MEMORY, "no memory for what is to be written");
 	return true;
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/stream.h"
 #include "base/text.h"
 #include "daemon/render.h"
 #include "daemon/store_changes.h"
@@ -208,7 +209,7 @@ static bool make_frames(const struct change *change, const struct registry *regi
 			unsigned char **frames, size_t *length, struct error *error)
 {
 	char *bytes = NULL;
-	struct telling telling = {.file = open_memstream(&bytes, length),
+	struct telling telling = {.file = stream_open(&bytes, length),
 				  .labels = registry_labels(registry),
 				  .message = {.type = WIRE_CLEAR, .vm = vm->number}};
 	if (!telling.file)
@@ -225,7 +226,7 @@ static bool make_frames(const struct change *change, const struct registry *regi
 		telling.set = change->labels;
 		tell_one(0, 0, &telling);
 	}
-	if (fclose(telling.file) != 0 || telling.failed) {
+	if (!stream_finish(telling.file, &bytes) || telling.failed) {
 		free(bytes);
 		return error_set(error, ERROR_MEMORY, "no memory for what the agent is told");
 	}

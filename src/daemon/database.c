@@ -662,11 +662,19 @@ static void note_unsaved(struct database *database, struct registry *registry)
 	database_alerts_done(database, false);
 }
 
+// A ROLLBACK may have failed for want of memory: the transaction that it was to end goes on, and no other begins.
+static bool begin_transaction(struct database *database)
+{
+	if (!sqlite3_get_autocommit(database->connection) && !execute(database, "ROLLBACK"))
+		return false;
+	return execute(database, "BEGIN IMMEDIATE");
+}
+
 bool database_save(struct database *database, struct registry *registry, struct error *error)
 {
 	database->failed = database->wrote = false;
 	database->described_count = 0;
-	if (!execute(database, "BEGIN IMMEDIATE")) {
+	if (!begin_transaction(database)) {
 		database_error(database, error, "cannot write");
 		database_alerts_done(database, false);
 		return false;
@@ -731,7 +739,7 @@ static bool cut_forgotten(struct database *database, const struct registry *regi
 {
 	uint64_t vm = find_forgotten(database, registry);
 	int rows = 0;
-	if (!vm || database->failed || !execute(database, "BEGIN IMMEDIATE"))
+	if (!vm || database->failed || !begin_transaction(database))
 		return false;
 	for (int which = CUT_DESCRIPTIONS; which <= CUT_EDGES && rows == 0; which++) {
 		run_on(database, (enum statement)which, vm);
@@ -789,7 +797,8 @@ bool database_get_usage(struct database *database, struct database_usage *usage)
 
 // Loading ------------------------------------------------------------------------------------
 
-static bool load_descriptions(struct database *database, uint64_t vm, struct map *descriptions)
+// `last` is the number of the newest, after which the next ones are counted.
+static bool load_descriptions(struct database *database, uint64_t vm, struct map *descriptions, uint64_t last)
 {
 	struct row row = begin_row(database, GET_DESCRIPTIONS);
 	put(&row, vm);
@@ -797,7 +806,7 @@ static bool load_descriptions(struct database *database, uint64_t vm, struct map
 		struct description *description = get_description(&row);
 		if (!description)
 			return false;
-		if (!description->saved || map_get(descriptions, description->saved) ||
+		if (!description->saved || description->saved > last || map_get(descriptions, description->saved) ||
 		    !map_set(descriptions, description->saved, description)) {
 			description_release(description);
 			return false;
@@ -910,17 +919,9 @@ static bool load_gaps_and_kernels(struct database *database, uint64_t vm, struct
 	return true;
 }
 
-// The store holds what it uses; what nobody uses is given back.
-static void release_descriptions(struct map *descriptions, uint64_t last)
+static void give_back(void *description)
 {
-	for (uint64_t id = 1; descriptions->count > 0 && id <= last; id++) {
-		struct description *description = map_get(descriptions, id);
-		if (!description)
-			continue;
-		map_remove(descriptions, id);
-		description_release(description);
-	}
-	map_deinit(descriptions);
+	description_release(description);
 }
 
 static bool load_store(struct database *database, uint64_t vm, struct store *store,
@@ -928,12 +929,12 @@ static bool load_store(struct database *database, uint64_t vm, struct store *sto
 {
 	struct map descriptions = {0};
 	store_restore_scalars(store, scalars);
-	bool done = load_descriptions(database, vm, &descriptions) &&
+	bool done = load_descriptions(database, vm, &descriptions, scalars->descriptions) &&
 		    load_objects(database, vm, store, &descriptions) &&
 		    load_numbers(database, vm, store) && load_ended(database, vm, store) &&
 		    load_edges(database, vm, store, &descriptions) &&
 		    load_gaps_and_kernels(database, vm, store);
-	release_descriptions(&descriptions, scalars->descriptions);
+	map_deinit_values(&descriptions, give_back); // the store holds what it uses
 	return done && !database->failed;
 }
 
@@ -1120,8 +1121,8 @@ static bool is_damaged(struct database *database)
 	if (sqlite3_prepare_v2(database->connection, "PRAGMA quick_check(1)", -1, &statement,
 			       NULL) != SQLITE_OK)
 		return true;
-	bool fine = sqlite3_step(statement) == SQLITE_ROW &&
-		    strcmp((const char *)sqlite3_column_text(statement, 0), "ok") == 0;
+	const char *text = sqlite3_step(statement) == SQLITE_ROW ? (const char *)sqlite3_column_text(statement, 0) : NULL;
+	bool fine = text && strcmp(text, "ok") == 0;
 	return sqlite3_finalize(statement) != SQLITE_OK || !fine;
 }
 
@@ -1161,7 +1162,10 @@ static bool check_file(struct database *database, int64_t *version, struct error
 				 "the database %s was made by a newer nijimid (its schema is %lld, "
 				 "this one knows %d): use that one; nothing in it was changed",
 				 database->path, (long long)*version, DATABASE_SCHEMA);
-	if (is_damaged(database))
+	bool damaged = is_damaged(database);
+	if (damaged && sqlite3_errcode(database->connection) == SQLITE_NOMEM)
+		return refuse(database, error);
+	if (damaged)
 		return error_set(error, ERROR_INVALID,
 				 "the database %s is damaged: restore it from a backup, or move it "
 				 "away to begin anew; nothing in it was changed",

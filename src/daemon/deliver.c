@@ -15,6 +15,7 @@
 #include <xxhash.h>
 
 #include "base/cleanup.h"
+#include "base/stream.h"
 #include "base/text.h"
 
 enum {
@@ -279,22 +280,26 @@ static char *identity_of(const struct policy_delivery *delivery)
 {
 	char *identity = NULL;
 	size_t size;
-	FILE *file = open_memstream(&identity, &size);
+	FILE *file = stream_open(&identity, &size);
 	if (!file)
 		return NULL;
 	fprintf(file, "%d %u ", (int)delivery->kind, delivery->timeout);
 	print_texts(file, &delivery->target, 1);
 	print_texts(file, delivery->command, words_of(delivery->command));
 	print_texts(file, delivery->headers.text, delivery->headers.count);
-	fclose(file);
-	return identity;
+	return stream_finish(file, &identity) ? identity : NULL;
 }
 
 static const char *const *copy_texts(const char *const *texts, size_t count)
 {
 	char **copy = calloc(count + 1, sizeof(*copy));
-	for (size_t i = 0; copy && i < count; i++)
+	for (size_t i = 0; copy && i < count; i++) {
 		copy[i] = strdup(texts[i]);
+		if (!copy[i]) {
+			free_texts((const char *const *)copy, i);
+			return NULL;
+		}
+	}
 	return (const char *const *)copy;
 }
 
@@ -341,8 +346,12 @@ static struct destination *add_destination(struct deliveries *deliveries,
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	pthread_cond_init(&destination->changed, &monotonic);
 	pthread_condattr_destroy(&monotonic);
-	if (!start_thread(destination)) {
-		say(destination, "no thread for the delivery of alerts to %s",
+	const struct policy_delivery *copy = &destination->delivery;
+	bool copied = copy->target && copy->command && copy->headers.text;
+	if (!copied)
+		destination->delivery.headers.count = 0;
+	if (!copied || !start_thread(destination)) {
+		say(destination, "no memory or thread for the delivery of alerts to %s",
 		    policy_delivery_name(delivery->kind));
 		destination->references = 1;
 		put_back(destination);
@@ -434,6 +443,15 @@ static void forget_restored(struct deliveries *deliveries)
 	deliveries->restored_count = 0;
 }
 
+static void tell_lost(const struct deliveries *deliveries, const struct policy_delivery *delivery)
+{
+	char line[120];
+	snprintf(line, sizeof(line), "no memory for the delivery of alerts to %s: nothing is delivered there",
+		 policy_delivery_name(delivery->kind));
+	if (deliveries->notice)
+		deliveries->notice(deliveries->notice_context, line);
+}
+
 void deliveries_set(struct deliveries *deliveries, const struct policy *policy, uint64_t newest)
 {
 	struct destination *before = deliveries->destinations, **last = &deliveries->destinations;
@@ -442,8 +460,10 @@ void deliveries_set(struct deliveries *deliveries, const struct policy *policy, 
 		const struct policy_delivery *delivery = &policy->deliveries[i];
 		struct deliver_state state = {.confirmed = newest};
 		char *identity = identity_of(delivery);
-		if (!identity)
+		if (!identity) {
+			tell_lost(deliveries, delivery);
 			continue;
+		}
 		hash_identity(deliveries->destinations, identity, state.identity);
 		struct destination *destination = take(&before, identity);
 		if (destination) {

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/stream.h"
 #include "daemon/map.h"
 #include "daemon/uuid.h"
 #include "wire/export.h"
@@ -38,6 +39,7 @@ struct export
 struct output {
 	FILE *file;
 	uint64_t frames;
+	size_t bytes;
 	bool failed;
 };
 
@@ -48,6 +50,7 @@ static void put(struct output *output, const struct wire_message *message)
 	if (length == 0 || fwrite(frame, length, 1, output->file) != 1)
 		output->failed = true;
 	output->frames++;
+	output->bytes += length;
 }
 
 // What is small ------------------------------------------------------------------------------
@@ -197,7 +200,7 @@ static bool make_head(struct export *export, const struct registry *registry,
 		      uint64_t now)
 {
 	char uuid[UUID_TEXT_SIZE], host[WIRE_NAME_MAXIMUM + 1] = "";
-	struct output output = {.file = open_memstream(&export->head, &export->head_length)};
+	struct output output = {.file = stream_open(&export->head, &export->head_length)};
 	struct wire_message message = {.type = WIRE_EXPORT};
 	if (!output.file)
 		return false;
@@ -214,7 +217,7 @@ static bool make_head(struct export *export, const struct registry *registry,
 	put_audit(&output, registry_audit(registry), uuid);
 	if (alerts)
 		export->alerts_count = put_alerts(&output, alerts, uuid);
-	if (fclose(output.file) != 0 || output.failed)
+	if (!stream_finish(output.file, &export->head) || output.failed)
 		return false;
 	export_writer_add(&export->writer, export->head, export->head_length, output.frames);
 	return true;
@@ -357,10 +360,10 @@ char *export_continue(struct export *export, size_t *length, bool *done)
 		return head;
 	}
 	char *bytes = NULL;
-	struct output output = {.file = open_memstream(&bytes, length)};
+	struct output output = {.file = stream_open(&bytes, length)};
 	if (!output.file)
 		return NULL;
-	while (ftell(output.file) < EXPORT_PIECE && !output.failed &&
+	while (output.bytes < EXPORT_PIECE && !output.failed &&
 	       (export->object < export->objects_count || export->edge < export->edges_count)) {
 		if (export->object < export->objects_count)
 			put_object(export, &output);
@@ -368,12 +371,12 @@ char *export_continue(struct export *export, size_t *length, bool *done)
 			put_edge(export, &output);
 	}
 	*done = export->object == export->objects_count && export->edge == export->edges_count;
-	fflush(output.file);
+	output.failed |= fflush(output.file) != 0;
 	export_writer_add(&export->writer, bytes, *length, output.frames);
 	struct wire_message end = export_writer_end(&export->writer);
 	if (*done)
 		put(&output, &end);
-	if (fclose(output.file) != 0 || output.failed) {
+	if (!stream_finish(output.file, &bytes) || output.failed) {
 		free(bytes);
 		return NULL;
 	}

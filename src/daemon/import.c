@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "daemon/import.h"
 
+#include <errno.h>
 #include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,14 +58,17 @@ struct import {
 	struct import_counts counts;
 };
 
-static bool damaged(struct error *error, const char *what)
-{
-	return error_set(error, ERROR_INVALID, "the file contradicts itself: %s", what);
-}
-
 static bool no_memory(struct error *error)
 {
 	return error_set(error, ERROR_MEMORY, "no memory for what is imported");
+}
+
+// What restores a part of a store does not tell why it has not; errno is 0 before.
+static bool damaged(struct error *error, const char *what)
+{
+	if (errno == ENOMEM)
+		return no_memory(error);
+	return error_set(error, ERROR_INVALID, "the file contradicts itself: %s", what);
 }
 
 // Room for one more. False: no memory.
@@ -529,6 +533,7 @@ static bool enter_part(struct import *import, const struct handler *handler)
 
 static bool take_frame(void *context, const struct wire_message *message, struct error *error)
 {
+	errno = 0;
 	struct import *import = context;
 	for (size_t i = 0; i < sizeof(handlers) / sizeof(handlers[0]); i++)
 		if (handlers[i].type == message->type)
@@ -582,6 +587,7 @@ static int compare_endings(const void *left, const void *right)
 static bool restore_endings(struct import *import, struct error *error)
 {
 	qsort(import->endings, import->endings_count, sizeof(*import->endings), compare_endings);
+	errno = 0;
 	for (size_t i = 0; i < import->endings_count; i++)
 		if (!store_restore_ended(import->vm->store, import->endings[i].id))
 			return damaged(error, "an object has ended twice");

@@ -13,6 +13,8 @@ enum {
 	FORGET_MILLISECONDS = 3600 * 1000,
 	TIDY_MILLISECONDS = 10000,
 	TIDY_ON_MILLISECONDS = 25, // while there is more
+	SLACK_MILLISECONDS = 3600 * 1000,      // by which a clock may be set
+	DOUBT_MILLISECONDS = 24 * 3600 * 1000, // until one that has jumped further is believed
 };
 
 struct keeper {
@@ -22,6 +24,8 @@ struct keeper {
 	uint64_t due; // UINT64_MAX: nothing has changed
 	uint64_t next_forgetting, next_tidying;
 	bool above, overfull; // the limit of its size
+	uint64_t clock, clock_read; // CLOCK_REALTIME ns as it is believed, and when that was; 0: never
+	uint64_t doubted; // since when it is somewhere else; 0: it is not
 	struct error failure;
 	uint64_t failing_since, saved_time;
 };
@@ -113,9 +117,26 @@ bool keeper_is_able(const struct keeper *keeper)
 	return !keeper->failing_since;
 }
 
+// What is forgotten does not come back when a clock that was set into the future is set right: such a clock is not believed at
+// once. One that was set back has nothing forgotten.
+static uint64_t believed_time(struct keeper *keeper, uint64_t now)
+{
+	uint64_t time = realtime(), expected = keeper->clock + (now - keeper->clock_read) * 1000000;
+	bool plausible = !keeper->clock || time <= expected || time - expected <= SLACK_MILLISECONDS * 1000000ull;
+	if (!plausible && !keeper->doubted) {
+		keeper->doubted = now ? now : 1;
+		say(keeper, "the clock has jumped forward", "what it makes too old to be kept is kept for another day");
+	}
+	if (plausible || now - keeper->doubted >= DOUBT_MILLISECONDS)
+		keeper->doubted = 0;
+	keeper->clock = keeper->doubted ? expected : time;
+	keeper->clock_read = now;
+	return keeper->clock;
+}
+
 static void forget(struct keeper *keeper, uint64_t now)
 {
-	uint64_t time = realtime(), age = keeper->settings.keep * 1000000000;
+	uint64_t time = believed_time(keeper, now), age = keeper->settings.keep * 1000000000;
 	keeper->next_forgetting = now + FORGET_MILLISECONDS;
 	if (time > age)
 		registry_forget_before(keeper->registry, time - age);

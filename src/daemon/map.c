@@ -15,6 +15,14 @@ void map_deinit(struct map *map)
 	*map = (struct map){0};
 }
 
+void map_deinit_values(struct map *map, void (*release)(void *value))
+{
+	for (size_t i = 0; i < map->capacity; i++)
+		if (map->slots[i].value)
+			release(map->slots[i].value);
+	map_deinit(map);
+}
+
 // The finalizer of SplitMix64, twice with the key in between.
 static uint64_t mix(uint64_t value)
 {

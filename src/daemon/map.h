@@ -19,6 +19,9 @@ struct map {
 
 void map_deinit(struct map *map);
 
+/** The same, after each value has been given to `release`. */
+void map_deinit_values(struct map *map, void (*release)(void *value));
+
 /** So that an empty map does not have to grow, which takes long, before it has so many. Memory is
  *  taken as it is used. Without memory it grows as others do. */
 void map_reserve(struct map *map, size_t count);

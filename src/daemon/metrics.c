@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/stream.h"
 #include "base/text.h"
 #include "daemon/process.h"
 #include "daemon/uuid.h"
@@ -332,7 +333,7 @@ char *metrics_render(const struct registry *registry, const struct request_situa
 {
 	char *text = NULL;
 	struct page page = {.registry = registry, .situation = situation};
-	page.stream = open_memstream(&text, length);
+	page.stream = stream_open(&text, length);
 	if (!page.stream)
 		return NULL;
 	put_daemon(&page);
@@ -341,10 +342,5 @@ char *metrics_render(const struct registry *registry, const struct request_situa
 	put_states(&page);
 	put_vms(&page);
 	put_gaps(&page);
-	bool failed = ferror(page.stream);
-	if (fclose(page.stream) != 0 || failed) {
-		free(text);
-		return NULL;
-	}
-	return text;
+	return stream_finish(page.stream, &text) ? text : NULL;
 }

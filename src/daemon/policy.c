@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/stream.h"
 #include "base/text.h"
 #include "daemon/render.h"
 #include "daemon/uuid.h"
@@ -343,7 +344,7 @@ unsigned char *policy_state_frames(const struct policy_state *state, const struc
 	struct wire_message message = {.type = WIRE_LABELS, .vm = vm->number};
 	uint64_t labels = 0;
 	char *frames = NULL;
-	FILE *file = open_memstream(&frames, length);
+	FILE *file = stream_open(&frames, length);
 	if (!file)
 		return NULL;
 	for (size_t i = 0; i < count; i++) {
@@ -360,7 +361,9 @@ unsigned char *policy_state_frames(const struct policy_state *state, const struc
 			done = write_label(file, &policy->labels[i], vm->number);
 	for (size_t i = 0; i < vm->marks.count && done; i++)
 		done = write_mark(file, &vm->marks.items[i], vm->number);
-	if (fclose(file) != 0 || !done) {
+	if (!stream_finish(file, &frames))
+		return NULL;
+	if (!done) {
 		free(frames);
 		return NULL;
 	}

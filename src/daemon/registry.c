@@ -421,8 +421,9 @@ struct registry_vm *registry_vm_of(const struct registry_agent *agent, uint16_t 
 }
 
 // NULL: there is no room for one more.
+// NULL: there is no room, or no memory, which is an error.
 static struct registry_vm *find_or_add_vm(struct registry *registry, struct registry_agent *agent,
-					  uint16_t number, uint64_t now)
+					  uint16_t number, uint64_t now, struct error *error)
 {
 	struct registry_vm *vm = registry_vm_of(agent, number);
 	if (vm)
@@ -430,10 +431,9 @@ static struct registry_vm *find_or_add_vm(struct registry *registry, struct regi
 	if (!make_room(registry, agent))
 		return NULL;
 	vm = calloc(1, sizeof(*vm));
-	if (!vm)
-		return NULL;
-	if (!make_store(registry, vm)) {
+	if (!vm || !make_store(registry, vm)) {
 		free(vm);
+		error_set(error, ERROR_MEMORY, "no memory for another VM");
 		return NULL;
 	}
 	vm->agent = agent;
@@ -1067,8 +1067,11 @@ bool registry_apply(struct registry *registry, struct registry_agent *agent,
 				 message->type);
 	agent->heard_time = now;
 	if (handler->of_vm) {
-		context.vm = handler->adds ? find_or_add_vm(registry, agent, message->vm, now)
+		context.error->code = ERROR_NONE;
+		context.vm = handler->adds ? find_or_add_vm(registry, agent, message->vm, now, context.error)
 					   : registry_vm_of(agent, message->vm);
+		if (context.error->code != ERROR_NONE)
+			return false; // not acknowledged, either
 		if (!context.vm) {
 			registry_skip(agent, message->type);
 			return true;

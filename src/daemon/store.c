@@ -570,7 +570,7 @@ static bool grow_edges(struct store *store)
 	return true;
 }
 
-// There are few causes, and many edges.
+// There are few causes, and many edges. NULL: no memory.
 static const char *intern_cause(struct store *store, const char *cause)
 {
 	for (size_t i = 0; i < store->causes_count; i++)
@@ -579,9 +579,9 @@ static const char *intern_cause(struct store *store, const char *cause)
 	if (store->causes_count == CAUSES_MAXIMUM)
 		return "other";
 	char *copy = strdup(cause);
-	if (!copy)
-		return "other";
-	return store->causes[store->causes_count++] = copy;
+	if (copy)
+		store->causes[store->causes_count++] = copy;
+	return copy;
 }
 
 static struct description *description_of(struct store *store, const struct store_member *member)
@@ -609,7 +609,8 @@ static void note_sequence(struct store *store, const struct store_edge *edge)
 
 bool store_add_edge(struct store *store, const struct wire_edge *edge, struct error *error)
 {
-	if (!place_edge(store, edge->time))
+	const char *cause = place_edge(store, edge->time) ? intern_cause(store, edge->cause) : NULL;
+	if (!cause)
 		return error_set(error, ERROR_MEMORY, "no memory for %zu edges",
 				 store->edges_capacity * 2);
 
@@ -624,7 +625,7 @@ bool store_add_edge(struct store *store, const struct wire_edge *edge, struct er
 		.labels = edge->labels,
 		.from = edge->from ? hold(description_of(store, from)) : NULL,
 		.to = hold(description_of(store, to)),
-		.cause = intern_cause(store, edge->cause),
+		.cause = cause,
 		.bytes = edge->bytes,
 	};
 	note_sequence(store, store_edge_at(store, store->totals.edges));
@@ -710,14 +711,15 @@ void store_set_moved(struct store *store, uint64_t sequence, uint64_t bytes)
 // Without memory the history is without it.
 static void add_clearing(struct store *store, struct description *of, uint64_t labels, uint64_t time)
 {
-	if (!place_edge(store, time))
+	const char *cause = place_edge(store, time) ? intern_cause(store, STORE_CLEARED) : NULL;
+	if (!cause)
 		return;
 	*store_edge_at(store, store->totals.edges) = (struct store_edge){
 		.event = ++store->event,
 		.time = time,
 		.labels = labels,
 		.to = hold(of),
-		.cause = intern_cause(store, STORE_CLEARED),
+		.cause = cause,
 	};
 	store->totals.edges++;
 }
@@ -1288,11 +1290,14 @@ bool store_restore_edge(struct store *store, const struct store_edge *saved)
 	if (saved->event <= last || saved->event > store->event ||
 	    (store->totals.edges + store->hole == store->edges_capacity && !grow_edges(store)))
 		return false;
+	const char *cause = intern_cause(store, saved->cause);
+	if (!cause)
+		return false;
 	struct store_edge *edge = store_edge_at(store, store->totals.edges);
 	*edge = *saved;
 	edge->from = saved->from ? hold_restored(store, saved->from) : NULL;
 	edge->to = hold_restored(store, saved->to);
-	edge->cause = intern_cause(store, saved->cause);
+	edge->cause = cause;
 	edge->changed = false;
 	note_sequence(store, edge);
 	store->totals.edges++;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/stream.h"
 #include "daemon/render.h"
 
 enum {
@@ -222,7 +223,7 @@ char *web_feed(const struct registry *registry, const struct request_situation *
 	struct feed feed = {.registry = registry,
 			    .situation = situation,
 			    .position = position,
-			    .text = open_memstream(&bytes, length)};
+			    .text = stream_open(&bytes, length)};
 	if (!feed.text)
 		return NULL;
 	add_vm(&feed);
@@ -232,9 +233,7 @@ char *web_feed(const struct registry *registry, const struct request_situation *
 		fputs(": alive\n\n", feed.text);
 		feed.any = true;
 	}
-	bool failed = ferror(feed.text);
-	failed |= fclose(feed.text) != 0;
-	if (failed || !feed.any) {
+	if (!stream_finish(feed.text, &bytes) || !feed.any) {
 		free(bytes);
 		bytes = NULL;
 	} else {

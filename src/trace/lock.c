@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <sched.h>
 
+#include "base/lock_order.h"
 #include "trace/internal.h"
 
 enum { TRY_ATTEMPTS = 1 << 16 };
@@ -10,6 +11,7 @@ enum { TRY_ATTEMPTS = 1 << 16 };
 // inside (a fault of ours) must not hang the others: they see `abandoned` and go.
 static bool lock_within(struct trace *trace, uint64_t attempts)
 {
+	const bool waits = attempts == UINT64_MAX;
 	for (uint64_t spins = 0; atomic_flag_test_and_set_explicit(&trace->lock,
 								   memory_order_acquire);
 	     spins++) {
@@ -20,6 +22,7 @@ static bool lock_within(struct trace *trace, uint64_t attempts)
 		else
 			__builtin_ia32_pause();
 	}
+	lock_order_taken(&trace->lock, waits);
 	if (atomic_load_explicit(&trace->abandoned, memory_order_relaxed)) {
 		trace_unlock_only(trace);
 		return false;
@@ -57,5 +60,7 @@ void trace_unlock(struct trace *trace)
 
 void trace_unlock_only(struct trace *trace)
 {
+	lock_order_leaves(&trace->lock);
 	atomic_flag_clear_explicit(&trace->lock, memory_order_release);
+	lock_order_left(&trace->lock);
 }

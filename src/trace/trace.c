@@ -9,6 +9,7 @@
 #include <sys/random.h>
 
 #include "base/cleanup.h"
+#include "base/lock_order.h"
 #include "trace/internal.h"
 
 enum { TELL_GAPS_FIRST = 10, TELL_GAPS_EVERY = 1000 };
@@ -114,7 +115,7 @@ static struct gap *find_gap(struct trace *trace, const char *kind)
 	return gap;
 }
 
-static bool lock_gaps(struct trace *trace)
+static bool take_gaps(struct trace *trace)
 {
 	while (atomic_flag_test_and_set_explicit(&trace->gap_lock, memory_order_acquire)) {
 		if (atomic_load_explicit(&trace->abandoned, memory_order_relaxed))
@@ -126,7 +127,17 @@ static bool lock_gaps(struct trace *trace)
 
 static void unlock_gaps(struct trace *trace)
 {
+	lock_order_leaves(&trace->gap_lock);
 	atomic_flag_clear_explicit(&trace->gap_lock, memory_order_release);
+	lock_order_left(&trace->gap_lock);
+}
+
+static bool lock_gaps(struct trace *trace)
+{
+	if (!take_gaps(trace))
+		return false;
+	lock_order_taken(&trace->gap_lock, true);
+	return true;
 }
 
 // Of each kind the first ten and every thousandth are told at once, the others' number by and by.

@@ -34,6 +34,8 @@ void world_sleep(unsigned int microseconds);
 
 /** Only if the world is `limited`. */
 void world_set_full(const struct world *world, bool full);
+/** The same, but the file system is read-only; world_set_full() with false ends that, too. */
+void world_set_read_only(const struct world *world);
 
 /** Sends a request with its newline; returns the answer, to be freed. */
 char *world_ask(const struct world *world, const char *request);

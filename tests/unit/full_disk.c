@@ -2,7 +2,8 @@
 
 /**
  * Preloaded into nijimid: as long as the file that FULL_DISK names is there, no file can grow or be
- * written (what goes to sockets, pipes and stderr uses other calls, or is let through).
+ * written (what goes to sockets, pipes and stderr uses other calls, or is let through). If there is something
+ * in it, the file system has become read-only, as it does when the disk fails; else the disk is full.
  */
 #undef _FILE_OFFSET_BITS // pwrite and pwrite64 are two names here
 #include <dlfcn.h>
@@ -11,12 +12,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static int is_full(int fd)
+// 0: it can be written.
+static int error_of(int fd)
 {
-	struct stat status;
+	struct stat status, marker;
 	const char *path = getenv("FULL_DISK");
-	return path && access(path, F_OK) == 0 && fstat(fd, &status) == 0 &&
-	       S_ISREG(status.st_mode);
+	if (!path || stat(path, &marker) != 0 || fstat(fd, &status) != 0 || !S_ISREG(status.st_mode))
+		return 0;
+	return marker.st_size > 0 ? EROFS : ENOSPC;
 }
 
 #define LIMITED(type, name, parameters, arguments)                                                 \
@@ -26,8 +29,9 @@ static int is_full(int fd)
 		static type(*real) parameters;                                                     \
 		if (!real)                                                                         \
 			real = (type(*) parameters)dlsym(RTLD_NEXT, #name);                        \
-		if (is_full(fd)) {                                                                 \
-			errno = ENOSPC;                                                            \
+		int error = error_of(fd);                                                          \
+		if (error) {                                                                       \
+			errno = error;                                                             \
 			return -1;                                                                 \
 		}                                                                                  \
 		return real arguments;                                                             \

@@ -738,6 +738,52 @@ static void test_hostile_frames(void **state)
 	synthetic_close(&sound);
 }
 
+// Agents of another version of the protocol than ours: what they say that we know is taken, what we do not know is counted, and
+// what belongs to their journal is not asked for again.
+static void test_other_versions(void **state)
+{
+	static const uint32_t versions[] = {1, WIRE_VERSION + 7};
+	static const unsigned char unknown[] = {6, 0, 0, 0, 0x7f, 0, 1, 0, 1, 2}, unknown_history[] = {5, 0, 0, 0, 0xf0, 1, 1, 0, 9};
+	struct world *world = *state;
+	uint64_t of_older = 0;
+	for (uint8_t i = 0; i < 2; i++) {
+		struct synthetic agent, again;
+		struct wire_message message = {.type = WIRE_HELLO};
+		char request[100];
+		const char *name = i ? "newer" : "older";
+		bool newer = i;
+		message.hello = (struct wire_hello){.version = versions[i], .pid = (uint32_t)getpid(), .program = "p", .name = name, .run = ""};
+		memset(message.hello.instance, 60 + i, sizeof(message.hello.instance));
+		assert_true(synthetic_connect(&agent, world->address));
+		assert_true(synthetic_send(&agent, &message));
+		assert_true(synthetic_receive(&agent, &message, 5000));
+		assert_int_equal(message.type, WIRE_WELCOME);
+		assert_int_equal(message.welcome.version, WIRE_VERSION); // the agent knows whom it speaks to
+		if (newer) {
+			assert_int_equal(send(agent.fd, unknown, sizeof(unknown), MSG_NOSIGNAL), sizeof(unknown));
+			assert_int_equal(send(agent.fd, unknown_history, sizeof(unknown_history), MSG_NOSIGNAL), sizeof(unknown_history));
+		}
+		assert_true(synthetic_story(&agent, 1, (uint8_t)(0x60 + i)));
+		settle(world, &agent, name);
+		snprintf(request, sizeof(request), "{\"command\":\"vm\",\"vm\":\"%s\"}", name);
+		assert_answer(world, request, "vm.edge_count", "6");
+		assert_answer(world, request, "vm.state", "armed");
+		synthetic_close(&agent);
+		assert_true(synthetic_connect(&again, world->address));
+		assert_true(synthetic_hello(&again, (uint8_t)(60 + i), name, ""));
+		if (newer) // the same, and a frame that was not known
+			assert_int_equal(again.received, of_older + 1);
+		else
+			assert_true((of_older = again.received) > 10);
+		synthetic_close(&again);
+	}
+	// None at all is no version: said, and the connection is closed.
+	struct wire_message message = {.type = WIRE_HELLO};
+	message.hello = (struct wire_hello){.version = 0, .pid = (uint32_t)getpid(), .program = "p", .name = "x", .run = ""};
+	unsigned char frame[WIRE_FRAME_MAXIMUM];
+	assert_dropped(world, frame, wire_encode(&message, frame, sizeof(frame)), false);
+}
+
 // A frame's length may begin with the byte of '{'.
 static void test_a_frame_that_looks_like_json(void **state)
 {
@@ -946,6 +992,7 @@ int main(void)
 		TEST(test_a_process_that_ended),
 		TEST(test_many_requests_in_one_write),
 		TEST(test_hostile_requests),
+		TEST(test_other_versions),
 		TEST(test_hostile_frames),
 		TEST(test_a_frame_that_looks_like_json),
 		TEST(test_random_bytes),

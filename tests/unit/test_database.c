@@ -484,9 +484,13 @@ static void test_many_changes(void **state)
 	store_destroy(store);
 }
 
-static void test_full_disk(void **state)
+static void set_full(const struct world *world)
 {
-	struct world *world = *state;
+	world_set_full(world, true);
+}
+
+static void try_unwritable(struct world *world, void (*spoil)(const struct world *world), const char *words)
+{
 	static struct agent agents[AGENTS];
 	struct agent *agent = &agents[0];
 	make_agents(agents);
@@ -498,11 +502,14 @@ static void test_full_disk(void **state)
 		await_acknowledgement(agent, 5000);
 		uint64_t before = agent->acknowledged;
 
-		world_set_full(world, true);
+		spoil(world);
 		assert_true(send_burst(agent, 1003));
 		take_acknowledgements(agent, 500);
 		assert_int_equal(agent->acknowledged, before);
-		assert_true(world_status_says(world, "the disk is full"));
+		if (!world_status_says(world, words)) {
+			char *status = world_ask(world, "{\"command\":\"status\"}\n");
+			fail_msg("it does not say '%s': %s", words, status);
+		}
 		if (round == 1) { // what was not acknowledged is asked for again
 			world_kill(world, SIGKILL);
 			synthetic_close(&agent->link);
@@ -515,11 +522,21 @@ static void test_full_disk(void **state)
 		}
 		world_set_full(world, false);
 		await_acknowledgement(agent, 5000);
-		assert_false(world_status_says(world, "the disk is full"));
+		assert_false(world_status_says(world, words));
 	}
 	world_kill(world, SIGTERM);
 	synthetic_close(&agent->link);
 	check_database(world, agents, 1, false);
+}
+
+static void test_full_disk(void **state)
+{
+	try_unwritable(*state, set_full, "the disk is full");
+}
+
+static void test_read_only(void **state)
+{
+	try_unwritable(*state, world_set_read_only, "disk I/O error");
 }
 
 static void write_file(const char *path, const void *bytes, size_t length, long offset)
@@ -686,6 +703,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_boot),
 		cmocka_unit_test(test_many_changes),
 		cmocka_unit_test_setup_teardown(test_full_disk, world_set_up, world_tear_down),
+		cmocka_unit_test_setup_teardown(test_read_only, world_set_up, world_tear_down),
 		cmocka_unit_test_setup_teardown(test_older_schema, world_set_up, world_tear_down),
 		cmocka_unit_test_setup_teardown(test_older_edges, world_set_up, world_tear_down),
 		cmocka_unit_test_setup_teardown(test_damaged_alerts, world_set_up, world_tear_down),

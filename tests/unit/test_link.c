@@ -184,10 +184,67 @@ static void test_recall_and_acknowledge(void **state)
 	close(daemon.fd);
 }
 
+// Everything that the agent says for a while.
+static bool says(struct synthetic *daemon, uint16_t type, int milliseconds)
+{
+	struct wire_message message;
+	uint64_t end = agent_monotonic() + (uint64_t)milliseconds * 1000000;
+	while (agent_monotonic() < end)
+		if (synthetic_receive(daemon, &message, 50) && message.type == type)
+			return true;
+	return false;
+}
+
+static void welcome_as(struct synthetic *daemon, uint32_t version, uint64_t received)
+{
+	struct wire_message message;
+	struct pollfd wait = {.fd = listener, .events = POLLIN};
+	memset(daemon, 0, sizeof(*daemon));
+	assert_int_equal(poll(&wait, 1, 5000), 1);
+	daemon->fd = accept(listener, NULL, NULL);
+	assert_true(synthetic_receive(daemon, &message, 5000));
+	assert_int_equal(message.type, WIRE_HELLO);
+	assert_int_equal(message.hello.version, WIRE_VERSION);
+	message = (struct wire_message){.type = WIRE_WELCOME};
+	message.welcome = (struct wire_welcome){.version = version, .journal_received = received};
+	assert_true(synthetic_send(daemon, &message));
+}
+
+// A daemon that is older is asked nothing that it does not know; one that is newer may say what we do not know. The history goes
+// to both.
+static void test_other_versions(void **state)
+{
+	static const unsigned char unknown[] = {6, 0, 0, 0, 0x7f, 0, 1, 0, 1, 2, 5, 0, 0, 0, 0xf0, 1, 1, 0, 9};
+	static struct synthetic daemon;
+	pthread_t thread;
+	atomic_store(&agent.stopping, false);
+	atomic_store(&agent.running, true);
+	atomic_store(&vm.recall, RECALL_WANTED);
+	agent_vm_report(&vm);
+	pthread_create(&thread, NULL, agent_link, NULL);
+	welcome_as(&daemon, 1, 0);
+	expect(&daemon, WIRE_VM);
+	assert_false(says(&daemon, WIRE_RECALL, 500));
+	assert_int_equal(atomic_load(&vm.recall), RECALL_WANTED);
+	close(daemon.fd);
+
+	welcome_as(&daemon, WIRE_VERSION + 7, 1);
+	assert_int_equal(send(daemon.fd, unknown, sizeof(unknown), MSG_NOSIGNAL), sizeof(unknown));
+	assert_true(says(&daemon, WIRE_RECALL, 5000));
+	agent_vm_report(&vm);
+	assert_true(says(&daemon, WIRE_VM, 5000)); // and the connection stays
+	atomic_store(&agent.stopping, true);
+	agent_wake_link();
+	await(is_running, false);
+	pthread_join(thread, NULL);
+	close(daemon.fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_recall_and_acknowledge, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_other_versions, set_up, tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
