@@ -1010,7 +1010,8 @@ static bool apply_gap(struct context *context, const struct wire_message *messag
 	const struct wire_gap *gap = &message->gap;
 	size_t before, after;
 	store_gaps(context->vm->store, &before);
-	store_set_gap(context->vm->store, gap->kind, gap->detail, gap->count, gap->time);
+	if (!store_set_gap(context->vm->store, gap->kind, gap->detail, gap->count, gap->time))
+		return error_set(context->error, ERROR_MEMORY, "no memory for a gap of %s", context->vm->name);
 	store_gaps(context->vm->store, &after);
 	if (after != before) {
 		context->registry->changes++;

@@ -880,14 +880,14 @@ static struct store_gap *gap_of(struct store *store, const char *kind, bool *is_
 	return gap;
 }
 
+// False: no memory.
 static bool update_gap(struct store *store, const char *kind, const char *detail, uint64_t count,
-		       bool add, uint64_t time)
+		       bool add, uint64_t time, bool *is_new)
 {
-	bool is_new;
-	struct store_gap *gap = gap_of(store, kind, &is_new);
+	struct store_gap *gap = gap_of(store, kind, is_new);
 	if (!gap)
-		return false; // no memory
-	if (is_new)
+		return false;
+	if (*is_new)
 		gap->first_time = time;
 	copy_text(gap->detail, sizeof(gap->detail), detail);
 	if (gap - store->gaps == STORE_GAPS_MAXIMUM - 1)
@@ -897,19 +897,21 @@ static bool update_gap(struct store *store, const char *kind, const char *detail
 	gap->last_time = time;
 	store->event++;
 	store->changes.gaps = true;
-	return is_new;
+	return true;
 }
 
-void store_set_gap(struct store *store, const char *kind, const char *detail, uint64_t count,
+bool store_set_gap(struct store *store, const char *kind, const char *detail, uint64_t count,
 		   uint64_t time)
 {
-	update_gap(store, kind, detail, count, false, time);
+	bool is_new;
+	return update_gap(store, kind, detail, count, false, time, &is_new);
 }
 
 bool store_add_gap(struct store *store, const char *kind, const char *detail, uint64_t count,
 		   uint64_t time)
 {
-	return update_gap(store, kind, detail, count, true, time);
+	bool is_new;
+	return update_gap(store, kind, detail, count, true, time, &is_new) && is_new;
 }
 
 static struct store_kernel *open_kernel(struct store *store)

@@ -219,8 +219,8 @@ bool store_vacuum_is_fruitless(const struct store *store);
 typedef void (*store_forgotten)(void *context, const struct store_edge *edge);
 void store_set_forgotten(struct store *store, store_forgotten forgotten, void *context);
 
-/** Sets the count of a kind of gap, with its newest detail. */
-void store_set_gap(struct store *store, const char *kind, const char *detail, uint64_t count,
+/** Sets the count of a kind of gap, with its newest detail. False: no memory. */
+bool store_set_gap(struct store *store, const char *kind, const char *detail, uint64_t count,
 		   uint64_t time);
 
 /** As above, for what the daemon itself has to report: adds to the count. Returns whether the kind

@@ -214,7 +214,7 @@ static void call_strange(const struct call *call, struct input *input)
 		trace_function_return(call->replay->trace, cpu, one, (int64_t)other);
 		break;
 	case 2:
-		trace_function_entry(call->replay->trace, cpu, one, other);
+		trace_function_entry(call->replay->trace, cpu, one, other, one >> 32 & 1);
 		break;
 	case 3:
 		trace_ring_request(call->replay->trace, cpu, one, other);
@@ -296,6 +296,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	uint8_t choice = next_byte(&input);
 	struct kernel *kernel = kernel_numbered(choice % KERNELS);
 	replay_functions = choice / KERNELS & 1;
+	replay_passes = replay_functions && (choice & 0x40);
 	require(replay_init(&replay, &kernel->recording, &kernel->kernel, &secret, 1), "no trace");
 	if (choice >> 4 == 1) // now and then: it takes long
 		trace_sweep(replay.trace, &kernel->recording.reader);

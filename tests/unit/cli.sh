@@ -146,7 +146,7 @@ one_line
 says err "'\[' without its '\]'"
 run 2 'unknown hook' traced --hook quantum -- sleep 1
 one_line
-says err "unknown hook 'quantum': there are auto, debugreg and patch"
+says err "unknown hook 'quantum': there are auto, debugreg, filter and patch"
 run 2 'bad name' traced --name 'two words' -- sleep 1
 run 1 'no such program' traced -- no-such-program-here
 one_line

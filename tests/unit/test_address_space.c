@@ -348,6 +348,7 @@ static void pmds_like_their_neighbours(void **state)
 		assert_int_equal(found.entry, PMDS + 17 * 8);
 		assert_int_equal(found.global, !is_large || (rows[i].entry & global));
 	}
+}
 
 static void ends_when_all_was_read(void **state)
 {

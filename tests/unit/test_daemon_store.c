@@ -471,13 +471,13 @@ static void test_gaps_are_bounded(void **state)
 	size_t count;
 	for (int i = 0; i < 1000; i++) {
 		snprintf(kind, sizeof(kind), "kind-%d", i);
-		store_set_gap(store, kind, "detail", 3, 10 + (uint64_t)i);
+		assert_true(store_set_gap(store, kind, "detail", 3, 10 + (uint64_t)i));
 	}
 	const struct store_gap *gaps = store_gaps(store, &count);
 	assert_int_equal(count, STORE_GAPS_MAXIMUM);
 	assert_string_equal(gaps[0].kind, "kind-0");
 	assert_string_equal(gaps[count - 1].kind, "other");
-	store_set_gap(store, "kind-0", "newer", 8, 5000);
+	assert_true(store_set_gap(store, "kind-0", "newer", 8, 5000));
 	assert_int_equal(gaps[0].count, 8);
 	assert_int_equal(gaps[0].first_time, 10);
 	assert_int_equal(gaps[0].last_time, 5000);
