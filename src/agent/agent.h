@@ -285,6 +285,8 @@ bool agent_filter_put_in(struct agent_vm *vm, struct error *error);
 void agent_filter_see_all(struct agent_vm *vm);
 /** Nobody comes there any more, nor is there: behind hook_patch_remove(). `kernel_is_there`: the guest's tasks can be looked through. */
 void agent_filter_take_out(struct agent_vm *vm, bool kernel_is_there);
+/** Whether somebody has changed what maps it. With the lock of those who stop vCPUs held. */
+bool agent_filter_is_lost(struct agent_vm *vm);
 /** Whether a slot of the VMM's would be where ours is. */
 bool agent_filter_overlaps(const struct agent_vm *vm, uint64_t gpa, uint64_t size);
 void agent_filter_allow(void *vm, const struct trace_pass *pass);

@@ -217,6 +217,16 @@ void agent_filter_take_out(struct agent_vm *vm, bool kernel_is_there)
 		agent_say("VM %u: KVM does not give the filter's memory slot back", vm->number);
 }
 
+bool agent_filter_is_lost(struct agent_vm *vm)
+{
+	if (!atomic_load(&vm->filter_in_force))
+		return false;
+	memory_enter(&vm->reader);
+	bool mapped = hook_filter_is_mapped(vm->filter);
+	memory_leave(&vm->reader);
+	return !mapped;
+}
+
 bool agent_filter_overlaps(const struct agent_vm *vm, uint64_t gpa, uint64_t size)
 {
 	return atomic_load(&vm->filter_in_force) && gpa < vm->filter_gpa + HOOK_FILTER_SIZE &&

@@ -556,7 +556,7 @@ static void check_patch(struct agent_vm *vm)
 	unsigned char found[HOOK_PATCH_LENGTH];
 	char why[160];
 	uint64_t address;
-	bool changed;
+	bool changed, unmapped;
 	if (atomic_load(&vm->gave_way)) {
 		agent_hook_yield(vm, NULL, yield_nanoseconds, "the VMM's debugger has the debug registers");
 		return;
@@ -565,11 +565,16 @@ static void check_patch(struct agent_vm *vm)
 	pthread_mutex_lock(&vm->stop_lock);
 	changed = atomic_load(&vm->hook) == AGENT_HOOK_PATCH && !atomic_load(&vm->patch_lifted) &&
 		  code_has_changed(vm, &address, found);
+	unmapped = agent_filter_is_lost(vm);
 	pthread_mutex_unlock(&vm->stop_lock);
-	if (!changed)
+	if (unmapped)
+		snprintf(why, sizeof(why), "the guest's page-table entry at GPA %#llx, of the filter, was changed",
+			 (unsigned long long)vm->filter_entry);
+	else if (!changed)
 		return;
-	snprintf(why, sizeof(why), "the guest's code at %#llx was changed: %02x %02x %02x %02x %02x",
-		 (unsigned long long)address, found[0], found[1], found[2], found[3], found[4]);
+	else
+		snprintf(why, sizeof(why), "the guest's code at %#llx was changed: %02x %02x %02x %02x %02x",
+			 (unsigned long long)address, found[0], found[1], found[2], found[3], found[4]);
 	trace_gap(vm->trace, "tampered", "%s", why);
 	agent_hook_yield(vm, NULL, UINT64_MAX, why);
 }

@@ -459,6 +459,14 @@ bool hook_filter_map(struct hook_filter *filter, uint64_t entry_gpa, bool global
 	return true;
 }
 
+bool hook_filter_is_mapped(const struct hook_filter *filter)
+{
+	uint64_t entry;
+	return filter->entry &&
+	       vm_memory_read(filter->memory, filter->entry_gpa, &entry, sizeof(entry)) == MEMORY_OK &&
+	       entry == filter->entry;
+}
+
 void hook_filter_unmap(struct hook_filter *filter)
 {
 	bool exchanged;

@@ -124,6 +124,9 @@ void hook_filter_forget(struct hook_filter *filter);
  */
 bool hook_filter_map(struct hook_filter *filter, uint64_t entry_gpa, bool global, struct error *error);
 
+/** Whether the entry is what hook_filter_map() has written. */
+bool hook_filter_is_mapped(const struct hook_filter *filter);
+
 /** Takes the entry out, if it still is ours. What vCPUs have kept of it goes when KVM is told to delete the slot. */
 void hook_filter_unmap(struct hook_filter *filter);
 

@@ -207,8 +207,14 @@ static void test_unmapping_what_is_not_ours(void **state)
 	hook_filter_unmap(filter);
 	assert_int_equal(*entry(0x2000, 0), 0x3003);
 	// The place is kept.
+	assert_false(hook_filter_is_mapped(filter));
 	assert_true(hook_filter_map(filter, 0x2008, false, &error));
+	assert_true(hook_filter_is_mapped(filter));
+	*entry(0x2000, 1) ^= 0x200000; // it leads elsewhere
+	assert_false(hook_filter_is_mapped(filter));
+	*entry(0x2000, 1) ^= 0x200000;
 	hook_filter_unmap(filter);
+	assert_false(hook_filter_is_mapped(filter));
 	assert_int_equal(*entry(0x2000, 1), 0);
 }
 
