@@ -1040,6 +1040,32 @@ judge_snapshot()
 
 # ---- same-uuid: reported, and kept apart
 
+guest_same_uuid()
+{
+	cat <<- 'END'
+		/payload/scenario case1 || exit 1
+		exec call together
+	END
+}
+
+# await_both WHAT VM: until the other has come as far.
+await_both()
+{
+	local limit=$((SECONDS + 120))
+
+	touch "$RUN/$1-$2"
+	until [[ -e $RUN/$1-1 && -e $RUN/$1-2 ]]; do
+		((SECONDS < limit)) || return 1
+		sleep 0.2
+	done
+}
+
+# on_together VM: what is told of it while the other runs, too.
+on_together()
+{
+	await_both ready "$1" && "$NIJIMI" state "vm$1" --json > "$OUT/together-$1.json" && await_both told "$1"
+}
+
 judge_same_uuid()
 {
 	local vm
@@ -1047,7 +1073,7 @@ judge_same_uuid()
 	judge_played "$1" "$2" || return 0
 	for vm in 1 2; do
 		want "$(state "$1/vm$vm.json" .uuid)" 6e696a69-6d69-4a01-8b02-00c0ffee00ff "vm$vm: UUID"
-		want "$(state "$1/vm$vm.json" .uuid_conflict)" true "vm$vm: uuid_conflict"
+		want "$(state "$1/together-$vm.json" .uuid_conflict)" true "vm$vm: uuid_conflict"
 		judge_vm "$1" "$vm" "$vm" case1 | grep -v 'another VM has its UUID' || true
 	done
 }
