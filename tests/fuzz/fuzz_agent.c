@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "input.h"
 #include "policy/policy.h"
 #include "trace/internal.h"
 
@@ -30,14 +31,6 @@ static struct agent_vm vms[VMS];
 static struct link hostile;
 static unsigned char *barrier;
 static size_t barrier_size;
-
-static void require(bool holds, const char *what)
-{
-	if (holds)
-		return;
-	fprintf(stderr, "fuzz_agent: %s\n", what);
-	abort();
-}
 
 uint64_t agent_monotonic(void)
 {
@@ -123,19 +116,6 @@ static void end(void)
 	agent_drop_barrier();
 	agent_drop_boundaries();
 	journal_deinit(&agent.journal);
-}
-
-struct input {
-	const uint8_t *at;
-	size_t left;
-};
-
-static uint8_t next_byte(struct input *input)
-{
-	if (input->left == 0)
-		return 0;
-	input->left--;
-	return *input->at++;
 }
 
 static void make_parts(struct wire_message *message, struct input *input, unsigned char *bytes)

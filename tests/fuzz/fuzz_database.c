@@ -14,6 +14,7 @@
 
 #include "../unit/transfer_story.h"
 #include "daemon/database.h"
+#include "input.h"
 #include "patches.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -30,14 +31,6 @@ static struct {
 	char table[40], column[40], key[40];
 } columns[COLUMNS];
 static size_t column_count;
-
-static void require(bool holds, const char *what)
-{
-	if (holds)
-		return;
-	fprintf(stderr, "fuzz_database: %s\n", what);
-	abort();
-}
 
 static void write_database(const unsigned char *bytes, size_t length)
 {
@@ -110,19 +103,6 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	list_columns();
 	atexit(remove_all);
 	return 0;
-}
-
-struct input {
-	const uint8_t *at;
-	size_t left;
-};
-
-static uint8_t next_byte(struct input *input)
-{
-	if (input->left == 0)
-		return 0;
-	input->left--;
-	return *input->at++;
 }
 
 static void change_row(sqlite3 *connection, struct input *input)

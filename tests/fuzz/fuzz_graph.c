@@ -9,30 +9,17 @@
 #include "graph/group.h"
 #include "graph/select.h"
 #include "graph/write.h"
+#include "input.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-/** The input, byte by byte; 0 behind its end. */
-struct input {
-	const uint8_t *data;
-	size_t left;
-};
-
-static uint8_t take(struct input *input)
-{
-	if (input->left == 0)
-		return 0;
-	input->left--;
-	return *input->data++;
-}
 
 // Up to seven bytes, whatever they are.
 static struct json_object *take_text(struct input *input)
 {
 	char text[8];
-	size_t length = take(input) % sizeof(text);
+	size_t length = next_byte(input) % sizeof(text);
 	for (size_t i = 0; i < length; i++)
-		text[i] = (char)(take(input) | 1); // no NUL
+		text[i] = (char)(next_byte(input) | 1); // no NUL
 	return json_object_new_string_len(text, (int)length);
 }
 
@@ -43,14 +30,14 @@ static struct json_object *take_end(struct input *input)
 	static const char *const members[] = {"path", "comm",	"exe",	    "address",
 					      "peer", "family", "host_path"};
 	struct json_object *end = json_object_new_object();
-	uint8_t kind = take(input);
+	uint8_t kind = next_byte(input);
 	if (kind % 16 == 15) {
 		json_object_put(end);
 		return NULL;
 	}
 	json_object_object_add(end, "type", json_object_new_string(types[kind % 6]));
-	json_object_object_add(end, "id", json_object_new_int(take(input) % 9));
-	json_object_object_add(end, members[take(input) % 7], take_text(input));
+	json_object_object_add(end, "id", json_object_new_int(next_byte(input) % 9));
+	json_object_object_add(end, members[next_byte(input) % 7], take_text(input));
 	return end;
 }
 
@@ -66,7 +53,7 @@ static void load(struct input *input, struct graph *graph)
 	while (input->left > 0) {
 		cleanup_json struct json_object *edge = json_object_new_object();
 		struct json_object *names = json_object_new_array();
-		json_object_array_add(names, json_object_new_string(labels[take(input) % 3]));
+		json_object_array_add(names, json_object_new_string(labels[next_byte(input) % 3]));
 		json_object_object_add(edge, "labels", names);
 		json_object_object_add(edge, "syscall", take_text(input));
 		json_object_object_add(edge, "from", take_end(input));
@@ -104,8 +91,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct graph_forest forest;
 	graph_init(&graph);
 	graph_init(&selected);
-	enum graph_level level = (enum graph_level)(take(&input) % (GRAPH_LEVELS + 1));
-	bool by_path = take(&input) % 2;
+	enum graph_level level = (enum graph_level)(next_byte(&input) % (GRAPH_LEVELS + 1));
+	bool by_path = next_byte(&input) % 2;
 	load(&input, &graph);
 	bool *chosen = calloc(graph.node_count + 1, sizeof(*chosen));
 	if (!chosen)

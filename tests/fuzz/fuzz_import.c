@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "../unit/transfer_story.h"
+#include "input.h"
 #include "wire/export.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -27,14 +28,6 @@ static struct {
 	size_t begin, length;
 } frames[FRAMES];
 static size_t frames_count;
-
-static void require(bool holds, const char *what)
-{
-	if (holds)
-		return;
-	fprintf(stderr, "fuzz_import: %s\n", what);
-	abort();
-}
 
 static size_t frame_length(const unsigned char *frame)
 {
@@ -57,22 +50,6 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	return 0;
 }
 
-struct input {
-	const uint8_t *at;
-	size_t left;
-};
-
-static uint32_t next_number(struct input *input, unsigned int bytes)
-{
-	uint32_t number = 0;
-	for (; bytes > 0; bytes--) {
-		number = number << 8 | (input->left ? *input->at : 0);
-		input->at += input->left > 0;
-		input->left -= input->left > 0;
-	}
-	return number;
-}
-
 static void write_frame(FILE *file, struct export_writer *writer, const unsigned char *frame,
 			size_t length)
 {
@@ -86,7 +63,7 @@ static void change_frame(FILE *file, struct export_writer *writer, struct input 
 	unsigned char frame[WIRE_FRAME_MAXIMUM];
 	size_t length = frames[which].length;
 	memcpy(frame, good + frames[which].begin, length);
-	uint32_t how = next_number(input, 1);
+	uint32_t how = next_byte(input);
 	switch (how % 8) {
 	case 0:
 		return;
@@ -94,7 +71,7 @@ static void change_frame(FILE *file, struct export_writer *writer, struct input 
 		write_frame(file, writer, frame, length);
 		break;
 	case 2:
-		which = next_number(input, 1) % frames_count;
+		which = next_byte(input) % frames_count;
 		length = frames[which].length;
 		memcpy(frame, good + frames[which].begin, length);
 		break;
@@ -102,7 +79,7 @@ static void change_frame(FILE *file, struct export_writer *writer, struct input 
 		for (uint32_t i = 0; i <= how / 64 && length > WIRE_HEADER_SIZE; i++)
 			frame[WIRE_HEADER_SIZE +
 			      next_number(input, 2) % (length - WIRE_HEADER_SIZE)] =
-				(unsigned char)next_number(input, 1);
+				(unsigned char)next_byte(input);
 	}
 	write_frame(file, writer, frame, length);
 }
@@ -113,9 +90,9 @@ static unsigned char *make_file(struct input *input, size_t *length)
 	char *bytes = NULL;
 	unsigned char frame[WIRE_FRAME_MAXIMUM];
 	FILE *file = open_memstream(&bytes, length);
-	size_t changed[4], count = next_number(input, 1) % 5;
+	size_t changed[4], count = next_byte(input) % 5;
 	for (size_t i = 0; i < count; i++)
-		changed[i] = next_number(input, 1) % frames_count;
+		changed[i] = next_byte(input) % frames_count;
 	require(export_writer_init(&writer), "no memory");
 	fwrite(good, EXPORT_MAGIC_SIZE, 1, file);
 	export_writer_add(&writer, good, EXPORT_MAGIC_SIZE, 0);
@@ -161,7 +138,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct tables tables;
 	struct error error = {0};
 	unsigned char *made = NULL;
-	bool raw = next_number(&input, 1) % 4 == 0;
+	bool raw = next_byte(&input) % 4 == 0;
 	size_t length = input.left;
 	if (!raw)
 		made = make_file(&input, &length);

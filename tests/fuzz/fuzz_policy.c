@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "input.h"
 #include "policy/policy.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -48,14 +49,6 @@ static const char *const seed[] = {
 };
 
 enum { SEEDS = sizeof(seed) / sizeof(seed[0]) };
-
-static void require(bool condition, const char *what)
-{
-	if (condition)
-		return;
-	fprintf(stderr, "fuzz_policy: %s\n", what);
-	abort();
-}
 
 static void judge_all(const struct policy *policy, const uint8_t *data, size_t size)
 {

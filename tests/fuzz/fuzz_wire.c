@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "input.h"
 #include "daemon/request.h"
 #include "wire/wire.h"
 
@@ -21,27 +22,6 @@ static const struct registry_limits limits = {
 	.vms_per_agent = 4,
 	.store = {.edges = 20, .ended = 10, .bytes = 40000},
 };
-
-struct input {
-	const uint8_t *at;
-	size_t left;
-};
-
-static uint8_t next_byte(struct input *input)
-{
-	if (input->left == 0)
-		return 0;
-	input->left--;
-	return *input->at++;
-}
-
-static void require(bool holds, const char *what)
-{
-	if (holds)
-		return;
-	fprintf(stderr, "fuzz_wire: %s\n", what);
-	abort();
-}
 
 // A message that was decoded is encoded to what decodes to the same.
 static void check_round_trip(const struct wire_message *message)

@@ -67,14 +67,6 @@ static struct change {
 } changes[CHANGES];
 static size_t change_count;
 
-void require(bool holds, const char *what)
-{
-	if (holds)
-		return;
-	fprintf(stderr, "fuzz: %s\n", what);
-	abort();
-}
-
 void kernel_change(struct kernel *kernel, uint64_t gpa, const void *bytes, size_t length)
 {
 	if (gpa >= kernel->recording.size || length > kernel->recording.size - gpa ||
@@ -210,22 +202,6 @@ uint64_t kernel_object_of(const struct kernel *kernel, const char *structure, si
 		if (strcmp(kernel->objects[i].structure, structure) == 0)
 			found[count++] = &kernel->objects[i];
 	return count ? found[which % count]->address : 0;
-}
-
-uint8_t next_byte(struct input *input)
-{
-	if (input->left == 0)
-		return 0;
-	input->left--;
-	return *input->at++;
-}
-
-uint64_t next_number(struct input *input, size_t size)
-{
-	uint64_t number = 0;
-	for (size_t i = 0; i < size; i++)
-		number = number << 8 | next_byte(input);
-	return number;
 }
 
 uint64_t next_value(struct input *input, const struct kernel *kernel, size_t task)

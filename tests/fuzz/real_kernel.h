@@ -6,6 +6,7 @@
 
 #include "../guest/recording.h"
 #include "guest/task.h"
+#include "input.h"
 
 /**
  * Real kernels (tests/guest/record) for fuzz targets: their processes, the structures that hang on
@@ -34,24 +35,12 @@ struct kernel {
 /** Opened when it is asked for first, and in a section of its reader from then on. */
 struct kernel *kernel_numbered(unsigned number);
 
-/** Ends the program with this sentence, unless it holds. */
-void require(bool holds, const char *what);
-
 /** Writes to guest memory, until kernel_take_back(). */
 void kernel_change(struct kernel *kernel, uint64_t gpa, const void *bytes, size_t length);
 void kernel_take_back(void);
 
 /** The address of one of the structures of a kind; 0: there is none. */
 uint64_t kernel_object_of(const struct kernel *kernel, const char *structure, size_t which);
-
-/** A fuzzer's input, which ends in zeros. */
-struct input {
-	const uint8_t *at;
-	size_t left;
-};
-
-uint8_t next_byte(struct input *input);
-uint64_t next_number(struct input *input, size_t size);
 
 /** Where an argument of a system call or a pointer may lead: what gets far, and bits. */
 uint64_t next_value(struct input *input, const struct kernel *kernel, size_t task);

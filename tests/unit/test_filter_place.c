@@ -10,28 +10,12 @@
 
 #include <cmocka.h>
 
-#include "filter_world.h"
+#include "filter_fixture.h"
 #include "guest/address_space.h"
 
 enum { SPACE = HOOK_FILTER_STUB_SPACE, CODE = SPACE * HOOK_FILTER_STUBS_MAXIMUM };
 
 static struct error error;
-static struct filter_world world;
-static struct hook_filter *filter;
-
-static int set_up(void **state)
-{
-	if (!filter_world_init(&world, NULL))
-		return -1;
-	filter = world.filter;
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	filter_world_deinit(&world);
-	return 0;
-}
 
 /* Its place, and its sites */
 

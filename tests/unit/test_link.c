@@ -84,7 +84,7 @@ static int tear_down(void **state)
 	return unlink(agent.socket_path);
 }
 
-static void welcome(struct synthetic *daemon, uint64_t received)
+static void welcome_as(struct synthetic *daemon, uint32_t version, bool durable, uint64_t received)
 {
 	struct wire_message message;
 	struct pollfd wait = {.fd = listener, .events = POLLIN};
@@ -93,10 +93,16 @@ static void welcome(struct synthetic *daemon, uint64_t received)
 	daemon->fd = accept(listener, NULL, NULL);
 	assert_true(synthetic_receive(daemon, &message, 5000));
 	assert_int_equal(message.type, WIRE_HELLO);
+	assert_int_equal(message.hello.version, WIRE_VERSION);
 	message = (struct wire_message){.type = WIRE_WELCOME};
 	message.welcome = (struct wire_welcome){
-		.version = WIRE_VERSION, .journal_received = received, .durable = 1};
+		.version = version, .journal_received = received, .durable = durable};
 	assert_true(synthetic_send(daemon, &message));
+}
+
+static void welcome(struct synthetic *daemon, uint64_t received)
+{
+	welcome_as(daemon, WIRE_VERSION, true, received);
 }
 
 // The next that is not a counter.
@@ -195,21 +201,6 @@ static bool says(struct synthetic *daemon, uint16_t type, int milliseconds)
 	return false;
 }
 
-static void welcome_as(struct synthetic *daemon, uint32_t version, uint64_t received)
-{
-	struct wire_message message;
-	struct pollfd wait = {.fd = listener, .events = POLLIN};
-	memset(daemon, 0, sizeof(*daemon));
-	assert_int_equal(poll(&wait, 1, 5000), 1);
-	daemon->fd = accept(listener, NULL, NULL);
-	assert_true(synthetic_receive(daemon, &message, 5000));
-	assert_int_equal(message.type, WIRE_HELLO);
-	assert_int_equal(message.hello.version, WIRE_VERSION);
-	message = (struct wire_message){.type = WIRE_WELCOME};
-	message.welcome = (struct wire_welcome){.version = version, .journal_received = received};
-	assert_true(synthetic_send(daemon, &message));
-}
-
 // A daemon that is older is asked nothing that it does not know; one that is newer may say what we do not know. The history goes
 // to both.
 static void test_other_versions(void **state)
@@ -222,13 +213,13 @@ static void test_other_versions(void **state)
 	atomic_store(&vm.recall, RECALL_WANTED);
 	agent_vm_report(&vm);
 	pthread_create(&thread, NULL, agent_link, NULL);
-	welcome_as(&daemon, 1, 0);
+	welcome_as(&daemon, 1, false, 0);
 	expect(&daemon, WIRE_VM);
 	assert_false(says(&daemon, WIRE_RECALL, 500));
 	assert_int_equal(atomic_load(&vm.recall), RECALL_WANTED);
 	close(daemon.fd);
 
-	welcome_as(&daemon, WIRE_VERSION + 7, 1);
+	welcome_as(&daemon, WIRE_VERSION + 7, false, 1);
 	assert_int_equal(send(daemon.fd, unknown, sizeof(unknown), MSG_NOSIGNAL), sizeof(unknown));
 	assert_true(says(&daemon, WIRE_RECALL, 5000));
 	agent_vm_report(&vm);
