@@ -504,12 +504,18 @@ judge_gdb()
 
 # ---- yields: the guest traces its own kernel, at the very functions where nijimi stops it
 
+# default_hook OUT: what stands for `patch` in the case that is played there.
+default_hook()
+{
+	[[ $1 == *@filter ]] && echo filter || echo patch
+}
+
 # on_hook VM HOOK SECONDS: until it is in force.
 on_hook()
 {
 	local limit=$((SECONDS + $3)) now wanted=$2
 
-	[[ $wanted != patch || ${E2E_HOOK:-} != filter ]] || wanted=filter
+	[[ $wanted != patch ]] || wanted=$(default_hook "$OUT")
 	until now=$("$NIJIMI" state "vm$1" --json | jq -r '"\(.hook) \(.reason)"') && [[ $now == "$wanted "* ]]; do
 		((SECONDS < limit)) || { echo "the hook of vm$1 is $now, not $wanted" >> "$OUT/host.log"; return 1; }
 		sleep 0.2
@@ -696,12 +702,6 @@ on_migrated()
 	wait "$pid" 2> /dev/null || true
 	qmp "$1" cont || status=1
 	return "$status"
-}
-
-# default_hook OUT: the one that comes back.
-default_hook()
-{
-	[[ $1 == *@filter ]] && echo filter || echo patch
 }
 
 judge_migrated()
