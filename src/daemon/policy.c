@@ -361,9 +361,7 @@ unsigned char *policy_state_frames(const struct policy_state *state, const struc
 			done = write_label(file, &policy->labels[i], vm->number);
 	for (size_t i = 0; i < vm->marks.count && done; i++)
 		done = write_mark(file, &vm->marks.items[i], vm->number);
-	if (!stream_finish(file, &frames))
-		return NULL;
-	if (!done) {
+	if (!stream_finish(file, &frames) || !done) {
 		free(frames);
 		return NULL;
 	}

@@ -420,7 +420,6 @@ struct registry_vm *registry_vm_of(const struct registry_agent *agent, uint16_t 
 	return NULL;
 }
 
-// NULL: there is no room for one more.
 // NULL: there is no room, or no memory, which is an error.
 static struct registry_vm *find_or_add_vm(struct registry *registry, struct registry_agent *agent,
 					  uint16_t number, uint64_t now, struct error *error)

@@ -11,6 +11,11 @@ struct guest_registers {
 	uint64_t orig_ax, ip, cs, flags, sp, ss;
 };
 
+enum {
+	GUEST_KERNEL_CS = 0x10, // arch/x86/include/asm/segment.h
+	GUEST_STACK_SIZE = 16384, // of a task in the kernel, and its alignment: THREAD_SIZE, arch/x86/include/asm/page_64_types.h
+};
+
 /** Of a vCPU that stands at a site, in its kernel: those that refusing a call needs. */
 struct guest_cpu_registers {
 	uint64_t rip, rsp, rax, rdi, rsi;

@@ -5,12 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "guest/registers.h"
+
 enum {
 	SITE_BUCKETS = 4 * HOOK_PATCH_SITES_MAXIMUM, // powers of two
 	SLOT_BUCKETS = 2 * HOOK_PATCH_SLOTS_MAXIMUM,
 	LANDING = 2, // bytes behind a site's start
 	PROLOGUE = 4 + HOOK_PATCH_LENGTH, // bytes that are looked at
-	KERNEL_CS = 0x10, // arch/x86/include/asm/segment.h
 };
 
 // The length of a site tells what it is.
@@ -457,7 +458,7 @@ static bool find_interrupted(const struct hook_patch *patch, const struct slot *
 			*gpa = word;
 	}
 	memcpy(&frame, words, sizeof(frame));
-	return frame.rip == patch->landing && frame.cs == KERNEL_CS &&
+	return frame.rip == patch->landing && frame.cs == GUEST_KERNEL_CS &&
 	       frame.rsp == slot->address + sizeof(uint64_t);
 }
 

@@ -24,7 +24,7 @@ enum {
 
 static uint32_t bucket_of(uint64_t task)
 {
-	return (uint32_t)((task >> 6) * 0x9E3779B1u) & (PENDING_BUCKETS - 1);
+	return trace_hash_task(task) & (PENDING_BUCKETS - 1);
 }
 
 static struct pending_call *take_call(struct trace *trace)

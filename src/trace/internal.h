@@ -452,6 +452,12 @@ bool trace_begin_unfollowed_way_out(struct trace_event *event);
 /** Whether the process of the call holds anything, or is about to. Takes the lock. */
 bool trace_caller_is_managed(struct trace_event *event);
 
+/** Of a task_struct's address, which is a multiple of 64. */
+static inline uint32_t trace_hash_task(uint64_t task)
+{
+	return (uint32_t)((task >> 6) * 0x9E3779B1u);
+}
+
 /* calls.c */
 /** Fills event->task with the thread that runs; a gap if it cannot be read. */
 bool trace_read_task(struct trace_event *event);
@@ -710,6 +716,8 @@ void trace_empty_passes(struct trace *trace);
 void trace_forget_passes(struct trace *trace);
 /** What names mean has changed: all that was looked at is looked at anew. Not locked. */
 void trace_names_changed(struct trace *trace);
+/** trace_empty_passes(), not locked: a socket may have other addresses than it had. */
+void trace_addresses_changed(struct trace *trace);
 /** For the lock: true if trace_take_census() has to be called behind it. */
 bool trace_begin_census(struct trace *trace);
 /** Returns when all calls that have passed are known. Not locked. */

@@ -35,8 +35,8 @@ enum {
 
 static _Thread_local bool is_deriving;
 
-/** Only calls that do nothing but move bytes. */
-static bool is_passable(uint32_t number)
+// Only calls that do nothing but move bytes.
+bool trace_may_pass(uint32_t number)
 {
 	switch (number) {
 	case SYS_read:
@@ -55,11 +55,6 @@ static bool is_passable(uint32_t number)
 	default:
 		return false;
 	}
-}
-
-bool trace_may_pass(uint32_t number)
-{
-	return is_passable(number);
 }
 
 /* Who may */
@@ -102,7 +97,7 @@ void trace_offer_writing(struct trace_event *event, const struct guest_file *fil
 // The place of the task, or where it belongs.
 static struct pass_holder *holder_of(struct trace *trace, uint64_t task)
 {
-	uint32_t bucket = (uint32_t)((task >> 6) * 0x9E3779B1u) & (PASS_HOLDERS - 1);
+	uint32_t bucket = trace_hash_task(task) & (PASS_HOLDERS - 1);
 	while (trace->pass_holders[bucket].task && trace->pass_holders[bucket].task != task)
 		bucket = (bucket + 1) & (PASS_HOLDERS - 1);
 	return &trace->pass_holders[bucket];
@@ -130,7 +125,7 @@ static bool note_return_address(struct trace *trace, const struct pending_call *
 void trace_let_pass(struct trace *trace, const struct pending_call *call)
 {
 	if (!trace->config.filter.allow || call->pass.inode == 0 || call->compat || call->pass.derived ||
-	    !is_passable(call->raw_number) || call->task != call->thread || trace->pass_end ||
+	    !trace_may_pass(call->raw_number) || call->task != call->thread || trace->pass_end ||
 	    call->pass.epoch != atomic_load(&trace->namespace_epoch) ||
 	    !note_return_address(trace, call) || !note_holder(trace, call))
 		return;
@@ -166,13 +161,18 @@ void trace_forget_passes(struct trace *trace)
 	atomic_store(&trace->census, false);
 }
 
-void trace_names_changed(struct trace *trace)
+void trace_addresses_changed(struct trace *trace)
 {
-	atomic_fetch_add_explicit(&trace->namespace_epoch, 1, memory_order_seq_cst);
 	if (!trace->config.filter.forget || !trace_lock(trace))
 		return;
 	trace_empty_passes(trace);
 	trace_unlock_only(trace);
+}
+
+void trace_names_changed(struct trace *trace)
+{
+	atomic_fetch_add_explicit(&trace->namespace_epoch, 1, memory_order_seq_cst);
+	trace_addresses_changed(trace);
 }
 
 /* The census */
@@ -227,7 +227,7 @@ static void derive_call(struct trace *trace, const struct pass_holder *holder)
 		return;
 	event.task = task;
 	number = event.raw_number;
-	if (!is_passable(number) || trace->pass_originals[number] == 0 ||
+	if (!trace_may_pass(number) || trace->pass_originals[number] == 0 ||
 	    trace_is_compat(event.kernel, holder->task))
 		return;
 	// Its address is not known: that of pt_regs stands for it, which is no return address.

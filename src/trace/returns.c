@@ -21,7 +21,6 @@ enum {
 	PT_REGS_SIZE = sizeof(struct guest_registers),
 	FRED_PADDING = 16, // TOP_OF_KERNEL_STACK_PADDING
 	PAGE = 4096,
-	STACK_SIZE = 4 * PAGE, // THREAD_SIZE, and its alignment (arch/x86/include/asm/page_64_types.h)
 	BATCH = 64,
 };
 
@@ -305,7 +304,7 @@ void trace_function_entry(struct trace *trace, struct trace_cpu *cpu, uint64_t p
 void trace_inside_call(struct trace *trace, struct trace_cpu *cpu, uint64_t stack)
 {
 	struct trace_event event;
-	uint64_t pt_regs = (stack | (STACK_SIZE - 1)) + 1 - PT_REGS_SIZE;
+	uint64_t pt_regs = (stack | (GUEST_STACK_SIZE - 1)) + 1 - PT_REGS_SIZE;
 	trace_count(&cpu->counters.entries);
 	if (trace_read_event(trace, cpu, pt_regs, &event) && trace_settle_loose(&event))
 		trace_enter_function(&event);

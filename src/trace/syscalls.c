@@ -37,25 +37,24 @@ static bool begin_read(struct trace_event *event)
 	return true;
 }
 
-static bool begin_write(struct trace_event *event)
+static bool begin_writing_to(struct trace_event *event, uint64_t name_address, uint32_t name_length)
 {
 	struct guest_file file;
 	if (!trace_read_descriptor(event, trace_descriptor_argument(event, 0), &file) ||
-	    !trace_flows_to_file(event, &file, &event->call->process, 0, 0))
+	    !trace_flows_to_file(event, &file, &event->call->process, name_address, name_length))
 		return false;
 	trace_offer_writing(event, &file);
 	return true;
 }
 
+static bool begin_write(struct trace_event *event)
+{
+	return begin_writing_to(event, 0, 0);
+}
+
 static bool begin_sendto(struct trace_event *event)
 {
-	struct guest_file file;
-	if (!trace_read_descriptor(event, trace_descriptor_argument(event, 0), &file) ||
-	    !trace_flows_to_file(event, &file, &event->call->process, trace_argument(event, 4),
-				 (uint32_t)trace_argument(event, 5)))
-		return false;
-	trace_offer_writing(event, &file);
-	return true;
+	return begin_writing_to(event, trace_argument(event, 4), (uint32_t)trace_argument(event, 5));
 }
 
 // From one descriptor to another, inside the kernel: sendfile, splice, tee, copy_file_range.
@@ -273,19 +272,15 @@ static void end_execve(struct trace_event *event, int64_t result)
 
 /* Connections */
 
-// A socket may have other addresses than it had.
 static bool begin_connect(struct trace_event *event)
 {
-	if (!trace_lock(event->trace))
-		return false;
-	trace_empty_passes(event->trace);
-	trace_unlock(event->trace);
+	trace_addresses_changed(event->trace);
 	return true;
 }
 
 static void end_connect(struct trace_event *event, int64_t result)
 {
-	begin_connect(event);
+	trace_addresses_changed(event->trace);
 	if (result == 0 || result == -EINPROGRESS)
 		trace_new_connection(event, trace_descriptor_argument(event, 0));
 }
