@@ -27,6 +27,7 @@
  *   interpose.c  the functions it puts itself in front of; learns VMs, vCPUs and slots
  *   vcpu.c       KVM_RUN: our own exits, in the vCPU's thread
  *   hooks.c      which hook is in force, and the changes between them
+ *   filter.c     the filter in the guest, as a part of `patch`
  *   guard.c      a thread that arms, sweeps, verifies and notices a reboot
  *   link.c       a thread that talks to the daemon
  *   labels.c     what the daemon's policy says is classified
@@ -266,15 +267,15 @@ bool agent_hook_yield(struct agent_vm *vm, struct agent_vcpu *self, uint64_t for
 void agent_hook_logging(struct agent_vm *vm, bool logging);
 /** The VMM reads a vCPU's registers: if none runs, the guest's memory is left as it would be without us. */
 void agent_hook_lift(struct agent_vcpu *reader);
+void agent_hook_lower(struct agent_vm *vm);
 /** The filter goes, for good: its place is needed. */
 void agent_hook_drop_filter(struct agent_vm *vm);
-void agent_hook_lower(struct agent_vm *vm);
 /** A KVM_EXIT_IO: whether it is ours, and what the event is (AGENT_SITE_NONE: nothing more to do). */
 bool agent_hook_port_exit(struct agent_vcpu *vcpu, struct agent_event *event);
 enum trace_watching agent_hook_watch(void *vm, uint64_t slot, uint64_t original);
 uint64_t agent_hook_original(void *vm, uint64_t slot, uint64_t word);
 
-/* filter.c: the filter in the guest, as a part of `patch`. All but the last four with all vCPUs stopped, or none in the guest. */
+/* filter.c: the filter in the guest, as a part of `patch`. What changes the guest with all vCPUs stopped: _put_in(), _see_all(), _take_out(). */
 bool agent_filter_is_asked_for(void);
 /** Finds a place, for a new set of stubs; fails if there is none. Inside a section of a memory reader, as the next one. */
 bool agent_filter_place(struct agent_vm *vm, struct error *error);
@@ -283,8 +284,8 @@ bool agent_filter_add(struct agent_vm *vm, uint64_t function, uint32_t number, s
 bool agent_filter_put_in(struct agent_vm *vm, struct error *error);
 /** What has passed is known to the trace. Before anything is taken out. */
 void agent_filter_see_all(struct agent_vm *vm);
-/** Nobody comes there any more, nor is there: behind hook_patch_remove(). `kernel_is_there`: the guest's tasks can be looked through. */
-void agent_filter_take_out(struct agent_vm *vm, bool kernel_is_there);
+/** Nobody comes there any more, nor is a vCPU there: behind hook_patch_remove(). */
+void agent_filter_take_out(struct agent_vm *vm);
 /** Whether somebody has changed what maps it. With the lock of those who stop vCPUs held. */
 bool agent_filter_is_lost(struct agent_vm *vm);
 /** Whether a slot of the VMM's would be where ours is. */

@@ -18,9 +18,7 @@ enum {
 	PHYSICAL_BITS_MINIMUM = 36, // of processors with long mode
 	PHYSICAL_BITS_MAXIMUM = 52,
 	PROCESSES_MAXIMUM = 1 << 22, // PID_MAX_LIMIT
-	STACK_SIZE = 16384, // THREAD_SIZE
 	STACK_PART = 4096,
-	KERNEL_CS = 0x10,
 };
 
 bool agent_filter_is_asked_for(void)
@@ -142,7 +140,7 @@ static void release_words(struct agent_vm *vm, uint64_t address, const uint64_t 
 	bool exchanged;
 	// What the CPU has pushed for a task that was interrupted there (Intel SDM vol. 3A, 6.14.2).
 	for (size_t i = 0; i + 1 < count; i++)
-		if (hook_filter_inside(vm->filter, words[i], &site) && words[i + 1] == KERNEL_CS &&
+		if (hook_filter_inside(vm->filter, words[i], &site) && words[i + 1] == GUEST_KERNEL_CS &&
 		    guest_locate(&vm->kernel, address + i * sizeof(words[0]), &gpa) == GUEST_OK)
 			vm_memory_exchange(vm->memory, gpa, words[i], site, &exchanged);
 }
@@ -163,8 +161,8 @@ static bool release_task(uint64_t task, void *context)
 	    guest_read_field(&vm->kernel, task, FIELD_task_stack, &stack) != GUEST_OK)
 		return true;
 	// Page by page, with one word of the next.
-	for (uint64_t part = 0; part < STACK_SIZE; part += STACK_PART) {
-		size_t length = part + STACK_PART < STACK_SIZE ? sizeof(words) : STACK_PART;
+	for (uint64_t part = 0; part < GUEST_STACK_SIZE; part += STACK_PART) {
+		size_t length = part + STACK_PART < GUEST_STACK_SIZE ? sizeof(words) : STACK_PART;
 		if (guest_read_kernel(&vm->kernel, stack + part, words, length) == GUEST_OK)
 			release_words(vm, stack + part, words, length / sizeof(words[0]));
 	}
@@ -180,17 +178,6 @@ static bool release_process(uint64_t leader, void *context)
 	return true;
 }
 
-static void release_vcpu(struct agent_vm *vm, struct agent_vcpu *vcpu)
-{
-	struct kvm_regs registers;
-	uint64_t site;
-	if (real_ioctl(vcpu->fd, KVM_GET_REGS, &registers) != 0 ||
-	    !hook_filter_inside(vm->filter, registers.rip, &site))
-		return;
-	registers.rip = site;
-	real_ioctl(vcpu->fd, KVM_SET_REGS, &registers);
-}
-
 void agent_filter_see_all(struct agent_vm *vm)
 {
 	if (!atomic_load(&vm->filter_in_force))
@@ -200,16 +187,14 @@ void agent_filter_see_all(struct agent_vm *vm)
 	memory_leave(&vm->hook_reader);
 }
 
-void agent_filter_take_out(struct agent_vm *vm, bool kernel_is_there)
+void agent_filter_take_out(struct agent_vm *vm)
 {
 	if (!atomic_exchange(&vm->filter_in_force, false))
 		return;
-	for (struct agent_vcpu *vcpu = vm->vcpus; vcpu; vcpu = vcpu->next)
-		release_vcpu(vm, vcpu);
 	memory_enter(&vm->hook_reader);
-	// Another kernel may have been put in its place (kexec, a reset): where it was nobody was interrupted.
+	// Where another kernel has been put in its place (kexec, a reset) its tasks are no more.
 	if (guest_for_each_process(&vm->kernel, PROCESSES_MAXIMUM, release_process, vm) != GUEST_OK &&
-	    kernel_is_there)
+	    !atomic_load(&vm->kernel_gone))
 		trace_gap(vm->trace, "not-removed", "who was interrupted in the filter could not be looked up");
 	hook_filter_unmap(vm->filter);
 	memory_leave(&vm->hook_reader);

@@ -181,7 +181,7 @@ static bool put_patch_in(struct agent_vm *vm, struct error *error)
 	bool done = agent_filter_put_in(vm, error) && hook_patch_install(vm->patch, error);
 	memory_leave(&vm->hook_reader);
 	if (!done)
-		agent_filter_take_out(vm, true);
+		agent_filter_take_out(vm);
 	return done;
 }
 
@@ -206,18 +206,24 @@ static bool any_in_nmi(struct agent_vm *vm)
 	return false;
 }
 
-// A vCPU that is about to execute the landing goes on where it was going to.
+// A vCPU that is about to execute the landing goes on where it was going to; one in the filter, where it has come from.
+static bool find_way_out(struct agent_vm *vm, const struct kvm_regs *registers, uint64_t *rip)
+{
+	uint64_t behind;
+	int tag;
+	if (vm->filter && hook_filter_inside(vm->filter, registers->rip, rip))
+		return true;
+	return hook_patch_find(vm->patch, registers->rip, &behind, &tag) == HOOK_PATCH_LANDING &&
+	       hook_patch_returned(vm->patch, registers->rsp, rip);
+}
+
 static void release_vcpu(struct agent_vm *vm, struct agent_vcpu *vcpu)
 {
 	struct kvm_regs registers;
-	uint64_t original;
-	uint64_t behind;
-	int tag;
-	if (real_ioctl(vcpu->fd, KVM_GET_REGS, &registers) != 0 ||
-	    hook_patch_find(vm->patch, registers.rip, &behind, &tag) != HOOK_PATCH_LANDING ||
-	    !hook_patch_returned(vm->patch, registers.rsp, &original))
+	uint64_t rip;
+	if (real_ioctl(vcpu->fd, KVM_GET_REGS, &registers) != 0 || !find_way_out(vm, &registers, &rip))
 		return;
-	registers.rip = original;
+	registers.rip = rip;
 	real_ioctl(vcpu->fd, KVM_SET_REGS, &registers);
 }
 
@@ -231,15 +237,12 @@ static void take_patch_out(struct agent_vm *vm)
 {
 	if (!vm->patch || !hook_patch_in_force(vm->patch))
 		return;
-	unsigned char found[HOOK_PATCH_LENGTH];
-	uint64_t address;
 	agent_filter_see_all(vm);
 	release_vcpus(vm);
 	memory_enter(&vm->hook_reader);
-	bool kernel_is_there = !hook_patch_changed(vm->patch, &address, found);
 	hook_patch_remove(vm->patch, locate, &vm->kernel);
 	memory_leave(&vm->hook_reader);
-	agent_filter_take_out(vm, kernel_is_there);
+	agent_filter_take_out(vm);
 }
 
 // As stop_vcpus(), and no vCPU is inside a non-maskable interrupt. They last some microseconds.
