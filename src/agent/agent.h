@@ -79,6 +79,7 @@ enum agent_site_kind {
 	AGENT_SITE_RETURN,   // from one, or from ring_request
 	AGENT_SITE_TRACING,  // the guest's kernel is about to change its functions' beginnings
 	AGENT_SITE_HIBERNATION,
+	AGENT_SITE_KEXEC, // the guest's kernel hands the machine over to another one
 };
 
 /** A breakpoint of ours. */
@@ -136,6 +137,7 @@ struct agent_vm {
 	unsigned char entry_code[16]; // the call at E
 	uint32_t entry_code_length;
 	bool entry_code_told;
+	_Atomic uint64_t replaced_until; // until then another kernel may overwrite this one, CLOCK_MONOTONIC ns
 	char hook_reason[240]; // for what is not in force
 
 	// From the vCPUs to the guard.

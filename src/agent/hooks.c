@@ -268,7 +268,21 @@ enum {
 	PATCH_TAG_RING,
 	PATCH_TAG_TRACING,
 	PATCH_TAG_HIBERNATION,
+	PATCH_TAG_KEXEC,
 };
+
+static enum agent_site_kind kind_of(int tag)
+{
+	static const enum agent_site_kind kinds[] = {
+		[PATCH_TAG_CALL] = AGENT_SITE_FUNCTION,
+		[PATCH_TAG_INSIDE_CALL] = AGENT_SITE_INSIDE,
+		[PATCH_TAG_RING] = AGENT_SITE_RING,
+		[PATCH_TAG_TRACING] = AGENT_SITE_TRACING,
+		[PATCH_TAG_HIBERNATION] = AGENT_SITE_HIBERNATION,
+		[PATCH_TAG_KEXEC] = AGENT_SITE_KEXEC,
+	};
+	return kinds[tag];
+}
 
 static bool add_watched(struct agent_vm *vm, uint64_t address, enum agent_site_kind kind)
 {
@@ -292,7 +306,7 @@ static bool add_function(struct agent_vm *vm, uint64_t function, int tag, struct
 		return true;
 	// A few have no place for it; that is what the debug registers are free for.
 	return error->code == ERROR_UNSUPPORTED &&
-	       add_watched(vm, function, tag == PATCH_TAG_RING ? AGENT_SITE_RING : AGENT_SITE_FUNCTION);
+	       add_watched(vm, function, kind_of(tag));
 }
 
 static bool add_trap(struct agent_vm *vm, uint64_t function, int tag, struct error *error)
@@ -379,6 +393,7 @@ static bool find_sites(struct agent_vm *vm, struct error *error)
 	const struct guest_kernel *kernel = &vm->kernel;
 	const uint64_t tracing = guest_symbol(kernel, SYMBOL_ftrace_replace_code);
 	const uint64_t hibernation = guest_symbol(kernel, SYMBOL_hibernation_snapshot);
+	const uint64_t kexec = guest_symbol(kernel, SYMBOL_machine_kexec);
 	memset(vm->patch_sites, 0, sizeof(vm->patch_sites));
 	hook_patch_reset(vm->patch);
 	if (guest_symbol(kernel, SYMBOL_x32_sys_call))
@@ -388,7 +403,8 @@ static bool find_sites(struct agent_vm *vm, struct error *error)
 				 "the kernel's ftrace_replace_code() is not known: its own tracing would not be seen to begin");
 	return add_calls(vm, false, error) && add_compat_calls(vm, error) && add_ring(vm, error) &&
 	       add_trap(vm, tracing, PATCH_TAG_TRACING, error) &&
-	       (!hibernation || add_function(vm, hibernation, PATCH_TAG_HIBERNATION, error));
+	       (!hibernation || add_function(vm, hibernation, PATCH_TAG_HIBERNATION, error)) &&
+	       (!kexec || add_function(vm, kexec, PATCH_TAG_KEXEC, error));
 }
 
 static bool patch_is_asked_for(void)
@@ -424,6 +440,7 @@ static void remember_entry_code(struct agent_vm *vm)
 	uint64_t length = profile->syscall_exit - profile->syscall_entry;
 	memset(vm->entry_code, 0, sizeof(vm->entry_code));
 	vm->entry_code_told = false;
+	atomic_store(&vm->replaced_until, 0);
 	vm->entry_code_length = length < sizeof(vm->entry_code) ? (uint32_t)length : 0;
 	memory_enter(&vm->reader);
 	guest_read_kernel(&vm->kernel, vm->kernel.text + vm->kernel.profile->syscall_entry,
@@ -590,6 +607,7 @@ static void check_entry_code(struct agent_vm *vm)
 	enum guest_result result = guest_read_kernel(&vm->kernel, address, code, vm->entry_code_length);
 	memory_leave(&vm->reader);
 	if (vm->entry_code_told || result != GUEST_OK ||
+	    agent_monotonic() < atomic_load(&vm->replaced_until) ||
 	    memcmp(code, vm->entry_code, vm->entry_code_length) == 0)
 		return;
 	vm->entry_code_told = true;
@@ -731,18 +749,6 @@ static bool at_landing(struct agent_vcpu *vcpu, struct agent_event *event)
 	go_on_at(vcpu, original);
 	*event = (struct agent_event){ AGENT_SITE_RETURN, registers->rsp - sizeof(original), false };
 	return true;
-}
-
-static enum agent_site_kind kind_of(int tag)
-{
-	static const enum agent_site_kind kinds[] = {
-		[PATCH_TAG_CALL] = AGENT_SITE_FUNCTION,
-		[PATCH_TAG_INSIDE_CALL] = AGENT_SITE_INSIDE,
-		[PATCH_TAG_RING] = AGENT_SITE_RING,
-		[PATCH_TAG_TRACING] = AGENT_SITE_TRACING,
-		[PATCH_TAG_HIBERNATION] = AGENT_SITE_HIBERNATION,
-	};
-	return kinds[tag];
 }
 
 bool agent_hook_port_exit(struct agent_vcpu *vcpu, struct agent_event *event)

@@ -287,13 +287,25 @@ static void trace_site(struct agent_vcpu *vcpu, const struct agent_event *event)
 	}
 }
 
-// Before the guest's kernel looks at the code that it is about to change, or writes itself to a disk.
-static void yield_to_guest(struct agent_vcpu *vcpu, const struct agent_event *event)
+// Before the guest's kernel looks at the code that it is about to change, writes itself to a disk, or is overwritten.
+static bool yield_to_guest(struct agent_vcpu *vcpu, enum agent_site_kind kind)
 {
-	static const uint64_t seconds = 10;
-	agent_hook_yield(vcpu->vm, vcpu, seconds * 1000000000u,
-			 event->kind == AGENT_SITE_TRACING ? "the guest's kernel traces its functions"
-							   : "the guest's kernel hibernates");
+	static const uint64_t second = 1000000000;
+	switch (kind) {
+	case AGENT_SITE_TRACING:
+		agent_hook_yield(vcpu->vm, vcpu, 10 * second, "the guest's kernel traces its functions");
+		return true;
+	case AGENT_SITE_HIBERNATION:
+		agent_hook_yield(vcpu->vm, vcpu, 10 * second, "the guest's kernel hibernates");
+		return true;
+	case AGENT_SITE_KEXEC:
+		// The next one sets LSTAR when it is up; then this one is forgotten.
+		atomic_store(&vcpu->vm->replaced_until, agent_monotonic() + 120 * second);
+		agent_hook_yield(vcpu->vm, vcpu, 120 * second, "the guest's kernel is replaced by another one");
+		return true;
+	default:
+		return false;
+	}
 }
 
 // All our own work at one of our exits. A fault in it ends the tracing, not the VM.
@@ -303,10 +315,8 @@ static void handle_event(struct agent_vcpu *vcpu, const struct agent_event *even
 	struct fault_recovery recovery;
 	if (atomic_load_explicit(&vm->failed, memory_order_relaxed))
 		return;
-	if (event->kind == AGENT_SITE_TRACING || event->kind == AGENT_SITE_HIBERNATION) {
-		yield_to_guest(vcpu, event);
+	if (yield_to_guest(vcpu, event->kind))
 		return;
-	}
 	memory_enter(&vcpu->reader);
 	if (sigsetjmp(recovery.environment, 0) == 0) {
 		fault_recovery = &recovery;
