@@ -195,6 +195,7 @@ struct agent_vcpu {
 	_Atomic uint64_t debug_exits, guest_breakpoints;
 	_Atomic uint64_t longest_exit;	   // of our own work at one exit, ns
 	_Atomic uint64_t longest_exit_cpu; // the same of this thread's processor time; only with agent.measure
+	_Atomic uint64_t most_reads;	   // of guest memory, at one exit
 };
 
 struct agent {

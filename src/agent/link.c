@@ -249,7 +249,7 @@ static void receive(struct link *link)
 enum { COUNTER_ROWS = 20 };
 
 struct sums {
-	uint64_t entries, exits, followed, unread, debug_exits, guest_breakpoints, longest, longest_cpu;
+	uint64_t entries, exits, followed, unread, debug_exits, guest_breakpoints, longest, longest_cpu, most_reads;
 };
 
 static struct sums sum_vcpus(const struct agent_vm *vm)
@@ -266,6 +266,8 @@ static struct sums sum_vcpus(const struct agent_vm *vm)
 		uint64_t longest = atomic_load(&vcpu->longest_exit), cpu = atomic_load(&vcpu->longest_exit_cpu);
 		sums.longest = longest > sums.longest ? longest : sums.longest;
 		sums.longest_cpu = cpu > sums.longest_cpu ? cpu : sums.longest_cpu;
+		uint64_t reads = atomic_load(&vcpu->most_reads);
+		sums.most_reads = reads > sums.most_reads ? reads : sums.most_reads;
 	}
 	return sums;
 }
@@ -294,6 +296,7 @@ static void queue_counters(struct link *link)
 			{ "kept_by_boundaries", trace_kept(vm->trace) },
 			{ "longest_exit_ns", sums.longest },
 			{ "longest_exit_cpu_ns", sums.longest_cpu },
+			{ "most_exit_reads", sums.most_reads },
 			{ "longest_stop_ns", atomic_load(&vm->longest_stop) },
 		};
 		uint32_t count = 0;

@@ -308,6 +308,25 @@ static bool yield_to_guest(struct agent_vcpu *vcpu, enum agent_site_kind kind)
 	}
 }
 
+static void note_most(_Atomic uint64_t *most, uint64_t now)
+{
+	if (now > atomic_load_explicit(most, memory_order_relaxed))
+		atomic_store_explicit(most, now, memory_order_relaxed);
+}
+
+// With agent.measure an exit that has read much is told, so that it can be found.
+static void note_reads(struct agent_vcpu *vcpu, enum agent_site_kind kind)
+{
+	enum { MUCH = 4096 };
+	uint64_t reads = MEMORY_EXIT_READS - memory_left(), before = atomic_load_explicit(&vcpu->most_reads, memory_order_relaxed);
+	if (agent.measure && reads > MUCH && reads > before)
+		agent_say("VM %u: %llu reads of guest memory at one exit, at a site of kind %d, function %#llx + %#llx, RAX %#llx",
+			  vcpu->vm->number, (unsigned long long)reads, kind, (unsigned long long)vcpu->vm->kernel.text,
+			  (unsigned long long)(vcpu->run->s.regs.regs.rip - vcpu->vm->kernel.text),
+			  (unsigned long long)vcpu->run->s.regs.regs.rax);
+	note_most(&vcpu->most_reads, reads);
+}
+
 // All our own work at one of our exits. A fault in it ends the tracing, not the VM.
 static void handle_event(struct agent_vcpu *vcpu, const struct agent_event *event)
 {
@@ -333,6 +352,7 @@ static void handle_event(struct agent_vcpu *vcpu, const struct agent_event *even
 	if (memory_is_spent())
 		trace_gap(vm->trace, "exit-limit",
 			  "vCPU %u: what the guest's memory says is too much to be looked at in one exit", vcpu->id);
+	note_reads(vcpu, event->kind);
 	memory_allow(UINT32_MAX);
 	memory_leave(&vcpu->reader);
 	// Before the ring that is being made can be used.
@@ -535,12 +555,6 @@ static uint64_t thread_time(void)
 	return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
 }
 
-static void note_longest(_Atomic uint64_t *longest, uint64_t now)
-{
-	if (now > atomic_load_explicit(longest, memory_order_relaxed))
-		atomic_store_explicit(longest, now, memory_order_relaxed);
-}
-
 // What was an exit of ours; how long that has taken is remembered.
 static bool handle_timed(struct agent_vcpu *vcpu, uint64_t began, uint64_t *now)
 {
@@ -548,9 +562,9 @@ static bool handle_timed(struct agent_vcpu *vcpu, uint64_t began, uint64_t *now)
 	bool ours = handle_exit(vcpu);
 	*now = agent_monotonic();
 	if (ours) {
-		note_longest(&vcpu->longest_exit, *now - began);
+		note_most(&vcpu->longest_exit, *now - began);
 		if (agent.measure)
-			note_longest(&vcpu->longest_exit_cpu, thread_time() - cpu);
+			note_most(&vcpu->longest_exit_cpu, thread_time() - cpu);
 	}
 	return ours;
 }

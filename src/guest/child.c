@@ -12,7 +12,7 @@
  * d_sib) from 6.8. All but the roots are also in one hash table, by parent and name. The list is
  * the safer way, and as fast for the smallest directories. Others are looked up in the table; but
  * how names are hashed is the kernel's private business, so only after it was seen that a child on
- * the list has the hash value that we would compute.
+ * the list, or the directory itself, has the hash value that we would compute.
  */
 enum { LIST_SHORT = 8 };
 
@@ -71,6 +71,14 @@ static enum guest_result compare(const struct search *search, const struct guest
 		*same = exact ? memcmp(name, search->name, search->length) == 0
 			      : strncasecmp(name, search->name, search->length) == 0;
 	return result;
+}
+
+// Names that were removed may fill the beginning of the list: the directory's own name tells as well.
+static bool hash_of_directory_agrees(const struct guest_kernel *kernel, const struct guest_dentry *directory)
+{
+	char name[GUEST_NAME_MAXIMUM + 1];
+	return is_findable(directory) && guest_dentry_name(kernel, directory, name) == GUEST_OK &&
+	       hash_name(directory->parent, name, directory->name_length) == directory->name_hash;
 }
 
 static enum guest_result check_hash(struct search *search, const struct guest_dentry *child)
@@ -171,6 +179,7 @@ enum guest_result guest_dentry_child(const struct guest_kernel *kernel,
 	if (result == GUEST_OK || result == GUEST_NOT_FOUND || !has_table)
 		return result;
 	// Too long, or changed under our hands.
+	search.hashes_agree = search.hashes_agree || hash_of_directory_agrees(kernel, parent);
 	if (search.hashes_agree)
 		return search_table(&search, child);
 	return search_list(&search, UINT32_MAX, child);

@@ -164,6 +164,11 @@ void memory_allow(uint32_t reads)
 	reads_left = reads;
 }
 
+uint32_t memory_left(void)
+{
+	return reads_left;
+}
+
 bool memory_is_spent(void)
 {
 	return reads_left == 0;

@@ -83,6 +83,8 @@ enum {
 	// (guest/lookup.c) takes most of it.
 	MEMORY_EXIT_READS = 1 << 16,
 };
+/** How many are left. */
+uint32_t memory_left(void);
 /** Whether a read was refused for that, or the next one would be. */
 bool memory_is_spent(void);
 

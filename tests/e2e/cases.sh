@@ -74,6 +74,7 @@ hand-6.12          6.12                  1     -
 hand-7.2           7.2                   2     -
 hostile-6.1        6.1,6.1               2     -
 hostile-6.12       6.12,6.1              2     -
+hostile-closed     6.1                   1     -
 stalled            6.12,6.1              1     -
 bad-use            -                     -     -
 '
@@ -1185,7 +1186,13 @@ judge_fault()
 
 environment_fault_closed()
 {
-	export NIJIMI_FAULT_AT=8000 NIJIMI_LAB_POLICY=$work/policy.yaml
+	export NIJIMI_FAULT_AT=8000
+	stop_on_failure
+}
+
+stop_on_failure()
+{
+	export NIJIMI_LAB_POLICY=$work/policy.yaml
 	{
 		cat "$E2E/block.yaml"
 		echo 'enforcement: {failure: closed}'
@@ -1474,6 +1481,35 @@ for i in environment guest judge; do
 		eval "${i}_hostile_$kernel() { ${i}_hostile \"\$@\"; }"
 	done
 done
+
+# ---- hostile-closed: the same policy, and a guest that leads its system calls past its kernel's entry
+
+environment_hostile_closed()
+{
+	stop_on_failure
+}
+
+guest_hostile_closed()
+{
+	cat <<- 'END'
+		/payload/scenario case1 || exit 1
+		call halted &
+		/payload/attack lstar || exit 1
+		sleep 100
+		echo "GUEST WENT ON"
+	END
+}
+
+play_hostile_closed()
+{
+	play_fault_closed "$@"
+}
+
+judge_hostile_closed()
+{
+	judge_fault_closed "$@"
+	want "$(state "$1/state.json" '[.gaps[] | select(.kind == "kernel-lost").count] | add')" 1 'gaps of a kernel that is lost'
+}
 
 # ---- stalled: the daemon takes nothing for a while, with more to be said than the socket holds: the VM does not wait. Then its VMM is
 # killed in the midst of its exits: the daemon keeps what it was told, and the other VM does not notice.
