@@ -13,6 +13,7 @@ bool journal_init(struct journal *journal, size_t size, struct error *error)
 			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (journal->bytes == MAP_FAILED)
 		return error_set_errno(error, "no memory for a journal of %zu bytes", size);
+	madvise(journal->bytes, size, MADV_NOHUGEPAGE); // resident is what was written
 	journal->size = size;
 	journal->first = journal->next = journal->read_number = 1;
 	pthread_mutex_init(&journal->lock, NULL);

@@ -37,6 +37,11 @@ struct trace *trace_create(const struct trace_config *config, struct error *erro
 	trace->paths_pool = mmap(NULL, PATHS_MAXIMUM * sizeof(struct call_paths),
 				 PROT_READ | PROT_WRITE,
 				 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	// Where only the beginnings of pages of 2 MiB are used, each would be resident as a whole.
+	if (trace->pending_pool != MAP_FAILED)
+		madvise(trace->pending_pool, PENDING_MAXIMUM * sizeof(struct pending_call), MADV_NOHUGEPAGE);
+	if (trace->paths_pool != MAP_FAILED)
+		madvise(trace->paths_pool, PATHS_MAXIMUM * sizeof(struct call_paths), MADV_NOHUGEPAGE);
 	struct engine_sink sink = {
 		.managed = trace_object_managed,
 		.edge = trace_edge,

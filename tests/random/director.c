@@ -5,6 +5,7 @@
 #include <glob.h>
 #include <linux/fs.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@
 #include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -846,6 +848,16 @@ static void end_actor(unsigned index)
 	actor->alive = false;
 }
 
+// It has answered before: until it has ended, it still maps what it mapped.
+static void await_end(pid_t pid)
+{
+	struct pollfd end = { .fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN };
+	if (end.fd < 0)
+		return; // it has
+	poll(&end, 1, 10000);
+	close(end.fd);
+}
+
 static void note_copier(const struct sent *sent, unsigned index)
 {
 	if (sent->child > 0)
@@ -948,6 +960,7 @@ static void apply(unsigned index)
 		actor->has_ring = false;
 		break;
 	case EXIT:
+		await_end(director.actors[sent->actor].pid);
 		end_actor(sent->actor);
 		break;
 	}

@@ -52,6 +52,7 @@ fi
 measure filter --rounds 20 && expect filter 'what passes takes its time' \
 	'(.nanoseconds | map(.median)) as $ns | ($ns | length) == 6 and $ns[0] < $ns[1] and $ns[4] > 0 and $ns[5] > 0'
 measure uuid --rounds 50 && expect uuid 'all recordings' '(.microseconds | length) == 6 and all(.microseconds[]; .median > 0)'
+measure stop --runs 3 && expect stop 'all recordings' '(.kernels | length) == 6 and all(.kernels[]; .sites > 90 and .tasks > 10 and .put_in_ms.median > 0 and .take_out_ms.median > 0)'
 measure profile --runs 1 && expect profile 'all recordings' '(.kernels | length) == 6 and all(.kernels[]; .cached_ms.median < .unknown_ms.median)'
 
 # What `bench syscalls` and `bench macro` make of what their guests and KVM say.
