@@ -272,6 +272,15 @@ static struct sums sum_vcpus(const struct agent_vm *vm)
 	return sums;
 }
 
+// Of the VM's share of the heap; beside it are the journal, and the pools of calls in progress.
+static uint64_t heap_bytes(const struct agent_vm *vm, const struct engine_statistics *statistics)
+{
+	uint64_t bytes = sizeof(*vm) + trace_bytes() + statistics->bytes + (vm->patch ? hook_patch_bytes() : 0);
+	for (const struct agent_vcpu *vcpu = vm->vcpus; vcpu; vcpu = vcpu->next)
+		bytes += sizeof(*vcpu);
+	return bytes;
+}
+
 static void queue_counters(struct link *link)
 {
 	for (uint32_t i = 0; i < atomic_load(&agent.vm_count); i++) {
@@ -292,6 +301,7 @@ static void queue_counters(struct link *link)
 			{ "edges", statistics.edges },
 			{ "labels_lost", statistics.lost },
 			{ "engine_bytes", statistics.bytes },
+			{ "heap_bytes", heap_bytes(vm, &statistics) },
 			{ "calls_blocked", trace_denied(vm->trace) },
 			{ "kept_by_boundaries", trace_kept(vm->trace) },
 			{ "longest_exit_ns", sums.longest },

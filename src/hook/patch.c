@@ -92,6 +92,11 @@ void hook_patch_reset(struct hook_patch *patch)
 	patch->landing = 0;
 }
 
+size_t hook_patch_bytes(void)
+{
+	return sizeof(struct hook_patch);
+}
+
 size_t hook_patch_count(const struct hook_patch *patch)
 {
 	return patch->site_count;

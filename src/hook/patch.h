@@ -90,6 +90,8 @@ bool hook_patch_site(const struct hook_patch *patch, uint64_t function, uint64_t
 bool hook_patch_divert(struct hook_patch *patch, uint64_t site, const unsigned char jump[HOOK_PATCH_LENGTH],
 		       struct error *error);
 
+/** Bytes of the heap that each takes. */
+size_t hook_patch_bytes(void);
 size_t hook_patch_count(const struct hook_patch *patch);
 bool hook_patch_in_force(const struct hook_patch *patch);
 

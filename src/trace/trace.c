@@ -173,6 +173,11 @@ void trace_report_gaps(struct trace *trace)
 	unlock_gaps(trace);
 }
 
+size_t trace_bytes(void)
+{
+	return sizeof(struct trace);
+}
+
 void trace_get_statistics(struct trace *trace, struct engine_statistics *statistics)
 {
 	memset(statistics, 0, sizeof(*statistics));

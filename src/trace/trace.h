@@ -254,6 +254,8 @@ bool trace_clear_all(struct trace *trace, label_set labels);
 /** Emits every live object anew (a daemon that knows nothing). */
 void trace_describe_all(struct trace *trace);
 
+/** Bytes of the heap that a trace takes beside its engine. */
+size_t trace_bytes(void);
 void trace_get_statistics(struct trace *trace, struct engine_statistics *statistics);
 
 /**
