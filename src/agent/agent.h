@@ -79,6 +79,7 @@ enum agent_site_kind {
 	AGENT_SITE_RETURN,   // from one, or from ring_request
 	AGENT_SITE_TRACING,  // the guest's kernel is about to change its functions' beginnings
 	AGENT_SITE_HIBERNATION,
+	AGENT_SITE_INSTALL, // a descriptor is about to mean a file: fd_install()
 	AGENT_SITE_KEXEC, // the guest's kernel hands the machine over to another one
 };
 
@@ -119,6 +120,7 @@ struct agent_vm {
 	struct agent_site patch_sites[HOOK_SITES_MAXIMUM]; // breakpoints beside it
 	struct hook_filter *filter; // beside it; NULL: was never wanted
 	bool filter_wanted;	    // its sites lead there
+	bool opens_at_install; // calls that open files are seen at fd_install()
 	_Atomic bool filter_refused; // its place was needed
 	char filter_reason[160]; // why it is not there
 	_Atomic bool filter_in_force;

@@ -269,6 +269,7 @@ enum {
 	PATCH_TAG_TRACING,
 	PATCH_TAG_HIBERNATION,
 	PATCH_TAG_KEXEC,
+	PATCH_TAG_INSTALL,
 };
 
 static enum agent_site_kind kind_of(int tag)
@@ -280,6 +281,7 @@ static enum agent_site_kind kind_of(int tag)
 		[PATCH_TAG_TRACING] = AGENT_SITE_TRACING,
 		[PATCH_TAG_HIBERNATION] = AGENT_SITE_HIBERNATION,
 		[PATCH_TAG_KEXEC] = AGENT_SITE_KEXEC,
+		[PATCH_TAG_INSTALL] = AGENT_SITE_INSTALL,
 	};
 	return kinds[tag];
 }
@@ -356,8 +358,8 @@ static bool add_calls(struct agent_vm *vm, bool compat, struct error *error)
 		if (result != GUEST_OK)
 			return error_set(error, ERROR_NOT_FOUND, "the kernel's table of system calls: %s",
 					 guest_result_text(result));
-		if (function != none && trace_stops_at(number, compat) &&
-		    !add_call(vm, number, compat, function, error))
+		bool wanted = trace_stops_at(number, compat) && !(vm->opens_at_install && trace_opens(number, compat));
+		if (function != none && wanted && !add_call(vm, number, compat, function, error))
 			return false;
 		if (vm->filter_wanted && !compat && trace_may_pass(number) &&
 		    !agent_filter_add(vm, function, number, error))
@@ -387,6 +389,16 @@ static bool add_ring(struct agent_vm *vm, struct error *error)
 	return true;
 }
 
+// Calls that open files are seen there, and only if they succeed. False: at their functions, then.
+static bool add_install(struct agent_vm *vm)
+{
+	const uint64_t install = guest_symbol(&vm->kernel, SYMBOL_fd_install);
+	struct error error = { 0 };
+	uint64_t gpa;
+	return install && guest_locate_code(&vm->kernel, install, &gpa) == GUEST_OK &&
+	       hook_patch_add(vm->patch, install, gpa, PATCH_TAG_INSTALL, &error);
+}
+
 // Fills vm->patch and vm->patch_sites. False: this kernel cannot be traced so.
 static bool find_sites(struct agent_vm *vm, struct error *error)
 {
@@ -401,6 +413,7 @@ static bool find_sites(struct agent_vm *vm, struct error *error)
 	if (!tracing)
 		return error_set(error, ERROR_UNSUPPORTED,
 				 "the kernel's ftrace_replace_code() is not known: its own tracing would not be seen to begin");
+	vm->opens_at_install = add_install(vm);
 	return add_calls(vm, false, error) && add_compat_calls(vm, error) && add_ring(vm, error) &&
 	       add_trap(vm, tracing, PATCH_TAG_TRACING, error) &&
 	       (!hibernation || add_function(vm, hibernation, PATCH_TAG_HIBERNATION, error)) &&

@@ -276,6 +276,9 @@ static void trace_site(struct agent_vcpu *vcpu, const struct agent_event *event)
 	case AGENT_SITE_FUNCTION:
 		trace_function_entry(vm->trace, &vcpu->cpu, registers->rdi, event->slot, event->watched);
 		break;
+	case AGENT_SITE_INSTALL:
+		trace_file_installed(vm->trace, &vcpu->cpu, event->slot, (int32_t)registers->rdi, registers->rsi);
+		break;
 	case AGENT_SITE_INSIDE:
 		trace_inside_call(vm->trace, &vcpu->cpu, registers->rsp);
 		break;

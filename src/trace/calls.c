@@ -171,6 +171,7 @@ bool trace_read_event(struct trace *trace, struct trace_cpu *cpu, uint64_t pt_re
 	event->site = SITE_NONE;
 	event->slot = event->original = 0;
 	event->derived_after = 0;
+	event->installed_file = 0;
 	event->denied = false;
 	enum guest_result result = guest_read_kernel(event->kernel, pt_regs, &event->registers,
 						     sizeof(event->registers));
@@ -273,6 +274,7 @@ static void prepare_call(struct trace_event *event, struct pending_call *call,
 	call->shared_files = 0;
 	call->descriptor_count = 0;
 	call->installs = call->only_watched = false;
+	call->installed = event->installed_file ? event->installed_number : -1;
 	call->paths = NULL;
 	call->changes_names = false;
 	call->renamed = call->applied = 0;

@@ -209,7 +209,7 @@ static int old_mmap(struct trace_event *event, uint64_t arguments[6])
 }
 
 // -1: a call of old, or one that only 32-bit programs need. None of them moves anything (as harmless.c has it).
-static int number_of(uint32_t number)
+int trace_number_of_compat(uint32_t number)
 {
 	if (number >= NUMBERS)
 		return (int)number;
@@ -221,7 +221,7 @@ bool trace_compat_is_followed(uint32_t number)
 {
 	if (number == COMPAT_MMAP || number == COMPAT_SOCKETCALL || number == COMPAT_IPC)
 		return true;
-	int meant = number_of(number);
+	int meant = trace_number_of_compat(number);
 	return meant >= 0 && (meant >= SYSCALL_ROWS || syscall_rows[meant].name ||
 			      !trace_is_harmless((uint32_t)meant));
 }
@@ -246,7 +246,7 @@ bool trace_translate_compat(struct trace_event *event)
 		meant = ipc_call(event, arguments);
 		break;
 	default:
-		meant = number_of(number);
+		meant = trace_number_of_compat(number);
 		break;
 	}
 	if (meant < 0)

@@ -18,7 +18,7 @@
 
 enum { MATCHES_MAXIMUM = 32 };
 
-static bool is_shared(const struct guest_kernel *kernel, uint64_t files)
+bool trace_table_is_shared(const struct guest_kernel *kernel, uint64_t files)
 {
 	uint64_t holders;
 	return files && guest_has_field(kernel, FIELD_files_count) &&
@@ -29,7 +29,7 @@ void trace_note_descriptor(struct trace_event *event, int32_t number, uint64_t f
 {
 	struct pending_call *call = event->call;
 	if (call->descriptor_count == 0)
-		call->shared_files = is_shared(event->kernel, event->task.files) ? event->task.files : 0;
+		call->shared_files = trace_table_is_shared(event->kernel, event->task.files) ? event->task.files : 0;
 	if (call->shared_files && call->descriptor_count < USED_DESCRIPTORS)
 		call->descriptors[call->descriptor_count++] = (struct used_descriptor){ file, number };
 }
@@ -147,7 +147,7 @@ void trace_descriptors_begun(struct trace_event *event, const struct pending_cal
 void trace_descriptor_made(struct trace_event *event, int64_t number)
 {
 	uint64_t file;
-	if (is_shared(event->kernel, event->task.files) &&
+	if (trace_table_is_shared(event->kernel, event->task.files) &&
 	    guest_file_from_descriptor(event->kernel, &event->task, number, &file) == GUEST_OK)
 		tell_users(event, event->task.files, (int32_t)number, file);
 }
@@ -156,7 +156,7 @@ bool trace_begin_dup_onto(struct trace_event *event)
 {
 	struct pending_call *call = event->call;
 	uint64_t file;
-	if (!is_shared(event->kernel, event->task.files) ||
+	if (!trace_table_is_shared(event->kernel, event->task.files) ||
 	    guest_file_from_descriptor(event->kernel, &event->task, (int32_t)call->arguments[0],
 				       &file) != GUEST_OK)
 		return false;
@@ -169,7 +169,7 @@ bool trace_begin_dup_onto(struct trace_event *event)
 
 bool trace_begin_dup(struct trace_event *event)
 {
-	return is_shared(event->kernel, event->task.files);
+	return trace_table_is_shared(event->kernel, event->task.files);
 }
 
 bool trace_wants_dup(const struct guest_registers *registers)

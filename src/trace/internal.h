@@ -142,6 +142,7 @@ struct pending_call {
 	uint8_t descriptor_count;
 	bool installs;	   // puts a file under a number: descriptors[0]
 	bool only_watched; // nothing was under its number: it may come
+	int32_t installed; // the descriptor that it has made when it was seen (trace_file_installed()), -1: seen from its entry
 
 	// fork: children of this task that started later are this call's
 	struct pending_call *next_fork, **fork_link;
@@ -375,6 +376,8 @@ struct trace_event {
 	uint64_t original;	// the return address
 	uint64_t derived_after;	// of a call that was found in progress: only those before it are over
 	uint32_t raw_number; // before it was translated
+	int32_t installed_number; // of a call that is seen when it installs
+	uint64_t installed_file;  // this; 0: from its entry
 	bool denied; // the call was refused
 	int32_t instead_number; // the descriptor that is taken to mean
 	uint64_t instead_file;	// this; 0: none
@@ -416,6 +419,11 @@ extern const struct syscall_row syscall_rows[SYSCALL_ROWS];
 bool trace_is_harmless(uint32_t number);
 /** The row of all other calls: a gap, if a managed process gets something other than ENOSYS. */
 extern const struct syscall_row syscall_unknown;
+
+/** Of a call that has a row. */
+bool trace_row_opens(const struct syscall_row *row);
+/** compat.c: the number that a 64-bit program would use, -1: there is none, or not one for all. */
+int trace_number_of_compat(uint32_t number);
 
 /** The name of a system call or other cause, static. */
 const char *trace_cause_name(uint32_t cause);
@@ -824,6 +832,8 @@ const char *trace_ring_cause_name(uint32_t cause);
 
 /* descriptors.c: descriptors that change their meaning. */
 /** At the entry: the call is given this descriptor. */
+/** Whether others use this table of descriptors, too (threads, mostly). */
+bool trace_table_is_shared(const struct guest_kernel *kernel, uint64_t files);
 void trace_note_descriptor(struct trace_event *event, int32_t number, uint64_t file);
 /** The call is in progress since now. */
 void trace_descriptors_begun(struct trace_event *event, const struct pending_call *call);

@@ -20,6 +20,7 @@ enum {
 	FOLLOWED_LEADS = 256, // objects, one behind the other
 	PT_REGS_SIZE = sizeof(struct guest_registers),
 	FRED_PADDING = 16, // TOP_OF_KERNEL_STACK_PADDING
+	USER_CS = 0x33, USER32_CS = 0x23, // arch/x86/include/asm/segment.h
 	PAGE = 4096,
 	BATCH = 64,
 };
@@ -29,6 +30,12 @@ bool trace_stops_at(uint32_t number, bool compat)
 	if (compat)
 		return trace_compat_is_followed(number);
 	return number < SYSCALL_ROWS && (syscall_rows[number].name || !trace_is_harmless(number));
+}
+
+bool trace_opens(uint32_t number, bool compat)
+{
+	int meant = compat ? trace_number_of_compat(number) : (int)number;
+	return meant >= 0 && meant < SYSCALL_ROWS && trace_row_opens(&syscall_rows[meant]);
 }
 
 static void set_returns(struct trace *trace, struct pending_call *call, enum call_return returns)
@@ -310,6 +317,48 @@ void trace_inside_call(struct trace *trace, struct trace_cpu *cpu, uint64_t stac
 		trace_enter_function(&event);
 }
 
+// The registers at the top of this stack, of whoever came from user space.
+static bool find_entry_frame(struct trace *trace, struct trace_cpu *cpu, uint64_t stack, struct trace_event *event)
+{
+	uint64_t top = (stack | (GUEST_STACK_SIZE - 1)) + 1;
+	for (int padded = 0; padded < 2; padded++) {
+		if (!trace_read_event(trace, cpu, top - (padded ? FRED_PADDING : 0) - PT_REGS_SIZE, event))
+			return false;
+		uint16_t cs = (uint16_t)event->registers.cs;
+		if (cs == USER_CS || cs == USER32_CS)
+			return true;
+	}
+	return false; // a thread of the kernel's
+}
+
+static bool is_seen_from_its_entry(const struct trace_event *event, uint64_t task)
+{
+	struct trace *trace = event->trace;
+	if (atomic_load_explicit(&trace->pending_count, memory_order_acquire) == 0 || !trace_lock(trace))
+		return false;
+	const struct pending_call *call = trace_find_call(trace, task);
+	bool seen = call && !call->was_quiet && call->installed < 0 && call->raw_number == event->raw_number;
+	trace_unlock(trace);
+	return seen;
+}
+
+void trace_file_installed(struct trace *trace, struct trace_cpu *cpu, uint64_t slot, int32_t number, uint64_t file)
+{
+	struct trace_event event;
+	uint64_t task;
+	if (!find_entry_frame(trace, cpu, slot, &event) ||
+	    guest_current_task(event.kernel, cpu->gs_base, &task) != GUEST_OK ||
+	    !trace_opens(event.raw_number, trace_is_compat(event.kernel, task)))
+		return;
+	trace_count(&cpu->counters.entries);
+	event.slot = slot;
+	event.installed_number = number;
+	event.installed_file = file;
+	if (trace_read_return_address(&event) && end_quiet_before(&event, false) && trace_settle_loose(&event) &&
+	    !is_seen_from_its_entry(&event, task))
+		trace_enter_function(&event);
+}
+
 // The call, or request, whose return address lay there.
 static struct pending_call *find_returning(struct trace *trace, uint64_t task, uint64_t slot, uint64_t *key)
 {
@@ -356,6 +405,8 @@ void trace_function_return(struct trace *trace, struct trace_cpu *cpu, uint64_t 
 	// Another call of the same number may have come through the slot while it was watched in vain.
 	if ((uint32_t)event.registers.orig_ax != call->raw_number && call->was_quiet)
 		result = -EINTR;
+	if (call->installed >= 0)
+		result = call->installed;
 	event.call = call;
 	found = guest_task_read(event.kernel, task, &event.task);
 	trace_end_call(&event, key, found == GUEST_OK, result);

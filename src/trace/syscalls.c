@@ -133,16 +133,10 @@ static bool begin_nothing(struct trace_event *event)
 	return false;
 }
 
-static void end_open(struct trace_event *event, int64_t result)
+static void look_at_opened(struct trace_event *event, uint64_t address)
 {
 	struct guest_file file;
-	uint64_t address;
-	if (result < 0)
-		return;
-	enum guest_result found =
-		guest_file_from_descriptor(event->kernel, &event->task, result, &address);
-	if (found == GUEST_OK)
-		found = guest_file_read(event->kernel, address, &file);
+	enum guest_result found = guest_file_read(event->kernel, address, &file);
 	if (found == GUEST_OK)
 		trace_note_device(event, &file);
 	if (found == GUEST_OK && S_ISCHR(file.mode)) {
@@ -152,7 +146,32 @@ static void end_open(struct trace_event *event, int64_t result)
 		trace_classify(event->trace, event->cpu, &file, true);
 		trace_copied_up(event->trace, &file, (uint32_t)(event->call->row - syscall_rows));
 		trace_disk_opened(event->trace, &file);
-	} else if (found != GUEST_NOT_FOUND) // another thread may have closed it already
+	} else {
+		trace_gap(event->trace, "unread-descriptor", "file just opened by pid %u (%s): %s",
+			  event->task.tgid, event->task.comm, guest_result_text(found));
+	}
+}
+
+// One that is seen as it installs its file is over, but for those who use the number in other threads.
+static bool begin_open(struct trace_event *event)
+{
+	if (event->installed_file == 0)
+		return true;
+	if (trace_table_is_shared(event->kernel, event->task.files))
+		return true;
+	look_at_opened(event, event->installed_file);
+	return false;
+}
+
+static void end_open(struct trace_event *event, int64_t result)
+{
+	uint64_t address;
+	if (result < 0)
+		return;
+	enum guest_result found = guest_file_from_descriptor(event->kernel, &event->task, result, &address);
+	if (found == GUEST_OK)
+		look_at_opened(event, address);
+	else if (found != GUEST_NOT_FOUND) // another thread may have closed it already
 		trace_gap(event->trace, "unread-descriptor", "file just opened by pid %u (%s): %s",
 			  event->task.tgid, event->task.comm, guest_result_text(found));
 }
@@ -351,7 +370,7 @@ static bool begin_perf_event(struct trace_event *event)
 #define READ(descriptor)     .begin = begin_read, .argument = { descriptor }, .tells_bytes = true
 #define WRITE(descriptor)    .begin = begin_write, .argument = { descriptor }, .tells_bytes = true
 #define COPY(from, to)	     .begin = begin_copy, .argument = { from, to }, .tells_bytes = true
-#define OPEN		     .begin = begin_always, .end = end_open, .assume = ASSUME_NOTHING, \
+#define OPEN		     .begin = begin_open, .end = end_open, .assume = ASSUME_NOTHING, \
 			     .makes_descriptor = true
 #define NAMES(kind)	     .begin = trace_begin_names, .end = trace_end_names, .extra = kind, \
 			     .assume = ASSUME_ZERO
@@ -540,4 +559,9 @@ const char *trace_cause_name(uint32_t cause)
 	if (cause < SYSCALL_ROWS && syscall_rows[cause].name)
 		return syscall_rows[cause].name;
 	return "unknown";
+}
+
+bool trace_row_opens(const struct syscall_row *row)
+{
+	return row->begin == begin_open;
 }

@@ -177,6 +177,11 @@ bool trace_stops_at(uint32_t number, bool compat);
  *  its pt_regs, and where its return address lies; whether the return is watched already, because another function of the call has
  *  gone on with this one, or because it was taken for one that has passed (trace_filter). */
 void trace_function_entry(struct trace *trace, struct trace_cpu *cpu, uint64_t pt_regs, uint64_t slot, bool watched);
+/** Whether a call of this number opens a file, and need not be seen at its function if trace_file_installed() tells of it. */
+bool trace_opens(uint32_t number, bool compat);
+/** The vCPU stands at the start of fd_install(): the descriptor, and the struct file that it is about to mean. `slot` as above. Of
+ *  other calls than those that open files nothing is made of it. */
+void trace_file_installed(struct trace *trace, struct trace_cpu *cpu, uint64_t slot, int32_t number, uint64_t file);
 /** The vCPU stands inside a call whose function cannot be stopped at; `stack`: an address of its stack. How it ends is not
  *  seen. */
 void trace_inside_call(struct trace *trace, struct trace_cpu *cpu, uint64_t stack);

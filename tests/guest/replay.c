@@ -2,6 +2,7 @@
 #include "replay.h"
 #include "guest/file.h"
 #include "guest/members.h"
+#include "guest/registers.h"
 
 #include <errno.h>
 #include <sys/syscall.h>
@@ -152,7 +153,8 @@ static struct replay_stack *stack_of(struct replay *replay, uint64_t task)
 			abort();
 		stack = &replay->stacks[replay->stack_count++];
 		stack->task = task;
-		stack->page = replay->recording->size - 4096 * (REPLAY_CPUS + replay->stack_count);
+		// The last page of a stack, which lies at a multiple of its size.
+		stack->page = replay->recording->size - GUEST_STACK_SIZE * (1 + replay->stack_count) - 4096;
 	}
 	pthread_mutex_unlock(&replay->lock);
 	return stack;
@@ -278,7 +280,8 @@ static void enter_function(struct replay *replay, int cpu, const struct guest_ta
 	replay->cpus[cpu].registers = (struct guest_cpu_registers){
 		.rdi = page + STACK_PT_REGS, .rsp = replay->stands_elsewhere ? 0 : page + STACK_SLOT };
 	replay->cpus[cpu].registers_changed = false;
-	if (passes(replay, task, (uint32_t)registers[PT_ORIG_AX], registers[PT_DI]))
+	stack->opens = trace_opens((uint32_t)registers[PT_ORIG_AX], false);
+	if (stack->opens || passes(replay, task, (uint32_t)registers[PT_ORIG_AX], registers[PT_DI]))
 		return;
 	trace_function_entry(replay->trace, &replay->cpus[cpu], page + STACK_PT_REGS, page + STACK_SLOT,
 			     atomic_load(slot_of(replay, stack)) != replay->kernel->text);
@@ -287,7 +290,11 @@ static void enter_function(struct replay *replay, int cpu, const struct guest_ta
 static void leave_function(struct replay *replay, int cpu, const struct guest_task *task, int64_t result)
 {
 	struct replay_stack *stack = stack_of(replay, task->address);
+	uint64_t file;
 	memcpy(replay->recording->ram + replay->slots[cpu].current, &task->address, sizeof(uint64_t));
+	if (stack->opens && result >= 0 && guest_file_from_descriptor(replay->kernel, task, result, &file) == GUEST_OK)
+		trace_file_installed(replay->trace, &replay->cpus[cpu], replay->kernel->direct_map + stack->page + STACK_SLOT,
+				     (int32_t)result, file);
 	if (atomic_load(slot_of(replay, stack)) == replay->kernel->text + LANDING)
 		trace_function_return(replay->trace, &replay->cpus[cpu],
 				      replay->kernel->direct_map + stack->page + STACK_SLOT, result);
