@@ -141,6 +141,7 @@ struct pending_call {
 	struct used_descriptor descriptors[USED_DESCRIPTORS];
 	uint8_t descriptor_count;
 	bool installs;	   // puts a file under a number: descriptors[0]
+	bool end_is_idle;  // row->end has nothing to do for this one
 	bool only_watched; // nothing was under its number: it may come
 	int32_t installed; // the descriptor that it has made when it was seen (trace_file_installed()), -1: seen from its entry
 

@@ -50,7 +50,7 @@ static void set_returns(struct trace *trace, struct pending_call *call, enum cal
 static bool is_quiet(struct trace *trace, const struct pending_call *call)
 {
 	bool injected = atomic_load_explicit(&trace->packets_sent, memory_order_relaxed);
-	if (call->row->end || call->row->makes_descriptor || call->loose || call->shared_files ||
+	if ((call->row->end && !call->end_is_idle) || call->row->makes_descriptor || call->loose || call->shared_files ||
 	    call->installs || call->only_watched || call->makes != MAKES_NOTHING || call->fork_parent ||
 	    call->paths || call->sniffs == SNIFFS_ALL ||
 	    (call->sniffs == SNIFFS_INJECTED && injected))

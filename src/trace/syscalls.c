@@ -83,6 +83,7 @@ static bool begin_mmap(struct trace_event *event)
 		return false;
 	bool writes = (trace_argument(event, 2) & PROT_WRITE) && is_shared(event);
 	bool followed = false;
+	event->call->end_is_idle = !writes;
 	if (trace_argument(event, 2) & (PROT_READ | PROT_EXEC | PROT_WRITE))
 		followed = trace_flows_from_file(event, &file, &event->call->process);
 	if (writes)
