@@ -396,6 +396,33 @@ static void test_mapped(void **state)
 	expect_no_gaps();
 }
 
+// Labels come to a file while somebody is mapping it for himself: who has mapped it then holds them, who has failed does not.
+static void map_while_labels_come(int64_t result)
+{
+	struct guest_task holder = frozen_task("holder");
+	struct guest_task reader = frozen_task("pipe-reader"), writer = frozen_task("pipe-writer");
+	const uint64_t arguments[6] = { 0, 4096, 1 /* PROT_READ */, 2 /* MAP_PRIVATE */, READER_PIPE, 0 };
+	make_managed(&holder, &writer);
+	replay_enter(&replay, 0, &reader, SYS_mmap, arguments);
+	call(&writer, SYS_write, WRITER_PIPE, 5);
+	assert_false(has_edge("pipe:[", "mmap", "pipe-reader"));
+	replay_leave(&replay, 0, &reader, SYS_mmap, result);
+}
+
+static void test_labels_come_while_mapping(void **state)
+{
+	map_while_labels_come(0x7f0000000000);
+	assert_true(has_edge("pipe:[", "mmap", "pipe-reader"));
+	expect_no_gaps();
+}
+
+static void test_labels_come_while_mapping_fails(void **state)
+{
+	map_while_labels_come(-12);
+	assert_false(has_edge("pipe:[", "mmap", "pipe-reader"));
+	expect_no_gaps();
+}
+
 static bool first_of_a_file(const struct guest_mapping *mapping, void *context)
 {
 	struct guest_mapping *first = context;
@@ -640,6 +667,8 @@ int main(void)
 		TEST(test_child_runs_first),
 		TEST(test_child_of_the_same_time),
 		cmocka_unit_test_setup_teardown(test_mapped, begin_mapped, finish),
+		TEST(test_labels_come_while_mapping),
+		TEST(test_labels_come_while_mapping_fails),
 		TEST(test_flow_into_shared_memory),
 		TEST(test_descriptor_is_changed),
 		TEST(test_descriptor_comes_meanwhile),
