@@ -1492,7 +1492,6 @@ environment_hostile_closed()
 guest_hostile_closed()
 {
 	cat <<- 'END'
-		/payload/scenario case1 || exit 1
 		call halted &
 		/payload/attack lstar || exit 1
 		sleep 100
