@@ -206,7 +206,7 @@ static void call_strange(const struct call *call, struct input *input)
 	struct trace_cpu *cpu = &call->replay->cpus[call->cpu];
 	uint64_t one = next_value(input, call->kernel, call->task),
 		 other = next_value(input, call->kernel, call->task);
-	switch (next_byte(input) % 5) {
+	switch (next_byte(input) % 6) {
 	case 0:
 		trace_inside_call(call->replay->trace, cpu, one);
 		break;
@@ -218,6 +218,9 @@ static void call_strange(const struct call *call, struct input *input)
 		break;
 	case 3:
 		trace_ring_request(call->replay->trace, cpu, one, other);
+		break;
+	case 4:
+		trace_file_installed(call->replay->trace, cpu, one, (int32_t)other, other);
 		break;
 	default:
 		trace_compat_entry(call->replay->trace, cpu, one);
