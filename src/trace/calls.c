@@ -347,8 +347,9 @@ bool trace_begin_call(struct trace_event *event, const struct trace_begun *begun
 	} else {
 		give_back_paths(trace, call);
 	}
+	bool shared = followed && call->shared_files; // then it is not quiet, and nobody else ends it
 	trace_unlock(trace);
-	if (followed && call->shared_files)
+	if (shared)
 		trace_descriptors_begun(event, call);
 	return followed;
 }
