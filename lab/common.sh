@@ -101,6 +101,19 @@ kill_child()
 	wait "$1" 2>/dev/null || true
 }
 
+# ask_registers SOCKET: of each processor of the QEMU whose QMP is there, three times, a second apart; nothing if it does not answer.
+ask_registers()
+{
+	{
+		echo '{ "execute": "qmp_capabilities" }'
+		for _ in 1 2 3; do
+			sleep 1
+			echo '{ "execute": "human-monitor-command", "arguments": { "command-line": "info registers -a" } }'
+		done
+		sleep 2
+	} | timeout 20 socat - "UNIX-CONNECT:$1" 2> /dev/null | jq -r '.return | strings' 2> /dev/null | tr -d '\r' || true
+}
+
 # deadline SECONDS: the value of SECONDS (bash's clock) when that time is over.
 deadline()
 {

@@ -272,6 +272,12 @@ static bool is_seen_already(const struct pending_call *call, const struct trace_
 	return call && !call->pass.derived && call->slot == event->slot && call->returns == RETURN_SEEN;
 }
 
+// An open that was seen from its entry, as 32-bit ones are where one function has them all.
+static bool is_seen_from_its_entry(const struct pending_call *call, const struct trace_event *event)
+{
+	return call && !call->was_quiet && !call->loose && call->installed < 0 && call->raw_number == event->raw_number;
+}
+
 // A quiet call of the thread that begins another is over: nobody may take the new one's slot for its. False: this one has
 // begun before.
 static bool end_quiet_before(struct trace_event *event, bool watched)
@@ -283,7 +289,7 @@ static bool end_quiet_before(struct trace_event *event, bool watched)
 	if (guest_current_task(event->kernel, event->cpu->gs_base, &task) != GUEST_OK || !trace_lock(trace))
 		return false;
 	struct pending_call *call = trace_find_call(trace, task);
-	bool seen = watched && is_seen_already(call, event);
+	bool seen = event->installed_file ? is_seen_from_its_entry(call, event) : watched && is_seen_already(call, event);
 	if (call && call->was_quiet && !seen)
 		trace_finish_call(trace, call, false);
 	trace_unlock(trace);
@@ -308,15 +314,6 @@ void trace_function_entry(struct trace *trace, struct trace_cpu *cpu, uint64_t p
 		trace_enter_function(&event);
 }
 
-void trace_inside_call(struct trace *trace, struct trace_cpu *cpu, uint64_t stack)
-{
-	struct trace_event event;
-	uint64_t pt_regs = (stack | (GUEST_STACK_SIZE - 1)) + 1 - PT_REGS_SIZE;
-	trace_count(&cpu->counters.entries);
-	if (trace_read_event(trace, cpu, pt_regs, &event) && trace_settle_loose(&event))
-		trace_enter_function(&event);
-}
-
 // The registers at the top of this stack, of whoever came from user space.
 static bool find_entry_frame(struct trace *trace, struct trace_cpu *cpu, uint64_t stack, struct trace_event *event)
 {
@@ -331,15 +328,12 @@ static bool find_entry_frame(struct trace *trace, struct trace_cpu *cpu, uint64_
 	return false; // a thread of the kernel's
 }
 
-static bool is_seen_from_its_entry(const struct trace_event *event, uint64_t task)
+void trace_inside_call(struct trace *trace, struct trace_cpu *cpu, uint64_t stack)
 {
-	struct trace *trace = event->trace;
-	if (atomic_load_explicit(&trace->pending_count, memory_order_acquire) == 0 || !trace_lock(trace))
-		return false;
-	const struct pending_call *call = trace_find_call(trace, task);
-	bool seen = call && !call->was_quiet && call->installed < 0 && call->raw_number == event->raw_number;
-	trace_unlock(trace);
-	return seen;
+	struct trace_event event;
+	trace_count(&cpu->counters.entries);
+	if (find_entry_frame(trace, cpu, stack, &event) && trace_settle_loose(&event))
+		trace_enter_function(&event);
 }
 
 void trace_file_installed(struct trace *trace, struct trace_cpu *cpu, uint64_t slot, int32_t number, uint64_t file)
@@ -354,8 +348,7 @@ void trace_file_installed(struct trace *trace, struct trace_cpu *cpu, uint64_t s
 	event.slot = slot;
 	event.installed_number = number;
 	event.installed_file = file;
-	if (trace_read_return_address(&event) && end_quiet_before(&event, false) && trace_settle_loose(&event) &&
-	    !is_seen_from_its_entry(&event, task))
+	if (trace_read_return_address(&event) && end_quiet_before(&event, false) && trace_settle_loose(&event))
 		trace_enter_function(&event);
 }
 

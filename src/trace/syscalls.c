@@ -134,6 +134,13 @@ static bool begin_nothing(struct trace_event *event)
 	return false;
 }
 
+static void tell_unread(struct trace_event *event, enum guest_result found)
+{
+	if (found != GUEST_NOT_FOUND) // another thread may have closed it already
+		trace_gap(event->trace, "unread-descriptor", "file just opened by pid %u (%s): %s",
+			  event->task.tgid, event->task.comm, guest_result_text(found));
+}
+
 static void look_at_opened(struct trace_event *event, uint64_t address)
 {
 	struct guest_file file;
@@ -148,17 +155,14 @@ static void look_at_opened(struct trace_event *event, uint64_t address)
 		trace_copied_up(event->trace, &file, (uint32_t)(event->call->row - syscall_rows));
 		trace_disk_opened(event->trace, &file);
 	} else {
-		trace_gap(event->trace, "unread-descriptor", "file just opened by pid %u (%s): %s",
-			  event->task.tgid, event->task.comm, guest_result_text(found));
+		tell_unread(event, found);
 	}
 }
 
 // One that is seen as it installs its file is over, but for those who use the number in other threads.
 static bool begin_open(struct trace_event *event)
 {
-	if (event->installed_file == 0)
-		return true;
-	if (trace_table_is_shared(event->kernel, event->task.files))
+	if (event->installed_file == 0 || trace_table_is_shared(event->kernel, event->task.files))
 		return true;
 	look_at_opened(event, event->installed_file);
 	return false;
@@ -172,9 +176,8 @@ static void end_open(struct trace_event *event, int64_t result)
 	enum guest_result found = guest_file_from_descriptor(event->kernel, &event->task, result, &address);
 	if (found == GUEST_OK)
 		look_at_opened(event, address);
-	else if (found != GUEST_NOT_FOUND) // another thread may have closed it already
-		trace_gap(event->trace, "unread-descriptor", "file just opened by pid %u (%s): %s",
-			  event->task.tgid, event->task.comm, guest_result_text(found));
+	else
+		tell_unread(event, found);
 }
 
 /* Processes */

@@ -14,6 +14,15 @@
 
 enum { TELL_GAPS_FIRST = 10, TELL_GAPS_EVERY = 1000 };
 
+// Not used: pages are touched as calls are in progress at one time. In pages of 2 MiB each would be resident as a whole for its beginning.
+static void *reserve(size_t size)
+{
+	void *pool = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (pool != MAP_FAILED)
+		madvise(pool, size, MADV_NOHUGEPAGE);
+	return pool;
+}
+
 struct trace *trace_create(const struct trace_config *config, struct error *error)
 {
 	cleanup_free struct trace *trace = calloc(1, sizeof(*trace));
@@ -30,18 +39,8 @@ struct trace *trace_create(const struct trace_config *config, struct error *erro
 		return NULL;
 	}
 
-	// Reserved, not used: pages are touched as calls are in progress at one time.
-	trace->pending_pool = mmap(NULL, PENDING_MAXIMUM * sizeof(struct pending_call),
-				   PROT_READ | PROT_WRITE,
-				   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	trace->paths_pool = mmap(NULL, PATHS_MAXIMUM * sizeof(struct call_paths),
-				 PROT_READ | PROT_WRITE,
-				 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	// Where only the beginnings of pages of 2 MiB are used, each would be resident as a whole.
-	if (trace->pending_pool != MAP_FAILED)
-		madvise(trace->pending_pool, PENDING_MAXIMUM * sizeof(struct pending_call), MADV_NOHUGEPAGE);
-	if (trace->paths_pool != MAP_FAILED)
-		madvise(trace->paths_pool, PATHS_MAXIMUM * sizeof(struct call_paths), MADV_NOHUGEPAGE);
+	trace->pending_pool = reserve(PENDING_MAXIMUM * sizeof(struct pending_call));
+	trace->paths_pool = reserve(PATHS_MAXIMUM * sizeof(struct call_paths));
 	struct engine_sink sink = {
 		.managed = trace_object_managed,
 		.edge = trace_edge,

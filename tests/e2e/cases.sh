@@ -1424,14 +1424,7 @@ on_lost()
 on_sample()
 {
 	"$NIJIMI" state "vm$1" --json > "$OUT/$2.json"
-	own_memory "$(cat "$RUN/vm$1/pid")" > "$OUT/$2.bytes"
-}
-
-# own_memory PID: bytes. The guest's memory is the one mapping as large as that.
-own_memory()
-{
-	awk '/^[0-9a-f]+-[0-9a-f]+ / { skip = 0 } $1 == "Size:" { skip = $2 >= 262144 } $1 == "Anonymous:" && !skip { sum += $2 }
-		END { print sum * 1024 }' "/proc/$1/smaps"
+	"$E2E/../../lab/vmm-memory" "$(cat "$RUN/vm$1/pid")" Anonymous > "$OUT/$2.bytes"
 }
 
 judge_hostile()
