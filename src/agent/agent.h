@@ -80,6 +80,8 @@ enum agent_site_kind {
 	AGENT_SITE_TRACING,  // the guest's kernel is about to change its functions' beginnings
 	AGENT_SITE_HIBERNATION,
 	AGENT_SITE_INSTALL, // a descriptor is about to mean a file: fd_install()
+	AGENT_SITE_DUPLICATE, // f_dupfd()
+	AGENT_SITE_READ_LINK, // vfs_readlink()
 	AGENT_SITE_KEXEC, // the guest's kernel hands the machine over to another one
 };
 
@@ -120,7 +122,7 @@ struct agent_vm {
 	struct agent_site patch_sites[HOOK_SITES_MAXIMUM]; // breakpoints beside it
 	struct hook_filter *filter; // beside it; NULL: was never wanted
 	bool filter_wanted;	    // its sites lead there
-	bool opens_at_install; // calls that open files are seen at fd_install()
+	bool seen_inside[TRACE_INNERS]; // calls that are seen there, and not at their own functions
 	_Atomic bool filter_refused; // its place was needed
 	char filter_reason[160]; // why it is not there
 	_Atomic bool filter_in_force;
@@ -284,7 +286,7 @@ uint64_t agent_hook_original(void *vm, uint64_t slot, uint64_t word);
 bool agent_filter_is_asked_for(void);
 /** Finds a place, for a new set of stubs; fails if there is none. Inside a section of a memory reader, as the next one. */
 bool agent_filter_place(struct agent_vm *vm, struct error *error);
-/** The site of this function, which carries out the call of this number, leads to the filter. */
+/** The site of this function, which carries out the call of this number, leads to the filter, if it decides anything of such calls. */
 bool agent_filter_add(struct agent_vm *vm, uint64_t function, uint32_t number, struct error *error);
 bool agent_filter_put_in(struct agent_vm *vm, struct error *error);
 /** What has passed is known to the trace. Before anything is taken out. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
 
 #include "agent/agent.h"
 #include "guest/members.h"
@@ -44,6 +45,9 @@ static bool read_layout(const struct guest_kernel *kernel, struct hook_filter_la
 		.inode_number = guest_offset(kernel, FIELD_inode_i_ino),
 		.inode_generation = guest_offset(kernel, FIELD_inode_i_generation),
 		.regs_di = offsetof(struct guest_registers, di),
+		.regs_si = offsetof(struct guest_registers, si),
+		.regs_r10 = offsetof(struct guest_registers, r10),
+		.regs_r8 = offsetof(struct guest_registers, r8),
 	};
 	return layout->current_task != 0 ||
 	       error_set(error, ERROR_UNSUPPORTED, "the kernel's current task is not known");
@@ -97,11 +101,18 @@ bool agent_filter_place(struct agent_vm *vm, struct error *error)
 bool agent_filter_add(struct agent_vm *vm, uint64_t function, uint32_t number, struct error *error)
 {
 	unsigned char jump[HOOK_PATCH_LENGTH];
-	uint64_t site;
+	struct hook_filter_site site = { .kind = number };
+	site.command_count = (uint32_t)trace_commands(number, site.commands, HOOK_FILTER_COMMANDS_MAXIMUM);
+	if (site.command_count)
+		site.shape = HOOK_FILTER_COMMAND;
+	else if (!trace_may_pass(number))
+		return true;
+	else
+		site.shape = number == SYS_mmap ? HOOK_FILTER_MAPPING : HOOK_FILTER_DESCRIPTOR;
 	// A function without a place for it stops as it did.
-	return !hook_patch_site(vm->patch, function, &site) ||
-	       (hook_filter_add(vm->filter, site, number, jump, error) &&
-		hook_patch_divert(vm->patch, site, jump, error));
+	return !hook_patch_site(vm->patch, function, &site.address) ||
+	       (hook_filter_add(vm->filter, &site, jump, error) &&
+		hook_patch_divert(vm->patch, site.address, jump, error));
 }
 
 /* In and out, all vCPUs stopped */

@@ -270,6 +270,8 @@ enum {
 	PATCH_TAG_HIBERNATION,
 	PATCH_TAG_KEXEC,
 	PATCH_TAG_INSTALL,
+	PATCH_TAG_DUPLICATE,
+	PATCH_TAG_READ_LINK,
 };
 
 static enum agent_site_kind kind_of(int tag)
@@ -282,6 +284,8 @@ static enum agent_site_kind kind_of(int tag)
 		[PATCH_TAG_HIBERNATION] = AGENT_SITE_HIBERNATION,
 		[PATCH_TAG_KEXEC] = AGENT_SITE_KEXEC,
 		[PATCH_TAG_INSTALL] = AGENT_SITE_INSTALL,
+		[PATCH_TAG_DUPLICATE] = AGENT_SITE_DUPLICATE,
+		[PATCH_TAG_READ_LINK] = AGENT_SITE_READ_LINK,
 	};
 	return kinds[tag];
 }
@@ -358,10 +362,10 @@ static bool add_calls(struct agent_vm *vm, bool compat, struct error *error)
 		if (result != GUEST_OK)
 			return error_set(error, ERROR_NOT_FOUND, "the kernel's table of system calls: %s",
 					 guest_result_text(result));
-		bool wanted = trace_stops_at(number, compat) && !(vm->opens_at_install && trace_opens(number, compat));
+		bool wanted = trace_stops_at(number, compat) && !vm->seen_inside[trace_inner_of(number, compat)];
 		if (function != none && wanted && !add_call(vm, number, compat, function, error))
 			return false;
-		if (vm->filter_wanted && !compat && trace_may_pass(number) &&
+		if (vm->filter_wanted && !compat &&
 		    !agent_filter_add(vm, function, number, error))
 			return false;
 	}
@@ -389,14 +393,25 @@ static bool add_ring(struct agent_vm *vm, struct error *error)
 	return true;
 }
 
-// Calls that open files are seen there, and only if they succeed. False: at their functions, then.
-static bool add_install(struct agent_vm *vm)
+// Where calls are seen that are of interest only if they come there. What has no place for it is seen at their functions.
+static void add_inner(struct agent_vm *vm)
 {
-	const uint64_t install = guest_symbol(&vm->kernel, SYMBOL_fd_install);
-	struct error error = { 0 };
-	uint64_t gpa;
-	return install && guest_locate_code(&vm->kernel, install, &gpa) == GUEST_OK &&
-	       hook_patch_add(vm->patch, install, gpa, PATCH_TAG_INSTALL, &error);
+	static const struct {
+		enum trace_inner inner;
+		enum profile_symbol_id symbol;
+		int tag;
+	} rows[] = {
+		{ TRACE_INNER_OPEN, SYMBOL_fd_install, PATCH_TAG_INSTALL },
+		{ TRACE_INNER_DUPLICATE, SYMBOL_f_dupfd, PATCH_TAG_DUPLICATE },
+		{ TRACE_INNER_READ_LINK, SYMBOL_vfs_readlink, PATCH_TAG_READ_LINK },
+	};
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const uint64_t function = guest_symbol(&vm->kernel, rows[i].symbol);
+		struct error error = { 0 };
+		uint64_t gpa;
+		vm->seen_inside[rows[i].inner] = function && guest_locate_code(&vm->kernel, function, &gpa) == GUEST_OK &&
+						 hook_patch_add(vm->patch, function, gpa, rows[i].tag, &error);
+	}
 }
 
 // Fills vm->patch and vm->patch_sites. False: this kernel cannot be traced so.
@@ -413,7 +428,7 @@ static bool find_sites(struct agent_vm *vm, struct error *error)
 	if (!tracing)
 		return error_set(error, ERROR_UNSUPPORTED,
 				 "the kernel's ftrace_replace_code() is not known: its own tracing would not be seen to begin");
-	vm->opens_at_install = add_install(vm);
+	add_inner(vm);
 	return add_calls(vm, false, error) && add_compat_calls(vm, error) && add_ring(vm, error) &&
 	       add_trap(vm, tracing, PATCH_TAG_TRACING, error) &&
 	       (!hibernation || add_function(vm, hibernation, PATCH_TAG_HIBERNATION, error)) &&

@@ -282,6 +282,12 @@ static void trace_site(struct agent_vcpu *vcpu, const struct agent_event *event)
 	case AGENT_SITE_INSIDE:
 		trace_inside_call(vm->trace, &vcpu->cpu, registers->rsp);
 		break;
+	case AGENT_SITE_DUPLICATE:
+		trace_inner_entry(vm->trace, &vcpu->cpu, event->slot, TRACE_INNER_DUPLICATE);
+		break;
+	case AGENT_SITE_READ_LINK:
+		trace_inner_entry(vm->trace, &vcpu->cpu, event->slot, TRACE_INNER_READ_LINK);
+		break;
 	case AGENT_SITE_RETURN:
 		trace_function_return(vm->trace, &vcpu->cpu, event->slot, (int64_t)registers->rax);
 		break;

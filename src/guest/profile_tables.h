@@ -48,6 +48,8 @@
 	S(O, ftrace_replace_code, "ftrace_replace_code")                                          \
 	S(O, hibernation_snapshot, "hibernation_snapshot") /* CONFIG_HIBERNATION */               \
 	S(O, fd_install, "fd_install")                                                            \
+	S(O, f_dupfd, "f_dupfd")                                                                  \
+	S(O, vfs_readlink, "vfs_readlink")                                                        \
 	S(O, machine_kexec, "machine_kexec") /* CONFIG_KEXEC_CORE */                              \
 	S(O, boot_cpu_data, "boot_cpu_data")                                                      \
 	S(O, klp_transition_patch, "klp_transition_patch") /* CONFIG_LIVEPATCH */                 \

@@ -63,13 +63,16 @@ enum operand {
 	INODE,
 	NUMBER,
 	GENERATION,
-	DI,
+	SECOND, // arguments
+	FOURTH,
+	DESCRIPTOR, // the one that the site has it in
 	BY_TASK, // constants
 	BY_INODE,
 	MIXING,
 	MASK,
 	KIND_HASH, // the site's
 	KIND,
+	COMMAND,
 	CELLS, // addresses, relative to the next instruction; what comes before CELLS is a number
 	EXIT,
 	BEHIND,
@@ -93,7 +96,7 @@ static const struct instruction deciding[] = {
 	{ 3, { 0x83, 0xfa, 1 }, NOTHING }, // cmp $1, %edx
 	{ 2, { 0x0f, 0x85 }, EXIT }, // jne: others may change the table
 	{ 3, { 0x48, 0x8b, 0x89 }, FDT }, // mov fdt(%rcx), %rcx
-	{ 2, { 0x8b, 0x97 }, DI }, // mov di(%rdi), %edx
+	{ 2, { 0x8b, 0x97 }, DESCRIPTOR }, // mov descriptor(%rdi), %edx
 	{ 2, { 0x8b, 0xb1 }, MAX_FDS }, // mov max_fds(%rcx), %esi
 	{ 2, { 0x39, 0xf2 }, NOTHING }, // cmp %esi, %edx
 	{ 2, { 0x0f, 0x83 }, EXIT }, // jae
@@ -141,12 +144,42 @@ static const struct instruction deciding[] = {
 	{ 1, { JUMP }, BEHIND }, // jmp
 };
 
+enum { SHARED = 0x01, ANONYMOUS = 0x20 }; // bits of a mapping's flags (include/uapi/linux/mman.h)
+
+static const struct instruction deciding_of_mapping[] = {
+	{ 2, { 0x8b, 0x97 }, FOURTH }, // mov flags(%rdi), %edx
+	{ 3, { 0xf6, 0xc2, SHARED }, NOTHING }, // test $SHARED, %dl
+	{ 2, { 0x0f, 0x85 }, EXIT }, // jne
+	{ 3, { 0xf6, 0xc2, ANONYMOUS }, NOTHING }, // test $ANONYMOUS, %dl
+	{ 2, { 0x0f, 0x85 }, BEHIND }, // jne
+};
+
+static const struct instruction reading_command[] = {
+	{ 2, { 0x8b, 0x87 }, SECOND }, // mov second(%rdi), %eax
+};
+
+static const struct instruction comparing_command[] = { // each
+	{ 1, { 0x3d }, COMMAND }, // cmp $COMMAND, %eax
+	{ 2, { 0x0f, 0x84 }, EXIT }, // je
+};
+
+static const struct instruction passing[] = {
+	{ 1, { JUMP }, BEHIND }, // jmp
+};
+
 static const struct instruction exiting[] = {
 	{ 2, { 0xe7, HOOK_PATCH_PORT }, NOTHING }, // out %eax, $HOOK_PATCH_PORT
 	{ 1, { JUMP }, BEHIND }, // jmp
 };
 
-enum { DECIDING = sizeof(deciding) / sizeof(deciding[0]), EXITING = sizeof(exiting) / sizeof(exiting[0]) };
+/** Instructions in a row, so many times; each time with the next command. */
+struct part {
+	const struct instruction *instructions;
+	size_t count, times;
+};
+
+enum { PARTS_MAXIMUM = 3 };
+#define PART(list, times) { list, sizeof(list) / sizeof((list)[0]), times }
 
 struct hook_filter {
 	const struct vm_memory *memory;
@@ -157,22 +190,36 @@ struct hook_filter {
 
 	uint64_t address, gpa; // address 0: no place
 	uint64_t entry_gpa, entry; // entry 0: not mapped
-	unsigned exit_at, stub_length; // bytes; of all stubs
 	int64_t layout[OPERANDS];
+	uint32_t descriptor_at[2]; // by whether it is a mapping's
 
 	_Atomic uint32_t count;
 	struct {
 		uint64_t site;
 		uint32_t kind;
+		unsigned exit_at, length; // bytes
 	} stubs[HOOK_FILTER_STUBS_MAXIMUM];
 };
 
-static unsigned length_of(const struct instruction *instructions, size_t count)
+// How it decides, in this order.
+static void find_parts(const struct hook_filter_site *site, struct part parts[PARTS_MAXIMUM])
+{
+	static const struct part of_shape[][PARTS_MAXIMUM] = {
+		[HOOK_FILTER_DESCRIPTOR] = { PART(deciding, 1) },
+		[HOOK_FILTER_MAPPING] = { PART(deciding_of_mapping, 1), PART(deciding, 1) },
+		[HOOK_FILTER_COMMAND] = { PART(reading_command, 1), PART(comparing_command, 0), PART(passing, 1) },
+	};
+	memcpy(parts, of_shape[site->shape], PARTS_MAXIMUM * sizeof(parts[0]));
+	if (site->shape == HOOK_FILTER_COMMAND)
+		parts[1].times = site->command_count;
+}
+
+static unsigned length_of(const struct part *part)
 {
 	unsigned length = 0;
-	for (size_t i = 0; i < count; i++)
-		length += instructions[i].length + (instructions[i].operand ? OPERAND_LENGTH : 0);
-	return length;
+	for (size_t i = 0; i < part->count; i++)
+		length += part->instructions[i].length + (part->instructions[i].operand ? OPERAND_LENGTH : 0);
+	return length * (unsigned)part->times;
 }
 
 static void *map_memory(void)
@@ -199,9 +246,6 @@ struct hook_filter *hook_filter_create(const struct vm_memory *memory)
 	}
 	filter->memory = memory;
 	filter->cells = (struct cell *)(filter->bytes + CELLS_AT);
-	filter->exit_at = length_of(deciding, DECIDING);
-	filter->stub_length = filter->exit_at + length_of(exiting, EXITING);
-	assert(filter->stub_length <= STUB_SPACE);
 	hook_filter_reset(filter);
 	return filter;
 }
@@ -253,7 +297,9 @@ bool hook_filter_place(struct hook_filter *filter, uint64_t address, uint64_t gp
 		[INODE] = layout->file_inode,
 		[NUMBER] = layout->inode_number,
 		[GENERATION] = layout->inode_generation,
-		[DI] = layout->regs_di,
+		[SECOND] = layout->regs_si,
+		[FOURTH] = layout->regs_r10,
+		[DESCRIPTOR] = layout->regs_di > layout->regs_r8 ? layout->regs_di : layout->regs_r8,
 		[BY_TASK] = TASK_FACTOR,
 		[BY_INODE] = INODE_FACTOR,
 		[MIXING] = MIXING_FACTOR,
@@ -266,6 +312,8 @@ bool hook_filter_place(struct hook_filter *filter, uint64_t address, uint64_t gp
 					 (unsigned long long)values[i]);
 	hook_filter_reset(filter);
 	memcpy(filter->layout, values, sizeof(values));
+	filter->descriptor_at[false] = layout->regs_di;
+	filter->descriptor_at[true] = layout->regs_r8;
 	filter->address = address;
 	filter->gpa = gpa;
 	return true;
@@ -277,12 +325,12 @@ static unsigned char *put(unsigned char *at, int32_t operand)
 	return at + OPERAND_LENGTH;
 }
 
-// Writes the instructions, which are executed at `address`. Returns the end.
-static unsigned char *assemble(unsigned char *at, uint64_t address, const struct instruction *instructions,
-			       size_t count, const int64_t values[OPERANDS])
+// Writes the instructions once, which are executed at `address`. Returns how many bytes.
+static unsigned assemble(unsigned char *at, uint64_t address, const struct part *part, const int64_t values[OPERANDS])
 {
-	for (size_t i = 0; i < count; i++) {
-		const struct instruction *instruction = &instructions[i];
+	const unsigned char *begin = at;
+	for (size_t i = 0; i < part->count; i++) {
+		const struct instruction *instruction = &part->instructions[i];
 		uint64_t value = (uint64_t)values[instruction->operand];
 		memcpy(at, instruction->bytes, instruction->length);
 		at += instruction->length;
@@ -292,7 +340,7 @@ static unsigned char *assemble(unsigned char *at, uint64_t address, const struct
 		address += OPERAND_LENGTH;
 		at = put(at, (int32_t)(instruction->operand < CELLS ? value : value - address));
 	}
-	return at;
+	return (unsigned)(at - begin);
 }
 
 static uint64_t stub_address(const struct hook_filter *filter, uint32_t index)
@@ -300,21 +348,35 @@ static uint64_t stub_address(const struct hook_filter *filter, uint32_t index)
 	return filter->address + (uint64_t)index * STUB_SPACE;
 }
 
-static void make_stub(struct hook_filter *filter, uint32_t index, uint64_t site, uint32_t kind)
+static void make_stub(struct hook_filter *filter, uint32_t index, const struct hook_filter_site *site)
 {
+	static const struct part leaving = PART(exiting, 1);
+	struct part parts[PARTS_MAXIMUM];
 	uint64_t address = stub_address(filter, index);
-	unsigned char *at = filter->bytes + (size_t)index * STUB_SPACE;
+	unsigned char *begin = filter->bytes + (size_t)index * STUB_SPACE;
+	unsigned used = 0, exit_at = 0;
 	int64_t values[OPERANDS];
+	find_parts(site, parts);
+	for (int i = 0; i < PARTS_MAXIMUM; i++)
+		exit_at += length_of(&parts[i]);
 	memcpy(values, filter->layout, sizeof(values));
-	values[KIND_HASH] = (int32_t)hash_of_kind(kind);
-	values[KIND] = (int32_t)kind;
+	values[DESCRIPTOR] = filter->descriptor_at[site->shape == HOOK_FILTER_MAPPING];
+	values[KIND_HASH] = (int32_t)hash_of_kind(site->kind);
+	values[KIND] = (int32_t)site->kind;
 	values[CELLS] = (int64_t)(filter->address + CELLS_AT);
-	values[EXIT] = (int64_t)(address + filter->exit_at);
-	values[BEHIND] = (int64_t)(site + HOOK_PATCH_LENGTH);
-	at = assemble(at, address, deciding, DECIDING, values);
-	assemble(at, address + filter->exit_at, exiting, EXITING, values);
-	filter->stubs[index].site = site;
-	filter->stubs[index].kind = kind;
+	values[EXIT] = (int64_t)(address + exit_at);
+	values[BEHIND] = (int64_t)(site->address + HOOK_PATCH_LENGTH);
+	for (int i = 0; i < PARTS_MAXIMUM; i++)
+		for (size_t time = 0; time < parts[i].times; time++) {
+			values[COMMAND] = time < site->command_count ? (int32_t)site->commands[time] : 0;
+			used += assemble(begin + used, address + used, &parts[i], values);
+		}
+	used += assemble(begin + used, address + used, &leaving, values);
+	assert(used == exit_at + length_of(&leaving) && used <= STUB_SPACE);
+	filter->stubs[index].site = site->address;
+	filter->stubs[index].kind = site->kind;
+	filter->stubs[index].exit_at = exit_at;
+	filter->stubs[index].length = used;
 }
 
 // From the site to the stub's beginning, and from the stub's ends back behind the site.
@@ -332,30 +394,33 @@ static uint32_t stub_of(const struct hook_filter *filter, uint64_t site, uint32_
 	return i;
 }
 
-bool hook_filter_add(struct hook_filter *filter, uint64_t site, uint32_t kind,
+bool hook_filter_add(struct hook_filter *filter, const struct hook_filter_site *site,
 		     unsigned char jump[HOOK_PATCH_LENGTH], struct error *error)
 {
 	uint32_t count = atomic_load_explicit(&filter->count, memory_order_relaxed);
-	uint32_t index = stub_of(filter, site, count);
+	uint32_t index = stub_of(filter, site->address, count);
 	uint64_t address = stub_address(filter, index);
 	if (filter->address == 0)
 		return error_set(error, ERROR_INVALID, "the filter has no place yet, so %#llx cannot lead there",
-				 (unsigned long long)site);
-	if (index < count && filter->stubs[index].kind != kind)
+				 (unsigned long long)site->address);
+	if (index < count && filter->stubs[index].kind != site->kind)
 		return error_set(error, ERROR_INVALID, "the site %#llx is of kind %u, not %u",
-				 (unsigned long long)site, filter->stubs[index].kind, kind);
+				 (unsigned long long)site->address, filter->stubs[index].kind, site->kind);
 	if (index == HOOK_FILTER_STUBS_MAXIMUM)
 		return error_set(error, ERROR_LIMIT, "more than %d functions with a filter",
 				 HOOK_FILTER_STUBS_MAXIMUM);
-	if (!is_in_reach(site, address))
+	if (site->command_count > HOOK_FILTER_COMMANDS_MAXIMUM)
+		return error_set(error, ERROR_LIMIT, "%u commands to be told apart, more than %d", site->command_count,
+				 HOOK_FILTER_COMMANDS_MAXIMUM);
+	if (!is_in_reach(site->address, address))
 		return error_set(error, ERROR_LIMIT, "from the site %#llx no jump leads as far as the filter at %#llx",
-				 (unsigned long long)site, (unsigned long long)filter->address);
+				 (unsigned long long)site->address, (unsigned long long)filter->address);
 	if (index == count) {
-		make_stub(filter, index, site, kind);
+		make_stub(filter, index, site);
 		atomic_store_explicit(&filter->count, count + 1, memory_order_release);
 	}
 	jump[0] = JUMP;
-	put(jump + 1, (int32_t)(address - (site + HOOK_PATCH_LENGTH)));
+	put(jump + 1, (int32_t)(address - (site->address + HOOK_PATCH_LENGTH)));
 	return true;
 }
 
@@ -364,27 +429,31 @@ size_t hook_filter_count(const struct hook_filter *filter)
 	return atomic_load_explicit(&filter->count, memory_order_acquire);
 }
 
-// Which byte of a stub is at RIP; false: none.
-static bool locate(const struct hook_filter *filter, uint64_t rip, uint64_t *site, uint64_t *offset)
+// Which stub, and which byte of it, is at RIP; false: none.
+static bool locate(const struct hook_filter *filter, uint64_t rip, uint64_t *index, uint64_t *offset)
 {
-	uint64_t distance = rip - filter->address, index = distance / STUB_SPACE;
-	if (index >= hook_filter_count(filter))
-		return false;
+	uint64_t distance = rip - filter->address;
+	*index = distance / STUB_SPACE;
 	*offset = distance % STUB_SPACE;
-	*site = filter->stubs[index].site;
-	return *offset < filter->stub_length;
+	return *index < hook_filter_count(filter) && *offset < filter->stubs[*index].length;
 }
 
 bool hook_filter_find(const struct hook_filter *filter, uint64_t rip, uint64_t *site)
 {
-	uint64_t offset;
-	return locate(filter, rip, site, &offset) && offset == filter->exit_at;
+	uint64_t index, offset;
+	if (!locate(filter, rip, &index, &offset) || offset != filter->stubs[index].exit_at)
+		return false;
+	*site = filter->stubs[index].site;
+	return true;
 }
 
 bool hook_filter_inside(const struct hook_filter *filter, uint64_t rip, uint64_t *site)
 {
-	uint64_t offset;
-	return locate(filter, rip, site, &offset);
+	uint64_t index, offset;
+	if (!locate(filter, rip, &index, &offset))
+		return false;
+	*site = filter->stubs[index].site;
+	return true;
 }
 
 /* What is allowed */

@@ -15,7 +15,7 @@
  *
  * The NOP of a function that carries out a system call on a descriptor becomes a jump to a *stub* of its own, in
  * memory of ours that the guest can only read and execute. The stub looks up who calls, on which inode, and whether
- * this site was *allowed* just that. If so it jumps back behind the site. Otherwise it stops the vCPU by `out %eax,
+ * this site was *allowed* just that; or whether the call's arguments say that nothing can move. If so it jumps back behind the site. Otherwise it stops the vCPU by `out %eax,
  * $HOOK_PATCH_PORT` first.
  *
  * A stub needs no stack, calls nothing, returns nowhere, is entered by a direct jump (no ENDBR64 needed) and changes
@@ -58,7 +58,26 @@ struct hook_filter_layout {
 	uint32_t fdt_max_fds, fdt_fd;
 	uint32_t file_inode;
 	uint32_t inode_number, inode_generation;
-	uint32_t regs_di; // pt_regs: the descriptor, the call's first argument
+	uint32_t regs_di, regs_si, regs_r10, regs_r8; // pt_regs: the first, second, fourth and fifth argument of a call
+};
+
+/** What a stub decides by. */
+enum hook_filter_shape {
+	HOOK_FILTER_DESCRIPTOR, // what is allowed on the first argument
+	/** mmap(): one of a file for oneself by what is allowed on the fifth argument; of memory without a file passes what is for
+	 *  oneself; what is shared stops. */
+	HOOK_FILTER_MAPPING,
+	HOOK_FILTER_COMMAND, // stops if the second argument is one of some values, and passes otherwise
+};
+
+enum { HOOK_FILTER_COMMANDS_MAXIMUM = 16 };
+
+/** A site, the address of a NOP of five bytes. */
+struct hook_filter_site {
+	uint64_t address;
+	enum hook_filter_shape shape;
+	uint32_t kind; // tells sites apart, in what is allowed; several can be of the same
+	uint32_t command_count, commands[HOOK_FILTER_COMMANDS_MAXIMUM]; // 32 bits of the register are compared
 };
 
 /** What is allowed: this task's calls of this kind (a number that hook_filter_add() was given) on this inode.
@@ -93,12 +112,11 @@ bool hook_filter_place(struct hook_filter *filter, uint64_t address, uint64_t gp
 		       const struct hook_filter_layout *layout, struct error *error);
 
 /**
- * Makes the stub of the site, the address of a NOP of five bytes, and the jump that belongs there
- * (hook_patch_divert()). `kind` tells sites apart; calls of several may be of the same. What was added before stays,
- * and gets the same jump. Fails with ERROR_INVALID (no place; there with another kind), ERROR_LIMIT (too many; too
+ * Makes the stub of the site, and the jump that belongs there (hook_patch_divert()). What was added before stays,
+ * and gets the same jump. Fails with ERROR_INVALID (no place; there with another kind), ERROR_LIMIT (too many; too many commands; too
  * far from each other for a jump).
  */
-bool hook_filter_add(struct hook_filter *filter, uint64_t site, uint32_t kind,
+bool hook_filter_add(struct hook_filter *filter, const struct hook_filter_site *site,
 		     unsigned char jump[HOOK_PATCH_LENGTH], struct error *error);
 
 size_t hook_filter_count(const struct hook_filter *filter);

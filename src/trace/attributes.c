@@ -85,6 +85,12 @@ static bool links_matter(struct trace *trace)
 	return atomic_load(&trace->links_managed) || atomic_load(&trace->makers) != 0;
 }
 
+// Where it is known to be a link it was made before, or is being made by one of the makers.
+bool trace_begin_readlink(struct trace_event *event)
+{
+	return event->inner == TRACE_INNER_NONE || links_matter(event->trace);
+}
+
 void trace_end_readlink(struct trace_event *event, int64_t result)
 {
 	struct guest_file link;

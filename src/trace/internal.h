@@ -299,7 +299,7 @@ struct trace {
 	uint32_t watched_bucket_count;
 
 	struct gained gained[GAINED_MAXIMUM], again[GAINED_MAXIMUM];
-	uint32_t gained_count, again_count;
+	uint32_t gained_count, again_count, again_asked; // so many of `again` by the census already
 	bool gained_overflow;
 
 	// Directories that were moved away from where classified files lie: both end in '/'.
@@ -377,7 +377,8 @@ struct trace_event {
 	uint64_t original;	// the return address
 	uint64_t derived_after;	// of a call that was found in progress: only those before it are over
 	uint32_t raw_number; // before it was translated
-	int32_t installed_number; // of a call that is seen when it installs
+	enum trace_inner inner; // of a call that is seen there
+	int32_t installed_number; // of one that is seen when it installs
 	uint64_t installed_file;  // this; 0: from its entry
 	bool denied; // the call was refused
 	int32_t instead_number; // the descriptor that is taken to mean
@@ -421,8 +422,8 @@ bool trace_is_harmless(uint32_t number);
 /** The row of all other calls: a gap, if a managed process gets something other than ENOSYS. */
 extern const struct syscall_row syscall_unknown;
 
-/** Of a call that has a row. */
-bool trace_row_opens(const struct syscall_row *row);
+/** Where a call that has this row is of interest. */
+enum trace_inner trace_row_inner(const struct syscall_row *row);
 /** compat.c: the number that a 64-bit program would use, -1: there is none, or not one for all. */
 int trace_number_of_compat(uint32_t number);
 
@@ -607,6 +608,13 @@ void trace_flow_begun(struct trace *trace, const struct engine_flow *flow);
 void trace_process_maps(struct trace_event *event);
 /** The mappings of the calling process in this range are accessible, as their protection says, since now. */
 void trace_settle_mappings(struct trace_event *event, uint64_t start, uint64_t length);
+/** Whether it makes no difference if these addresses can be used: nothing of a file is there, or a copy of its own that the
+ *  process can use already, and nobody else can change that meanwhile. */
+bool trace_mappings_are_settled(struct trace_event *event, uint64_t start, uint64_t length);
+/** Locked. Who maps what has gained labels is asked once more at the next unlock: of the call's own files. */
+void trace_ask_mappers_again(struct trace *trace, const struct pending_call *call);
+/** The same of all that has gained labels since the last pass of trace_verify(). */
+void trace_ask_all_mappers_again(struct trace *trace);
 
 /* devices.c */
 /** At an open: a gap if it gives what cannot be followed. */
@@ -872,6 +880,7 @@ enum { ATTRIBUTES_BY_PATH, ATTRIBUTES_OF_LINK, ATTRIBUTES_BY_DESCRIPTOR, ATTRIBU
 struct object_id trace_attributes_id(const struct object_id *file);
 bool trace_begin_symlink(struct trace_event *event);
 void trace_end_symlink(struct trace_event *event, int64_t result);
+bool trace_begin_readlink(struct trace_event *event);
 void trace_end_readlink(struct trace_event *event, int64_t result);
 bool trace_begin_set_attribute(struct trace_event *event);
 void trace_end_set_attribute(struct trace_event *event, int64_t result);

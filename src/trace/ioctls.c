@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <linux/fs.h>
 #include <linux/loop.h>
+#include <sys/syscall.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
@@ -149,6 +150,15 @@ static const struct ioctl_row *find_row(uint64_t command)
 bool trace_wants_ioctl(const struct guest_registers *registers)
 {
 	return find_row(registers->si) != NULL;
+}
+
+size_t trace_commands(uint32_t number, uint32_t *commands, size_t maximum)
+{
+	if (number != SYS_ioctl || maximum < ROWS)
+		return 0;
+	for (int i = 0; i < ROWS; i++)
+		commands[i] = rows[i].command;
+	return ROWS;
 }
 
 bool trace_begin_ioctl(struct trace_event *event)

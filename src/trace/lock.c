@@ -4,7 +4,7 @@
 #include "base/lock_order.h"
 #include "trace/internal.h"
 
-enum { TRY_ATTEMPTS = 1 << 16 };
+enum { TRY_ATTEMPTS = 1 << 16, SPREAD_ROUNDS = 2 };
 
 // A spin lock, because what it guards takes less than a microsecond (only when labels have spread, the memory of
 // who got them is looked at as well), and because a thread that died
@@ -43,11 +43,15 @@ bool trace_try_lock(struct trace *trace)
 void trace_unlock(struct trace *trace)
 {
 	// Nobody may see labels without those that they bring along.
-	if (trace->gained_count > 0 && !atomic_load_explicit(&trace->abandoned, memory_order_relaxed))
-		trace_spread(trace);
-	if ((trace->lead_count || trace->lead_overflow) &&
-	    !atomic_load_explicit(&trace->abandoned, memory_order_relaxed))
-		trace_follow_leads(trace);
+	for (int i = 0; i < SPREAD_ROUNDS && !atomic_load_explicit(&trace->abandoned, memory_order_relaxed); i++) {
+		if (trace->gained_count > 0)
+			trace_spread(trace);
+		if (trace->lead_count == 0 && !trace->lead_overflow)
+			break;
+		trace_follow_leads(trace); // which may ask once more who maps something
+		if (trace->gained_count == 0)
+			break;
+	}
 	if (trace->boundaries_shrunk)
 		trace_settle_boundaries(trace);
 	if (trace->kept_untold)

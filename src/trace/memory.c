@@ -22,6 +22,7 @@
 enum {
 	MAPPINGS_MAXIMUM = 1 << 17,
 	MAPPERS_MAXIMUM = 1 << 20,
+	SETTLED_MAXIMUM = 16, // mappings that one mprotect() mostly concerns, and more
 	PROCESSES_MAXIMUM = 1 << 22, // PID_MAX_LIMIT
 	SPREAD_AT_ONCE = 32,	     // objects looked at before a vCPU goes on
 	SPREAD_TRIES = 5,
@@ -292,6 +293,20 @@ static void spread_one(struct trace *trace, const struct gained *gained)
 			  (unsigned long long)watched.id.a, guest_result_text(result));
 }
 
+void trace_ask_mappers_again(struct trace *trace, const struct pending_call *call)
+{
+	struct engine_object object;
+	for (unsigned i = 0; i < call->flow_count; i++)
+		if (engine_find(trace->engine, &call->flows[i].from.id, &object))
+			trace_gained(trace, object.number, 1);
+}
+
+void trace_ask_all_mappers_again(struct trace *trace)
+{
+	while (trace->again_asked < trace->again_count)
+		trace_gained(trace, trace->again[trace->again_asked++].number, 1);
+}
+
 void trace_spread(struct trace *trace)
 {
 	for (int i = 0; i < SPREAD_AT_ONCE && trace->gained_count > 0; i++) {
@@ -311,8 +326,11 @@ void trace_verify_memory(struct trace *trace)
 			    trace->watched[i].id.kind == OBJECT_FILE)
 				trace_gained(trace, trace->watched[i].number, 1);
 	}
-	while (trace->again_count > 0 && trace->gained_count < GAINED_MAXIMUM)
+	// The census asks all of them again, and is to find them.
+	while (!atomic_load(&trace->census) && trace->again_count > 0 && trace->gained_count < GAINED_MAXIMUM)
 		trace->gained[trace->gained_count++] = trace->again[--trace->again_count];
+	if (trace->again_asked > trace->again_count)
+		trace->again_asked = trace->again_count;
 	bool left = trace->gained_count > 0;
 	trace_unlock(trace);
 	// What is tried once more now comes to `again`, for the next pass.
@@ -359,6 +377,25 @@ static bool settle_mapping(const struct guest_mapping *mapping, void *context)
 		trace_transfer_to_file(trace, &event->call->process, &reference, cause);
 	trace_unlock(trace);
 	return true;
+}
+
+static bool note_unsettled(const struct guest_mapping *mapping, void *context)
+{
+	bool *settled = context;
+	*settled = !mapping->file || (!(mapping->flags & GUEST_VM_SHARED) && is_accessible(mapping->flags));
+	return *settled;
+}
+
+bool trace_mappings_are_settled(struct trace_event *event, uint64_t start, uint64_t length)
+{
+	uint64_t users, end = start + length < start ? UINT64_MAX : start + length;
+	bool settled = true;
+	return event->task.mm && guest_has_field(event->kernel, FIELD_mm_users) &&
+	       guest_read_field(event->kernel, event->task.mm, FIELD_mm_users, &users) == GUEST_OK &&
+	       (int32_t)users == 1 &&
+	       guest_for_each_mapping_in(event->kernel, &event->task, start, end, SETTLED_MAXIMUM, note_unsettled,
+					 &settled) == GUEST_OK &&
+	       settled;
 }
 
 void trace_settle_mappings(struct trace_event *event, uint64_t start, uint64_t length)

@@ -35,7 +35,7 @@ enum {
 
 static _Thread_local bool is_deriving;
 
-// Only calls that do nothing but move bytes.
+// Only calls that do nothing but move bytes; or show them, if it is a private mapping (begin_mmap()).
 bool trace_may_pass(uint32_t number)
 {
 	switch (number) {
@@ -51,6 +51,7 @@ bool trace_may_pass(uint32_t number)
 	case SYS_pwritev:
 	case SYS_pwritev2:
 	case SYS_sendto:
+	case SYS_mmap:
 		return true;
 	default:
 		return false;
@@ -274,11 +275,16 @@ static void derive_all(struct trace *trace)
 			next = 0; // another one is wanted
 		count = trace->census_count;
 		more = take_holder(trace, &next, &holder);
-		if (!more)
-			atomic_store_explicit(&trace->census, false, memory_order_release);
-		trace_unlock_only(trace);
-		if (more)
+		if (more) {
+			trace_unlock_only(trace);
 			derive_call(trace, &holder);
+			continue;
+		}
+		// A mapping may not have been there yet when that was asked, by a call that was over when it was looked for.
+		if (trace->pass_originals[SYS_mmap])
+			trace_ask_all_mappers_again(trace);
+		atomic_store_explicit(&trace->census, false, memory_order_release);
+		trace_unlock(trace);
 	}
 }
 

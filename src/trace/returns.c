@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
+#include <sys/syscall.h>
 
 #include "trace/compat.h"
 #include "trace/internal.h"
@@ -32,10 +33,10 @@ bool trace_stops_at(uint32_t number, bool compat)
 	return number < SYSCALL_ROWS && (syscall_rows[number].name || !trace_is_harmless(number));
 }
 
-bool trace_opens(uint32_t number, bool compat)
+enum trace_inner trace_inner_of(uint32_t number, bool compat)
 {
 	int meant = compat ? trace_number_of_compat(number) : (int)number;
-	return meant >= 0 && meant < SYSCALL_ROWS && trace_row_opens(&syscall_rows[meant]);
+	return meant >= 0 && meant < SYSCALL_ROWS ? trace_row_inner(&syscall_rows[meant]) : TRACE_INNER_NONE;
 }
 
 static void set_returns(struct trace *trace, struct pending_call *call, enum call_return returns)
@@ -98,6 +99,9 @@ static void watch_quiet(struct trace *trace, struct pending_call *call)
 {
 	enum trace_watching watching = is_over(trace, call) ? RETURNS_NOT_THERE : trace_watch_return(trace, call);
 	if (watching == RETURNS_NOT_THERE) {
+		// What it has mapped shows what comes to the file from now on, and may not have been there when that was asked.
+		if (call->row == &syscall_rows[SYS_mmap])
+			trace_ask_mappers_again(trace, call);
 		trace_finish_call(trace, call, false);
 		return;
 	}
@@ -272,10 +276,11 @@ static bool is_seen_already(const struct pending_call *call, const struct trace_
 	return call && !call->pass.derived && call->slot == event->slot && call->returns == RETURN_SEEN;
 }
 
-// An open that was seen from its entry, as 32-bit ones are where one function has them all.
+// One that was seen from its entry, as 32-bit ones are where one function has them all: the stack grows downwards.
 static bool is_seen_from_its_entry(const struct pending_call *call, const struct trace_event *event)
 {
-	return call && !call->was_quiet && !call->loose && call->installed < 0 && call->raw_number == event->raw_number;
+	return call && !call->was_quiet && !call->loose && call->installed < 0 && call->raw_number == event->raw_number &&
+	       call->slot > event->slot;
 }
 
 // A quiet call of the thread that begins another is over: nobody may take the new one's slot for its. False: this one has
@@ -289,7 +294,7 @@ static bool end_quiet_before(struct trace_event *event, bool watched)
 	if (guest_current_task(event->kernel, event->cpu->gs_base, &task) != GUEST_OK || !trace_lock(trace))
 		return false;
 	struct pending_call *call = trace_find_call(trace, task);
-	bool seen = event->installed_file ? is_seen_from_its_entry(call, event) : watched && is_seen_already(call, event);
+	bool seen = event->inner ? is_seen_from_its_entry(call, event) : watched && is_seen_already(call, event);
 	if (call && call->was_quiet && !seen)
 		trace_finish_call(trace, call, false);
 	trace_unlock(trace);
@@ -336,20 +341,42 @@ void trace_inside_call(struct trace *trace, struct trace_cpu *cpu, uint64_t stac
 		trace_enter_function(&event);
 }
 
+// Whether it is a call that is looked for there.
+static bool comes_from(struct trace *trace, struct trace_cpu *cpu, uint64_t slot, enum trace_inner inner,
+		       struct trace_event *event)
+{
+	uint64_t task;
+	if (!find_entry_frame(trace, cpu, slot, event) ||
+	    guest_current_task(event->kernel, cpu->gs_base, &task) != GUEST_OK ||
+	    trace_inner_of(event->raw_number, trace_is_compat(event->kernel, task)) != inner)
+		return false;
+	trace_count(&cpu->counters.entries);
+	event->slot = slot;
+	event->inner = inner;
+	return true;
+}
+
+static void enter_inside(struct trace_event *event)
+{
+	if (trace_read_return_address(event) && end_quiet_before(event, false) && trace_settle_loose(event))
+		trace_enter_function(event);
+}
+
+void trace_inner_entry(struct trace *trace, struct trace_cpu *cpu, uint64_t slot, enum trace_inner inner)
+{
+	struct trace_event event;
+	if (comes_from(trace, cpu, slot, inner, &event))
+		enter_inside(&event);
+}
+
 void trace_file_installed(struct trace *trace, struct trace_cpu *cpu, uint64_t slot, int32_t number, uint64_t file)
 {
 	struct trace_event event;
-	uint64_t task;
-	if (!find_entry_frame(trace, cpu, slot, &event) ||
-	    guest_current_task(event.kernel, cpu->gs_base, &task) != GUEST_OK ||
-	    !trace_opens(event.raw_number, trace_is_compat(event.kernel, task)))
+	if (!comes_from(trace, cpu, slot, TRACE_INNER_OPEN, &event))
 		return;
-	trace_count(&cpu->counters.entries);
-	event.slot = slot;
 	event.installed_number = number;
 	event.installed_file = file;
-	if (trace_read_return_address(&event) && end_quiet_before(&event, false) && trace_settle_loose(&event))
-		trace_enter_function(&event);
+	enter_inside(&event);
 }
 
 // The call, or request, whose return address lay there.

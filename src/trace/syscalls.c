@@ -86,6 +86,8 @@ static bool begin_mmap(struct trace_event *event)
 	event->call->end_is_idle = !writes;
 	if (trace_argument(event, 2) & (PROT_READ | PROT_EXEC | PROT_WRITE))
 		followed = trace_flows_from_file(event, &file, &event->call->process);
+	if (followed && !is_shared(event) && S_ISREG(file.mode))
+		trace_offer_reading(event, &file);
 	if (writes)
 		followed = trace_flows_to_file(event, &file, &event->call->process, 0, 0) ||
 			   followed;
@@ -103,7 +105,8 @@ static bool begin_mprotect(struct trace_event *event)
 {
 	if (trace_argument(event, 2) & PROT_WRITE)
 		trace_refuse_mappings(event, trace_argument(event, 0), trace_argument(event, 1));
-	return trace_argument(event, 2) & (PROT_READ | PROT_WRITE | PROT_EXEC);
+	return trace_argument(event, 2) & (PROT_READ | PROT_WRITE | PROT_EXEC) &&
+	       !trace_mappings_are_settled(event, trace_argument(event, 0), trace_argument(event, 1));
 }
 
 static void end_mprotect(struct trace_event *event, int64_t result)
@@ -508,9 +511,9 @@ const struct syscall_row syscall_rows[SYSCALL_ROWS] = {
 			  .argument = { -1, 1 } },
 	[SYS_symlinkat] = { "symlinkat", .begin = trace_begin_symlink, .end = trace_end_symlink, .assume = ASSUME_ZERO,
 			    .argument = { 1, 2 } },
-	[SYS_readlink] = { "readlink", .begin = begin_always, .end = trace_end_readlink, .assume = ASSUME_POSITIVE,
+	[SYS_readlink] = { "readlink", .begin = trace_begin_readlink, .end = trace_end_readlink, .assume = ASSUME_POSITIVE,
 			   .argument = { -1, 0 } },
-	[SYS_readlinkat] = { "readlinkat", .begin = begin_always, .end = trace_end_readlink, .assume = ASSUME_POSITIVE,
+	[SYS_readlinkat] = { "readlinkat", .begin = trace_begin_readlink, .end = trace_end_readlink, .assume = ASSUME_POSITIVE,
 			     .argument = { 0, 1 } },
 	[SYS_setxattr] = { "setxattr", SET_ATTRIBUTE(ATTRIBUTES_BY_PATH) },
 	[SYS_lsetxattr] = { "lsetxattr", SET_ATTRIBUTE(ATTRIBUTES_OF_LINK) },
@@ -565,7 +568,11 @@ const char *trace_cause_name(uint32_t cause)
 	return "unknown";
 }
 
-bool trace_row_opens(const struct syscall_row *row)
+enum trace_inner trace_row_inner(const struct syscall_row *row)
 {
-	return row->begin == begin_open;
+	if (row->begin == begin_open)
+		return TRACE_INNER_OPEN;
+	if (row->begin == trace_begin_dup && row->wanted)
+		return TRACE_INNER_DUPLICATE;
+	return row->begin == trace_begin_readlink ? TRACE_INNER_READ_LINK : TRACE_INNER_NONE;
 }

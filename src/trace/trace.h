@@ -94,8 +94,8 @@ struct trace_returns {
 	uint64_t (*original)(void *context, uint64_t slot, uint64_t word);
 };
 
-/** A call that need not be seen: made by this thread (its task_struct, and start_boottime), of this number, its first argument a
- *  descriptor of this inode. */
+/** A call that need not be seen: made by this thread (its task_struct, and start_boottime), of this number, on a descriptor of this
+ *  inode. */
 struct trace_pass {
 	uint64_t task, start_time;
 	uint64_t inode, inode_number; // its address; i_ino
@@ -177,10 +177,20 @@ bool trace_stops_at(uint32_t number, bool compat);
  *  its pt_regs, and where its return address lies; whether the return is watched already, because another function of the call has
  *  gone on with this one, or because it was taken for one that has passed (trace_filter). */
 void trace_function_entry(struct trace *trace, struct trace_cpu *cpu, uint64_t pt_regs, uint64_t slot, bool watched);
-/** Whether a call of this number opens a file, and need not be seen at its function if trace_file_installed() tells of it. */
-bool trace_opens(uint32_t number, bool compat);
-/** The vCPU stands at the start of fd_install(): the descriptor, and the struct file that it is about to mean. `slot` as above. Of
- *  other calls than those that open files nothing is made of it. */
+/** A function of the kernel's that a call goes on with only if it is of interest: then it need not be seen at its own. */
+enum trace_inner {
+	TRACE_INNER_NONE,
+	TRACE_INNER_OPEN,      // fd_install(): it has opened a file
+	TRACE_INNER_DUPLICATE, // f_dupfd(): fcntl() is to duplicate a descriptor
+	TRACE_INNER_READ_LINK, // vfs_readlink(): what it reads is a symbolic link
+	TRACE_INNERS
+};
+
+enum trace_inner trace_inner_of(uint32_t number, bool compat);
+/** The vCPU stands at the start of this function; `slot`: where its return address lies. Other calls may come there, too:
+ *  nothing is made of it. */
+void trace_inner_entry(struct trace *trace, struct trace_cpu *cpu, uint64_t slot, enum trace_inner inner);
+/** The same of fd_install(): the descriptor, and the struct file that it is about to mean. */
 void trace_file_installed(struct trace *trace, struct trace_cpu *cpu, uint64_t slot, int32_t number, uint64_t file);
 /** The vCPU stands inside a call whose function cannot be stopped at; `stack`: an address of its stack. How it ends is not
  *  seen. */
@@ -192,8 +202,11 @@ void trace_function_return(struct trace *trace, struct trace_cpu *cpu, uint64_t 
  *  an entry or exit function. */
 void trace_hook_changes(struct trace *trace, bool functions);
 
-/** Whether trace_filter may be told to let calls of this number (64-bit) pass. */
+/** Whether trace_filter may be told to let calls of this number (64-bit) pass. Of mmap() only those whose mapping is private, and
+ *  of a file: which is the fifth argument then. */
 bool trace_may_pass(uint32_t number);
+/** The second arguments with which a call of this number (64-bit) has to be seen, if that is all it depends on: so many, or 0. */
+size_t trace_commands(uint32_t number, uint32_t *commands, size_t maximum);
 /** All that have passed are known to the trace when this returns, and none passes any more until it is seen again. */
 void trace_see_all(struct trace *trace);
 

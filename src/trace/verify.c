@@ -248,7 +248,7 @@ void trace_boot(struct trace *trace, const struct guest_kernel *kernel)
 	trace->boundary_process_count = 0;
 	trace_forget_cores(trace);
 	trace_forget_disks(trace);
-	trace->gained_count = trace->again_count = trace->lead_count = 0;
+	trace->gained_count = trace->again_count = trace->again_asked = trace->lead_count = 0;
 	trace->lead_overflow = false;
 	trace->gained_overflow = false;
 	trace_forget_passes(trace);

@@ -221,6 +221,7 @@ static void call_strange(const struct call *call, struct input *input)
 		break;
 	case 4:
 		trace_file_installed(call->replay->trace, cpu, one, (int32_t)other, other);
+		trace_inner_entry(call->replay->trace, cpu, one, TRACE_INNER_DUPLICATE + other % 2);
 		break;
 	default:
 		trace_compat_entry(call->replay->trace, cpu, one);

@@ -5,6 +5,8 @@
 #include "guest/registers.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -208,11 +210,14 @@ static bool is_alone(const struct replay *replay, const struct guest_task *task)
 	return guest_read_field(replay->kernel, task->files, FIELD_files_count, &count) == GUEST_OK && count == 1;
 }
 
-static bool passes(struct replay *replay, const struct guest_task *task, uint32_t number, uint64_t fd)
+static bool passes(struct replay *replay, const struct guest_task *task, const uint64_t registers[PT_SIZE])
 {
-	uint64_t address;
+	uint32_t number = (uint32_t)registers[PT_ORIG_AX];
+	uint64_t address, fd = registers[number == SYS_mmap ? PT_R8 : PT_DI];
 	struct guest_file file;
 	bool found = false;
+	if (number == SYS_mmap && (registers[PT_R10] & (MAP_SHARED | MAP_ANONYMOUS)))
+		return replay_passes && !(registers[PT_R10] & MAP_SHARED);
 	if (!is_alone(replay, task) ||
 	    guest_file_from_descriptor(replay->kernel, task, (int64_t)fd, &address) != GUEST_OK ||
 	    guest_file_read(replay->kernel, address, &file) != GUEST_OK)
@@ -280,8 +285,10 @@ static void enter_function(struct replay *replay, int cpu, const struct guest_ta
 	replay->cpus[cpu].registers = (struct guest_cpu_registers){
 		.rdi = page + STACK_PT_REGS, .rsp = replay->stands_elsewhere ? 0 : page + STACK_SLOT };
 	replay->cpus[cpu].registers_changed = false;
-	stack->opens = trace_opens((uint32_t)registers[PT_ORIG_AX], false);
-	if (stack->opens || passes(replay, task, (uint32_t)registers[PT_ORIG_AX], registers[PT_DI]))
+	stack->inner = trace_inner_of((uint32_t)registers[PT_ORIG_AX], false);
+	if (stack->inner == TRACE_INNER_DUPLICATE && registers[PT_SI] == F_DUPFD)
+		trace_inner_entry(replay->trace, &replay->cpus[cpu], page + STACK_SLOT, stack->inner);
+	if (stack->inner || passes(replay, task, registers))
 		return;
 	trace_function_entry(replay->trace, &replay->cpus[cpu], page + STACK_PT_REGS, page + STACK_SLOT,
 			     atomic_load(slot_of(replay, stack)) != replay->kernel->text);
@@ -292,7 +299,10 @@ static void leave_function(struct replay *replay, int cpu, const struct guest_ta
 	struct replay_stack *stack = stack_of(replay, task->address);
 	uint64_t file;
 	memcpy(replay->recording->ram + replay->slots[cpu].current, &task->address, sizeof(uint64_t));
-	if (stack->opens && result >= 0 && guest_file_from_descriptor(replay->kernel, task, result, &file) == GUEST_OK)
+	if (stack->inner == TRACE_INNER_READ_LINK && result > 0)
+		trace_inner_entry(replay->trace, &replay->cpus[cpu],
+				  replay->kernel->direct_map + stack->page + STACK_SLOT, stack->inner);
+	if (stack->inner == TRACE_INNER_OPEN && result >= 0 && guest_file_from_descriptor(replay->kernel, task, result, &file) == GUEST_OK)
 		trace_file_installed(replay->trace, &replay->cpus[cpu], replay->kernel->direct_map + stack->page + STACK_SLOT,
 				     (int32_t)result, file);
 	if (atomic_load(slot_of(replay, stack)) == replay->kernel->text + LANDING)

@@ -48,7 +48,7 @@ struct replay {
 	struct replay_stack {
 		uint64_t task;
 		uint64_t page; // GPA: pt_regs at its end, the return address below
-		bool opens; // what it is in opens a file: that is seen when it is done
+		enum trace_inner inner; // where the call that it is in is seen, if it comes there
 	} stacks[REPLAY_STACKS];
 	size_t stack_count;
 	pthread_mutex_t lock; // of what follows

@@ -24,6 +24,9 @@ const struct hook_filter_layout fake_layout = {
 	.inode_number = offsetof(struct fake_inode, number),
 	.inode_generation = offsetof(struct fake_inode, generation),
 	.regs_di = offsetof(struct fake_regs, di),
+	.regs_si = offsetof(struct fake_regs, si),
+	.regs_r10 = offsetof(struct fake_regs, r10),
+	.regs_r8 = offsetof(struct fake_regs, r8),
 };
 
 _Thread_local unsigned filter_world_stopped;
@@ -106,13 +109,26 @@ void filter_world_deinit(struct filter_world *world)
 	hook_filter_destroy(world->filter);
 }
 
-uint64_t filter_world_add_site(struct filter_world *world, uint32_t kind, bool filtered)
+static unsigned char *make_site(struct filter_world *world)
 {
 	static const unsigned char nop[HOOK_PATCH_LENGTH] = { 0x0f, 0x1f, 0x44, 0x00, 0x00 };
 	unsigned char *site = world->sites + SITE_SPACE * (size_t)world->site_count++;
 	memcpy(site, nop, sizeof(nop));
 	site[sizeof(nop)] = RETURN;
-	return !filtered || hook_filter_add(world->filter, (uint64_t)site, kind, site, NULL) ? (uint64_t)site : 0;
+	return site;
+}
+
+uint64_t filter_world_add_shaped(struct filter_world *world, struct hook_filter_site *shape)
+{
+	unsigned char *site = make_site(world);
+	shape->address = (uint64_t)site;
+	return hook_filter_add(world->filter, shape, site, NULL) ? shape->address : 0;
+}
+
+uint64_t filter_world_add_site(struct filter_world *world, uint32_t kind, bool filtered)
+{
+	struct hook_filter_site shape = { .kind = kind };
+	return filtered ? filter_world_add_shaped(world, &shape) : (uint64_t)make_site(world);
 }
 
 bool filter_world_stops(const struct filter_world *world, uint64_t site)

@@ -52,8 +52,12 @@ struct fake_cpu {
 };
 
 struct fake_regs {
-	char before[112];
-	uint64_t di;
+	char before[56];
+	uint64_t r10;
+	char between[8];
+	uint64_t r8;
+	char behind[24];
+	uint64_t si, di;
 };
 
 enum { FAKE_READ = 7, FAKE_WRITE = 8 };
@@ -85,6 +89,8 @@ void filter_world_deinit(struct filter_world *world);
 /** A function that returns at once, behind a site of this kind; not `filtered`: behind a NOP. Its address; 0:
  *  cannot be added. */
 uint64_t filter_world_add_site(struct filter_world *world, uint32_t kind, bool filtered);
+/** The same, which decides in another way; its address is filled in. */
+uint64_t filter_world_add_shaped(struct filter_world *world, struct hook_filter_site *shape);
 
 /** The calling thread runs on this CPU (the base of its GS). */
 void filter_world_use_cpu(struct fake_cpu *cpu);

@@ -298,6 +298,79 @@ static void test_forget_all(void **state)
 	}
 }
 
+/* What is decided by other arguments */
+
+enum { FAKE_MMAP = 20, NOT_OPEN = 1000 };
+
+static void test_mappings(void **state)
+{
+	static const struct {
+		uint64_t flags, descriptor;
+		bool stops_at_first, stops_if_allowed;
+	} rows[] = {
+		{ MAP_PRIVATE, 3, true, false },
+		{ MAP_PRIVATE | MAP_FIXED | MAP_DENYWRITE, 3, true, false },
+		{ MAP_PRIVATE | 0xabcdef0100000000, 0xabcdef0100000003, true, false },
+		{ MAP_PRIVATE, 2, true, true },
+		{ MAP_PRIVATE, NOT_OPEN, true, true },
+		{ MAP_SHARED, 3, true, true },
+		{ MAP_SHARED_VALIDATE, 3, true, true },
+		{ 0, 3, true, false }, // the kernel refuses it
+		{ MAP_PRIVATE | MAP_ANONYMOUS, UINT64_MAX, false, false },
+		{ MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, 3, false, false },
+		{ MAP_SHARED | MAP_ANONYMOUS, UINT64_MAX, true, true },
+		{ MAP_SHARED_VALIDATE | MAP_ANONYMOUS, 3, true, true },
+	};
+	struct hook_filter_site shape = { .shape = HOOK_FILTER_MAPPING, .kind = FAKE_MMAP };
+	const uint64_t site = filter_world_add_shaped(&world, &shape);
+	assert_true(site);
+	world.regs.di = 4; // the address, which is no descriptor
+	hook_filter_allow(filter, &world.allowed); // of read()
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const struct hook_filter_entry entry = filter_world_entry(&world, FAKE_MMAP);
+		world.regs.r10 = rows[i].flags;
+		world.regs.r8 = rows[i].descriptor;
+		if (stops(site) != rows[i].stops_at_first)
+			fail_msg("row %zu: %s", i, rows[i].stops_at_first ? "has passed" : "stops");
+		hook_filter_allow(filter, &entry);
+		if (stops(site) != rows[i].stops_if_allowed)
+			fail_msg("row %zu, allowed: %s", i, rows[i].stops_if_allowed ? "has passed" : "stops");
+		hook_filter_forget(filter);
+	}
+	// Memory without a file needs no table of descriptors.
+	world.files.count = 2;
+	world.regs.r10 = MAP_PRIVATE | MAP_ANONYMOUS;
+	assert_false(stops(site));
+	world.task.files = NULL;
+	assert_false(stops(site));
+}
+
+static void test_commands(void **state)
+{
+	struct hook_filter_site shape = { .shape = HOOK_FILTER_COMMAND, .kind = 16, .command_count = 3,
+					  .commands = { 0x5412, 0xc028aa03, 1 } };
+	const uint64_t site = filter_world_add_shaped(&world, &shape);
+	assert_true(site);
+	world.task.files = NULL; // is not looked at
+	for (uint32_t i = 0; i < shape.command_count; i++)
+		for (int difference = -1; difference <= 1; difference++) {
+			world.regs.si = (uint32_t)(shape.commands[i] + (uint32_t)difference);
+			assert_int_equal(stops(site), difference == 0);
+			world.regs.si |= 0xabcdef0100000000; // the kernel takes 32 bits
+			assert_int_equal(stops(site), difference == 0);
+		}
+	struct hook_filter_site most = { .shape = HOOK_FILTER_COMMAND, .kind = 17,
+					 .command_count = HOOK_FILTER_COMMANDS_MAXIMUM };
+	for (uint32_t i = 0; i < most.command_count; i++)
+		most.commands[i] = 1u << (2 * i);
+	const uint64_t second = filter_world_add_shaped(&world, &most);
+	assert_true(second);
+	for (uint32_t bit = 0; bit < 32; bit++) {
+		world.regs.si = 1u << bit;
+		assert_int_equal(stops(second), bit % 2 == 0);
+	}
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
 
 int main(void)
@@ -310,6 +383,8 @@ int main(void)
 		TEST(test_the_same_place),
 		TEST(test_places_are_spread),
 		TEST(test_forget_all),
+		TEST(test_mappings),
+		TEST(test_commands),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

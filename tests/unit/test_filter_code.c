@@ -137,6 +137,31 @@ static void test_interrupted_anywhere(void **state)
 	assert_in_range(stopping, 25, passing - 1);
 }
 
+// The same of those that decide by other arguments.
+static void test_other_shapes(void **state)
+{
+	struct hook_filter_site mapping = { .shape = HOOK_FILTER_MAPPING, .kind = world.allowed.kind },
+				command = { .shape = HOOK_FILTER_COMMAND, .kind = 99, .command_count = 2, .commands = { 7, 8 } };
+	const uint64_t maps = filter_world_add_shaped(&world, &mapping), commands = filter_world_add_shaped(&world, &command);
+	unsigned stopped, steps;
+	world.regs.r8 = 3;
+	world.regs.r10 = 2;
+	steps = step_through(maps, go_to_the_site, allow_it, &stopped);
+	assert_int_equal(stopped, 0);
+	assert_in_range(steps, 45, 65);
+	world.regs.r10 = 1;
+	assert_true(call_and_compare(maps, false));
+	world.regs.r10 = 0x22;
+	assert_false(call_and_compare(maps, false));
+	world.regs.si = 8;
+	steps = step_through(commands, go_to_the_site, allow_it, &stopped);
+	assert_int_equal(stopped, steps + 1);
+	world.regs.si = 9;
+	steps = step_through(commands, go_to_the_site, allow_it, &stopped);
+	assert_int_equal(stopped, 0);
+	assert_in_range(steps, 6, 6);
+}
+
 static void forget_it(greg_t *registers)
 {
 	hook_filter_forget(filter);
@@ -409,6 +434,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_registers),
 		TEST(test_interrupted_anywhere),
+		TEST(test_other_shapes),
 		TEST(test_forgotten_anywhere),
 		TEST(test_replaced_anywhere),
 		TEST(test_half_replaced),

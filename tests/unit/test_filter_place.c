@@ -24,6 +24,12 @@ static bool place(uint64_t address, uint64_t gpa, const struct hook_filter_layou
 	return hook_filter_place(filter, address, gpa, layout, &error);
 }
 
+static bool add(uint64_t address, uint32_t kind, unsigned char jump[HOOK_PATCH_LENGTH])
+{
+	const struct hook_filter_site site = { .address = address, .kind = kind };
+	return hook_filter_add(filter, &site, jump, &error);
+}
+
 static void test_places_it_cannot_have(void **state)
 {
 	const uint64_t address = 0xffffffffbfe00000, gpa = 0x140000000;
@@ -44,7 +50,7 @@ static void test_places_it_cannot_have(void **state)
 	layout.current_task = -(1ll << 31) - 1;
 	assert_false(place(address, gpa, &layout));
 	layout = fake_layout;
-	layout.regs_di = 1u << 31;
+	layout.regs_si = 1u << 31;
 	assert_false(place(address, gpa, &layout));
 	layout = fake_layout;
 	layout.current_task = -(1ll << 31);
@@ -52,7 +58,7 @@ static void test_places_it_cannot_have(void **state)
 	assert_int_equal(hook_filter_count(filter), 0);
 	// Without a place.
 	hook_filter_reset(filter);
-	assert_false(hook_filter_add(filter, 0xffffffff81000000, FAKE_READ, jump, &error));
+	assert_false(add(0xffffffff81000000, FAKE_READ, jump));
 	assert_int_equal(error.code, ERROR_INVALID);
 	assert_false(hook_filter_map(filter, 0x1000, false, &error));
 	assert_int_equal(error.code, ERROR_INVALID);
@@ -66,20 +72,22 @@ static void test_sites(void **state)
 	uint64_t site;
 	assert_true(place(address, 0x140000000, &fake_layout));
 	for (uint32_t i = 0; i < HOOK_FILTER_STUBS_MAXIMUM; i++) {
-		assert_true(hook_filter_add(filter, text + 64 * (uint64_t)i, i, jump, &error));
+		assert_true(add(text + 64 * (uint64_t)i, i, jump));
 		memcpy(&distance, jump + 1, sizeof(distance));
 		uint64_t stub = text + 64 * (uint64_t)i + 5 + (uint64_t)(int64_t)distance;
 		assert_true(hook_filter_inside(filter, stub, &site) && site == text + 64 * (uint64_t)i);
 	}
 	assert_int_equal(hook_filter_count(filter), HOOK_FILTER_STUBS_MAXIMUM);
-	assert_false(hook_filter_add(filter, text - 64, 1, again, &error));
+	assert_false(add(text - 64, 1, again));
 	assert_int_equal(error.code, ERROR_LIMIT);
 	// The same again.
-	assert_true(hook_filter_add(filter, text + 64ull * (HOOK_FILTER_STUBS_MAXIMUM - 1),
-				    HOOK_FILTER_STUBS_MAXIMUM - 1, again, &error));
+	assert_true(add(text + 64ull * (HOOK_FILTER_STUBS_MAXIMUM - 1), HOOK_FILTER_STUBS_MAXIMUM - 1, again));
 	assert_memory_equal(jump, again, sizeof(jump));
-	assert_false(hook_filter_add(filter, text, 1, again, &error));
+	assert_false(add(text, 1, again));
 	assert_int_equal(error.code, ERROR_INVALID);
+	struct hook_filter_site many = { .address = text, .command_count = HOOK_FILTER_COMMANDS_MAXIMUM + 1 };
+	assert_false(hook_filter_add(filter, &many, again, &error));
+	assert_int_equal(error.code, ERROR_LIMIT);
 	assert_int_equal(hook_filter_count(filter), HOOK_FILTER_STUBS_MAXIMUM);
 }
 
@@ -88,12 +96,12 @@ static void test_sites_out_of_reach(void **state)
 	const uint64_t address = 0xffff900000000000;
 	unsigned char jump[HOOK_PATCH_LENGTH];
 	assert_true(place(address, 0x140000000, &fake_layout));
-	assert_true(hook_filter_add(filter, address + (1ull << 31) - 5, 1, jump, &error));
-	assert_false(hook_filter_add(filter, address + (1ull << 31) + SPACE - 4, 1, jump, &error));
+	assert_true(add(address + (1ull << 31) - 5, 1, jump));
+	assert_false(add(address + (1ull << 31) + SPACE - 4, 1, jump));
 	assert_int_equal(error.code, ERROR_LIMIT);
-	assert_true(hook_filter_add(filter, address - (1ull << 31) + 2 * SPACE - 5, 1, jump, &error));
-	assert_false(hook_filter_add(filter, address - (1ull << 31) + 3 * SPACE - 6, 1, jump, &error));
-	assert_false(hook_filter_add(filter, 0xffffffff81000000, 1, jump, &error));
+	assert_true(add(address - (1ull << 31) + 2 * SPACE - 5, 1, jump));
+	assert_false(add(address - (1ull << 31) + 3 * SPACE - 6, 1, jump));
+	assert_false(add(0xffffffff81000000, 1, jump));
 	assert_int_equal(hook_filter_count(filter), 2);
 }
 
