@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <fcntl.h>
 #include <sys/syscall.h>
 
 #include <cmocka.h>
@@ -489,7 +490,7 @@ static void test_descriptor_is_changed(void **state)
 }
 
 // Nothing is there at the entry, and what is opened meanwhile has gone again at the exit.
-static void test_descriptor_comes_meanwhile(void **state)
+static void call_meanwhile(int call, uint64_t second)
 {
 	struct guest_task holder = frozen_task("holder"), other = frozen_task("inet");
 	uint64_t table = holder.files + frozen.kernel.profile->fields[FIELD_files_count].offset;
@@ -503,14 +504,37 @@ static void test_descriptor_comes_meanwhile(void **state)
 	replay_poke(&replay, table, &holders, sizeof(holders));
 	change(descriptors + (uint64_t)number * 8, nothing);
 	enter(&holder, SYS_read, number, 0);
-	enter(&other, SYS_openat, 0, 0);
+	enter(&other, call, 0, second);
 	replay_poke(&replay, descriptors + (uint64_t)number * 8, &secret_file, sizeof(secret_file));
-	leave(&other, SYS_openat, number);
+	leave(&other, call, number);
 	replay_poke(&replay, descriptors + (uint64_t)number * 8, &nothing, sizeof(nothing));
 	leave(&holder, SYS_read, 10);
 	replay_poke(&replay, table, &one, sizeof(one));
+}
+
+static void expect_use(void)
+{
 	assert_true(has_edge("/data/classified/secret", "read", "holder"));
 	assert_int_equal(replay.gap_count, 1); // what it read may have been another file still
+}
+
+static void test_descriptor_comes_meanwhile(void **state)
+{
+	call_meanwhile(SYS_openat, 0);
+	expect_use();
+}
+
+static void test_duplicate_comes_meanwhile(void **state)
+{
+	call_meanwhile(SYS_fcntl, F_DUPFD);
+	expect_use();
+}
+
+// Its result is no descriptor.
+static void test_flags_come_meanwhile(void **state)
+{
+	call_meanwhile(SYS_fcntl, F_GETFL);
+	expect_story("");
 }
 
 static void test_unix_stream(void **state)
@@ -672,6 +696,8 @@ int main(void)
 		TEST(test_flow_into_shared_memory),
 		TEST(test_descriptor_is_changed),
 		TEST(test_descriptor_comes_meanwhile),
+		TEST(test_duplicate_comes_meanwhile),
+		TEST(test_flags_come_meanwhile),
 		TEST(test_unix_stream),
 		TEST(test_inet_stream_both_families),
 		TEST(test_datagrams),
