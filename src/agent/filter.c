@@ -244,6 +244,13 @@ void agent_filter_allow(void *context, const struct trace_pass *pass)
 		hook_filter_allow(vm->filter, &entry);
 }
 
+void agent_filter_forget_inode(void *context, uint64_t inode)
+{
+	struct agent_vm *vm = context;
+	if (vm->filter)
+		hook_filter_forget_inode(vm->filter, inode);
+}
+
 void agent_filter_forget(void *context)
 {
 	struct agent_vm *vm = context;

@@ -496,6 +496,23 @@ void hook_filter_allow(struct hook_filter *filter, const struct hook_filter_entr
 	PUT(task, entry->task);
 }
 
+void hook_filter_forget_inode(struct hook_filter *filter, uint64_t inode)
+{
+	uint16_t kept = 0;
+	for (uint32_t i = 0; i < filter->used_count; i++) {
+		uint16_t index = filter->used[i];
+		struct cell *cell = &filter->cells[index];
+		if (IS(inode, inode)) {
+			PUT(task, 0);
+			filter->in_use[index] = false;
+		} else {
+			filter->used[kept++] = index;
+		}
+	}
+	filter->used_count = kept;
+	atomic_thread_fence(memory_order_seq_cst);
+}
+
 void hook_filter_forget(struct hook_filter *filter)
 {
 	for (uint32_t i = 0; i < filter->used_count; i++) {

@@ -131,6 +131,9 @@ bool hook_filter_inside(const struct hook_filter *filter, uint64_t rip, uint64_t
  *  nothing happens. */
 void hook_filter_allow(struct hook_filter *filter, const struct hook_filter_entry *entry);
 
+/** Nothing is allowed on this inode any more. Takes as long as something is allowed at all, and ends with a full barrier. */
+void hook_filter_forget_inode(struct hook_filter *filter, uint64_t inode);
+
 /** Nothing is allowed any more. Takes as long as there was something, and ends with a full barrier: see above. */
 void hook_filter_forget(struct hook_filter *filter);
 

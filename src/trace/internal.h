@@ -733,8 +733,8 @@ void trace_empty_passes(struct trace *trace);
 void trace_forget_passes(struct trace *trace);
 /** What names mean has changed: all that was looked at is looked at anew. Not locked. */
 void trace_names_changed(struct trace *trace);
-/** trace_empty_passes(), not locked: a socket may have other addresses than it had. */
-void trace_addresses_changed(struct trace *trace);
+/** Not locked: nobody may use the socket of this descriptor unseen any more, which may have other addresses than it had. */
+void trace_addresses_change(struct trace_event *event, int64_t fd);
 /** For the lock: true if trace_take_census() has to be called behind it. */
 bool trace_begin_census(struct trace *trace);
 /** Returns when all calls that have passed are known. Not locked. */

@@ -162,18 +162,31 @@ void trace_forget_passes(struct trace *trace)
 	atomic_store(&trace->census, false);
 }
 
-void trace_addresses_changed(struct trace *trace)
+void trace_names_changed(struct trace *trace)
 {
+	atomic_fetch_add_explicit(&trace->namespace_epoch, 1, memory_order_seq_cst);
 	if (!trace->config.filter.forget || !trace_lock(trace))
 		return;
 	trace_empty_passes(trace);
 	trace_unlock_only(trace);
 }
 
-void trace_names_changed(struct trace *trace)
+// Whoever else has the socket under another number has it by its inode. Where others can put another one under this number,
+// it may be that one's addresses that change.
+void trace_addresses_change(struct trace_event *event, int64_t fd)
 {
-	atomic_fetch_add_explicit(&trace->namespace_epoch, 1, memory_order_seq_cst);
-	trace_addresses_changed(trace);
+	struct trace *trace = event->trace;
+	struct guest_file file;
+	if (!trace->config.filter.forget)
+		return;
+	bool known = !trace_table_is_shared(event->kernel, event->task.files) && trace_read_descriptor(event, fd, &file);
+	if (!trace_lock(trace))
+		return;
+	if (!known)
+		trace_empty_passes(trace);
+	else if (trace->pass_holder_count)
+		trace->config.filter.forget_inode(trace->config.context, file.inode);
+	trace_unlock_only(trace);
 }
 
 /* The census */

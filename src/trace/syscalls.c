@@ -300,13 +300,13 @@ static void end_execve(struct trace_event *event, int64_t result)
 
 static bool begin_connect(struct trace_event *event)
 {
-	trace_addresses_changed(event->trace);
+	trace_addresses_change(event, trace_descriptor_argument(event, 0));
 	return true;
 }
 
 static void end_connect(struct trace_event *event, int64_t result)
 {
-	trace_addresses_changed(event->trace);
+	trace_addresses_change(event, trace_descriptor_argument(event, 0));
 	if (result == 0 || result == -EINPROGRESS)
 		trace_new_connection(event, trace_descriptor_argument(event, 0));
 }

@@ -111,6 +111,8 @@ struct trace_filter {
 	/** None of them any more: all entries that look for theirs afterwards are seen. Ends with a full memory barrier; and a call
 	 *  writes its pt_regs, then makes a full memory barrier, then looks. */
 	void (*forget)(void *context);
+	/** The same of those on one inode. */
+	void (*forget_inode)(void *context, uint64_t inode);
 };
 
 struct trace_config {

@@ -204,6 +204,19 @@ static void forget(void *context)
 	atomic_thread_fence(memory_order_seq_cst);
 }
 
+static void forget_inode(void *context, uint64_t inode)
+{
+	struct replay *replay = context;
+	size_t kept = 0;
+	pthread_mutex_lock(&replay->lock);
+	for (size_t i = 0; i < replay->pass_count; i++)
+		if (replay->passes[i].inode != inode)
+			replay->passes[kept++] = replay->passes[i];
+	replay->pass_count = kept;
+	pthread_mutex_unlock(&replay->lock);
+	atomic_thread_fence(memory_order_seq_cst);
+}
+
 static bool is_alone(const struct replay *replay, const struct guest_task *task)
 {
 	uint64_t count = 0;
@@ -243,7 +256,7 @@ bool replay_init(struct replay *replay, struct recording *recording,
 				       .context = replay,
 				       .returns = { watch, original } };
 	if (replay_passes)
-		config.filter = (struct trace_filter){ allow, forget };
+		config.filter = (struct trace_filter){ allow, forget, forget_inode };
 	memset(replay, 0, sizeof(*replay));
 	pthread_mutex_init(&replay->lock, NULL);
 	replay->recording = recording;

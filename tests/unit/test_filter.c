@@ -298,6 +298,34 @@ static void test_forget_all(void **state)
 	}
 }
 
+static void test_forget_inode(void **state)
+{
+	struct hook_filter_entry write = filter_world_entry(&world, FAKE_WRITE), other = world.allowed;
+	other.inode = (uint64_t)&other_inode;
+	other_inode = world.inode;
+	world.fdt.files[4] = &other_file;
+	other_file.inode = &other_inode;
+	for (int round = 0; round < 3; round++) {
+		hook_filter_allow(filter, &world.allowed);
+		hook_filter_allow(filter, &other);
+		hook_filter_allow(filter, &write);
+		hook_filter_forget_inode(filter, (uint64_t)&other_inode - 64);
+		world.regs.di = 3;
+		assert_false(stops(world.reads));
+		assert_false(stops(world.writes));
+		hook_filter_forget_inode(filter, (uint64_t)&world.inode);
+		assert_true(stops(world.reads));
+		assert_true(stops(world.writes));
+		world.regs.di = 4;
+		assert_false(stops(world.reads));
+	}
+	// The rest is still known.
+	hook_filter_forget(filter);
+	assert_true(stops(world.reads));
+	for (size_t i = 0; i < HOOK_FILTER_ENTRIES; i++)
+		assert_int_equal(filter_world_cell(&world, i)[0], 0);
+}
+
 /* What is decided by other arguments */
 
 enum { FAKE_MMAP = 20, NOT_OPEN = 1000 };
@@ -383,6 +411,7 @@ int main(void)
 		TEST(test_the_same_place),
 		TEST(test_places_are_spread),
 		TEST(test_forget_all),
+		TEST(test_forget_inode),
 		TEST(test_mappings),
 		TEST(test_commands),
 	};
