@@ -20,7 +20,8 @@ def exits_per_call($call; $state):
 		| ($all - $looking - $each * (interrupts_between($marks; [$call, $state]) - $usual)) / ($line[3] | tonumber) end;
 
 .columns as $columns
-| [("getpid", "read", "write", "fork", "sendto", "recvfrom", "openat", "pipe", "execve", "mmap", "io_uring") as $call
+| [("getpid", "read", "write", "fork", "sendto", "recvfrom", "openat", "pipe", "execve", "mmap", "map-own", "map-none", "mprotect",
+	"ioctl", "fcntl", "readlink", "io_uring") as $call
 	| ("unmanaged", "managed") as $state
 	| ($columns[0] | times($call; $state) | median) as $untraced
 	| {call: $call, state: $state, columns: [$columns[] | times($call; $state) as $times | ($times | median) as $median

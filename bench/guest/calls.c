@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -175,11 +176,54 @@ static void call_pipe(struct row *row)
 		must(pipe2(ends, 0), "pipe2");
 }
 
-static void call_map(struct row *row)
+static void map_many(struct row *row, int flags)
 {
 	for (unsigned i = 0; i < row->count; i++)
-		if (mmap(NULL, 4096, PROT_READ, MAP_SHARED, row->in, 0) == MAP_FAILED)
+		if (mmap(NULL, 4096, PROT_READ, flags, flags & MAP_ANONYMOUS ? -1 : row->in, 0) == MAP_FAILED)
 			fail("mmap");
+}
+
+static void call_map(struct row *row)
+{
+	map_many(row, MAP_SHARED);
+}
+
+static void call_map_own(struct row *row)
+{
+	map_many(row, MAP_PRIVATE);
+}
+
+static void call_map_nothing(struct row *row)
+{
+	map_many(row, MAP_PRIVATE | MAP_ANONYMOUS);
+}
+
+static void call_protect(struct row *row)
+{
+	static _Alignas(4096) char page[4096];
+	for (unsigned i = 0; i < row->count; i++)
+		must(mprotect(page, sizeof(page), i % 2 ? PROT_READ | PROT_WRITE : PROT_READ), "mprotect");
+}
+
+static void call_control(struct row *row)
+{
+	int bytes;
+	for (unsigned i = 0; i < row->count; i++)
+		must(ioctl(row->in, FIONREAD, &bytes), "ioctl");
+}
+
+static void call_flags(struct row *row)
+{
+	for (unsigned i = 0; i < row->count; i++)
+		must(fcntl(row->in, F_GETFL), "fcntl");
+}
+
+static void call_read_no_link(struct row *row)
+{
+	char text[64];
+	for (unsigned i = 0; i < row->count; i++)
+		if (readlink(row->file, text, sizeof(text)) >= 0)
+			fail("%s is a link", row->file);
 }
 
 // A child dies of a fault, so that it makes no call; nobody waits for it.
@@ -291,6 +335,12 @@ static const struct measured {
 	{"pipe", allow_descriptors, call_pipe, 2},
 	{"execve", nothing, call_execute, 20},
 	{"mmap", prepare_read, call_map, 1},
+	{"map-own", prepare_read, call_map_own, 1},
+	{"map-none", nothing, call_map_nothing, 1},
+	{"mprotect", nothing, call_protect, 1},
+	{"ioctl", prepare_read, call_control, 1},
+	{"fcntl", prepare_read, call_flags, 1},
+	{"readlink", nothing, call_read_no_link, 1},
 	{"io_uring", prepare_ring, call_ring, 1},
 };
 
