@@ -114,6 +114,25 @@ ask_registers()
 	} | timeout 20 socat - "UNIX-CONNECT:$1" 2> /dev/null | jq -r '.return | strings' 2> /dev/null | tr -d '\r' || true
 }
 
+# keep_awake SOCKET: QEMU 10.0's emulated AMD-V now and then forgets that an interrupt is pending while a guest runs (a
+# local APIC has it in its IRR, and nothing is delivered any more). If that guest spins, all stands still, until the next interrupt comes from
+# elsewhere: a key, of the QEMU whose second QMP is there.
+keep_awake()
+{
+	{
+		until [[ -S $1 ]]; do
+			sleep 0.1
+		done
+		{
+			echo '{ "execute": "qmp_capabilities" }'
+			while sleep 2; do
+				echo '{ "execute": "human-monitor-command", "arguments": { "command-line": "sendkey shift" } }'
+			done
+		} | socat - "UNIX-CONNECT:$1"
+	} > /dev/null 2>&1 < /dev/null &
+	on_exit "kill_child $!"
+}
+
 # deadline SECONDS: the value of SECONDS (bash's clock) when that time is over.
 deadline()
 {

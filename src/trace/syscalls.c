@@ -574,5 +574,7 @@ enum trace_inner trace_row_inner(const struct syscall_row *row)
 		return TRACE_INNER_OPEN;
 	if (row->begin == trace_begin_dup && row->wanted)
 		return TRACE_INNER_DUPLICATE;
+	if (row == &syscall_rows[SYS_io_uring_enter])
+		return TRACE_INNER_REQUEST;
 	return row->begin == trace_begin_readlink ? TRACE_INNER_READ_LINK : TRACE_INNER_NONE;
 }

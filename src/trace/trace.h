@@ -185,6 +185,7 @@ enum trace_inner {
 	TRACE_INNER_OPEN,      // fd_install(): it has opened a file
 	TRACE_INNER_DUPLICATE, // f_dupfd(): fcntl() is to duplicate a descriptor
 	TRACE_INNER_READ_LINK, // vfs_readlink(): what it reads is a symbolic link
+	TRACE_INNER_REQUEST,   // io_uring_enter() carries out a request: trace_ring_request()
 	TRACE_INNERS
 };
 

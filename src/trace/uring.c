@@ -275,6 +275,7 @@ void trace_ring_request(struct trace *trace, struct trace_cpu *cpu, uint64_t add
 		.thread = &thread,
 		.slot = slot,
 	};
+	atomic_store_explicit(&trace->has_rings, true, memory_order_relaxed);
 	if (!read_request(&event, address, &request, &thread))
 		return;
 	const struct guest_task submitter = event.task;
