@@ -447,10 +447,11 @@ static void wait_for_work(void)
 	}
 }
 
-static void say_goodbye(void)
+// Also of VMs that were closed just now.
+static void say_goodbye(const bool gone[AGENT_VMS_MAXIMUM])
 {
 	for (uint32_t i = 0; i < agent.vm_count; i++)
-		if (!agent.vms[i]->closed)
+		if (!gone[i])
 			close_vm(agent.vms[i]);
 	agent_wake_link();
 }
@@ -481,6 +482,6 @@ void *agent_guard(void *unused)
 			agent_wake_link();
 		}
 	}
-	say_goodbye();
+	say_goodbye(gone);
 	return NULL;
 }
