@@ -103,7 +103,7 @@ struct agent_vm {
 	uint16_t number; // from 1
 	struct vm_memory *memory;
 	struct trace *trace;
-	struct agent_vcpu *vcpus; // newest first; entries are never removed while the VM lives
+	_Atomic(struct agent_vcpu *) vcpus; // newest first; entries are never removed while the VM lives
 	_Atomic uint32_t vcpu_count;
 	_Atomic bool closed;
 	pthread_mutex_t lock; // adding vCPUs, setting slots

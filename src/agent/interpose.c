@@ -114,8 +114,11 @@ static void learn_vm(int kvm_fd, int fd)
 		free_vm(vm);
 		return;
 	}
-	agent.vms[agent.vm_count] = vm;
-	vm->number = (uint16_t)++agent.vm_count;
+	// Whoever sees the count sees a VM that is complete.
+	uint32_t count = atomic_load(&agent.vm_count);
+	agent.vms[count] = vm;
+	vm->number = (uint16_t)(count + 1);
+	atomic_store(&agent.vm_count, count + 1);
 	pthread_mutex_unlock(&agent.lock);
 	atomic_store(&vm_of_descriptor[fd], vm);
 	agent_wake_guard();
@@ -142,8 +145,8 @@ static void learn_vcpu(struct agent_vm *vm, int fd, uint32_t id)
 	vcpu->run_size = vcpu_run_size;
 	vm_memory_add_reader(vm->memory, &vcpu->reader);
 	pthread_mutex_lock(&vm->lock);
-	vcpu->next = vm->vcpus;
-	vm->vcpus = vcpu;
+	vcpu->next = atomic_load(&vm->vcpus);
+	atomic_store(&vm->vcpus, vcpu);
 	vm->vcpu_count++;
 	pthread_mutex_unlock(&vm->lock);
 	atomic_store(&vcpu_of_descriptor[fd], vcpu);
