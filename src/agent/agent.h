@@ -118,9 +118,9 @@ struct agent_vm {
 	pthread_mutex_t stop_lock;
 	_Atomic uint32_t stopped; // 1: vCPUs wait before they enter the guest
 	_Atomic int hook;	  // enum agent_hook
-	struct hook_patch *patch; // NULL: was never wanted
+	_Atomic(struct hook_patch *) patch; // NULL: was never wanted. What is in it is the guard's while it is not in force
 	struct agent_site patch_sites[HOOK_SITES_MAXIMUM]; // breakpoints beside it
-	struct hook_filter *filter; // beside it; NULL: was never wanted
+	_Atomic(struct hook_filter *) filter; // beside it, likewise; NULL: was never wanted
 	bool filter_wanted;	    // its sites lead there
 	bool seen_inside[TRACE_INNERS]; // calls that are seen there, and not at their own functions
 	_Atomic bool filter_refused; // its place was needed

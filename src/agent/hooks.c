@@ -783,19 +783,23 @@ bool agent_hook_port_exit(struct agent_vcpu *vcpu, struct agent_event *event)
 {
 	const struct kvm_run *run = vcpu->run;
 	const struct kvm_regs *registers = &run->s.regs.regs;
+	struct hook_patch *patch = atomic_load(&vcpu->vm->patch);
+	const struct hook_filter *filter;
 	uint64_t behind, rip = registers->rip;
 	int tag;
 	*event = (struct agent_event){ AGENT_SITE_NONE, 0, false };
-	if (!vcpu->vm->patch || run->io.port != HOOK_PATCH_PORT || run->io.direction != KVM_EXIT_IO_OUT ||
+	// Nobody takes it out, or changes what is in it, while a vCPU is here: if it is not in force, this `out` is the guest's own.
+	if (!patch || !hook_patch_in_force(patch) || run->io.port != HOOK_PATCH_PORT || run->io.direction != KVM_EXIT_IO_OUT ||
 	    run->io.size != 4 || run->io.count != 1 || !(run->kvm_valid_regs & KVM_SYNC_X86_REGS))
 		return false;
-	if (vcpu->vm->filter)
-		hook_filter_find(vcpu->vm->filter, rip, &rip); // whose stub it is
-	switch (hook_patch_find(vcpu->vm->patch, rip, &behind, &tag)) {
+	filter = atomic_load(&vcpu->vm->filter);
+	if (filter)
+		hook_filter_find(filter, rip, &rip); // whose stub it is
+	switch (hook_patch_find(patch, rip, &behind, &tag)) {
 	case HOOK_PATCH_ENTRY:
 		*event = (struct agent_event){ kind_of(tag), registers->rsp, false };
 		if (tag == PATCH_TAG_CALL)
-			event->watched = hook_patch_is_watched(vcpu->vm->patch, registers->rsp);
+			event->watched = hook_patch_is_watched(patch, registers->rsp);
 		go_on_at(vcpu, behind);
 		return true;
 	case HOOK_PATCH_TRAP:
