@@ -254,7 +254,7 @@ void agent_note_msrs(struct agent_vcpu *vcpu, const struct kvm_msrs *msrs);
 /** Gets the vCPU out of the guest, if it is there. */
 void agent_kick(struct agent_vcpu *vcpu);
 void agent_kick_all(struct agent_vm *vm);
-/** To be called in the handler of agent.kick_signal. */
+/** In the handler of agent.kick_signal, or in the vCPU's thread: the next entry returns at once, and agent_run() to the VMM. */
 void agent_kicked(void);
 
 /* hooks.c */

@@ -758,9 +758,10 @@ static void go_on_here(struct agent_vcpu *vcpu)
 {
 	struct kvm_run *run = vcpu->run;
 	uint64_t rip = run->s.regs.regs.rip;
-	run->immediate_exit = 1;
+	// What tells KVM to come back at once is what the VMM's own kick sets, too, and one may come meanwhile: so it is treated as
+	// a kick, and the VMM looks before the guest goes on.
+	agent_kicked();
 	real_ioctl(vcpu->fd, KVM_RUN, 0);
-	run->immediate_exit = 0;
 	go_on_at(vcpu, rip);
 }
 
