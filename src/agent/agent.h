@@ -42,6 +42,7 @@
  *   vm->stop_lock             waits until no vCPU is busy: so never while holding any lock, or inside a section; inside it
  *                             sites_lock, and all that follows
  *   vm->sites_lock, anchor_lock   nothing inside
+ *   vm->told_lock             the journal's
  *   the trace's lock          the patch's (hook_patch_watch()), its gap lock, the journal's
  *   its gap lock              the journal's
  *   the patch's, the journal's    nothing inside
@@ -142,7 +143,7 @@ struct agent_vm {
 	uint32_t entry_code_length;
 	bool entry_code_told;
 	_Atomic uint64_t replaced_until; // until then another kernel may overwrite this one, CLOCK_MONOTONIC ns
-	char hook_reason[240]; // for what is not in force
+	char hook_reason[240]; // for what is not in force; with `told_lock`
 
 	// From the vCPUs to the guard.
 	pthread_mutex_t anchor_lock;
@@ -154,9 +155,16 @@ struct agent_vm {
 	_Atomic uint64_t check_after; // when LSTAR is to be looked at next, CLOCK_MONOTONIC ns
 	char failure[240];
 
-	// The guard's own.
+	// What agent_vm_report() tells, with hook_reason, and in this order to the journal. The guard changes it, and need not lock to read it.
+	pthread_mutex_t told_lock;
 	enum agent_vm_state state;
 	uint32_t boot;
+	bool has_kernel, has_uuid, profile_cached;
+	struct vm_uuid uuid;
+	uint64_t uuid_nanoseconds, profile_nanoseconds;
+	char reason[WIRE_TEXT_MAXIMUM];
+
+	// The guard's own.
 	uint32_t attempts;
 	uint64_t next_attempt;
 	uint64_t next_moved; // report of bytes, CLOCK_MONOTONIC ns
@@ -164,10 +172,6 @@ struct agent_vm {
 	_Atomic bool recall_late; // tracing does not wait for the answer any more
 	struct memory_reader reader;
 	struct guest_kernel kernel;
-	bool has_kernel, has_uuid, profile_cached;
-	struct vm_uuid uuid;
-	uint64_t uuid_nanoseconds, profile_nanoseconds;
-	char reason[WIRE_TEXT_MAXIMUM];
 	bool announced, give_way_reported, starved_reported, site_reported;
 	_Atomic bool gave_way, guest_starved, site_starved;
 	_Atomic bool labels_known; // the daemon has told what is classified here

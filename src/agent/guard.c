@@ -47,6 +47,7 @@ void agent_emit(void *context, struct wire_message *message)
 void agent_vm_report(struct agent_vm *vm)
 {
 	struct wire_message message = { .type = WIRE_VM };
+	pthread_mutex_lock(&vm->told_lock);
 	message.vm_state = (struct wire_vm){
 		.state = vm->state,
 		.boot = vm->boot,
@@ -61,13 +62,21 @@ void agent_vm_report(struct agent_vm *vm)
 		.reason = vm->state == AGENT_ARMED ? vm->hook_reason : vm->reason,
 	};
 	memcpy(message.vm_state.uuid, vm->uuid.bytes, sizeof(vm->uuid.bytes));
-	agent_emit(vm, &message);
+	agent_emit(vm, &message); // with the lock: what is told last is what is true
+	pthread_mutex_unlock(&vm->told_lock);
+}
+
+static void change_state(struct agent_vm *vm, enum agent_vm_state state, const char *reason)
+{
+	pthread_mutex_lock(&vm->told_lock);
+	vm->state = state;
+	snprintf(vm->reason, sizeof(vm->reason), "%s", reason);
+	pthread_mutex_unlock(&vm->told_lock);
 }
 
 static void set_state(struct agent_vm *vm, enum agent_vm_state state, const char *reason)
 {
-	vm->state = state;
-	snprintf(vm->reason, sizeof(vm->reason), "%s", reason);
+	change_state(vm, state, reason);
 	if (agent.verbose)
 		agent_say("VM %u: state %d, boot %u, kernel %s, profile %llu us%s, uuid %llu us %s",
 			  vm->number, state, vm->boot,
@@ -158,7 +167,7 @@ static void identify(struct agent_vm *vm)
 	struct vm_uuid found = { 0 };
 	uint64_t begin = agent_monotonic();
 	bool is_found = vm_uuid_from_smbios(vm->memory, &found, &error);
-	vm->uuid_nanoseconds = agent_monotonic() - begin;
+	uint64_t took = agent_monotonic() - begin;
 	// Who it was at its first boot, it stays: the guest's kernel can write there before the next one.
 	struct vm_uuid before = vm->uuid;
 	bool differs;
@@ -172,8 +181,11 @@ static void identify(struct agent_vm *vm)
 			  agent.has_uuid ? "the VMM's own arguments are believed"
 					 : "what it said at the first boot is believed");
 	}
+	pthread_mutex_lock(&vm->told_lock);
+	vm->uuid_nanoseconds = took;
 	vm->has_uuid = believed;
 	vm->uuid = believed ? *believed : (struct vm_uuid){ 0 };
+	pthread_mutex_unlock(&vm->told_lock);
 	if (!believed)
 		trace_gap(vm->trace, "no-uuid", "%s", error.message);
 }
@@ -208,9 +220,12 @@ static bool still_wanted(void *context)
 
 static void drop_kernel(struct agent_vm *vm)
 {
-	if (vm->has_kernel)
-		guest_kernel_deinit(&vm->kernel);
+	bool had_kernel = vm->has_kernel;
+	pthread_mutex_lock(&vm->told_lock);
 	vm->has_kernel = false;
+	pthread_mutex_unlock(&vm->told_lock);
+	if (had_kernel)
+		guest_kernel_deinit(&vm->kernel);
 }
 
 static bool read_kernel(struct agent_vm *vm, struct error *error)
@@ -219,11 +234,17 @@ static bool read_kernel(struct agent_vm *vm, struct error *error)
 	struct profile_anchor anchor = vm->anchor;
 	pthread_mutex_unlock(&vm->anchor_lock);
 	uint64_t begin = agent_monotonic();
-	vm->has_kernel = guest_kernel_init(&vm->kernel, vm->memory, &vm->reader, &anchor,
-					   agent.cache_directory[0] ? agent.cache_directory : NULL,
-					   still_wanted, vm, &vm->profile_cached, error);
+	bool cached = false;
+	bool found = guest_kernel_init(&vm->kernel, vm->memory, &vm->reader, &anchor,
+				       agent.cache_directory[0] ? agent.cache_directory : NULL,
+				       still_wanted, vm, &cached, error);
+	pthread_mutex_lock(&vm->told_lock);
+	vm->has_kernel = found;
+	vm->boot += found;
+	vm->profile_cached = cached;
 	vm->profile_nanoseconds = agent_monotonic() - begin;
-	return vm->has_kernel;
+	pthread_mutex_unlock(&vm->told_lock);
+	return found;
 }
 
 // So that nothing is traced before it is known what is classified. A daemon that is not there, or
@@ -297,11 +318,10 @@ static void arm(struct agent_vm *vm)
 	struct error error = { 0 };
 	set_state(vm, AGENT_ARMING, "");
 	if (!read_kernel(vm, &error)) {
-		vm->state = AGENT_WAITING;
+		change_state(vm, AGENT_WAITING, "");
 		retry_later(vm, error.message);
 		return;
 	}
-	vm->boot++;
 	guarded(vm, identify);
 	recall(vm);
 	await_labels(vm);
@@ -432,7 +452,9 @@ static void tend(struct agent_vm *vm, int verifications)
 static void close_vm(struct agent_vm *vm)
 {
 	struct wire_message message = { .type = WIRE_VM_GONE };
-	vm->state = AGENT_UNTRACED;
+	pthread_mutex_lock(&vm->told_lock);
+	vm->state = AGENT_UNTRACED; // for the reason that it is, if it was
+	pthread_mutex_unlock(&vm->told_lock);
 	trace_report_last_moved(vm->trace);
 	agent_emit(vm, &message);
 }

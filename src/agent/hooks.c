@@ -135,8 +135,10 @@ const char *agent_hook_name(const struct agent_vm *vm)
 // Why it is not `patch`; "": it is, or nobody has asked for it.
 static void set_reason(struct agent_vm *vm, const char *why)
 {
+	pthread_mutex_lock(&vm->told_lock);
 	snprintf(vm->hook_reason, sizeof(vm->hook_reason), "%s%.200s",
 		 !*why ? "" : atomic_load(&vm->hook) == AGENT_HOOK_PATCH ? "not filter: " : "not patch: ", why);
+	pthread_mutex_unlock(&vm->told_lock);
 }
 
 static void set_sites(struct agent_vm *vm, const struct agent_site sites[HOOK_SITES_MAXIMUM])
