@@ -151,6 +151,7 @@ struct agent_vm {
 	_Atomic bool anchor_ready;
 	_Atomic bool kernel_gone;  // LSTAR is another now
 	_Atomic bool sweep_wanted; // the VM's state was loaded
+	_Atomic bool failing;	   // somebody says why, then sets:
 	_Atomic bool failed;	   // a fault of ours
 	_Atomic uint64_t check_after; // when LSTAR is to be looked at next, CLOCK_MONOTONIC ns
 	char failure[240];
@@ -312,8 +313,8 @@ void agent_arm_rings(struct agent_vm *vm);
 void *agent_guard(void *unused);
 void agent_wake_guard(void);
 void agent_vm_report(struct agent_vm *vm);
-/** Tracing has failed for good: the guard does the rest. */
-void agent_fail(struct agent_vm *vm);
+/** Tracing has failed for good: the guard does the rest. Who comes first says why. */
+void agent_fail(struct agent_vm *vm, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /** A fault of ours while reading the VM's guest: tracing ends, the VM goes on. */
 void agent_fault(struct agent_vm *vm, const struct fault_recovery *recovery);
 void agent_emit(void *vm, struct wire_message *message);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <poll.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -87,19 +88,23 @@ static void set_state(struct agent_vm *vm, enum agent_vm_state state, const char
 	agent_vm_report(vm);
 }
 
-void agent_fail(struct agent_vm *vm)
+void agent_fail(struct agent_vm *vm, const char *format, ...)
 {
+	va_list arguments;
+	if (atomic_exchange(&vm->failing, true))
+		return;
+	va_start(arguments, format);
+	vsnprintf(vm->failure, sizeof(vm->failure), format, arguments);
+	va_end(arguments);
 	atomic_store_explicit(&vm->held, atomic_load(&vm->fail_closed), memory_order_release);
 	atomic_store(&vm->failed, true);
 }
 
 void agent_fault(struct agent_vm *vm, const struct fault_recovery *recovery)
 {
-	snprintf(vm->failure, sizeof(vm->failure),
-		 "a fault in nijimi itself (signal %d at %#lx): tracing has ended, the VM %s",
-		 recovery->signal, (unsigned long)recovery->address,
-		 atomic_load(&vm->fail_closed) ? "is stopped, as the policy says" : "runs on");
-	agent_fail(vm);
+	agent_fail(vm, "a fault in nijimi itself (signal %d at %#lx): tracing has ended, the VM %s",
+		   recovery->signal, (unsigned long)recovery->address,
+		   atomic_load(&vm->fail_closed) ? "is stopped, as the policy says" : "runs on");
 	trace_abandon(vm->trace);
 	agent_wake_guard();
 }
@@ -276,9 +281,7 @@ static void lose_kernel(struct agent_vm *vm, const char *reason)
 		  (unsigned long long)vm->anchor.lstar, reason);
 	if (!stops)
 		return;
-	snprintf(vm->failure, sizeof(vm->failure),
-		 "the guest's kernel cannot be read any more: the VM is stopped, as the policy says (%.100s)", reason);
-	agent_fail(vm);
+	agent_fail(vm, "the guest's kernel cannot be read any more: the VM is stopped, as the policy says (%.100s)", reason);
 	agent_kick_all(vm);
 }
 

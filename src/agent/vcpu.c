@@ -188,9 +188,7 @@ static void apply_sites(struct agent_vcpu *vcpu, uint32_t generation)
 	vcpu->stepping = false;
 	bool wanted = vcpu->request.sites[0] != 0;
 	if ((wanted || vcpu->setting.ours) && set_debug(vcpu) != 0) {
-		snprintf(vm->failure, sizeof(vm->failure),
-			 "KVM_SET_GUEST_DEBUG on vCPU %u failed: %s", vcpu->id, strerror(errno));
-		agent_fail(vm);
+		agent_fail(vm, "KVM_SET_GUEST_DEBUG on vCPU %u failed: %s", vcpu->id, strerror(errno));
 		memset(vcpu->request.sites, 0, sizeof(vcpu->request.sites));
 		agent_wake_guard();
 	}
