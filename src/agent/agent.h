@@ -146,7 +146,7 @@ struct agent_vm {
 	char hook_reason[240]; // for what is not in force; with `told_lock`
 
 	// From the vCPUs to the guard.
-	pthread_mutex_t anchor_lock;
+	pthread_mutex_t anchor_lock; // what is said of a kernel's end is said of the one that is known
 	struct profile_anchor anchor; // of the kernel that runs now
 	_Atomic bool anchor_ready;
 	_Atomic bool kernel_gone;  // LSTAR is another now

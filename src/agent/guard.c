@@ -349,8 +349,10 @@ static void forget_kernel(struct agent_vm *vm)
 	agent_hook_disarm(vm);
 	trace_boot(vm->trace, NULL);
 	drop_kernel(vm);
+	pthread_mutex_lock(&vm->anchor_lock);
 	atomic_store(&vm->anchor_ready, false);
 	atomic_store(&vm->kernel_gone, false);
+	pthread_mutex_unlock(&vm->anchor_lock);
 	atomic_store(&vm->check_after, 0);
 	vm->attempts = 0;
 	vm->next_attempt = 0;
