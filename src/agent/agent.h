@@ -129,14 +129,15 @@ struct agent_vm {
 	_Atomic bool filter_in_force;
 	bool filter_global;
 	uint32_t filter_slot;		  // KVM's number of it
-	uint64_t filter_gpa, filter_entry; // where it is, and the GPA of what maps it
+	_Atomic uint64_t filter_gpa; // where it is, or would be; 0: nowhere yet
+	uint64_t filter_entry;	     // the GPA of what maps it
 	struct memory_reader hook_reader; // with all vCPUs stopped
 	bool patch_possible;
-	bool patch_prepared; // it is known whether it is
+	_Atomic bool patch_prepared; // it is known whether it is
 	_Atomic bool patch_lifted; // the VM is stopped and was read: nothing of ours is in it until a vCPU runs again
 	_Atomic bool logging;	   // the VMM tracks dirty pages
 	_Atomic bool hook_changed; // and nobody was told
-	uint64_t patch_again;	   // not before; UINT64_MAX: never
+	uint64_t patch_again; // not before; UINT64_MAX: never. Set before the hook is AGENT_HOOK_DEBUGREG, then the guard's
 	uint64_t next_check, stop_began;
 	_Atomic uint64_t longest_stop; // of all vCPUs, by us, ns
 	unsigned char entry_code[16]; // the call at E
@@ -300,7 +301,7 @@ void agent_filter_see_all(struct agent_vm *vm);
 void agent_filter_take_out(struct agent_vm *vm);
 /** Whether somebody has changed what maps it. With the lock of those who stop vCPUs held. */
 bool agent_filter_is_lost(struct agent_vm *vm);
-/** Whether a slot of the VMM's would be where ours is. */
+/** Whether a slot of the VMM's would be where ours is, or may come to be. */
 bool agent_filter_overlaps(const struct agent_vm *vm, uint64_t gpa, uint64_t size);
 void agent_filter_allow(void *vm, const struct trace_pass *pass);
 void agent_filter_forget(void *vm);

@@ -133,6 +133,9 @@ bool agent_filter_put_in(struct agent_vm *vm, struct error *error)
 {
 	if (!vm->filter_wanted)
 		return true;
+	if (atomic_load(&vm->filter_refused))
+		return error_set(error, ERROR_INVALID, "the VMM puts memory where the filter would be (%#llx)",
+				 (unsigned long long)vm->filter_gpa);
 	if (!set_slot(vm, true))
 		return error_set_errno(error, "KVM does not take the memory slot of the filter (number %u, at %#llx)",
 				       vm->filter_slot, (unsigned long long)vm->filter_gpa);
@@ -225,8 +228,8 @@ bool agent_filter_is_lost(struct agent_vm *vm)
 
 bool agent_filter_overlaps(const struct agent_vm *vm, uint64_t gpa, uint64_t size)
 {
-	return atomic_load(&vm->filter_in_force) && gpa < vm->filter_gpa + HOOK_FILTER_SIZE &&
-	       vm->filter_gpa < gpa + size;
+	uint64_t ours = atomic_load(&vm->filter_gpa);
+	return ours && !atomic_load(&vm->filter_refused) && gpa < ours + HOOK_FILTER_SIZE && ours < gpa + size;
 }
 
 /* For the trace, which calls these one at a time */

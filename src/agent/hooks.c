@@ -489,8 +489,8 @@ bool agent_hook_arm(struct agent_vm *vm)
 	// Programs that run already are seen from the first moment on; a kernel that boots has none.
 	bool booting = !vm->patch_prepared && guest_is_still_booting(vm);
 	if (!vm->patch_prepared && !booting) {
+		vm->patch_prepared = true; // unless somebody changes that meanwhile
 		vm->patch_possible = prepare_patch(vm, &error);
-		vm->patch_prepared = true;
 	}
 	if (!stop_vcpus(vm, NULL, ARM_TIMEOUT_SECONDS * 1000000000ull))
 		return false;
@@ -543,10 +543,10 @@ bool agent_hook_yield(struct agent_vm *vm, struct agent_vcpu *self, uint64_t for
 	if (atomic_load(&vm->hook) == AGENT_HOOK_PATCH) { // not yet by another
 		take_patch_out(vm);
 		trace_hook_changes(vm->trace, false);
-		use_debug_registers(vm);
-		set_reason(vm, why);
 		vm->patch_again = for_nanoseconds == UINT64_MAX ? UINT64_MAX
 								: agent_monotonic() + for_nanoseconds;
+		use_debug_registers(vm);
+		set_reason(vm, why);
 		atomic_store(&vm->hook_changed, true);
 	}
 	let_go(vm, self);
@@ -579,8 +579,8 @@ static void try_patch_again(struct agent_vm *vm)
 	struct error error = { 0 };
 	uint64_t address;
 	if (!vm->patch_prepared && !guest_is_still_booting(vm)) {
+		vm->patch_prepared = true; // unless somebody changes that meanwhile
 		vm->patch_possible = prepare_patch(vm, &error);
-		vm->patch_prepared = true;
 		if (!vm->patch_possible) {
 			set_reason(vm, error.message);
 			atomic_store(&vm->hook_changed, true);
@@ -685,8 +685,11 @@ void agent_hook_tend(struct agent_vm *vm)
 
 void agent_hook_drop_filter(struct agent_vm *vm)
 {
+	// Who is just putting it in sees that, or has done so when we have the lock.
 	atomic_store(&vm->filter_refused, true);
-	vm->patch_prepared = false; // is not looked at before the hook is given up
+	vm->patch_prepared = false;
+	pthread_mutex_lock(&vm->stop_lock);
+	pthread_mutex_unlock(&vm->stop_lock);
 	agent_hook_yield(vm, NULL, 0, refused_reason);
 }
 
@@ -734,10 +737,10 @@ void agent_hook_lower(struct agent_vm *vm)
 	if (atomic_load(&vm->patch_lifted) && atomic_load(&vm->hook) == AGENT_HOOK_PATCH) {
 		trace_hook_changes(vm->trace, true);
 		if (!put_patch_in(vm, &error)) {
+			vm->patch_again = agent_monotonic() + yield_nanoseconds;
 			use_debug_registers(vm);
 			set_reason(vm, error.message);
 			trace_gap(vm->trace, "tampered", "while the VM was stopped: %s", error.message);
-			vm->patch_again = agent_monotonic() + yield_nanoseconds;
 			atomic_store(&vm->hook_changed, true);
 		}
 	}

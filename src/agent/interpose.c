@@ -159,21 +159,12 @@ static bool holds_kernel(const struct agent_vm *vm, const struct kvm_userspace_m
 	return vm->has_kernel && vm->kernel.text_physical - region->guest_phys_addr < region->memory_size;
 }
 
-// Slots of the system-management address space (id above 16 bits) are not the kernel's view.
-static int set_slot(struct agent_vm *vm, int fd, unsigned long request, void *argument)
+static int tell_slot(struct agent_vm *vm, int fd, unsigned long request, void *argument)
 {
 	const struct kvm_userspace_memory_region *region = argument; // REGION2 begins the same
-	bool ours = region->slot >> 16 == 0;
 	struct error error;
 	int saved_errno;
 
-	if (!ours)
-		return real_ioctl(fd, request, argument);
-	if (region->memory_size != 0 && holds_kernel(vm, region))
-		agent_hook_logging(vm, region->flags & KVM_MEM_LOG_DIRTY_PAGES);
-	if (region->memory_size != 0 &&
-	    agent_filter_overlaps(vm, region->guest_phys_addr, region->memory_size))
-		agent_hook_drop_filter(vm);
 	pthread_mutex_lock(&vm->lock);
 	// A slot that goes, moves or shrinks must not be read any more when KVM forgets it.
 	if (region->memory_size == 0)
@@ -188,6 +179,29 @@ static int set_slot(struct agent_vm *vm, int fd, unsigned long request, void *ar
 	pthread_mutex_unlock(&vm->lock);
 	errno = saved_errno;
 	return result;
+}
+
+static bool needs_filters_place(const struct agent_vm *vm, const struct kvm_userspace_memory_region *region)
+{
+	return region->memory_size != 0 && agent_filter_overlaps(vm, region->guest_phys_addr, region->memory_size);
+}
+
+// Slots of the system-management address space (id above 16 bits) are not the kernel's view.
+static int set_slot(struct agent_vm *vm, int fd, unsigned long request, void *argument)
+{
+	const struct kvm_userspace_memory_region *region = argument;
+	if (region->slot >> 16 != 0)
+		return real_ioctl(fd, request, argument);
+	if (region->memory_size != 0 && holds_kernel(vm, region))
+		agent_hook_logging(vm, region->flags & KVM_MEM_LOG_DIRTY_PAGES);
+	if (needs_filters_place(vm, region))
+		agent_hook_drop_filter(vm);
+	int result = tell_slot(vm, fd, request, argument);
+	if (result == 0 || errno != EEXIST || !needs_filters_place(vm, region))
+		return result;
+	// The filter has come there just now.
+	agent_hook_drop_filter(vm);
+	return tell_slot(vm, fd, request, argument);
 }
 
 static void forget_descriptor(int fd)
