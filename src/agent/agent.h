@@ -43,9 +43,9 @@
  *                             sites_lock, and all that follows
  *   vm->sites_lock, anchor_lock   nothing inside
  *   vm->told_lock             the journal's
- *   the trace's lock          the patch's (hook_patch_watch()), its gap lock, the journal's
+ *   the trace's lock          the patch's (hook_patch_watch()), filter_lock, its gap lock, the journal's
  *   its gap lock              the journal's
- *   the patch's, the journal's    nothing inside
+ *   the patch's, filter_lock, the journal's   nothing inside
  */
 
 enum {
@@ -122,6 +122,7 @@ struct agent_vm {
 	_Atomic(struct hook_patch *) patch; // NULL: was never wanted. What is in it is the guard's while it is not in force
 	struct agent_site patch_sites[HOOK_SITES_MAXIMUM]; // breakpoints beside it
 	_Atomic(struct hook_filter *) filter; // beside it, likewise; NULL: was never wanted
+	pthread_mutex_t filter_lock; // of what is allowed there
 	bool filter_wanted;	    // its sites lead there
 	bool seen_inside[TRACE_INNERS]; // calls that are seen there, and not at their own functions
 	_Atomic bool filter_refused; // its place was needed

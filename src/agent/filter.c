@@ -95,7 +95,10 @@ bool agent_filter_place(struct agent_vm *vm, struct error *error)
 	vm->filter_entry = found.entry;
 	vm->filter_global = found.global;
 	vm->filter_gpa = gpa;
-	return hook_filter_place(vm->filter, found.address, gpa, &layout, error);
+	pthread_mutex_lock(&vm->filter_lock);
+	bool placed = hook_filter_place(vm->filter, found.address, gpa, &layout, error);
+	pthread_mutex_unlock(&vm->filter_lock);
+	return placed;
 }
 
 bool agent_filter_add(struct agent_vm *vm, uint64_t function, uint32_t number, struct error *error)
@@ -143,7 +146,7 @@ bool agent_filter_put_in(struct agent_vm *vm, struct error *error)
 		set_slot(vm, false);
 		return false;
 	}
-	hook_filter_forget(vm->filter);
+	agent_filter_forget(vm);
 	atomic_store(&vm->filter_in_force, true);
 	return true;
 }
@@ -232,7 +235,7 @@ bool agent_filter_overlaps(const struct agent_vm *vm, uint64_t gpa, uint64_t siz
 	return ours && !atomic_load(&vm->filter_refused) && gpa < ours + HOOK_FILTER_SIZE && ours < gpa + size;
 }
 
-/* For the trace, which calls these one at a time */
+/* For the trace, which calls these one at a time; but the filter may be put in, or placed, meanwhile */
 
 void agent_filter_allow(void *context, const struct trace_pass *pass)
 {
@@ -243,8 +246,10 @@ void agent_filter_allow(void *context, const struct trace_pass *pass)
 						 .inode_number = pass->inode_number,
 						 .generation = pass->generation,
 						 .kind = pass->number };
+	pthread_mutex_lock(&vm->filter_lock);
 	if (atomic_load_explicit(&vm->filter_in_force, memory_order_relaxed))
 		hook_filter_allow(vm->filter, &entry);
+	pthread_mutex_unlock(&vm->filter_lock);
 }
 
 void agent_filter_forget_inode(void *context, uint64_t inode)
@@ -257,6 +262,8 @@ void agent_filter_forget_inode(void *context, uint64_t inode)
 void agent_filter_forget(void *context)
 {
 	struct agent_vm *vm = context;
+	pthread_mutex_lock(&vm->filter_lock);
 	if (vm->filter)
 		hook_filter_forget(vm->filter);
+	pthread_mutex_unlock(&vm->filter_lock);
 }

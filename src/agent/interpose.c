@@ -90,6 +90,7 @@ static void learn_vm(int kvm_fd, int fd)
 	pthread_mutex_init(&vm->sites_lock, NULL);
 	pthread_mutex_init(&vm->stop_lock, NULL);
 	pthread_mutex_init(&vm->told_lock, NULL);
+	pthread_mutex_init(&vm->filter_lock, NULL);
 	vm->memory = vm_memory_create();
 	struct trace_config config = { .globs = agent.globs,
 				       .glob_count = agent.glob_count,
