@@ -53,6 +53,7 @@ enum {
 	AGENT_VCPUS_MAXIMUM = 4096, // in one VM: KVM_MAX_VCPUS
 	AGENT_GLOBS_MAXIMUM = 1024,
 	AGENT_LABELS = 64,
+	AGENT_TRACKED_MAXIMUM = 128, // memory slots of one VM whose dirty pages are tracked
 };
 
 enum agent_vm_state {
@@ -107,7 +108,14 @@ struct agent_vm {
 	_Atomic(struct agent_vcpu *) vcpus; // newest first; entries are never removed while the VM lives
 	_Atomic uint32_t vcpu_count;
 	_Atomic bool closed;
-	pthread_mutex_t lock; // adding vCPUs, setting slots
+	pthread_mutex_t lock; // adding vCPUs, setting slots, and which of them are tracked:
+	struct agent_tracked {
+		uint32_t slot;
+		uint64_t gpa, size;
+	} tracked[AGENT_TRACKED_MAXIMUM];
+	uint32_t tracked_count;
+	bool tracked_all; // there were more: all are taken for tracked until none is
+	_Atomic uint64_t kernel_gpa; // where the kernel's code is that runs now; 0: none is known
 
 	// What the vCPUs are to have in force. They compare `generation` before every entry.
 	pthread_mutex_t sites_lock; // for those who write
@@ -247,6 +255,8 @@ static inline struct agent_vm *agent_vm_numbered(uint16_t number)
 /* interpose.c */
 extern int (*real_ioctl)(int fd, unsigned long request, ...);
 struct agent_vcpu *agent_vcpu_of(int fd);
+/** Whether the VMM tracks dirty pages where the kernel's code is. With vm->lock held. */
+bool agent_tracks_kernel(const struct agent_vm *vm);
 
 /* start.c */
 /** Begins to live in this process, at its first KVM call. Idempotent. */
@@ -277,8 +287,8 @@ void agent_hook_tend(struct agent_vm *vm);
 /** Leaves `patch` for `debugreg`, for some time at least (UINT64_MAX: for ever), before it returns. `self`: the vCPU whose
  *  thread this is, or NULL. Takes some milliseconds; never inside a section of a memory reader. */
 bool agent_hook_yield(struct agent_vm *vm, struct agent_vcpu *self, uint64_t for_nanoseconds, const char *why);
-/** The VMM has begun, or ended, to track dirty pages of the memory where the kernel's code is. */
-void agent_hook_logging(struct agent_vm *vm, bool logging);
+/** The VMM has begun, or ended, to track dirty pages, maybe where the kernel's code is (agent_tracks_kernel()). */
+void agent_hook_logging(struct agent_vm *vm);
 /** The VMM reads a vCPU's registers: if none runs, the guest's memory is left as it would be without us. */
 void agent_hook_lift(struct agent_vcpu *reader);
 void agent_hook_lower(struct agent_vm *vm);

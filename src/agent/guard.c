@@ -229,6 +229,7 @@ static void drop_kernel(struct agent_vm *vm)
 	pthread_mutex_lock(&vm->told_lock);
 	vm->has_kernel = false;
 	pthread_mutex_unlock(&vm->told_lock);
+	atomic_store(&vm->kernel_gpa, 0);
 	if (had_kernel)
 		guest_kernel_deinit(&vm->kernel);
 }
@@ -249,6 +250,7 @@ static bool read_kernel(struct agent_vm *vm, struct error *error)
 	vm->profile_cached = cached;
 	vm->profile_nanoseconds = agent_monotonic() - begin;
 	pthread_mutex_unlock(&vm->told_lock);
+	atomic_store(&vm->kernel_gpa, found ? vm->kernel.text_physical : 0);
 	return found;
 }
 

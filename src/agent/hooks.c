@@ -478,6 +478,16 @@ static void remember_entry_code(struct agent_vm *vm)
 	memory_leave(&vm->reader);
 }
 
+// What is in force is another question: agent_hook_yield().
+static bool take_logging(struct agent_vm *vm)
+{
+	pthread_mutex_lock(&vm->lock);
+	bool logging = agent_tracks_kernel(vm);
+	bool changed = atomic_exchange(&vm->logging, logging) != logging;
+	pthread_mutex_unlock(&vm->lock);
+	return changed;
+}
+
 bool agent_hook_arm(struct agent_vm *vm)
 {
 	struct error error = { 0 };
@@ -486,6 +496,7 @@ bool agent_hook_arm(struct agent_vm *vm)
 	vm->patch_again = 0;
 	vm->next_check = 0;
 	remember_entry_code(vm);
+	take_logging(vm); // also what began before the kernel was known
 	// Programs that run already are seen from the first moment on; a kernel that boots has none.
 	bool booting = !vm->patch_prepared && guest_is_still_booting(vm);
 	if (!vm->patch_prepared && !booting) {
@@ -532,8 +543,15 @@ static void say_hook(struct agent_vm *vm)
 
 bool agent_hook_yield(struct agent_vm *vm, struct agent_vcpu *self, uint64_t for_nanoseconds, const char *why)
 {
-	if (atomic_load(&vm->hook) != AGENT_HOOK_PATCH)
-		return true;
+	if (atomic_load(&vm->hook) != AGENT_HOOK_PATCH) {
+		if (self)
+			return true;
+		// Who is just putting it in, and has not seen why it must not be there, has done so when we have the lock.
+		pthread_mutex_lock(&vm->stop_lock);
+		pthread_mutex_unlock(&vm->stop_lock);
+		if (atomic_load(&vm->hook) != AGENT_HOOK_PATCH)
+			return true;
+	}
 	if (!stop_for_patch(vm, self, STOP_TIMEOUT_NANOSECONDS)) {
 		trace_gap(vm->trace, "not-removed",
 			  "a virtual CPU did not leave the guest in time: what nijimi has put into its code is still there (%s)",
@@ -685,19 +703,16 @@ void agent_hook_tend(struct agent_vm *vm)
 
 void agent_hook_drop_filter(struct agent_vm *vm)
 {
-	// Who is just putting it in sees that, or has done so when we have the lock.
 	atomic_store(&vm->filter_refused, true);
 	vm->patch_prepared = false;
-	pthread_mutex_lock(&vm->stop_lock);
-	pthread_mutex_unlock(&vm->stop_lock);
 	agent_hook_yield(vm, NULL, 0, refused_reason);
 }
 
-void agent_hook_logging(struct agent_vm *vm, bool logging)
+void agent_hook_logging(struct agent_vm *vm)
 {
-	if (atomic_exchange(&vm->logging, logging) == logging)
+	if (!take_logging(vm))
 		return;
-	if (logging)
+	if (atomic_load(&vm->logging))
 		agent_hook_yield(vm, NULL, 0, logging_reason);
 	else
 		agent_wake_guard();

@@ -154,10 +154,33 @@ static void learn_vcpu(struct agent_vm *vm, int fd, uint32_t id)
 	atomic_store(&vcpu_of_descriptor[fd], vcpu);
 }
 
-// Where the kernel's code is, something of ours may stand in it.
-static bool holds_kernel(const struct agent_vm *vm, const struct kvm_userspace_memory_region *region)
+bool agent_tracks_kernel(const struct agent_vm *vm)
 {
-	return vm->has_kernel && vm->kernel.text_physical - region->guest_phys_addr < region->memory_size;
+	uint64_t gpa = atomic_load(&vm->kernel_gpa);
+	for (uint32_t i = 0; i < vm->tracked_count; i++)
+		if (gpa - vm->tracked[i].gpa < vm->tracked[i].size)
+			return gpa != 0;
+	return gpa != 0 && vm->tracked_all;
+}
+
+// Where the kernel's code is, something of ours may stand in it, or come to stand there when the kernel is known.
+static void note_tracking(struct agent_vm *vm, const struct kvm_userspace_memory_region *region)
+{
+	uint32_t i = 0;
+	pthread_mutex_lock(&vm->lock);
+	while (i < vm->tracked_count && vm->tracked[i].slot != region->slot)
+		i++;
+	if (region->memory_size != 0 && region->flags & KVM_MEM_LOG_DIRTY_PAGES) {
+		vm->tracked_all |= i == AGENT_TRACKED_MAXIMUM;
+		if (i < AGENT_TRACKED_MAXIMUM)
+			vm->tracked[i] = (struct agent_tracked){ region->slot, region->guest_phys_addr, region->memory_size };
+		vm->tracked_count += i == vm->tracked_count && i < AGENT_TRACKED_MAXIMUM;
+	} else if (i < vm->tracked_count) {
+		vm->tracked[i] = vm->tracked[--vm->tracked_count];
+		vm->tracked_all &= vm->tracked_count != 0;
+	}
+	pthread_mutex_unlock(&vm->lock);
+	agent_hook_logging(vm);
 }
 
 static int tell_slot(struct agent_vm *vm, int fd, unsigned long request, void *argument)
@@ -193,8 +216,7 @@ static int set_slot(struct agent_vm *vm, int fd, unsigned long request, void *ar
 	const struct kvm_userspace_memory_region *region = argument;
 	if (region->slot >> 16 != 0)
 		return real_ioctl(fd, request, argument);
-	if (region->memory_size != 0 && holds_kernel(vm, region))
-		agent_hook_logging(vm, region->flags & KVM_MEM_LOG_DIRTY_PAGES);
+	note_tracking(vm, region);
 	if (needs_filters_place(vm, region))
 		agent_hook_drop_filter(vm);
 	int result = tell_slot(vm, fd, request, argument);
