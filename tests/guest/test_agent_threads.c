@@ -370,7 +370,7 @@ static bool all_done(void)
 	return true;
 }
 
-// A kick may come when a vCPU looks at it no more: so it is kicked until it is out.
+// With the lock held.
 static void wait_for(bool (*condition)(void))
 {
 	for (int tries = 0; !condition() && tries < WAIT_SECONDS * 100; tries++) {
