@@ -36,6 +36,7 @@ enum {
 	STACK_INNER_SLOT = STACK_SLOT - 128,
 	RETURN_INNER = 64, // from _text on: where fd_install() returns to; from the call itself _text
 	IDLE_NANOSECONDS = 100000,
+	PATIENCE = 200,
 };
 static const uint64_t resume_flag = 1 << 16, carry = 0x202;
 
@@ -377,6 +378,8 @@ static bool run_prologue(struct stage_vcpu *vcpu)
 		jump(vcpu, code);
 		return false;
 	}
+	if (!at_start && rip != vcpu->function + MARK && rip != vcpu->function + SITE && rip != vcpu->function + MARK + SITE)
+		return go_astray(vcpu, "in the midst of an instruction");
 	vcpu->regs.rip = at_start && is_mark(code) ? rip + MARK : vcpu->function + BODY;
 	return false;
 }
@@ -463,10 +466,35 @@ static bool breaks(struct stage_vcpu *vcpu)
 	return false;
 }
 
+static bool stands_there(struct stage_vcpu *vcpu, enum stage_place place)
+{
+	uint64_t rip = vcpu->regs.rip;
+	bool in_call = rip != USER && vcpu->task_count > 0;
+	switch (place) {
+	case STAGE_IN_WATCHED_CALL:
+		return in_call && rip - vcpu->function <= BODY && rip != vcpu->function && vcpu->regs.rsp == page_of(vcpu) + STACK_SLOT &&
+		       atomic_load_explicit(word_at(task_of(vcpu)->page + STACK_SLOT), memory_order_relaxed) != stage.kernel->text;
+	case STAGE_AT_LANDING:
+		return in_call && is_in_kernel(rip) && is_out(code_at(rip)) && rip - vcpu->function > BODY;
+	case STAGE_IN_STUB:
+		return in_call && !is_in_kernel(rip);
+	default:
+		return true;
+	}
+}
+
 static bool is_interrupted(struct stage_vcpu *vcpu)
 {
-	if (*(volatile __u8 *)&vcpu->run->immediate_exit == 0 && random_below(vcpu, 32) != 0)
+	if (*(volatile __u8 *)&vcpu->run->immediate_exit == 0) {
+		vcpu->patience = PATIENCE;
+		return random_below(vcpu, 32) == 0 && exit_by(vcpu, KVM_EXIT_INTR);
+	}
+	// As if the signal had come a little later.
+	if (vcpu->patience > 0 &&
+	    !stands_there(vcpu, (enum stage_place)atomic_load_explicit(&stage.stands, memory_order_relaxed))) {
+		vcpu->patience--;
 		return false;
+	}
 	return exit_by(vcpu, KVM_EXIT_INTR);
 }
 
@@ -478,8 +506,10 @@ static int run(struct stage_vcpu *vcpu)
 	if (shared->kvm_dirty_regs & KVM_SYNC_X86_REGS)
 		vcpu->regs = shared->s.regs.regs;
 	shared->kvm_dirty_regs = 0;
-	if (vcpu->in_port && vcpu->regs.rip == vcpu->port_rip)
+	if (vcpu->in_port && vcpu->regs.rip == vcpu->port_rip) {
 		vcpu->regs.rip += vcpu->regs.rip == USER ? 0 : OUT_LENGTH;
+		vcpu->patience = 0;
+	}
 	vcpu->in_port = false;
 	vcpu->lstar = stage.recording->lstar; // one that was reset has booted
 	while (!(interrupted = is_interrupted(vcpu)) && !breaks(vcpu) && !run_one(vcpu))
@@ -494,8 +524,9 @@ static int run(struct stage_vcpu *vcpu)
 
 static int get_msrs(struct stage_vcpu *vcpu, struct kvm_msrs *msrs)
 {
+	bool has_kernel = !atomic_load_explicit(&stage.is_booting, memory_order_relaxed);
 	for (uint32_t i = 0; i < msrs->nmsrs; i++)
-		msrs->entries[i].data = msrs->entries[i].index == MSR_LSTAR ? vcpu->lstar : 0;
+		msrs->entries[i].data = msrs->entries[i].index == MSR_LSTAR && has_kernel ? vcpu->lstar : 0;
 	return (int)msrs->nmsrs;
 }
 

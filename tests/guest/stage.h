@@ -21,6 +21,9 @@
 
 enum { STAGE_VCPUS = 3, STAGE_TASKS = 2, STAGE_CALLS = 5, STAGE_SLOTS = 8, STAGE_RUN_SIZE = 12288 };
 
+/** Where a vCPU that is called out of the guest likes to stand when it comes, if it gets there soon. */
+enum stage_place { STAGE_ANYWHERE, STAGE_IN_WATCHED_CALL, STAGE_AT_LANDING, STAGE_IN_STUB, STAGE_PLACES };
+
 /** A process of the recording (inhabitants.c), and what it asks for, over and over. */
 struct stage_call {
 	int number;
@@ -60,6 +63,7 @@ struct stage_vcpu {
 	uint64_t current_gpa, dr7_gpa; // in its per-CPU area; the latter 0: this kernel has none
 	uint64_t function; // that carries out the call, or another one that was called
 	uint64_t random;
+	uint32_t patience; // instructions that it may still execute when it is called out
 	_Atomic uint64_t calls; // done
 };
 
@@ -74,6 +78,8 @@ struct stage {
 	struct kvm_userspace_memory_region slots[STAGE_SLOTS]; // size 0: none
 	_Atomic int nmi; // so often somebody who asks hears that the vCPU is in one
 	_Atomic bool traces_itself; // the guest's kernel is about to, once
+	_Atomic bool is_booting;    // there is no kernel yet: LSTAR is 0
+	_Atomic int stands;	    // enum stage_place
 	pthread_mutex_t wrong_lock;
 	char wrong[256]; // what went wrong first
 };

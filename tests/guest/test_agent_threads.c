@@ -584,6 +584,7 @@ static void play_pauses(void)
 {
 	const char *rounds = getenv("NIJIMI_TEST_ROUNDS");
 	for (int i = 0; i < PAUSES * (rounds ? atoi(rounds) : 1); i++) {
+		atomic_store(&stage.stands, i % STAGE_PLACES);
 		pause_all();
 		if (i % 3 == 0)
 			read_registers(&threads[i % vmm.thread_count]); // from another thread
@@ -595,6 +596,7 @@ static void play_pauses(void)
 		resume_all();
 		let_run(i % 2);
 	}
+	atomic_store(&stage.stands, STAGE_ANYWHERE);
 	assert_fine();
 }
 
@@ -608,8 +610,12 @@ static void play_reset(uint32_t boot, const char *hook)
 	let_run(true);
 }
 
-// Also of a VM that boots meanwhile.
-static void play_tracking(uint32_t boot, const char *hook)
+static bool waits_for_kernel(const void *unused)
+{
+	return atomic_load(&host.vm_state) == WIRE_VM_WAITING;
+}
+
+static void play_tracking(void)
 {
 	atomic_store(&stage.nmi, 3);
 	track_memory(true);
@@ -617,7 +623,21 @@ static void play_tracking(uint32_t boot, const char *hook)
 	await_hook("debugreg");
 	let_run(true);
 	assert_untouched(false, "memory is tracked, still");
-	play_reset(boot, "debugreg");
+	track_memory(false);
+}
+
+static void play_tracking_at_boot(uint32_t boot, const char *hook)
+{
+	atomic_store(&stage.is_booting, true);
+	pause_all();
+	order_all(reset);
+	resume_all();
+	await(waits_for_kernel, NULL, "the reset");
+	track_memory(true);
+	atomic_store(&stage.is_booting, false);
+	await(has_booted, &boot, "the next boot");
+	await_hook("debugreg");
+	let_run(true);
 	assert_untouched(false, "memory was tracked before the kernel was known");
 	track_memory(false);
 	await_hook(hook);
@@ -730,7 +750,8 @@ static void test_vmm(void **state)
 	play_pauses();
 	start_vcpu(0);
 	play_pauses();
-	play_tracking(2, hook);
+	play_tracking();
+	play_tracking_at_boot(2, hook);
 	play_reset(3, hook);
 	if (is_in_memory()) {
 		play_tracing();
