@@ -280,8 +280,8 @@ void agent_gate(struct agent_vcpu *vcpu);
 const char *agent_hook_name(const struct agent_vm *vm);
 /** In the guard. Puts a hook in force, in a kernel that is known. False: a vCPU did not leave the guest. */
 bool agent_hook_arm(struct agent_vm *vm);
-/** In the guard. Nothing of ours is in force any more. */
-void agent_hook_disarm(struct agent_vm *vm);
+/** In the guard. Nothing of ours is in force any more. False: a vCPU did not leave the guest, and still has it. */
+bool agent_hook_disarm(struct agent_vm *vm);
 /** In the guard, now and then: looks whether the guest's code is what it should be, and which hook can be used. */
 void agent_hook_tend(struct agent_vm *vm);
 /** Leaves `patch` for `debugreg`, for some time at least (UINT64_MAX: for ever), before it returns. `self`: the vCPU whose

@@ -348,7 +348,8 @@ static void arm(struct agent_vm *vm)
 static void forget_kernel(struct agent_vm *vm)
 {
 	bool was_armed = vm->state == AGENT_ARMED;
-	agent_hook_disarm(vm);
+	if (!agent_hook_disarm(vm))
+		return; // a vCPU may come to our code, which needs what is known of this kernel: soon again
 	trace_boot(vm->trace, NULL);
 	drop_kernel(vm);
 	pthread_mutex_lock(&vm->anchor_lock);

@@ -521,16 +521,17 @@ bool agent_hook_arm(struct agent_vm *vm)
 	return true;
 }
 
-void agent_hook_disarm(struct agent_vm *vm)
+bool agent_hook_disarm(struct agent_vm *vm)
 {
 	if (!stop_for_patch(vm, NULL, ARM_TIMEOUT_SECONDS * 1000000000ull)) {
 		agent_say("VM %u: a vCPU does not leave the guest: what is in force stays there", vm->number);
 		use_nothing(vm); // those that do leave are rid of it
-		return;
+		return false;
 	}
 	take_patch_out(vm);
 	use_nothing(vm);
 	let_go(vm, NULL);
+	return true;
 }
 
 /* From patch to debugreg, and back */
