@@ -27,14 +27,17 @@
 #include "stage.h"
 
 /*
- * The whole agent, from the VMM's ioctl() on, with all its threads at once: vCPUs that make system calls, the guard, the
- * link to a daemon that does not stop telling it something else, and a VMM that stops, reads, loads, resets and debugs its VM, tracks its memory, and
- * adds a vCPU. KVM and the guest are stage.h's, on the memory of a real kernel: they are there so that threads meet in the agent. Under
- * ThreadSanitizer (-Db_sanitize=thread) this shows that they keep to its locks and to their order. It is no proof of
- * what the agent does on KVM; what is asserted besides is what has to hold whatever KVM does: nothing of ours is left
- * where it was taken out, nobody in the guest is led to where nothing of ours is, the hook is the one that it should be.
+ * The whole agent, from the VMM's ioctl() on, with all its threads at once: vCPUs that make system
+ * calls, the guard, the link to a daemon that does not stop telling it something else, and a VMM
+ * that stops, reads, loads, resets and debugs its VM, tracks its memory, and adds a vCPU. KVM and
+ * the guest are stage.h's, on the memory of a real kernel: they are there so that threads meet in
+ * the agent. Under ThreadSanitizer (-Db_sanitize=thread) this shows that they keep to its locks and
+ * to their order. It is no proof of what the agent does on KVM; what is asserted besides is what
+ * has to hold whatever KVM does: nothing of ours is left where it was taken out, nobody in the
+ * guest is led to where nothing of ours is, the hook is the one that it should be.
  *
- * One process is one VMM, with one hook. NIJIMI_TEST_HOOK plays one of them only, NIJIMI_TEST_ROUNDS stops the VM so many times as often.
+ * One process is one VMM, with one hook. NIJIMI_TEST_HOOK plays one of them only,
+ * NIJIMI_TEST_ROUNDS stops the VM so many times as often.
  */
 
 enum {
@@ -45,18 +48,29 @@ enum {
 	TALK_MILLISECONDS = 10,
 	TALKS_A_CONNECTION = 20,
 	FAR_AHEAD = 1 << 20, // frames that no agent has sent
-	BEFORE_FAULT = 20, // system calls
+	BEFORE_FAULT = 20,   // system calls
 };
 
 static const struct stage_program programs[][STAGE_TASKS] = {
-	{ { "holder", { { SYS_read, 10, 10 }, { SYS_write, 61, 10 }, { SYS_openat, (uint64_t)AT_FDCWD, 10 }, { SYS_read, 14, 10 }, { SYS_getpid, 0, 1 } } },
-	  { "mapper", { { SYS_read, 10, 5 }, { SYS_read, 99, -EBADF }, { -1, 0, 0 } } } },
-	{ { "pipe-reader", { { SYS_read, 10, 10 }, { SYS_read, 10, -EAGAIN }, { SYS_getppid, 0, 1 }, { -1, 0, 0 } } },
-	  { "unix", { { SYS_write, 11, 6 }, { SYS_read, 12, 6 }, { SYS_sendto, 18, 6 }, { SYS_recvfrom, 17, 6 }, { SYS_io_uring_setup, 1, -EMFILE } } } },
+	{{"holder",
+	  {{SYS_read, 10, 10},
+	   {SYS_write, 61, 10},
+	   {SYS_openat, (uint64_t)AT_FDCWD, 10},
+	   {SYS_read, 14, 10},
+	   {SYS_getpid, 0, 1}}},
+	 {"mapper", {{SYS_read, 10, 5}, {SYS_read, 99, -EBADF}, {-1, 0, 0}}}},
+	{{"pipe-reader",
+	  {{SYS_read, 10, 10}, {SYS_read, 10, -EAGAIN}, {SYS_getppid, 0, 1}, {-1, 0, 0}}},
+	 {"unix",
+	  {{SYS_write, 11, 6},
+	   {SYS_read, 12, 6},
+	   {SYS_sendto, 18, 6},
+	   {SYS_recvfrom, 17, 6},
+	   {SYS_io_uring_setup, 1, -EMFILE}}}},
 };
 
-static const struct timespec moment = { .tv_nsec = 1000000 };
-static const char *const *arguments; // of this process: the hook, the recording
+static const struct timespec moment = {.tv_nsec = 1000000};
+static const char *const *arguments;		     // of this process: the hook, the recording
 static char folder[] = "/tmp/nijimi-threads.XXXXXX"; // the socket's, and a cache of profiles
 
 static void check(bool holds, const char *what)
@@ -87,7 +101,7 @@ static void make_barrier(void)
 				   "labels: [{name: classified, files: /data/classified/**}]\n"
 				   "sinks: [{name: s, kind: inet, to: 192.0.2.0/24}]\n"
 				   "rules: [{label: classified, sink: s, action: block}]\n";
-	struct policy_problems problems = { 0 };
+	struct policy_problems problems = {0};
 	struct policy *policy = policy_parse(text, sizeof(text) - 1, &problems);
 	assert_non_null(policy);
 	host.barrier = policy_pack(policy, 1, &host.barrier_size);
@@ -98,33 +112,39 @@ static void make_barrier(void)
 static void tell(struct synthetic *agent_side, struct wire_message message)
 {
 	message.vm = 1;
-	synthetic_send(agent_side, &message); // if the agent has gone, that is seen when it is listened to
+	// If the agent has gone, that is seen when it is listened to.
+	synthetic_send(agent_side, &message);
 }
 
 static void tell_labels(struct synthetic *to, uint32_t rows)
 {
-	tell(to, (struct wire_message){ .type = WIRE_LABELS, .labels = { .rows = rows } });
+	tell(to, (struct wire_message){.type = WIRE_LABELS, .labels = {.rows = rows}});
 	for (uint32_t i = 0; i < rows; i++)
-		tell(to, (struct wire_message){ .type = WIRE_LABEL_FILES,
-						.label_files = { .label = i ? "payroll" : "classified",
-								 .criteria = WIRE_BY_PATH,
-								 .path = i ? "/data/public/**" : "/data/classified/**",
-								 .filesystem = "" } });
+		tell(to,
+		     (struct wire_message){
+			     .type = WIRE_LABEL_FILES,
+			     .label_files = {.label = i ? "payroll" : "classified",
+					     .criteria = WIRE_BY_PATH,
+					     .path = i ? "/data/public/**" : "/data/classified/**",
+					     .filesystem = ""}});
 }
 
 static void tell_boundaries(struct synthetic *to, uint32_t rows)
 {
-	tell(to, (struct wire_message){ .type = WIRE_BOUNDARIES, .boundaries = { .rows = rows } });
+	tell(to, (struct wire_message){.type = WIRE_BOUNDARIES, .boundaries = {.rows = rows}});
 	for (uint32_t i = 0; i < rows; i++)
-		tell(to, (struct wire_message){ .type = WIRE_BOUNDARY, .boundary = { .program = "/usr/bin/nobody", .label = "" } });
+		tell(to, (struct wire_message){
+				 .type = WIRE_BOUNDARY,
+				 .boundary = {.program = "/usr/bin/nobody", .label = ""}});
 }
 
 static void tell_barrier(struct synthetic *to, bool any)
 {
 	uint32_t size = any ? (uint32_t)host.barrier_size : 0;
-	tell(to, (struct wire_message){ .type = WIRE_BARRIER, .barrier = { .size = size } });
+	tell(to, (struct wire_message){.type = WIRE_BARRIER, .barrier = {.size = size}});
 	if (any)
-		tell(to, (struct wire_message){ .type = WIRE_BARRIER_PART, .part = { .length = size, .bytes = host.barrier } });
+		tell(to, (struct wire_message){.type = WIRE_BARRIER_PART,
+					       .part = {.length = size, .bytes = host.barrier}});
 }
 
 static void tell_something(struct synthetic *to, unsigned number)
@@ -141,17 +161,23 @@ static void tell_something(struct synthetic *to, unsigned number)
 		tell_barrier(to, number / 7 % 2);
 		break;
 	case 3:
-		tell(to, (struct wire_message){ .type = WIRE_CLEAR, .clear = { .all = number / 7 % 2, .number = number, .label = "classified" } });
+		tell(to, (struct wire_message){.type = WIRE_CLEAR,
+					       .clear = {.all = number / 7 % 2,
+							 .number = number,
+							 .label = "classified"}});
 		break;
 	case 4:
-		tell(to, (struct wire_message){ .type = WIRE_STORED,
-						.stored = { .identity = { .filesystem = { 1 }, .inode = number }, .label = "stored" } });
+		tell(to, (struct wire_message){
+				 .type = WIRE_STORED,
+				 .stored = {.identity = {.filesystem = {1}, .inode = number},
+					    .label = "stored"}});
 		break;
 	case 5:
-		tell(to, (struct wire_message){ .type = WIRE_ACKNOWLEDGE, .acknowledge = { .journal = number } });
+		tell(to, (struct wire_message){.type = WIRE_ACKNOWLEDGE,
+					       .acknowledge = {.journal = number}});
 		break;
 	default:
-		tell(to, (struct wire_message){ .type = WIRE_SYNC, .sync = { .token = ++token } });
+		tell(to, (struct wire_message){.type = WIRE_SYNC, .sync = {.token = ++token}});
 		break;
 	}
 }
@@ -169,9 +195,10 @@ static void hear_vm(const struct wire_vm *vm)
 
 static void hear_gap(const struct wire_gap *gap)
 {
-	bool unwelcome = strcmp(gap->kind, "tampered") == 0 || strcmp(gap->kind, "not-removed") == 0 ||
-			 strcmp(gap->kind, "per-cpu-area") == 0 || strcmp(gap->kind, "kernel-lost") == 0 ||
-			 (strcmp(gap->kind, "fault") == 0 && !atomic_load(&host.drill));
+	bool unwelcome =
+		strcmp(gap->kind, "tampered") == 0 || strcmp(gap->kind, "not-removed") == 0 ||
+		strcmp(gap->kind, "per-cpu-area") == 0 || strcmp(gap->kind, "kernel-lost") == 0 ||
+		(strcmp(gap->kind, "fault") == 0 && !atomic_load(&host.drill));
 	if (unwelcome)
 		stage_note_wrong("a gap %s: %s", gap->kind, gap->detail);
 }
@@ -200,7 +227,7 @@ static void hear(struct synthetic *from, const struct wire_message *message)
 		atomic_fetch_add(&host.synced, 1);
 		break;
 	case WIRE_RECALL:
-		tell(from, (struct wire_message){ .type = WIRE_RECALLED });
+		tell(from, (struct wire_message){.type = WIRE_RECALLED});
 		break;
 	default:
 		break;
@@ -210,24 +237,31 @@ static void hear(struct synthetic *from, const struct wire_message *message)
 static bool has_hung_up(int fd)
 {
 	char byte;
-	return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0 || (errno != EAGAIN && errno != EINTR);
+	return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0 ||
+	       (errno != EAGAIN && errno != EINTR);
 }
 
 // One connection: the agent goes on where it was, or has to tell all anew.
 static void serve(struct synthetic *agent_side, uint64_t *received)
 {
 	struct wire_message message;
-	bool last = atomic_load(&host.ending), anew = !last && atomic_fetch_add(&host.connections, 1) % 2;
-	if (!synthetic_receive(agent_side, &message, WAIT_SECONDS * 1000) || message.type != WIRE_HELLO)
+	bool last = atomic_load(&host.ending),
+	     anew = !last && atomic_fetch_add(&host.connections, 1) % 2;
+	if (!synthetic_receive(agent_side, &message, WAIT_SECONDS * 1000) ||
+	    message.type != WIRE_HELLO)
 		return;
-	message = (struct wire_message){ .type = WIRE_WELCOME };
-	message.welcome = (struct wire_welcome){ .version = WIRE_VERSION, .journal_received = anew ? FAR_AHEAD : *received };
+	message = (struct wire_message){.type = WIRE_WELCOME};
+	message.welcome = (struct wire_welcome){.version = WIRE_VERSION,
+						.journal_received = anew ? FAR_AHEAD : *received};
 	synthetic_send(agent_side, &message);
-	message = (struct wire_message){ .type = WIRE_LABELS };
+	message = (struct wire_message){.type = WIRE_LABELS};
 	synthetic_send(agent_side, &message); // there is a policy
-	for (unsigned talks = 0; last || (talks < TALKS_A_CONNECTION && !atomic_load(&host.ending));) {
+	for (unsigned talks = 0;
+	     last || (talks < TALKS_A_CONNECTION && !atomic_load(&host.ending));) {
 		if (synthetic_receive(agent_side, &message, TALK_MILLISECONDS)) {
-			*received = message.type == WIRE_RESTART ? message.restart.next - 1 : *received + !!(message.type & WIRE_JOURNAL);
+			*received = message.type == WIRE_RESTART
+					    ? message.restart.next - 1
+					    : *received + !!(message.type & WIRE_JOURNAL);
 			hear(agent_side, &message);
 			atomic_store(&host.last, last); // and the agent knows what we have
 		} else if (has_hung_up(agent_side->fd)) {
@@ -253,7 +287,7 @@ static void *be_daemon(void *unused)
 
 static void open_daemon(void)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	snprintf(host.path, sizeof(host.path), "%s/%s", folder, arguments[0]);
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s", host.path);
 	pthread_mutex_init(&host.lock, NULL);
@@ -263,7 +297,8 @@ static void open_daemon(void)
 	make_barrier();
 }
 
-/* The VMM: each vCPU is a thread; what is to be done with a vCPU its own thread does, between two KVM_RUN */
+/* The VMM: each vCPU is a thread; what is to be done with a vCPU its own thread does, between two
+ * KVM_RUN */
 
 struct cpu_thread;
 typedef void order(struct cpu_thread *thread);
@@ -283,7 +318,7 @@ static struct vmm {
 	bool paused, ending;
 	_Atomic bool attention; // something of this has changed
 	size_t thread_count;
-} vmm = { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
+} vmm = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
 static _Thread_local struct kvm_run *volatile own_run;
 
@@ -332,8 +367,10 @@ static void *run_vcpu(void *context)
 			continue;
 		}
 		if (run->exit_reason == KVM_EXIT_DEBUG)
-			stage_note_wrong("the VMM is given a debug exit at %#llx", (unsigned long long)run->debug.arch.pc);
-		if (run->exit_reason == KVM_EXIT_IO && thread->vcpu->regs.rip != thread->vcpu->port_rip)
+			stage_note_wrong("the VMM is given a debug exit at %#llx",
+					 (unsigned long long)run->debug.arch.pc);
+		if (run->exit_reason == KVM_EXIT_IO &&
+		    thread->vcpu->regs.rip != thread->vcpu->port_rip)
 			stage_note_wrong("the VMM is given an exit of the agent's");
 	}
 	return NULL;
@@ -433,7 +470,7 @@ static int access_lstar(int fd, unsigned long request, uint64_t value)
 	struct {
 		struct kvm_msrs header;
 		struct kvm_msr_entry entry;
-	} msrs = { .header = { .nmsrs = 1 }, .entry = { .index = 0xC0000082, .data = value } };
+	} msrs = {.header = {.nmsrs = 1}, .entry = {.index = 0xC0000082, .data = value}};
 	return ioctl(fd, request, &msrs);
 }
 
@@ -444,7 +481,8 @@ static void read_registers(struct cpu_thread *thread)
 
 static void load_registers(struct cpu_thread *thread)
 {
-	check(access_lstar(thread->vcpu->fd, KVM_SET_MSRS, stage.recording->lstar) == 1, "KVM_SET_MSRS fails");
+	check(access_lstar(thread->vcpu->fd, KVM_SET_MSRS, stage.recording->lstar) == 1,
+	      "KVM_SET_MSRS fails");
 }
 
 static void reset(struct cpu_thread *thread)
@@ -454,12 +492,14 @@ static void reset(struct cpu_thread *thread)
 
 static void debug(struct cpu_thread *thread, uint32_t breakpoints)
 {
-	struct kvm_guest_debug wanted = { .control = breakpoints ? KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_HW_BP : 0 };
+	struct kvm_guest_debug wanted = {
+		.control = breakpoints ? KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_HW_BP : 0};
 	for (uint32_t i = 0; i < breakpoints; i++) {
 		wanted.arch.debugreg[i] = 0x10000 + i; // where nobody comes
 		wanted.arch.debugreg[7] |= 2u << 2 * i;
 	}
-	check(ioctl(thread->vcpu->fd, KVM_SET_GUEST_DEBUG, &wanted) == 0, "KVM_SET_GUEST_DEBUG fails");
+	check(ioctl(thread->vcpu->fd, KVM_SET_GUEST_DEBUG, &wanted) == 0,
+	      "KVM_SET_GUEST_DEBUG fails");
 }
 
 static void debug_a_little(struct cpu_thread *thread)
@@ -480,12 +520,14 @@ static void debug_no_more(struct cpu_thread *thread)
 static void track_memory(bool tracks)
 {
 	enum { BIOS = 0xc0000 };
-	struct kvm_userspace_memory_region region = { .slot = 1,
-						      .flags = tracks ? KVM_MEM_LOG_DIRTY_PAGES : 0,
-						      .guest_phys_addr = BIOS,
-						      .memory_size = stage.recording->size - BIOS,
-						      .userspace_addr = (uintptr_t)stage.recording->ram + BIOS };
-	check(ioctl(stage.vm, KVM_SET_USER_MEMORY_REGION, &region) == 0, "KVM_SET_USER_MEMORY_REGION fails");
+	struct kvm_userspace_memory_region region = {
+		.slot = 1,
+		.flags = tracks ? KVM_MEM_LOG_DIRTY_PAGES : 0,
+		.guest_phys_addr = BIOS,
+		.memory_size = stage.recording->size - BIOS,
+		.userspace_addr = (uintptr_t)stage.recording->ram + BIOS};
+	check(ioctl(stage.vm, KVM_SET_USER_MEMORY_REGION, &region) == 0,
+	      "KVM_SET_USER_MEMORY_REGION fails");
 }
 
 /* What must hold */
@@ -533,13 +575,17 @@ static void await_hook(const char *name)
 
 static bool is_at_least(const void *counters)
 {
-	const struct { _Atomic uint64_t *value; uint64_t wanted; } *counter = counters;
+	const struct {
+		_Atomic uint64_t *value;
+		uint64_t wanted;
+	} *counter = counters;
 	return atomic_load(counter->value) >= counter->wanted;
 }
 
 static bool has_booted(const void *boot)
 {
-	return atomic_load(&host.boot) >= *(const uint32_t *)boot && atomic_load(&host.vm_state) == WIRE_VM_ARMED;
+	return atomic_load(&host.boot) >= *(const uint32_t *)boot &&
+	       atomic_load(&host.vm_state) == WIRE_VM_ARMED;
 }
 
 static bool is_true(const void *flag)
@@ -562,7 +608,10 @@ static void let_run(bool traced)
 {
 	for (size_t i = 0; i < vmm.thread_count; i++) {
 		bool calls = threads[i].vcpu->task_count > 0;
-		struct { _Atomic uint64_t *value; uint64_t wanted; } done = { &threads[i].vcpu->calls, 0 }, seen = { 0 };
+		struct {
+			_Atomic uint64_t *value;
+			uint64_t wanted;
+		} done = {&threads[i].vcpu->calls, 0}, seen = {0};
 		done.wanted = atomic_load(done.value) + (calls ? CALLS : 1);
 		if (traced && calls) {
 			seen.value = entries_of(i);
@@ -654,7 +703,10 @@ static void play_tracing(void)
 
 static void play_overlap(void)
 {
-	struct kvm_userspace_memory_region region = { .slot = ADDED_SLOT, .guest_phys_addr = stage_filter_gpa(), .memory_size = 4096 };
+	struct kvm_userspace_memory_region region = {.slot = ADDED_SLOT,
+						     .guest_phys_addr =
+							     atomic_load(&stage.filter_gpa),
+						     .memory_size = 4096};
 	void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	region.userspace_addr = (uintptr_t)page;
 	assert_int_not_equal(region.guest_phys_addr, 0);
@@ -723,7 +775,7 @@ static void test_vmm(void **state)
 {
 	static struct recording recording;
 	static struct guest_kernel kernel;
-	const struct sigaction kick = { .sa_handler = leave_guest };
+	const struct sigaction kick = {.sa_handler = leave_guest};
 	struct profile_anchor anchor;
 	struct error error;
 	pthread_t daemon;
@@ -732,7 +784,8 @@ static void test_vmm(void **state)
 
 	recording_open(&recording, arguments[1]);
 	anchor = recording_anchor(&recording, 0);
-	if (!guest_kernel_init(&kernel, recording.memory, &recording.reader, &anchor, folder, NULL, NULL, &from_cache, &error))
+	if (!guest_kernel_init(&kernel, recording.memory, &recording.reader, &anchor, folder, NULL,
+			       NULL, &from_cache, &error))
 		fail_msg("%s", error.message);
 	memory_enter(&recording.reader);
 	stage_open(&recording, &kernel);
@@ -772,7 +825,7 @@ static void test_vmm(void **state)
 
 static int be_vmm(const char *const row[2])
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_vmm) };
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_vmm)};
 	char name[64];
 	arguments = row;
 	snprintf(name, sizeof(name), "%s on %s", row[0], row[1]);
@@ -790,7 +843,8 @@ static bool play(const char *const row[2])
 
 int main(void)
 {
-	static const char *const rows[][2] = { { "debugreg", "5.10" }, { "patch", "6.1" }, { "filter", "6.1" } };
+	static const char *const rows[][2] = {
+		{"debugreg", "5.10"}, {"patch", "6.1"}, {"filter", "6.1"}};
 	const char *only = getenv("NIJIMI_TEST_HOOK");
 	char command[128];
 	int failed = 0;
