@@ -43,6 +43,7 @@
 enum {
 	CALLS = 50, // that each vCPU makes at least, before the next thing happens
 	PAUSES = 5,
+	TRIES = 5,
 	WAIT_SECONDS = 100, // far more than anything takes: who waits so long waits for ever
 	ADDED_SLOT = 7,
 	TALK_MILLISECONDS = 10,
@@ -193,12 +194,20 @@ static void hear_vm(const struct wire_vm *vm)
 	atomic_store(&host.vm_state, vm->state);
 }
 
+// On a machine that is busy with something else a thread may not run for the 2 s that the agent
+// waits for it: that is told, too, and what is asserted of memory decides.
+static bool is_machines_fault(const struct wire_gap *gap)
+{
+	return strcmp(gap->kind, "not-removed") == 0 && strstr(gap->detail, "in time");
+}
+
 static void hear_gap(const struct wire_gap *gap)
 {
-	bool unwelcome =
-		strcmp(gap->kind, "tampered") == 0 || strcmp(gap->kind, "not-removed") == 0 ||
-		strcmp(gap->kind, "per-cpu-area") == 0 || strcmp(gap->kind, "kernel-lost") == 0 ||
-		(strcmp(gap->kind, "fault") == 0 && !atomic_load(&host.drill));
+	bool unwelcome = strcmp(gap->kind, "tampered") == 0 ||
+			 (strcmp(gap->kind, "not-removed") == 0 && !is_machines_fault(gap)) ||
+			 strcmp(gap->kind, "per-cpu-area") == 0 ||
+			 strcmp(gap->kind, "kernel-lost") == 0 ||
+			 (strcmp(gap->kind, "fault") == 0 && !atomic_load(&host.drill));
 	if (unwelcome)
 		stage_note_wrong("a gap %s: %s", gap->kind, gap->detail);
 }
@@ -666,8 +675,14 @@ static bool waits_for_kernel(const void *unused)
 
 static void play_tracking(void)
 {
+	const struct agent_vm *vm = agent_vcpu_of(threads[0].vcpu->fd)->vm;
 	atomic_store(&stage.nmi, 3);
 	track_memory(true);
+	// Once more where a vCPU was late: is_machines_fault().
+	for (int i = 0; i < TRIES && strcmp(agent_hook_name(vm), "debugreg") != 0; i++) {
+		track_memory(false);
+		track_memory(true);
+	}
 	assert_untouched(false, "memory is tracked");
 	await_hook("debugreg");
 	let_run(true);
