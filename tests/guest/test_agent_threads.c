@@ -42,7 +42,7 @@
 
 enum {
 	CALLS = 50, // that each vCPU makes at least, before the next thing happens
-	PAUSES = 5,
+	PAUSES = 8,
 	TRIES = 5,
 	WAIT_SECONDS = 100, // far more than anything takes: who waits so long waits for ever
 	ADDED_SLOT = 7,
@@ -815,7 +815,6 @@ static void test_vmm(void **state)
 
 	await_hook(hook);
 	let_run(true);
-	play_pauses();
 	start_vcpu(0);
 	play_pauses();
 	play_tracking();
