@@ -255,8 +255,10 @@ void agent_filter_allow(void *context, const struct trace_pass *pass)
 void agent_filter_forget_inode(void *context, uint64_t inode)
 {
 	struct agent_vm *vm = context;
+	pthread_mutex_lock(&vm->filter_lock);
 	if (vm->filter)
 		hook_filter_forget_inode(vm->filter, inode);
+	pthread_mutex_unlock(&vm->filter_lock);
 }
 
 void agent_filter_forget(void *context)
