@@ -42,9 +42,10 @@
  *   vm->stop_lock             waits until no vCPU is busy: so never while holding any lock, or inside a section; inside it
  *                             sites_lock, and all that follows
  *   vm->sites_lock, anchor_lock   nothing inside
- *   the trace's lock          the patch's (hook_patch_watch()), its gap lock, the journal's
+ *   vm->told_lock             the journal's
+ *   the trace's lock          the patch's (hook_patch_watch()), filter_lock, its gap lock, the journal's
  *   its gap lock              the journal's
- *   the patch's, the journal's    nothing inside
+ *   the patch's, filter_lock, the journal's   nothing inside
  */
 
 enum {
@@ -52,6 +53,7 @@ enum {
 	AGENT_VCPUS_MAXIMUM = 4096, // in one VM: KVM_MAX_VCPUS
 	AGENT_GLOBS_MAXIMUM = 1024,
 	AGENT_LABELS = 64,
+	AGENT_TRACKED_MAXIMUM = 128, // memory slots of one VM whose dirty pages are tracked
 };
 
 enum agent_vm_state {
@@ -103,10 +105,17 @@ struct agent_vm {
 	uint16_t number; // from 1
 	struct vm_memory *memory;
 	struct trace *trace;
-	struct agent_vcpu *vcpus; // newest first; entries are never removed while the VM lives
+	_Atomic(struct agent_vcpu *) vcpus; // newest first; entries are never removed while the VM lives
 	_Atomic uint32_t vcpu_count;
 	_Atomic bool closed;
-	pthread_mutex_t lock; // adding vCPUs, setting slots
+	pthread_mutex_t lock; // adding vCPUs, setting slots, and which of them are tracked:
+	struct agent_tracked {
+		uint32_t slot;
+		uint64_t gpa, size;
+	} tracked[AGENT_TRACKED_MAXIMUM];
+	uint32_t tracked_count;
+	bool tracked_all; // there were more: all are taken for tracked until none is
+	_Atomic uint64_t kernel_gpa; // where the kernel's code is that runs now; 0: none is known
 
 	// What the vCPUs are to have in force. They compare `generation` before every entry.
 	pthread_mutex_t sites_lock; // for those who write
@@ -118,9 +127,10 @@ struct agent_vm {
 	pthread_mutex_t stop_lock;
 	_Atomic uint32_t stopped; // 1: vCPUs wait before they enter the guest
 	_Atomic int hook;	  // enum agent_hook
-	struct hook_patch *patch; // NULL: was never wanted
+	_Atomic(struct hook_patch *) patch; // NULL: was never wanted. What is in it is the guard's while it is not in force
 	struct agent_site patch_sites[HOOK_SITES_MAXIMUM]; // breakpoints beside it
-	struct hook_filter *filter; // beside it; NULL: was never wanted
+	_Atomic(struct hook_filter *) filter; // beside it, likewise; NULL: was never wanted
+	pthread_mutex_t filter_lock; // of what is allowed there
 	bool filter_wanted;	    // its sites lead there
 	bool seen_inside[TRACE_INNERS]; // calls that are seen there, and not at their own functions
 	_Atomic bool filter_refused; // its place was needed
@@ -128,35 +138,44 @@ struct agent_vm {
 	_Atomic bool filter_in_force;
 	bool filter_global;
 	uint32_t filter_slot;		  // KVM's number of it
-	uint64_t filter_gpa, filter_entry; // where it is, and the GPA of what maps it
+	_Atomic uint64_t filter_gpa; // where it is, or would be; 0: nowhere yet
+	uint64_t filter_entry;	     // the GPA of what maps it
 	struct memory_reader hook_reader; // with all vCPUs stopped
 	bool patch_possible;
-	bool patch_prepared; // it is known whether it is
+	_Atomic bool patch_prepared; // it is known whether it is
 	_Atomic bool patch_lifted; // the VM is stopped and was read: nothing of ours is in it until a vCPU runs again
 	_Atomic bool logging;	   // the VMM tracks dirty pages
 	_Atomic bool hook_changed; // and nobody was told
-	uint64_t patch_again;	   // not before; UINT64_MAX: never
+	uint64_t patch_again; // not before; UINT64_MAX: never. Set before the hook is AGENT_HOOK_DEBUGREG, then the guard's
 	uint64_t next_check, stop_began;
 	_Atomic uint64_t longest_stop; // of all vCPUs, by us, ns
 	unsigned char entry_code[16]; // the call at E
 	uint32_t entry_code_length;
 	bool entry_code_told;
 	_Atomic uint64_t replaced_until; // until then another kernel may overwrite this one, CLOCK_MONOTONIC ns
-	char hook_reason[240]; // for what is not in force
+	char hook_reason[240]; // for what is not in force; with `told_lock`
 
 	// From the vCPUs to the guard.
-	pthread_mutex_t anchor_lock;
+	pthread_mutex_t anchor_lock; // what is said of a kernel's end is said of the one that is known
 	struct profile_anchor anchor; // of the kernel that runs now
 	_Atomic bool anchor_ready;
 	_Atomic bool kernel_gone;  // LSTAR is another now
 	_Atomic bool sweep_wanted; // the VM's state was loaded
+	_Atomic bool failing;	   // somebody says why, then sets:
 	_Atomic bool failed;	   // a fault of ours
 	_Atomic uint64_t check_after; // when LSTAR is to be looked at next, CLOCK_MONOTONIC ns
 	char failure[240];
 
-	// The guard's own.
+	// What agent_vm_report() tells, with hook_reason, and in this order to the journal. The guard changes it, and need not lock to read it.
+	pthread_mutex_t told_lock;
 	enum agent_vm_state state;
 	uint32_t boot;
+	bool has_kernel, has_uuid, profile_cached;
+	struct vm_uuid uuid;
+	uint64_t uuid_nanoseconds, profile_nanoseconds;
+	char reason[WIRE_TEXT_MAXIMUM];
+
+	// The guard's own.
 	uint32_t attempts;
 	uint64_t next_attempt;
 	uint64_t next_moved; // report of bytes, CLOCK_MONOTONIC ns
@@ -164,10 +183,6 @@ struct agent_vm {
 	_Atomic bool recall_late; // tracing does not wait for the answer any more
 	struct memory_reader reader;
 	struct guest_kernel kernel;
-	bool has_kernel, has_uuid, profile_cached;
-	struct vm_uuid uuid;
-	uint64_t uuid_nanoseconds, profile_nanoseconds;
-	char reason[WIRE_TEXT_MAXIMUM];
 	bool announced, give_way_reported, starved_reported, site_reported;
 	_Atomic bool gave_way, guest_starved, site_starved;
 	_Atomic bool labels_known; // the daemon has told what is classified here
@@ -240,6 +255,8 @@ static inline struct agent_vm *agent_vm_numbered(uint16_t number)
 /* interpose.c */
 extern int (*real_ioctl)(int fd, unsigned long request, ...);
 struct agent_vcpu *agent_vcpu_of(int fd);
+/** Whether the VMM tracks dirty pages where the kernel's code is. With vm->lock held. */
+bool agent_tracks_kernel(const struct agent_vm *vm);
 
 /* start.c */
 /** Begins to live in this process, at its first KVM call. Idempotent. */
@@ -254,7 +271,7 @@ void agent_note_msrs(struct agent_vcpu *vcpu, const struct kvm_msrs *msrs);
 /** Gets the vCPU out of the guest, if it is there. */
 void agent_kick(struct agent_vcpu *vcpu);
 void agent_kick_all(struct agent_vm *vm);
-/** To be called in the handler of agent.kick_signal. */
+/** In the handler of agent.kick_signal, or in the vCPU's thread: the next entry returns at once, and agent_run() to the VMM. */
 void agent_kicked(void);
 
 /* hooks.c */
@@ -263,15 +280,15 @@ void agent_gate(struct agent_vcpu *vcpu);
 const char *agent_hook_name(const struct agent_vm *vm);
 /** In the guard. Puts a hook in force, in a kernel that is known. False: a vCPU did not leave the guest. */
 bool agent_hook_arm(struct agent_vm *vm);
-/** In the guard. Nothing of ours is in force any more. */
-void agent_hook_disarm(struct agent_vm *vm);
+/** In the guard. Nothing of ours is in force any more. False: a vCPU did not leave the guest, and still has it. */
+bool agent_hook_disarm(struct agent_vm *vm);
 /** In the guard, now and then: looks whether the guest's code is what it should be, and which hook can be used. */
 void agent_hook_tend(struct agent_vm *vm);
 /** Leaves `patch` for `debugreg`, for some time at least (UINT64_MAX: for ever), before it returns. `self`: the vCPU whose
  *  thread this is, or NULL. Takes some milliseconds; never inside a section of a memory reader. */
 bool agent_hook_yield(struct agent_vm *vm, struct agent_vcpu *self, uint64_t for_nanoseconds, const char *why);
-/** The VMM has begun, or ended, to track dirty pages of the memory where the kernel's code is. */
-void agent_hook_logging(struct agent_vm *vm, bool logging);
+/** The VMM has begun, or ended, to track dirty pages, maybe where the kernel's code is (agent_tracks_kernel()). */
+void agent_hook_logging(struct agent_vm *vm);
 /** The VMM reads a vCPU's registers: if none runs, the guest's memory is left as it would be without us. */
 void agent_hook_lift(struct agent_vcpu *reader);
 void agent_hook_lower(struct agent_vm *vm);
@@ -295,7 +312,7 @@ void agent_filter_see_all(struct agent_vm *vm);
 void agent_filter_take_out(struct agent_vm *vm);
 /** Whether somebody has changed what maps it. With the lock of those who stop vCPUs held. */
 bool agent_filter_is_lost(struct agent_vm *vm);
-/** Whether a slot of the VMM's would be where ours is. */
+/** Whether a slot of the VMM's would be where ours is, or may come to be. */
 bool agent_filter_overlaps(const struct agent_vm *vm, uint64_t gpa, uint64_t size);
 void agent_filter_allow(void *vm, const struct trace_pass *pass);
 void agent_filter_forget(void *vm);
@@ -308,8 +325,8 @@ void agent_arm_rings(struct agent_vm *vm);
 void *agent_guard(void *unused);
 void agent_wake_guard(void);
 void agent_vm_report(struct agent_vm *vm);
-/** Tracing has failed for good: the guard does the rest. */
-void agent_fail(struct agent_vm *vm);
+/** Tracing has failed for good: the guard does the rest. Who comes first says why. */
+void agent_fail(struct agent_vm *vm, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /** A fault of ours while reading the VM's guest: tracing ends, the VM goes on. */
 void agent_fault(struct agent_vm *vm, const struct fault_recovery *recovery);
 void agent_emit(void *vm, struct wire_message *message);

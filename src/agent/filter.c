@@ -95,7 +95,10 @@ bool agent_filter_place(struct agent_vm *vm, struct error *error)
 	vm->filter_entry = found.entry;
 	vm->filter_global = found.global;
 	vm->filter_gpa = gpa;
-	return hook_filter_place(vm->filter, found.address, gpa, &layout, error);
+	pthread_mutex_lock(&vm->filter_lock);
+	bool placed = hook_filter_place(vm->filter, found.address, gpa, &layout, error);
+	pthread_mutex_unlock(&vm->filter_lock);
+	return placed;
 }
 
 bool agent_filter_add(struct agent_vm *vm, uint64_t function, uint32_t number, struct error *error)
@@ -133,6 +136,9 @@ bool agent_filter_put_in(struct agent_vm *vm, struct error *error)
 {
 	if (!vm->filter_wanted)
 		return true;
+	if (atomic_load(&vm->filter_refused))
+		return error_set(error, ERROR_INVALID, "the VMM puts memory where the filter would be (%#llx)",
+				 (unsigned long long)vm->filter_gpa);
 	if (!set_slot(vm, true))
 		return error_set_errno(error, "KVM does not take the memory slot of the filter (number %u, at %#llx)",
 				       vm->filter_slot, (unsigned long long)vm->filter_gpa);
@@ -140,7 +146,7 @@ bool agent_filter_put_in(struct agent_vm *vm, struct error *error)
 		set_slot(vm, false);
 		return false;
 	}
-	hook_filter_forget(vm->filter);
+	agent_filter_forget(vm);
 	atomic_store(&vm->filter_in_force, true);
 	return true;
 }
@@ -225,11 +231,11 @@ bool agent_filter_is_lost(struct agent_vm *vm)
 
 bool agent_filter_overlaps(const struct agent_vm *vm, uint64_t gpa, uint64_t size)
 {
-	return atomic_load(&vm->filter_in_force) && gpa < vm->filter_gpa + HOOK_FILTER_SIZE &&
-	       vm->filter_gpa < gpa + size;
+	uint64_t ours = atomic_load(&vm->filter_gpa);
+	return ours && !atomic_load(&vm->filter_refused) && gpa < ours + HOOK_FILTER_SIZE && ours < gpa + size;
 }
 
-/* For the trace, which calls these one at a time */
+/* For the trace, which calls these one at a time; but the filter may be put in, or placed, meanwhile */
 
 void agent_filter_allow(void *context, const struct trace_pass *pass)
 {
@@ -240,20 +246,26 @@ void agent_filter_allow(void *context, const struct trace_pass *pass)
 						 .inode_number = pass->inode_number,
 						 .generation = pass->generation,
 						 .kind = pass->number };
+	pthread_mutex_lock(&vm->filter_lock);
 	if (atomic_load_explicit(&vm->filter_in_force, memory_order_relaxed))
 		hook_filter_allow(vm->filter, &entry);
+	pthread_mutex_unlock(&vm->filter_lock);
 }
 
 void agent_filter_forget_inode(void *context, uint64_t inode)
 {
 	struct agent_vm *vm = context;
+	pthread_mutex_lock(&vm->filter_lock);
 	if (vm->filter)
 		hook_filter_forget_inode(vm->filter, inode);
+	pthread_mutex_unlock(&vm->filter_lock);
 }
 
 void agent_filter_forget(void *context)
 {
 	struct agent_vm *vm = context;
+	pthread_mutex_lock(&vm->filter_lock);
 	if (vm->filter)
 		hook_filter_forget(vm->filter);
+	pthread_mutex_unlock(&vm->filter_lock);
 }

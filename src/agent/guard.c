@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <poll.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -47,6 +48,7 @@ void agent_emit(void *context, struct wire_message *message)
 void agent_vm_report(struct agent_vm *vm)
 {
 	struct wire_message message = { .type = WIRE_VM };
+	pthread_mutex_lock(&vm->told_lock);
 	message.vm_state = (struct wire_vm){
 		.state = vm->state,
 		.boot = vm->boot,
@@ -61,13 +63,21 @@ void agent_vm_report(struct agent_vm *vm)
 		.reason = vm->state == AGENT_ARMED ? vm->hook_reason : vm->reason,
 	};
 	memcpy(message.vm_state.uuid, vm->uuid.bytes, sizeof(vm->uuid.bytes));
-	agent_emit(vm, &message);
+	agent_emit(vm, &message); // with the lock: what is told last is what is true
+	pthread_mutex_unlock(&vm->told_lock);
+}
+
+static void change_state(struct agent_vm *vm, enum agent_vm_state state, const char *reason)
+{
+	pthread_mutex_lock(&vm->told_lock);
+	vm->state = state;
+	snprintf(vm->reason, sizeof(vm->reason), "%s", reason);
+	pthread_mutex_unlock(&vm->told_lock);
 }
 
 static void set_state(struct agent_vm *vm, enum agent_vm_state state, const char *reason)
 {
-	vm->state = state;
-	snprintf(vm->reason, sizeof(vm->reason), "%s", reason);
+	change_state(vm, state, reason);
 	if (agent.verbose)
 		agent_say("VM %u: state %d, boot %u, kernel %s, profile %llu us%s, uuid %llu us %s",
 			  vm->number, state, vm->boot,
@@ -78,19 +88,23 @@ static void set_state(struct agent_vm *vm, enum agent_vm_state state, const char
 	agent_vm_report(vm);
 }
 
-void agent_fail(struct agent_vm *vm)
+void agent_fail(struct agent_vm *vm, const char *format, ...)
 {
+	va_list arguments;
+	if (atomic_exchange(&vm->failing, true))
+		return;
+	va_start(arguments, format);
+	vsnprintf(vm->failure, sizeof(vm->failure), format, arguments);
+	va_end(arguments);
 	atomic_store_explicit(&vm->held, atomic_load(&vm->fail_closed), memory_order_release);
 	atomic_store(&vm->failed, true);
 }
 
 void agent_fault(struct agent_vm *vm, const struct fault_recovery *recovery)
 {
-	snprintf(vm->failure, sizeof(vm->failure),
-		 "a fault in nijimi itself (signal %d at %#lx): tracing has ended, the VM %s",
-		 recovery->signal, (unsigned long)recovery->address,
-		 atomic_load(&vm->fail_closed) ? "is stopped, as the policy says" : "runs on");
-	agent_fail(vm);
+	agent_fail(vm, "a fault in nijimi itself (signal %d at %#lx): tracing has ended, the VM %s",
+		   recovery->signal, (unsigned long)recovery->address,
+		   atomic_load(&vm->fail_closed) ? "is stopped, as the policy says" : "runs on");
 	trace_abandon(vm->trace);
 	agent_wake_guard();
 }
@@ -158,7 +172,7 @@ static void identify(struct agent_vm *vm)
 	struct vm_uuid found = { 0 };
 	uint64_t begin = agent_monotonic();
 	bool is_found = vm_uuid_from_smbios(vm->memory, &found, &error);
-	vm->uuid_nanoseconds = agent_monotonic() - begin;
+	uint64_t took = agent_monotonic() - begin;
 	// Who it was at its first boot, it stays: the guest's kernel can write there before the next one.
 	struct vm_uuid before = vm->uuid;
 	bool differs;
@@ -172,8 +186,11 @@ static void identify(struct agent_vm *vm)
 			  agent.has_uuid ? "the VMM's own arguments are believed"
 					 : "what it said at the first boot is believed");
 	}
+	pthread_mutex_lock(&vm->told_lock);
+	vm->uuid_nanoseconds = took;
 	vm->has_uuid = believed;
 	vm->uuid = believed ? *believed : (struct vm_uuid){ 0 };
+	pthread_mutex_unlock(&vm->told_lock);
 	if (!believed)
 		trace_gap(vm->trace, "no-uuid", "%s", error.message);
 }
@@ -208,9 +225,13 @@ static bool still_wanted(void *context)
 
 static void drop_kernel(struct agent_vm *vm)
 {
-	if (vm->has_kernel)
-		guest_kernel_deinit(&vm->kernel);
+	bool had_kernel = vm->has_kernel;
+	pthread_mutex_lock(&vm->told_lock);
 	vm->has_kernel = false;
+	pthread_mutex_unlock(&vm->told_lock);
+	atomic_store(&vm->kernel_gpa, 0);
+	if (had_kernel)
+		guest_kernel_deinit(&vm->kernel);
 }
 
 static bool read_kernel(struct agent_vm *vm, struct error *error)
@@ -219,11 +240,18 @@ static bool read_kernel(struct agent_vm *vm, struct error *error)
 	struct profile_anchor anchor = vm->anchor;
 	pthread_mutex_unlock(&vm->anchor_lock);
 	uint64_t begin = agent_monotonic();
-	vm->has_kernel = guest_kernel_init(&vm->kernel, vm->memory, &vm->reader, &anchor,
-					   agent.cache_directory[0] ? agent.cache_directory : NULL,
-					   still_wanted, vm, &vm->profile_cached, error);
+	bool cached = false;
+	bool found = guest_kernel_init(&vm->kernel, vm->memory, &vm->reader, &anchor,
+				       agent.cache_directory[0] ? agent.cache_directory : NULL,
+				       still_wanted, vm, &cached, error);
+	pthread_mutex_lock(&vm->told_lock);
+	vm->has_kernel = found;
+	vm->boot += found;
+	vm->profile_cached = cached;
 	vm->profile_nanoseconds = agent_monotonic() - begin;
-	return vm->has_kernel;
+	pthread_mutex_unlock(&vm->told_lock);
+	atomic_store(&vm->kernel_gpa, found ? vm->kernel.text_physical : 0);
+	return found;
 }
 
 // So that nothing is traced before it is known what is classified. A daemon that is not there, or
@@ -255,9 +283,7 @@ static void lose_kernel(struct agent_vm *vm, const char *reason)
 		  (unsigned long long)vm->anchor.lstar, reason);
 	if (!stops)
 		return;
-	snprintf(vm->failure, sizeof(vm->failure),
-		 "the guest's kernel cannot be read any more: the VM is stopped, as the policy says (%.100s)", reason);
-	agent_fail(vm);
+	agent_fail(vm, "the guest's kernel cannot be read any more: the VM is stopped, as the policy says (%.100s)", reason);
 	agent_kick_all(vm);
 }
 
@@ -297,11 +323,10 @@ static void arm(struct agent_vm *vm)
 	struct error error = { 0 };
 	set_state(vm, AGENT_ARMING, "");
 	if (!read_kernel(vm, &error)) {
-		vm->state = AGENT_WAITING;
+		change_state(vm, AGENT_WAITING, "");
 		retry_later(vm, error.message);
 		return;
 	}
-	vm->boot++;
 	guarded(vm, identify);
 	recall(vm);
 	await_labels(vm);
@@ -323,11 +348,14 @@ static void arm(struct agent_vm *vm)
 static void forget_kernel(struct agent_vm *vm)
 {
 	bool was_armed = vm->state == AGENT_ARMED;
-	agent_hook_disarm(vm);
+	if (!agent_hook_disarm(vm))
+		return; // a vCPU may come to our code, which needs what is known of this kernel: soon again
 	trace_boot(vm->trace, NULL);
 	drop_kernel(vm);
+	pthread_mutex_lock(&vm->anchor_lock);
 	atomic_store(&vm->anchor_ready, false);
 	atomic_store(&vm->kernel_gone, false);
+	pthread_mutex_unlock(&vm->anchor_lock);
 	atomic_store(&vm->check_after, 0);
 	vm->attempts = 0;
 	vm->next_attempt = 0;
@@ -432,7 +460,9 @@ static void tend(struct agent_vm *vm, int verifications)
 static void close_vm(struct agent_vm *vm)
 {
 	struct wire_message message = { .type = WIRE_VM_GONE };
-	vm->state = AGENT_UNTRACED;
+	pthread_mutex_lock(&vm->told_lock);
+	vm->state = AGENT_UNTRACED; // for the reason that it is, if it was
+	pthread_mutex_unlock(&vm->told_lock);
 	trace_report_last_moved(vm->trace);
 	agent_emit(vm, &message);
 }
@@ -447,10 +477,11 @@ static void wait_for_work(void)
 	}
 }
 
-static void say_goodbye(void)
+// Also of VMs that were closed just now.
+static void say_goodbye(const bool gone[AGENT_VMS_MAXIMUM])
 {
 	for (uint32_t i = 0; i < agent.vm_count; i++)
-		if (!agent.vms[i]->closed)
+		if (!gone[i])
 			close_vm(agent.vms[i]);
 	agent_wake_link();
 }
@@ -481,6 +512,6 @@ void *agent_guard(void *unused)
 			agent_wake_link();
 		}
 	}
-	say_goodbye();
+	say_goodbye(gone);
 	return NULL;
 }

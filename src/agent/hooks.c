@@ -135,8 +135,10 @@ const char *agent_hook_name(const struct agent_vm *vm)
 // Why it is not `patch`; "": it is, or nobody has asked for it.
 static void set_reason(struct agent_vm *vm, const char *why)
 {
+	pthread_mutex_lock(&vm->told_lock);
 	snprintf(vm->hook_reason, sizeof(vm->hook_reason), "%s%.200s",
 		 !*why ? "" : atomic_load(&vm->hook) == AGENT_HOOK_PATCH ? "not filter: " : "not patch: ", why);
+	pthread_mutex_unlock(&vm->told_lock);
 }
 
 static void set_sites(struct agent_vm *vm, const struct agent_site sites[HOOK_SITES_MAXIMUM])
@@ -484,6 +486,16 @@ static void remember_entry_code(struct agent_vm *vm)
 	memory_leave(&vm->reader);
 }
 
+// What is in force is another question: agent_hook_yield().
+static bool take_logging(struct agent_vm *vm)
+{
+	pthread_mutex_lock(&vm->lock);
+	bool logging = agent_tracks_kernel(vm);
+	bool changed = atomic_exchange(&vm->logging, logging) != logging;
+	pthread_mutex_unlock(&vm->lock);
+	return changed;
+}
+
 bool agent_hook_arm(struct agent_vm *vm)
 {
 	struct error error = { 0 };
@@ -492,11 +504,12 @@ bool agent_hook_arm(struct agent_vm *vm)
 	vm->patch_again = 0;
 	vm->next_check = 0;
 	remember_entry_code(vm);
+	take_logging(vm); // also what began before the kernel was known
 	// Programs that run already are seen from the first moment on; a kernel that boots has none.
 	bool booting = !vm->patch_prepared && guest_is_still_booting(vm);
 	if (!vm->patch_prepared && !booting) {
+		vm->patch_prepared = true; // unless somebody changes that meanwhile
 		vm->patch_possible = prepare_patch(vm, &error);
-		vm->patch_prepared = true;
 	}
 	if (!stop_vcpus(vm, NULL, ARM_TIMEOUT_SECONDS * 1000000000ull))
 		return false;
@@ -516,16 +529,17 @@ bool agent_hook_arm(struct agent_vm *vm)
 	return true;
 }
 
-void agent_hook_disarm(struct agent_vm *vm)
+bool agent_hook_disarm(struct agent_vm *vm)
 {
 	if (!stop_for_patch(vm, NULL, ARM_TIMEOUT_SECONDS * 1000000000ull)) {
 		agent_say("VM %u: a vCPU does not leave the guest: what is in force stays there", vm->number);
 		use_nothing(vm); // those that do leave are rid of it
-		return;
+		return false;
 	}
 	take_patch_out(vm);
 	use_nothing(vm);
 	let_go(vm, NULL);
+	return true;
 }
 
 /* From patch to debugreg, and back */
@@ -538,8 +552,15 @@ static void say_hook(struct agent_vm *vm)
 
 bool agent_hook_yield(struct agent_vm *vm, struct agent_vcpu *self, uint64_t for_nanoseconds, const char *why)
 {
-	if (atomic_load(&vm->hook) != AGENT_HOOK_PATCH)
-		return true;
+	if (atomic_load(&vm->hook) != AGENT_HOOK_PATCH) {
+		if (self)
+			return true;
+		// Who is just putting it in, and has not seen why it must not be there, has done so when we have the lock.
+		pthread_mutex_lock(&vm->stop_lock);
+		pthread_mutex_unlock(&vm->stop_lock);
+		if (atomic_load(&vm->hook) != AGENT_HOOK_PATCH)
+			return true;
+	}
 	if (!stop_for_patch(vm, self, STOP_TIMEOUT_NANOSECONDS)) {
 		trace_gap(vm->trace, "not-removed",
 			  "a virtual CPU did not leave the guest in time: what nijimi has put into its code is still there (%s)",
@@ -549,10 +570,10 @@ bool agent_hook_yield(struct agent_vm *vm, struct agent_vcpu *self, uint64_t for
 	if (atomic_load(&vm->hook) == AGENT_HOOK_PATCH) { // not yet by another
 		take_patch_out(vm);
 		trace_hook_changes(vm->trace, false);
-		use_debug_registers(vm);
-		set_reason(vm, why);
 		vm->patch_again = for_nanoseconds == UINT64_MAX ? UINT64_MAX
 								: agent_monotonic() + for_nanoseconds;
+		use_debug_registers(vm);
+		set_reason(vm, why);
 		atomic_store(&vm->hook_changed, true);
 	}
 	let_go(vm, self);
@@ -585,8 +606,8 @@ static void try_patch_again(struct agent_vm *vm)
 	struct error error = { 0 };
 	uint64_t address;
 	if (!vm->patch_prepared && !guest_is_still_booting(vm)) {
+		vm->patch_prepared = true; // unless somebody changes that meanwhile
 		vm->patch_possible = prepare_patch(vm, &error);
-		vm->patch_prepared = true;
 		if (!vm->patch_possible) {
 			set_reason(vm, error.message);
 			atomic_store(&vm->hook_changed, true);
@@ -692,15 +713,15 @@ void agent_hook_tend(struct agent_vm *vm)
 void agent_hook_drop_filter(struct agent_vm *vm)
 {
 	atomic_store(&vm->filter_refused, true);
-	vm->patch_prepared = false; // is not looked at before the hook is given up
+	vm->patch_prepared = false;
 	agent_hook_yield(vm, NULL, 0, refused_reason);
 }
 
-void agent_hook_logging(struct agent_vm *vm, bool logging)
+void agent_hook_logging(struct agent_vm *vm)
 {
-	if (atomic_exchange(&vm->logging, logging) == logging)
+	if (!take_logging(vm))
 		return;
-	if (logging)
+	if (atomic_load(&vm->logging))
 		agent_hook_yield(vm, NULL, 0, logging_reason);
 	else
 		agent_wake_guard();
@@ -740,10 +761,10 @@ void agent_hook_lower(struct agent_vm *vm)
 	if (atomic_load(&vm->patch_lifted) && atomic_load(&vm->hook) == AGENT_HOOK_PATCH) {
 		trace_hook_changes(vm->trace, true);
 		if (!put_patch_in(vm, &error)) {
+			vm->patch_again = agent_monotonic() + yield_nanoseconds;
 			use_debug_registers(vm);
 			set_reason(vm, error.message);
 			trace_gap(vm->trace, "tampered", "while the VM was stopped: %s", error.message);
-			vm->patch_again = agent_monotonic() + yield_nanoseconds;
 			atomic_store(&vm->hook_changed, true);
 		}
 	}
@@ -766,9 +787,10 @@ static void go_on_here(struct agent_vcpu *vcpu)
 {
 	struct kvm_run *run = vcpu->run;
 	uint64_t rip = run->s.regs.regs.rip;
-	run->immediate_exit = 1;
+	// What tells KVM to come back at once is what the VMM's own kick sets, too, and one may come meanwhile: so it is treated as
+	// a kick, and the VMM looks before the guest goes on.
+	agent_kicked();
 	real_ioctl(vcpu->fd, KVM_RUN, 0);
-	run->immediate_exit = 0;
 	go_on_at(vcpu, rip);
 }
 
@@ -791,19 +813,23 @@ bool agent_hook_port_exit(struct agent_vcpu *vcpu, struct agent_event *event)
 {
 	const struct kvm_run *run = vcpu->run;
 	const struct kvm_regs *registers = &run->s.regs.regs;
+	struct hook_patch *patch = atomic_load(&vcpu->vm->patch);
+	const struct hook_filter *filter;
 	uint64_t behind, rip = registers->rip;
 	int tag;
 	*event = (struct agent_event){ AGENT_SITE_NONE, 0, false };
-	if (!vcpu->vm->patch || run->io.port != HOOK_PATCH_PORT || run->io.direction != KVM_EXIT_IO_OUT ||
+	// Nobody takes it out, or changes what is in it, while a vCPU is here: if it is not in force, this `out` is the guest's own.
+	if (!patch || !hook_patch_in_force(patch) || run->io.port != HOOK_PATCH_PORT || run->io.direction != KVM_EXIT_IO_OUT ||
 	    run->io.size != 4 || run->io.count != 1 || !(run->kvm_valid_regs & KVM_SYNC_X86_REGS))
 		return false;
-	if (vcpu->vm->filter)
-		hook_filter_find(vcpu->vm->filter, rip, &rip); // whose stub it is
-	switch (hook_patch_find(vcpu->vm->patch, rip, &behind, &tag)) {
+	filter = atomic_load(&vcpu->vm->filter);
+	if (filter)
+		hook_filter_find(filter, rip, &rip); // whose stub it is
+	switch (hook_patch_find(patch, rip, &behind, &tag)) {
 	case HOOK_PATCH_ENTRY:
 		*event = (struct agent_event){ kind_of(tag), registers->rsp, false };
 		if (tag == PATCH_TAG_CALL)
-			event->watched = hook_patch_is_watched(vcpu->vm->patch, registers->rsp);
+			event->watched = hook_patch_is_watched(patch, registers->rsp);
 		go_on_at(vcpu, behind);
 		return true;
 	case HOOK_PATCH_TRAP:

@@ -89,6 +89,8 @@ static void learn_vm(int kvm_fd, int fd)
 	pthread_mutex_init(&vm->anchor_lock, NULL);
 	pthread_mutex_init(&vm->sites_lock, NULL);
 	pthread_mutex_init(&vm->stop_lock, NULL);
+	pthread_mutex_init(&vm->told_lock, NULL);
+	pthread_mutex_init(&vm->filter_lock, NULL);
 	vm->memory = vm_memory_create();
 	struct trace_config config = { .globs = agent.globs,
 				       .glob_count = agent.glob_count,
@@ -114,8 +116,11 @@ static void learn_vm(int kvm_fd, int fd)
 		free_vm(vm);
 		return;
 	}
-	agent.vms[agent.vm_count] = vm;
-	vm->number = (uint16_t)++agent.vm_count;
+	// Whoever sees the count sees a VM that is complete.
+	uint32_t count = atomic_load(&agent.vm_count);
+	agent.vms[count] = vm;
+	vm->number = (uint16_t)(count + 1);
+	atomic_store(&agent.vm_count, count + 1);
 	pthread_mutex_unlock(&agent.lock);
 	atomic_store(&vm_of_descriptor[fd], vm);
 	agent_wake_guard();
@@ -142,34 +147,48 @@ static void learn_vcpu(struct agent_vm *vm, int fd, uint32_t id)
 	vcpu->run_size = vcpu_run_size;
 	vm_memory_add_reader(vm->memory, &vcpu->reader);
 	pthread_mutex_lock(&vm->lock);
-	vcpu->next = vm->vcpus;
-	vm->vcpus = vcpu;
+	vcpu->next = atomic_load(&vm->vcpus);
+	atomic_store(&vm->vcpus, vcpu);
 	vm->vcpu_count++;
 	pthread_mutex_unlock(&vm->lock);
 	atomic_store(&vcpu_of_descriptor[fd], vcpu);
 }
 
-// Where the kernel's code is, something of ours may stand in it.
-static bool holds_kernel(const struct agent_vm *vm, const struct kvm_userspace_memory_region *region)
+bool agent_tracks_kernel(const struct agent_vm *vm)
 {
-	return vm->has_kernel && vm->kernel.text_physical - region->guest_phys_addr < region->memory_size;
+	uint64_t gpa = atomic_load(&vm->kernel_gpa);
+	for (uint32_t i = 0; i < vm->tracked_count; i++)
+		if (gpa - vm->tracked[i].gpa < vm->tracked[i].size)
+			return gpa != 0;
+	return gpa != 0 && vm->tracked_all;
 }
 
-// Slots of the system-management address space (id above 16 bits) are not the kernel's view.
-static int set_slot(struct agent_vm *vm, int fd, unsigned long request, void *argument)
+// Where the kernel's code is, something of ours may stand in it, or come to stand there when the kernel is known.
+static void note_tracking(struct agent_vm *vm, const struct kvm_userspace_memory_region *region)
+{
+	uint32_t i = 0;
+	pthread_mutex_lock(&vm->lock);
+	while (i < vm->tracked_count && vm->tracked[i].slot != region->slot)
+		i++;
+	if (region->memory_size != 0 && region->flags & KVM_MEM_LOG_DIRTY_PAGES) {
+		vm->tracked_all |= i == AGENT_TRACKED_MAXIMUM;
+		if (i < AGENT_TRACKED_MAXIMUM)
+			vm->tracked[i] = (struct agent_tracked){ region->slot, region->guest_phys_addr, region->memory_size };
+		vm->tracked_count += i == vm->tracked_count && i < AGENT_TRACKED_MAXIMUM;
+	} else if (i < vm->tracked_count) {
+		vm->tracked[i] = vm->tracked[--vm->tracked_count];
+		vm->tracked_all &= vm->tracked_count != 0;
+	}
+	pthread_mutex_unlock(&vm->lock);
+	agent_hook_logging(vm);
+}
+
+static int tell_slot(struct agent_vm *vm, int fd, unsigned long request, void *argument)
 {
 	const struct kvm_userspace_memory_region *region = argument; // REGION2 begins the same
-	bool ours = region->slot >> 16 == 0;
 	struct error error;
 	int saved_errno;
 
-	if (!ours)
-		return real_ioctl(fd, request, argument);
-	if (region->memory_size != 0 && holds_kernel(vm, region))
-		agent_hook_logging(vm, region->flags & KVM_MEM_LOG_DIRTY_PAGES);
-	if (region->memory_size != 0 &&
-	    agent_filter_overlaps(vm, region->guest_phys_addr, region->memory_size))
-		agent_hook_drop_filter(vm);
 	pthread_mutex_lock(&vm->lock);
 	// A slot that goes, moves or shrinks must not be read any more when KVM forgets it.
 	if (region->memory_size == 0)
@@ -184,6 +203,28 @@ static int set_slot(struct agent_vm *vm, int fd, unsigned long request, void *ar
 	pthread_mutex_unlock(&vm->lock);
 	errno = saved_errno;
 	return result;
+}
+
+static bool needs_filters_place(const struct agent_vm *vm, const struct kvm_userspace_memory_region *region)
+{
+	return region->memory_size != 0 && agent_filter_overlaps(vm, region->guest_phys_addr, region->memory_size);
+}
+
+// Slots of the system-management address space (id above 16 bits) are not the kernel's view.
+static int set_slot(struct agent_vm *vm, int fd, unsigned long request, void *argument)
+{
+	const struct kvm_userspace_memory_region *region = argument;
+	if (region->slot >> 16 != 0)
+		return real_ioctl(fd, request, argument);
+	note_tracking(vm, region);
+	if (needs_filters_place(vm, region))
+		agent_hook_drop_filter(vm);
+	int result = tell_slot(vm, fd, request, argument);
+	if (result == 0 || errno != EEXIST || !needs_filters_place(vm, region))
+		return result;
+	// The filter has come there just now.
+	agent_hook_drop_filter(vm);
+	return tell_slot(vm, fd, request, argument);
 }
 
 static void forget_descriptor(int fd)

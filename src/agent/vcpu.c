@@ -110,10 +110,41 @@ int agent_set_guest_debug(struct agent_vcpu *vcpu, const struct kvm_guest_debug 
 	return 0;
 }
 
+// Where the kernel is entered that is known; false: none is.
+static bool known_lstar(struct agent_vm *vm, uint64_t *lstar)
+{
+	pthread_mutex_lock(&vm->anchor_lock);
+	bool ready = atomic_load(&vm->anchor_ready);
+	*lstar = vm->anchor.lstar;
+	pthread_mutex_unlock(&vm->anchor_lock);
+	return ready;
+}
+
+// If it still is that one: another thread may have been quicker, and the guard have forgotten it and found the next.
+static void kernel_has_gone(struct agent_vm *vm, uint64_t known)
+{
+	pthread_mutex_lock(&vm->anchor_lock);
+	if (atomic_load(&vm->anchor_ready) && vm->anchor.lstar == known)
+		atomic_store(&vm->kernel_gone, true);
+	pthread_mutex_unlock(&vm->anchor_lock);
+	agent_wake_guard();
+}
+
+static void kernel_is_here(struct agent_vm *vm, const struct profile_anchor *anchor)
+{
+	pthread_mutex_lock(&vm->anchor_lock);
+	if (!atomic_load(&vm->anchor_ready))
+		vm->anchor = *anchor;
+	atomic_store(&vm->anchor_ready, true);
+	pthread_mutex_unlock(&vm->anchor_lock);
+	agent_wake_guard();
+}
+
 void agent_note_msrs(struct agent_vcpu *vcpu, const struct kvm_msrs *msrs)
 {
 	struct agent_vm *vm = vcpu->vm;
-	if (!atomic_load(&vm->anchor_ready))
+	uint64_t known;
+	if (!known_lstar(vm, &known))
 		return;
 	for (uint32_t i = 0; i < msrs->nmsrs; i++) {
 		if (msrs->entries[i].index != MSR_LSTAR)
@@ -121,10 +152,10 @@ void agent_note_msrs(struct agent_vcpu *vcpu, const struct kvm_msrs *msrs)
 		// 0: a reset, or a vCPU that has not started. A VMM that loads a state resets first,
 		// and then sets what was: so a reset is one only if the guest is entered like that.
 		vcpu->was_reset = msrs->entries[i].data == 0 && vcpu->id == 0;
-		if (msrs->entries[i].data == vm->anchor.lstar)
+		if (msrs->entries[i].data == known)
 			atomic_store(&vm->sweep_wanted, true);
 		else if (msrs->entries[i].data != 0)
-			atomic_store(&vm->kernel_gone, true);
+			kernel_has_gone(vm, known);
 		agent_wake_guard();
 	}
 }
@@ -153,25 +184,20 @@ static void check_kernel(struct agent_vcpu *vcpu, uint64_t now)
 					    now + (waiting ? 10000000u : 1000000000u)))
 		return;
 
-	uint64_t lstar;
+	uint64_t lstar, known;
 	struct kvm_sregs sregs;
+	waiting = !known_lstar(vm, &known);
 	if (!read_lstar(vcpu, &lstar))
 		return;
 	if (!waiting) {
-		if (lstar != vm->anchor.lstar && lstar != 0) {
-			atomic_store(&vm->kernel_gone, true);
-			agent_wake_guard();
-		}
+		if (lstar != known && lstar != 0)
+			kernel_has_gone(vm, known);
 		return;
 	}
 	if (lstar < kernel_half || real_ioctl(vcpu->fd, KVM_GET_SREGS, &sregs) != 0 ||
 	    !(sregs.cr0 & CR0_PAGING) || !(sregs.efer & EFER_LONG_MODE_ACTIVE))
 		return;
-	pthread_mutex_lock(&vm->anchor_lock);
-	vm->anchor = (struct profile_anchor){ .lstar = lstar, .cr3 = sregs.cr3, .cr4 = sregs.cr4 };
-	pthread_mutex_unlock(&vm->anchor_lock);
-	atomic_store(&vm->anchor_ready, true);
-	agent_wake_guard();
+	kernel_is_here(vm, &(struct profile_anchor){ .lstar = lstar, .cr3 = sregs.cr3, .cr4 = sregs.cr4 });
 }
 
 // Puts in force what the guard wants, before the vCPU enters the guest.
@@ -188,9 +214,7 @@ static void apply_sites(struct agent_vcpu *vcpu, uint32_t generation)
 	vcpu->stepping = false;
 	bool wanted = vcpu->request.sites[0] != 0;
 	if ((wanted || vcpu->setting.ours) && set_debug(vcpu) != 0) {
-		snprintf(vm->failure, sizeof(vm->failure),
-			 "KVM_SET_GUEST_DEBUG on vCPU %u failed: %s", vcpu->id, strerror(errno));
-		agent_fail(vm);
+		agent_fail(vm, "KVM_SET_GUEST_DEBUG on vCPU %u failed: %s", vcpu->id, strerror(errno));
 		memset(vcpu->request.sites, 0, sizeof(vcpu->request.sites));
 		agent_wake_guard();
 	}

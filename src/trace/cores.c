@@ -54,9 +54,12 @@ void trace_refresh_core_pattern(struct trace *trace)
 	char pattern[PATTERN_MAXIMUM + 1] = "";
 	uint64_t address = guest_symbol(trace->kernel, SYMBOL_core_pattern);
 	if (address == 0 ||
-	    guest_read_kernel(trace->kernel, address, pattern, PATTERN_MAXIMUM) != GUEST_OK ||
-	    strcmp(pattern, trace->core_pattern) == 0 || !trace_lock(trace))
+	    guest_read_kernel(trace->kernel, address, pattern, PATTERN_MAXIMUM) != GUEST_OK || !trace_lock(trace))
 		return;
+	if (strcmp(pattern, trace->core_pattern) == 0) {
+		trace_unlock_only(trace);
+		return;
+	}
 	strcpy(trace->core_pattern, pattern);
 	atomic_store(&trace->core_is_piped, pattern[0] == '|');
 	// Others may be comparing with the one before.

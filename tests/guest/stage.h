@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef NIJIMI_TESTS_GUEST_STAGE_H
+#define NIJIMI_TESTS_GUEST_STAGE_H
+
+#include <linux/kvm.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "guest/task.h"
+#include "recording.h"
+
+/**
+ * What stands below the agent when it is played without KVM: real_ioctl, which answers as far as
+ * the agent and a VMM ask, and a guest that makes system calls on the memory of a recording. The
+ * guest goes where its memory and its registers lead it: through what the agent has put into its
+ * code, on the stacks that the agent has changed, past the breakpoints that were set. Where it is
+ * led astray (to where nothing of ours is), that is noted, and nothing else is judged here: this is
+ * there for threads to meet in the agent, not to tell how KVM or a guest behaves.
+ *
+ * It has locks where KVM has them, and none besides, so that what is seen to be in order is so by
+ * the agent's own means.
+ */
+
+enum { STAGE_VCPUS = 3, STAGE_TASKS = 2, STAGE_CALLS = 5, STAGE_SLOTS = 8, STAGE_RUN_SIZE = 12288 };
+
+/** Where a vCPU that is called out of the guest likes to stand when it comes, if it gets there
+ * soon. */
+enum stage_place {
+	STAGE_ANYWHERE,
+	STAGE_IN_WATCHED_CALL,
+	STAGE_AT_LANDING,
+	STAGE_IN_STUB,
+	STAGE_PLACES
+};
+
+/** A process of the recording (inhabitants.c), and what it asks for, over and over. */
+struct stage_call {
+	int number;
+	uint64_t first;
+	int64_t result;
+};
+
+struct stage_program {
+	const char *name;
+	struct stage_call calls[STAGE_CALLS];
+};
+
+struct stage_task {
+	const struct stage_program *program;
+	struct guest_task task;
+	uint64_t functions[STAGE_CALLS];
+	uint64_t page; // GPA of a stack's last page
+	unsigned next;
+};
+
+struct stage_vcpu {
+	int fd;
+	uint32_t id;
+	struct kvm_run *run; // as the VMM has mapped it
+
+	// What KVM keeps; of the vCPU's thread, or of whoever has stopped it.
+	struct kvm_regs regs;
+	struct kvm_guest_debug debug;
+	struct kvm_debugregs debugregs;
+	uint64_t lstar, gs_base;
+	bool in_port; // the `out` at port_rip is not finished
+	uint64_t port_rip;
+
+	// The guest's.
+	struct stage_task tasks[STAGE_TASKS];
+	size_t task_count, current;    // none: it makes no calls
+	uint64_t current_gpa, dr7_gpa; // in its per-CPU area; the latter 0: this kernel has none
+	uint64_t function;	       // that carries out the call, or another one that was called
+	uint64_t random;
+	uint32_t patience;	// instructions that it may still execute when it is called out
+	_Atomic uint64_t calls; // done
+};
+
+struct stage {
+	struct recording *recording;
+	const struct guest_kernel *kernel;
+	const unsigned char *pristine; // the recording, unchanged
+	int kvm, vm;
+	struct stage_vcpu vcpus[STAGE_VCPUS];
+	_Atomic uint32_t vcpu_count;
+	pthread_mutex_t slots_lock;
+	struct kvm_userspace_memory_region slots[STAGE_SLOTS]; // size 0: none
+	_Atomic uint64_t filter_gpa, filter_memory; // of the one at the highest number; 0: none
+	_Atomic int nmi;	    // so often somebody who asks hears that the vCPU is in one
+	_Atomic bool traces_itself; // the guest's kernel is about to, once
+	_Atomic bool is_booting;    // there is no kernel yet: LSTAR is 0
+	_Atomic int stands;	    // enum stage_place
+	pthread_mutex_t wrong_lock;
+	char wrong[256]; // what went wrong first
+};
+
+extern struct stage stage;
+
+/** To be real_ioctl. */
+int stage_ioctl(int fd, unsigned long request, ...);
+
+/** The recording must be open, its kernel known. Ends the test if that fails. */
+void stage_open(struct recording *recording, const struct guest_kernel *kernel);
+void stage_close(void);
+
+/** The VMM's calls, by ioctl(). A vCPU's programs must not be those of another one. */
+void stage_create_vm(void);
+struct stage_vcpu *stage_create_vcpu(const struct stage_program *programs, size_t count);
+
+/** Whether something of the agent's is in the guest's kernel, in its page tables or on the stacks;
+ * where it is, as text. Only while nothing is changed there: there was no hook in the guest's
+ * memory before, or all vCPUs are stopped. */
+const char *stage_is_touched(bool stopped);
+
+void stage_note_wrong(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+#endif

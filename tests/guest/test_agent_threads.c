@@ -1,0 +1,872 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "../unit/daemon_synthetic.h"
+#include "agent/agent.h"
+#include "policy/policy.h"
+#include "stage.h"
+
+/*
+ * The whole agent, from the VMM's ioctl() on, with all its threads at once: vCPUs that make system
+ * calls, the guard, the link to a daemon that does not stop telling it something else, and a VMM
+ * that stops, reads, loads, resets and debugs its VM, tracks its memory, and adds a vCPU. KVM and
+ * the guest are stage.h's, on the memory of a real kernel: they are there so that threads meet in
+ * the agent. Under ThreadSanitizer (-Db_sanitize=thread) this shows that they keep to its locks and
+ * to their order. It is no proof of what the agent does on KVM; what is asserted besides is what
+ * has to hold whatever KVM does: nothing of ours is left where it was taken out, nobody in the
+ * guest is led to where nothing of ours is, the hook is the one that it should be.
+ *
+ * One process is one VMM, with one hook. NIJIMI_TEST_HOOK plays one of them only,
+ * NIJIMI_TEST_ROUNDS stops the VM so many times as often.
+ */
+
+enum {
+	CALLS = 50, // that each vCPU makes at least, before the next thing happens
+	PAUSES = 8,
+	TRIES = 5,
+	WAIT_SECONDS = 100, // far more than anything takes: who waits so long waits for ever
+	ADDED_SLOT = 7,
+	TALK_MILLISECONDS = 10,
+	TALKS_A_CONNECTION = 20,
+	FAR_AHEAD = 1 << 20, // frames that no agent has sent
+	BEFORE_FAULT = 20,   // system calls
+};
+
+static const struct stage_program programs[][STAGE_TASKS] = {
+	{{"holder",
+	  {{SYS_read, 10, 10},
+	   {SYS_write, 61, 10},
+	   {SYS_openat, (uint64_t)AT_FDCWD, 10},
+	   {SYS_read, 14, 10},
+	   {SYS_getpid, 0, 1}}},
+	 {"mapper", {{SYS_read, 10, 5}, {SYS_read, 99, -EBADF}, {-1, 0, 0}}}},
+	{{"pipe-reader",
+	  {{SYS_read, 10, 10}, {SYS_read, 10, -EAGAIN}, {SYS_getppid, 0, 1}, {-1, 0, 0}}},
+	 {"unix",
+	  {{SYS_write, 11, 6},
+	   {SYS_read, 12, 6},
+	   {SYS_sendto, 18, 6},
+	   {SYS_recvfrom, 17, 6},
+	   {SYS_io_uring_setup, 1, -EMFILE}}}},
+};
+
+static const struct timespec moment = {.tv_nsec = 1000000};
+static const char *const *arguments;		     // of this process: the hook, the recording
+static char folder[] = "/tmp/nijimi-threads.XXXXXX"; // the socket's, and a cache of profiles
+
+static void check(bool holds, const char *what)
+{
+	if (!holds)
+		stage_note_wrong("%s", what);
+}
+
+/* The daemon */
+
+static struct daemon {
+	char path[64];
+	int listener;
+	unsigned char *barrier;
+	size_t barrier_size;
+	_Atomic bool ending; // the next connection is the last one
+	_Atomic bool last;   // it has come
+	_Atomic bool drill;  // a fault is wanted
+	_Atomic bool gone;   // the VM
+	_Atomic uint32_t vm_state, boot, connections, edges, synced, restarts;
+	pthread_mutex_t lock;
+	char hook[WIRE_NAME_MAXIMUM + 1];
+} host;
+
+static void make_barrier(void)
+{
+	static const char text[] = "version: 1\n"
+				   "labels: [{name: classified, files: /data/classified/**}]\n"
+				   "sinks: [{name: s, kind: inet, to: 192.0.2.0/24}]\n"
+				   "rules: [{label: classified, sink: s, action: block}]\n";
+	struct policy_problems problems = {0};
+	struct policy *policy = policy_parse(text, sizeof(text) - 1, &problems);
+	assert_non_null(policy);
+	host.barrier = policy_pack(policy, 1, &host.barrier_size);
+	assert_non_null(host.barrier);
+	policy_destroy(policy);
+}
+
+static void tell(struct synthetic *agent_side, struct wire_message message)
+{
+	message.vm = 1;
+	// If the agent has gone, that is seen when it is listened to.
+	synthetic_send(agent_side, &message);
+}
+
+static void tell_labels(struct synthetic *to, uint32_t rows)
+{
+	tell(to, (struct wire_message){.type = WIRE_LABELS, .labels = {.rows = rows}});
+	for (uint32_t i = 0; i < rows; i++)
+		tell(to,
+		     (struct wire_message){
+			     .type = WIRE_LABEL_FILES,
+			     .label_files = {.label = i ? "payroll" : "classified",
+					     .criteria = WIRE_BY_PATH,
+					     .path = i ? "/data/public/**" : "/data/classified/**",
+					     .filesystem = ""}});
+}
+
+static void tell_boundaries(struct synthetic *to, uint32_t rows)
+{
+	tell(to, (struct wire_message){.type = WIRE_BOUNDARIES, .boundaries = {.rows = rows}});
+	for (uint32_t i = 0; i < rows; i++)
+		tell(to, (struct wire_message){
+				 .type = WIRE_BOUNDARY,
+				 .boundary = {.program = "/usr/bin/nobody", .label = ""}});
+}
+
+static void tell_barrier(struct synthetic *to, bool any)
+{
+	uint32_t size = any ? (uint32_t)host.barrier_size : 0;
+	tell(to, (struct wire_message){.type = WIRE_BARRIER, .barrier = {.size = size}});
+	if (any)
+		tell(to, (struct wire_message){.type = WIRE_BARRIER_PART,
+					       .part = {.length = size, .bytes = host.barrier}});
+}
+
+static void tell_something(struct synthetic *to, unsigned number)
+{
+	static uint64_t token;
+	switch (number % 7) {
+	case 0:
+		tell_labels(to, number / 7 % 3);
+		break;
+	case 1:
+		tell_boundaries(to, number / 7 % 2);
+		break;
+	case 2:
+		tell_barrier(to, number / 7 % 2);
+		break;
+	case 3:
+		tell(to, (struct wire_message){.type = WIRE_CLEAR,
+					       .clear = {.all = number / 7 % 2,
+							 .number = number,
+							 .label = "classified"}});
+		break;
+	case 4:
+		tell(to, (struct wire_message){
+				 .type = WIRE_STORED,
+				 .stored = {.identity = {.filesystem = {1}, .inode = number},
+					    .label = "stored"}});
+		break;
+	case 5:
+		tell(to, (struct wire_message){.type = WIRE_ACKNOWLEDGE,
+					       .acknowledge = {.journal = number}});
+		break;
+	default:
+		tell(to, (struct wire_message){.type = WIRE_SYNC, .sync = {.token = ++token}});
+		break;
+	}
+}
+
+static void hear_vm(const struct wire_vm *vm)
+{
+	pthread_mutex_lock(&host.lock);
+	snprintf(host.hook, sizeof(host.hook), "%s", vm->hook);
+	pthread_mutex_unlock(&host.lock);
+	if (vm->state == WIRE_VM_UNTRACED && !atomic_load(&host.drill))
+		stage_note_wrong("it is not traced: %s", vm->reason);
+	atomic_store(&host.boot, vm->boot);
+	atomic_store(&host.vm_state, vm->state);
+}
+
+// On a machine that is busy with something else a thread may not run for the 2 s that the agent
+// waits for it: that is told, too, and what is asserted of memory decides.
+static bool is_machines_fault(const struct wire_gap *gap)
+{
+	return strcmp(gap->kind, "not-removed") == 0 && strstr(gap->detail, "in time");
+}
+
+static void hear_gap(const struct wire_gap *gap)
+{
+	bool unwelcome = strcmp(gap->kind, "tampered") == 0 ||
+			 (strcmp(gap->kind, "not-removed") == 0 && !is_machines_fault(gap)) ||
+			 strcmp(gap->kind, "per-cpu-area") == 0 ||
+			 strcmp(gap->kind, "kernel-lost") == 0 ||
+			 (strcmp(gap->kind, "fault") == 0 && !atomic_load(&host.drill));
+	if (unwelcome)
+		stage_note_wrong("a gap %s: %s", gap->kind, gap->detail);
+}
+
+static void hear(struct synthetic *from, const struct wire_message *message)
+{
+	if (message->type & WIRE_JOURNAL && message->type != WIRE_LABEL_NAME)
+		check(message->vm == 1, "something was told of a VM that is not there");
+	switch (message->type) {
+	case WIRE_VM:
+		hear_vm(&message->vm_state);
+		break;
+	case WIRE_VM_GONE:
+		atomic_store(&host.gone, true);
+		break;
+	case WIRE_GAP:
+		hear_gap(&message->gap);
+		break;
+	case WIRE_EDGE:
+		atomic_fetch_add(&host.edges, 1);
+		break;
+	case WIRE_RESTART:
+		atomic_fetch_add(&host.restarts, 1);
+		break;
+	case WIRE_SYNCED:
+		atomic_fetch_add(&host.synced, 1);
+		break;
+	case WIRE_RECALL:
+		tell(from, (struct wire_message){.type = WIRE_RECALLED});
+		break;
+	default:
+		break;
+	}
+}
+
+static bool has_hung_up(int fd)
+{
+	char byte;
+	return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0 ||
+	       (errno != EAGAIN && errno != EINTR);
+}
+
+// One connection: the agent goes on where it was, or has to tell all anew.
+static void serve(struct synthetic *agent_side, uint64_t *received)
+{
+	struct wire_message message;
+	bool last = atomic_load(&host.ending),
+	     anew = !last && atomic_fetch_add(&host.connections, 1) % 2;
+	if (!synthetic_receive(agent_side, &message, WAIT_SECONDS * 1000) ||
+	    message.type != WIRE_HELLO)
+		return;
+	message = (struct wire_message){.type = WIRE_WELCOME};
+	message.welcome = (struct wire_welcome){.version = WIRE_VERSION,
+						.journal_received = anew ? FAR_AHEAD : *received};
+	synthetic_send(agent_side, &message);
+	message = (struct wire_message){.type = WIRE_LABELS};
+	synthetic_send(agent_side, &message); // there is a policy
+	for (unsigned talks = 0;
+	     last || (talks < TALKS_A_CONNECTION && !atomic_load(&host.ending));) {
+		if (synthetic_receive(agent_side, &message, TALK_MILLISECONDS)) {
+			*received = message.type == WIRE_RESTART
+					    ? message.restart.next - 1
+					    : *received + !!(message.type & WIRE_JOURNAL);
+			hear(agent_side, &message);
+			atomic_store(&host.last, last); // and the agent knows what we have
+		} else if (has_hung_up(agent_side->fd)) {
+			return;
+		} else {
+			tell_something(agent_side, talks++);
+		}
+	}
+}
+
+static void *be_daemon(void *unused)
+{
+	static struct synthetic agent_side;
+	uint64_t received = 0;
+	while (!atomic_load(&host.last)) {
+		memset(&agent_side, 0, sizeof(agent_side));
+		agent_side.fd = accept4(host.listener, NULL, NULL, SOCK_CLOEXEC);
+		serve(&agent_side, &received);
+		synthetic_close(&agent_side);
+	}
+	return NULL;
+}
+
+static void open_daemon(void)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	snprintf(host.path, sizeof(host.path), "%s/%s", folder, arguments[0]);
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", host.path);
+	pthread_mutex_init(&host.lock, NULL);
+	host.listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(host.listener, (struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(listen(host.listener, 4), 0);
+	make_barrier();
+}
+
+/* The VMM: each vCPU is a thread; what is to be done with a vCPU its own thread does, between two
+ * KVM_RUN */
+
+struct cpu_thread;
+typedef void order(struct cpu_thread *thread);
+
+static struct cpu_thread {
+	pthread_t thread;
+	struct stage_vcpu *vcpu;
+	order *order; // NULL: none
+	bool waits;
+	uint64_t internal_errors;
+	_Atomic uint64_t exits; // that the VMM has seen
+} threads[STAGE_VCPUS];
+
+static struct vmm {
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	bool paused, ending;
+	_Atomic bool attention; // something of this has changed
+	size_t thread_count;
+} vmm = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+
+static _Thread_local struct kvm_run *volatile own_run;
+
+static void leave_guest(int signal)
+{
+	if (own_run)
+		own_run->immediate_exit = 1;
+}
+
+// False: the VM ends.
+static bool attend(struct cpu_thread *thread)
+{
+	pthread_mutex_lock(&vmm.lock);
+	while (!vmm.ending && (thread->order || vmm.paused)) {
+		if (thread->order) {
+			pthread_mutex_unlock(&vmm.lock);
+			thread->order(thread);
+			pthread_mutex_lock(&vmm.lock);
+			thread->order = NULL;
+			pthread_cond_broadcast(&vmm.changed);
+			continue;
+		}
+		if (!thread->waits)
+			pthread_cond_broadcast(&vmm.changed);
+		thread->waits = true;
+		pthread_cond_wait(&vmm.changed, &vmm.lock);
+	}
+	thread->waits = false;
+	bool goes_on = !vmm.ending;
+	pthread_mutex_unlock(&vmm.lock);
+	return goes_on;
+}
+
+static void *run_vcpu(void *context)
+{
+	struct cpu_thread *thread = context;
+	struct kvm_run *run = thread->vcpu->run;
+	own_run = run;
+	while (!atomic_load_explicit(&vmm.attention, memory_order_relaxed) || attend(thread)) {
+		int result = ioctl(thread->vcpu->fd, KVM_RUN, 0);
+		atomic_fetch_add_explicit(&thread->exits, 1, memory_order_relaxed);
+		if (result < 0 && errno != EINTR)
+			stage_note_wrong("KVM_RUN fails: %s", strerror(errno));
+		if (result < 0) {
+			run->immediate_exit = 0;
+			continue;
+		}
+		if (run->exit_reason == KVM_EXIT_DEBUG)
+			stage_note_wrong("the VMM is given a debug exit at %#llx",
+					 (unsigned long long)run->debug.arch.pc);
+		if (run->exit_reason == KVM_EXIT_IO &&
+		    thread->vcpu->regs.rip != thread->vcpu->port_rip)
+			stage_note_wrong("the VMM is given an exit of the agent's");
+	}
+	return NULL;
+}
+
+static void start_vcpu(size_t program_count)
+{
+	struct cpu_thread *thread = &threads[vmm.thread_count];
+	thread->vcpu = stage_create_vcpu(programs[vmm.thread_count], program_count);
+	assert_int_equal(pthread_create(&thread->thread, NULL, run_vcpu, thread), 0);
+	vmm.thread_count++;
+}
+
+static void call_all_out(void)
+{
+	atomic_store(&vmm.attention, true);
+	for (size_t i = 0; i < vmm.thread_count; i++)
+		pthread_kill(threads[i].thread, SIGUSR1);
+}
+
+static bool all_wait(void)
+{
+	for (size_t i = 0; i < vmm.thread_count; i++)
+		if (!threads[i].waits || threads[i].order)
+			return false;
+	return true;
+}
+
+static bool all_done(void)
+{
+	for (size_t i = 0; i < vmm.thread_count; i++)
+		if (threads[i].order)
+			return false;
+	return true;
+}
+
+// With the lock held.
+static void wait_for(bool (*condition)(void))
+{
+	for (int tries = 0; !condition() && tries < WAIT_SECONDS * 100; tries++) {
+		struct timespec limit;
+		clock_gettime(CLOCK_REALTIME, &limit);
+		limit.tv_nsec += 10000000;
+		limit.tv_sec += limit.tv_nsec / 1000000000;
+		limit.tv_nsec %= 1000000000;
+		pthread_cond_timedwait(&vmm.changed, &vmm.lock, &limit);
+	}
+	check(condition(), "a vCPU does not come out");
+}
+
+static void pause_all(void)
+{
+	pthread_mutex_lock(&vmm.lock);
+	vmm.paused = true;
+	call_all_out();
+	wait_for(all_wait);
+	pthread_mutex_unlock(&vmm.lock);
+}
+
+static void resume_all(void)
+{
+	pthread_mutex_lock(&vmm.lock);
+	vmm.paused = false;
+	atomic_store(&vmm.attention, false);
+	pthread_cond_broadcast(&vmm.changed);
+	pthread_mutex_unlock(&vmm.lock);
+}
+
+// Each vCPU's thread carries it out, whether the VM runs or is paused.
+static void order_all(order *wanted)
+{
+	pthread_mutex_lock(&vmm.lock);
+	for (size_t i = 0; i < vmm.thread_count; i++)
+		threads[i].order = wanted;
+	call_all_out();
+	pthread_cond_broadcast(&vmm.changed);
+	wait_for(all_done);
+	atomic_store(&vmm.attention, vmm.paused);
+	pthread_mutex_unlock(&vmm.lock);
+}
+
+static void end_all(void)
+{
+	pthread_mutex_lock(&vmm.lock);
+	vmm.ending = true;
+	call_all_out();
+	pthread_cond_broadcast(&vmm.changed);
+	pthread_mutex_unlock(&vmm.lock);
+	for (size_t i = 0; i < vmm.thread_count; i++)
+		pthread_join(threads[i].thread, NULL);
+}
+
+/* What it asks of KVM */
+
+static int access_lstar(int fd, unsigned long request, uint64_t value)
+{
+	struct {
+		struct kvm_msrs header;
+		struct kvm_msr_entry entry;
+	} msrs = {.header = {.nmsrs = 1}, .entry = {.index = 0xC0000082, .data = value}};
+	return ioctl(fd, request, &msrs);
+}
+
+static void read_registers(struct cpu_thread *thread)
+{
+	check(access_lstar(thread->vcpu->fd, KVM_GET_MSRS, 0) == 1, "KVM_GET_MSRS fails");
+}
+
+static void load_registers(struct cpu_thread *thread)
+{
+	check(access_lstar(thread->vcpu->fd, KVM_SET_MSRS, stage.recording->lstar) == 1,
+	      "KVM_SET_MSRS fails");
+}
+
+static void reset(struct cpu_thread *thread)
+{
+	check(access_lstar(thread->vcpu->fd, KVM_SET_MSRS, 0) == 1, "KVM_SET_MSRS fails");
+}
+
+static void debug(struct cpu_thread *thread, uint32_t breakpoints)
+{
+	struct kvm_guest_debug wanted = {
+		.control = breakpoints ? KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_HW_BP : 0};
+	for (uint32_t i = 0; i < breakpoints; i++) {
+		wanted.arch.debugreg[i] = 0x10000 + i; // where nobody comes
+		wanted.arch.debugreg[7] |= 2u << 2 * i;
+	}
+	check(ioctl(thread->vcpu->fd, KVM_SET_GUEST_DEBUG, &wanted) == 0,
+	      "KVM_SET_GUEST_DEBUG fails");
+}
+
+static void debug_a_little(struct cpu_thread *thread)
+{
+	debug(thread, 1);
+}
+
+static void debug_much(struct cpu_thread *thread)
+{
+	debug(thread, 3);
+}
+
+static void debug_no_more(struct cpu_thread *thread)
+{
+	debug(thread, 0);
+}
+
+static void track_memory(bool tracks)
+{
+	enum { BIOS = 0xc0000 };
+	struct kvm_userspace_memory_region region = {
+		.slot = 1,
+		.flags = tracks ? KVM_MEM_LOG_DIRTY_PAGES : 0,
+		.guest_phys_addr = BIOS,
+		.memory_size = stage.recording->size - BIOS,
+		.userspace_addr = (uintptr_t)stage.recording->ram + BIOS};
+	check(ioctl(stage.vm, KVM_SET_USER_MEMORY_REGION, &region) == 0,
+	      "KVM_SET_USER_MEMORY_REGION fails");
+}
+
+/* What must hold */
+
+static void assert_fine(void)
+{
+	pthread_mutex_lock(&stage.wrong_lock);
+	char wrong[sizeof(stage.wrong)];
+	memcpy(wrong, stage.wrong, sizeof(wrong));
+	pthread_mutex_unlock(&stage.wrong_lock);
+	if (wrong[0])
+		fail_msg("%s", wrong);
+}
+
+static void assert_untouched(bool stopped, const char *when)
+{
+	const char *touched = stage_is_touched(stopped);
+	if (touched)
+		fail_msg("%s: %s", when, touched);
+}
+
+static void await(bool (*condition)(const void *), const void *context, const char *what)
+{
+	for (int tries = 0; !condition(context); tries++) {
+		assert_fine();
+		if (tries == WAIT_SECONDS * 1000)
+			fail_msg("%s: not after %d s", what, WAIT_SECONDS);
+		nanosleep(&moment, NULL);
+	}
+	assert_fine();
+}
+
+static bool has_hook(const void *name)
+{
+	pthread_mutex_lock(&host.lock);
+	bool is_it = strcmp(host.hook, name) == 0;
+	pthread_mutex_unlock(&host.lock);
+	return is_it && atomic_load(&host.vm_state) == WIRE_VM_ARMED;
+}
+
+static void await_hook(const char *name)
+{
+	await(has_hook, name, name);
+}
+
+static bool is_at_least(const void *counters)
+{
+	const struct {
+		_Atomic uint64_t *value;
+		uint64_t wanted;
+	} *counter = counters;
+	return atomic_load(counter->value) >= counter->wanted;
+}
+
+static bool has_booted(const void *boot)
+{
+	return atomic_load(&host.boot) >= *(const uint32_t *)boot &&
+	       atomic_load(&host.vm_state) == WIRE_VM_ARMED;
+}
+
+static bool is_true(const void *flag)
+{
+	return atomic_load((const _Atomic bool *)flag);
+}
+
+static bool is_untraced(const void *unused)
+{
+	return atomic_load(&host.vm_state) == WIRE_VM_UNTRACED;
+}
+
+static _Atomic uint64_t *entries_of(size_t thread)
+{
+	return &agent_vcpu_of(threads[thread].vcpu->fd)->cpu.counters.entries;
+}
+
+// Every vCPU goes on with its calls; those that are traced are seen.
+static void let_run(bool traced)
+{
+	for (size_t i = 0; i < vmm.thread_count; i++) {
+		bool calls = threads[i].vcpu->task_count > 0;
+		struct {
+			_Atomic uint64_t *value;
+			uint64_t wanted;
+		} done = {&threads[i].vcpu->calls, 0}, seen = {0};
+		done.wanted = atomic_load(done.value) + (calls ? CALLS : 1);
+		if (traced && calls) {
+			seen.value = entries_of(i);
+			seen.wanted = atomic_load(seen.value) + CALLS / 4;
+			await(is_at_least, &seen, "no calls are seen");
+		}
+		await(is_at_least, &done, "a vCPU does nothing");
+	}
+}
+
+/* The play */
+
+static bool is_in_memory(void)
+{
+	return strcmp(arguments[0], "debugreg") != 0;
+}
+
+static void play_pauses(void)
+{
+	const char *rounds = getenv("NIJIMI_TEST_ROUNDS");
+	for (int i = 0; i < PAUSES * (rounds ? atoi(rounds) : 1); i++) {
+		atomic_store(&stage.stands, i % STAGE_PLACES);
+		pause_all();
+		if (i % 3 == 0)
+			read_registers(&threads[i % vmm.thread_count]); // from another thread
+		else
+			order_all(read_registers);
+		assert_untouched(true, "the VM is stopped and read");
+		if (i % 4 == 1)
+			order_all(load_registers);
+		resume_all();
+		let_run(i % 2);
+	}
+	atomic_store(&stage.stands, STAGE_ANYWHERE);
+	assert_fine();
+}
+
+static void play_reset(uint32_t boot, const char *hook)
+{
+	pause_all();
+	order_all(reset);
+	resume_all();
+	await(has_booted, &boot, "the next boot");
+	await_hook(hook);
+	let_run(true);
+}
+
+static bool waits_for_kernel(const void *unused)
+{
+	return atomic_load(&host.vm_state) == WIRE_VM_WAITING;
+}
+
+static void play_tracking(void)
+{
+	const struct agent_vm *vm = agent_vcpu_of(threads[0].vcpu->fd)->vm;
+	atomic_store(&stage.nmi, 3);
+	track_memory(true);
+	// Once more where a vCPU was late: is_machines_fault().
+	for (int i = 0; i < TRIES && strcmp(agent_hook_name(vm), "debugreg") != 0; i++) {
+		track_memory(false);
+		track_memory(true);
+	}
+	assert_untouched(false, "memory is tracked");
+	await_hook("debugreg");
+	let_run(true);
+	assert_untouched(false, "memory is tracked, still");
+	track_memory(false);
+}
+
+static void play_tracking_at_boot(uint32_t boot, const char *hook)
+{
+	atomic_store(&stage.is_booting, true);
+	pause_all();
+	order_all(reset);
+	resume_all();
+	await(waits_for_kernel, NULL, "the reset");
+	track_memory(true);
+	atomic_store(&stage.is_booting, false);
+	await(has_booted, &boot, "the next boot");
+	await_hook("debugreg");
+	let_run(true);
+	assert_untouched(false, "memory was tracked before the kernel was known");
+	track_memory(false);
+	await_hook(hook);
+	let_run(true);
+}
+
+static void play_tracing(void)
+{
+	atomic_store(&stage.traces_itself, true);
+	await_hook("debugreg");
+	assert_untouched(false, "the guest traces itself");
+	let_run(true);
+}
+
+static void play_overlap(void)
+{
+	struct kvm_userspace_memory_region region = {.slot = ADDED_SLOT,
+						     .guest_phys_addr =
+							     atomic_load(&stage.filter_gpa),
+						     .memory_size = 4096};
+	void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	region.userspace_addr = (uintptr_t)page;
+	assert_int_not_equal(region.guest_phys_addr, 0);
+	assert_int_equal(ioctl(stage.vm, KVM_SET_USER_MEMORY_REGION, &region), 0);
+	await_hook("patch");
+	let_run(true);
+	region.memory_size = 0;
+	assert_int_equal(ioctl(stage.vm, KVM_SET_USER_MEMORY_REGION, &region), 0);
+	munmap(page, 4096);
+}
+
+static void play_debugger(void)
+{
+	order_all(debug_a_little);
+	let_run(false);
+	order_all(debug_much);
+	let_run(is_in_memory()); // its registers are not what is needed there
+	order_all(debug_no_more);
+	let_run(true);
+}
+
+static void play_fault(void)
+{
+	uint64_t most = 0;
+	pause_all();
+	for (size_t i = 0; i < vmm.thread_count; i++)
+		most = atomic_load(entries_of(i)) > most ? atomic_load(entries_of(i)) : most;
+	for (size_t i = 0; i < vmm.thread_count; i++)
+		atomic_store(entries_of(i), most);
+	agent.fault_at = most + BEFORE_FAULT;
+	atomic_store(&host.drill, true);
+	resume_all();
+	await(is_untraced, NULL, "the fault");
+	let_run(false); // the VM goes on
+	pause_all();
+	order_all(read_registers);
+	assert_untouched(true, "after a fault");
+	resume_all();
+}
+
+static void end_vm(pthread_t daemon)
+{
+	end_all();
+	assert_fine();
+	atomic_store(&host.ending, true);
+	await(is_true, &host.last, "the last connection");
+	stage_close();
+	agent_stop();
+	assert_false(atomic_load(&agent.running));
+	pthread_join(daemon, NULL);
+	assert_true(atomic_load(&host.gone));
+	assert_fine();
+}
+
+static void set_environment(void)
+{
+	setenv("NIJIMI_HOOK", arguments[0], 1);
+	setenv("NIJIMI_SOCKET", host.path, 1);
+	setenv("NIJIMI_CACHE_DIR", folder, 1);
+	setenv("NIJIMI_CLASSIFIED", "/data/classified/**", 1);
+	setenv("NIJIMI_NAME", "threads", 1);
+	setenv("NIJIMI_MEASURE", "1", 1);
+}
+
+static void test_vmm(void **state)
+{
+	static struct recording recording;
+	static struct guest_kernel kernel;
+	const struct sigaction kick = {.sa_handler = leave_guest};
+	struct profile_anchor anchor;
+	struct error error;
+	pthread_t daemon;
+	bool from_cache;
+	const char *hook = arguments[0];
+
+	recording_open(&recording, arguments[1]);
+	anchor = recording_anchor(&recording, 0);
+	if (!guest_kernel_init(&kernel, recording.memory, &recording.reader, &anchor, folder, NULL,
+			       NULL, &from_cache, &error))
+		fail_msg("%s", error.message);
+	memory_enter(&recording.reader);
+	stage_open(&recording, &kernel);
+	open_daemon();
+	set_environment();
+	sigaction(SIGUSR1, &kick, NULL);
+	real_ioctl = stage_ioctl;
+	stage_create_vm(); // reads all of this program once: the agent's pages
+	assert_int_equal(pthread_create(&daemon, NULL, be_daemon, NULL), 0);
+	start_vcpu(STAGE_TASKS);
+	start_vcpu(STAGE_TASKS);
+
+	await_hook(hook);
+	let_run(true);
+	start_vcpu(0);
+	play_pauses();
+	play_tracking();
+	play_tracking_at_boot(2, hook);
+	play_reset(3, hook);
+	if (is_in_memory()) {
+		play_tracing();
+		play_reset(4, hook);
+	}
+	if (strcmp(hook, "filter") == 0)
+		play_overlap();
+	play_debugger();
+	play_fault();
+	end_vm(daemon);
+	assert_true(atomic_load(&host.edges) > 0);
+	assert_true(atomic_load(&host.synced) > 0);
+	assert_true(atomic_load(&host.restarts) > 0);
+	memory_leave(&recording.reader);
+	guest_kernel_deinit(&kernel);
+	recording_close(&recording);
+}
+
+static int be_vmm(const char *const row[2])
+{
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_vmm)};
+	char name[64];
+	arguments = row;
+	snprintf(name, sizeof(name), "%s on %s", row[0], row[1]);
+	return _cmocka_run_group_tests(name, tests, 1, NULL, NULL);
+}
+
+static bool play(const char *const row[2])
+{
+	int status;
+	pid_t child = fork();
+	if (child == 0)
+		exit(be_vmm(row));
+	return child > 0 && waitpid(child, &status, 0) == child && status == 0;
+}
+
+int main(void)
+{
+	static const char *const rows[][2] = {
+		{"debugreg", "5.10"}, {"patch", "6.1"}, {"filter", "6.1"}};
+	const char *only = getenv("NIJIMI_TEST_HOOK");
+	char command[128];
+	int failed = 0;
+	if (!mkdtemp(folder))
+		return 1;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		if (!only || strcmp(only, rows[i][0]) == 0)
+			failed += !play(rows[i]);
+	snprintf(command, sizeof(command), "rm -rf '%s'", folder);
+	return failed + (system(command) != 0);
+}
