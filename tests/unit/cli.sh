@@ -292,7 +292,7 @@ wait $RUN
 says out 'hung up'
 
 # QEMU's -daemonize: what was started ends, the VM does not.
-run 0 'in the background' traced --name bg -- sh -c 'sleep 4 & exit 0'
+run 0 'in the background' traced --name bg -- sh -c 'sleep 12 & exit 0'
 says err 'goes on in the background'
 run 0 'and is listed' nijimi vms
 says out '^bg .* armed '
