@@ -395,13 +395,6 @@ static bool add_ring(struct agent_vm *vm, struct error *error)
 	return true;
 }
 
-// Where requests are seen from the first one on, io_uring_enter() says nothing more.
-static bool sees_requests(const struct agent_vm *vm)
-{
-	const struct guest_sites *sites = &vm->kernel.sites;
-	return sites->ring_request || sites->ring_request_callers[0];
-}
-
 // Where calls are seen that are of interest only if they come there. What has no place for it is seen at their functions.
 static void add_inner(struct agent_vm *vm)
 {
@@ -421,6 +414,8 @@ static void add_inner(struct agent_vm *vm)
 		vm->seen_inside[rows[i].inner] = function && guest_locate_code(&vm->kernel, function, &gpa) == GUEST_OK &&
 						 hook_patch_add(vm->patch, function, gpa, rows[i].tag, &error);
 	}
+	// Those of io_uring are seen from the first one on: add_ring().
+	vm->seen_inside[TRACE_INNER_REQUEST] = vm->kernel.sites.ring_request != 0;
 }
 
 // Fills vm->patch and vm->patch_sites. False: this kernel cannot be traced so.
@@ -438,7 +433,6 @@ static bool find_sites(struct agent_vm *vm, struct error *error)
 		return error_set(error, ERROR_UNSUPPORTED,
 				 "the kernel's ftrace_replace_code() is not known: its own tracing would not be seen to begin");
 	add_inner(vm);
-	vm->seen_inside[TRACE_INNER_REQUEST] = sees_requests(vm);
 	return add_calls(vm, false, error) && add_compat_calls(vm, error) && add_ring(vm, error) &&
 	       add_trap(vm, tracing, PATCH_TAG_TRACING, error) &&
 	       (!hibernation || add_function(vm, hibernation, PATCH_TAG_HIBERNATION, error)) &&

@@ -107,13 +107,28 @@ enum guest_result guest_mm_owner(const struct guest_kernel *kernel, uint64_t mm,
 	return result;
 }
 
+// Threads, of whatever process; false: not known.
+static bool count_users(const struct guest_kernel *kernel, const struct guest_task *task, int32_t *count)
+{
+	uint64_t users;
+	bool known = task->mm && guest_has_field(kernel, FIELD_mm_users) &&
+		     guest_read_field(kernel, task->mm, FIELD_mm_users, &users) == GUEST_OK;
+	*count = known ? (int32_t)users : 0;
+	return known;
+}
+
 bool guest_mm_is_shared(const struct guest_kernel *kernel, const struct guest_task *task)
 {
-	uint64_t users, threads;
-	return task->mm && guest_has_field(kernel, FIELD_mm_users) &&
-	       guest_has_field(kernel, FIELD_signal_nr_threads) &&
-	       guest_read_field(kernel, task->mm, FIELD_mm_users, &users) == GUEST_OK &&
+	uint64_t threads;
+	int32_t users;
+	return count_users(kernel, task, &users) && guest_has_field(kernel, FIELD_signal_nr_threads) &&
 	       guest_read_field(kernel, task->signal, FIELD_signal_nr_threads, &threads) ==
 		       GUEST_OK &&
-	       (int32_t)users > (int32_t)threads;
+	       users > (int32_t)threads;
+}
+
+bool guest_mm_has_one_user(const struct guest_kernel *kernel, const struct guest_task *task)
+{
+	int32_t users;
+	return count_users(kernel, task, &users) && users == 1;
 }

@@ -179,7 +179,7 @@ static enum guest_result visit_tree(struct visitor *visitor, uint64_t root_addre
 
 enum guest_result guest_for_each_mapping_in(
 	const struct guest_kernel *kernel, const struct guest_task *task, uint64_t start,
-	uint64_t end, uint32_t maximum,
+	uint64_t length, uint32_t maximum,
 	bool (*visit)(const struct guest_mapping *mapping, void *context), void *context)
 {
 	struct visitor visitor = {
@@ -187,7 +187,7 @@ enum guest_result guest_for_each_mapping_in(
 		.visit = visit,
 		.context = context,
 		.start = start,
-		.end = end,
+		.end = start + length < start ? UINT64_MAX : start + length,
 		.left = maximum,
 		// A node but the root is at least a quarter full.
 		.nodes_left = maximum < UINT32_MAX - MAPLE_NODES_SPARE ? maximum + MAPLE_NODES_SPARE

@@ -97,11 +97,11 @@ struct guest_mapping {
 	uint64_t file;	     // struct file, 0 for anonymous memory
 };
 
-/** Visits each memory mapping (maple tree, or the list before 6.1) that overlaps [start, end), at most
- *  `maximum`. */
+/** Visits each memory mapping (maple tree, or the list before 6.1) that overlaps the `length` bytes from `start` on
+ *  (to the end of all addresses, if they are more than there are), at most `maximum`. */
 enum guest_result guest_for_each_mapping_in(const struct guest_kernel *kernel,
 					    const struct guest_task *task, uint64_t start,
-					    uint64_t end, uint32_t maximum,
+					    uint64_t length, uint32_t maximum,
 					    bool (*visit)(const struct guest_mapping *mapping,
 							  void *context),
 					    void *context);

@@ -63,14 +63,16 @@ enum operand {
 	INODE,
 	NUMBER,
 	GENERATION,
-	SECOND, // arguments
+	FIRST, // arguments
+	SECOND,
 	FOURTH,
-	DESCRIPTOR, // the one that the site has it in
+	FIFTH,
 	BY_TASK, // constants
 	BY_INODE,
 	MIXING,
 	MASK,
-	KIND_HASH, // the site's
+	DESCRIPTOR, // the site's: one of the arguments
+	KIND_HASH,
 	KIND,
 	COMMAND,
 	CELLS, // addresses, relative to the next instruction; what comes before CELLS is a number
@@ -191,7 +193,6 @@ struct hook_filter {
 	uint64_t address, gpa; // address 0: no place
 	uint64_t entry_gpa, entry; // entry 0: not mapped
 	int64_t layout[OPERANDS];
-	uint32_t descriptor_at[2]; // by whether it is a mapping's
 
 	_Atomic uint32_t count;
 	struct {
@@ -297,9 +298,10 @@ bool hook_filter_place(struct hook_filter *filter, uint64_t address, uint64_t gp
 		[INODE] = layout->file_inode,
 		[NUMBER] = layout->inode_number,
 		[GENERATION] = layout->inode_generation,
+		[FIRST] = layout->regs_di,
 		[SECOND] = layout->regs_si,
 		[FOURTH] = layout->regs_r10,
-		[DESCRIPTOR] = layout->regs_di > layout->regs_r8 ? layout->regs_di : layout->regs_r8,
+		[FIFTH] = layout->regs_r8,
 		[BY_TASK] = TASK_FACTOR,
 		[BY_INODE] = INODE_FACTOR,
 		[MIXING] = MIXING_FACTOR,
@@ -312,8 +314,6 @@ bool hook_filter_place(struct hook_filter *filter, uint64_t address, uint64_t gp
 					 (unsigned long long)values[i]);
 	hook_filter_reset(filter);
 	memcpy(filter->layout, values, sizeof(values));
-	filter->descriptor_at[false] = layout->regs_di;
-	filter->descriptor_at[true] = layout->regs_r8;
 	filter->address = address;
 	filter->gpa = gpa;
 	return true;
@@ -360,7 +360,7 @@ static void make_stub(struct hook_filter *filter, uint32_t index, const struct h
 	for (int i = 0; i < PARTS_MAXIMUM; i++)
 		exit_at += length_of(&parts[i]);
 	memcpy(values, filter->layout, sizeof(values));
-	values[DESCRIPTOR] = filter->descriptor_at[site->shape == HOOK_FILTER_MAPPING];
+	values[DESCRIPTOR] = values[site->shape == HOOK_FILTER_MAPPING ? FIFTH : FIRST];
 	values[KIND_HASH] = (int32_t)hash_of_kind(site->kind);
 	values[KIND] = (int32_t)site->kind;
 	values[CELLS] = (int64_t)(filter->address + CELLS_AT);

@@ -152,9 +152,8 @@ void trace_refuse_taking(struct trace_event *event, const struct object_referenc
 void trace_refuse_mappings(struct trace_event *event, uint64_t start, uint64_t length)
 {
 	struct mapped mapped = { event, &event->call->process, GUEST_VM_SHARED };
-	uint64_t end = start + length < start ? UINT64_MAX : start + length;
 	if (barrier_here(event) && labels_to_refuse(event, barrier_here(event), &event->call->process))
-		guest_for_each_mapping_in(event->kernel, &event->task, start, end, MAPPINGS_LOOKED_AT,
+		guest_for_each_mapping_in(event->kernel, &event->task, start, length, MAPPINGS_LOOKED_AT,
 					  refuse_mapped, &mapped);
 }
 

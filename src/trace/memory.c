@@ -388,21 +388,17 @@ static bool note_unsettled(const struct guest_mapping *mapping, void *context)
 
 bool trace_mappings_are_settled(struct trace_event *event, uint64_t start, uint64_t length)
 {
-	uint64_t users, end = start + length < start ? UINT64_MAX : start + length;
 	bool settled = true;
-	return event->task.mm && guest_has_field(event->kernel, FIELD_mm_users) &&
-	       guest_read_field(event->kernel, event->task.mm, FIELD_mm_users, &users) == GUEST_OK &&
-	       (int32_t)users == 1 &&
-	       guest_for_each_mapping_in(event->kernel, &event->task, start, end, SETTLED_MAXIMUM, note_unsettled,
+	return guest_mm_has_one_user(event->kernel, &event->task) &&
+	       guest_for_each_mapping_in(event->kernel, &event->task, start, length, SETTLED_MAXIMUM, note_unsettled,
 					 &settled) == GUEST_OK &&
 	       settled;
 }
 
 void trace_settle_mappings(struct trace_event *event, uint64_t start, uint64_t length)
 {
-	uint64_t end = start + length < start ? UINT64_MAX : start + length;
 	enum guest_result result =
-		guest_for_each_mapping_in(event->kernel, &event->task, start, end, MAPPINGS_MAXIMUM,
+		guest_for_each_mapping_in(event->kernel, &event->task, start, length, MAPPINGS_MAXIMUM,
 					  settle_mapping, event);
 	if (result != GUEST_OK)
 		trace_gap(event->trace, "unread-mappings", "mappings of pid %u (%s): %s",

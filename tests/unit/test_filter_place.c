@@ -49,9 +49,12 @@ static void test_places_it_cannot_have(void **state)
 	assert_non_null(strstr(error.message, "0x80000000"));
 	layout.current_task = -(1ll << 31) - 1;
 	assert_false(place(address, gpa, &layout));
-	layout = fake_layout;
-	layout.regs_si = 1u << 31;
-	assert_false(place(address, gpa, &layout));
+	uint32_t *const arguments[] = { &layout.regs_di, &layout.regs_si, &layout.regs_r10, &layout.regs_r8 };
+	for (size_t i = 0; i < sizeof(arguments) / sizeof(arguments[0]); i++) {
+		layout = fake_layout;
+		*arguments[i] = 1u << 31;
+		assert_false(place(address, gpa, &layout));
+	}
 	layout = fake_layout;
 	layout.current_task = -(1ll << 31);
 	assert_true(place(address, gpa, &layout));
