@@ -305,6 +305,8 @@ bool agent_filter_is_asked_for(void);
 bool agent_filter_place(struct agent_vm *vm, struct error *error);
 /** The site of this function, which carries out the call of this number, leads to the filter, if it decides anything of such calls. */
 bool agent_filter_add(struct agent_vm *vm, uint64_t function, uint32_t number, struct error *error);
+/** The same of fd_install(). */
+bool agent_filter_add_install(struct agent_vm *vm, uint64_t function, struct error *error);
 bool agent_filter_put_in(struct agent_vm *vm, struct error *error);
 /** What has passed is known to the trace. Before anything is taken out. */
 void agent_filter_see_all(struct agent_vm *vm);

@@ -44,6 +44,9 @@ static bool read_layout(const struct guest_kernel *kernel, struct hook_filter_la
 		.file_inode = guest_offset(kernel, FIELD_file_f_inode),
 		.inode_number = guest_offset(kernel, FIELD_inode_i_ino),
 		.inode_generation = guest_offset(kernel, FIELD_inode_i_generation),
+		.inode_superblock = guest_offset(kernel, FIELD_inode_i_sb),
+		.superblock_magic = guest_has_field(kernel, FIELD_super_block_s_magic)
+					    ? guest_offset(kernel, FIELD_super_block_s_magic) : 0,
 		.regs_di = offsetof(struct guest_registers, di),
 		.regs_si = offsetof(struct guest_registers, si),
 		.regs_r10 = offsetof(struct guest_registers, r10),
@@ -101,21 +104,36 @@ bool agent_filter_place(struct agent_vm *vm, struct error *error)
 	return placed;
 }
 
-bool agent_filter_add(struct agent_vm *vm, uint64_t function, uint32_t number, struct error *error)
+// A function without a place for it stops as it did.
+static bool add_site(struct agent_vm *vm, uint64_t function, struct hook_filter_site *site, struct error *error)
 {
 	unsigned char jump[HOOK_PATCH_LENGTH];
-	struct hook_filter_site site = { .kind = number };
-	site.command_count = (uint32_t)trace_commands(number, site.commands, HOOK_FILTER_COMMANDS_MAXIMUM);
-	if (site.command_count)
-		site.shape = HOOK_FILTER_COMMAND;
-	else if (!trace_may_pass(number))
+	return !hook_patch_site(vm->patch, function, &site->address) ||
+	       (hook_filter_add(vm->filter, site, jump, error) &&
+		hook_patch_divert(vm->patch, site->address, jump, error));
+}
+
+bool agent_filter_add(struct agent_vm *vm, uint64_t function, uint32_t number, struct error *error)
+{
+	struct hook_filter_site site = { .shape = HOOK_FILTER_COMMAND };
+	int kind = trace_pass_kind(number);
+	site.value_count = (uint32_t)trace_commands(number, site.values, HOOK_FILTER_VALUES_MAXIMUM);
+	if (site.value_count)
+		return add_site(vm, function, &site, error);
+	if (kind < 0)
 		return true;
-	else
-		site.shape = number == SYS_mmap ? HOOK_FILTER_MAPPING : HOOK_FILTER_DESCRIPTOR;
-	// A function without a place for it stops as it did.
-	return !hook_patch_site(vm->patch, function, &site.address) ||
-	       (hook_filter_add(vm->filter, &site, jump, error) &&
-		hook_patch_divert(vm->patch, site.address, jump, error));
+	site.kind = (uint32_t)kind;
+	site.shape = number == SYS_mmap ? HOOK_FILTER_MAPPING : HOOK_FILTER_DESCRIPTOR;
+	return add_site(vm, function, &site, error);
+}
+
+bool agent_filter_add_install(struct agent_vm *vm, uint64_t function, struct error *error)
+{
+	struct hook_filter_site site = { .shape = HOOK_FILTER_INSTALL };
+	if (!guest_has_field(&vm->kernel, FIELD_super_block_s_magic))
+		return true;
+	site.value_count = (uint32_t)trace_unopened(site.values, HOOK_FILTER_VALUES_MAXIMUM, &site.value_if_alone);
+	return add_site(vm, function, &site, error);
 }
 
 /* In and out, all vCPUs stopped */
@@ -245,7 +263,7 @@ void agent_filter_allow(void *context, const struct trace_pass *pass)
 						 .inode = pass->inode,
 						 .inode_number = pass->inode_number,
 						 .generation = pass->generation,
-						 .kind = pass->number };
+						 .kinds = pass->kinds };
 	pthread_mutex_lock(&vm->filter_lock);
 	if (atomic_load_explicit(&vm->filter_in_force, memory_order_relaxed))
 		hook_filter_allow(vm->filter, &entry);

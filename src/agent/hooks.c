@@ -396,7 +396,7 @@ static bool add_ring(struct agent_vm *vm, struct error *error)
 }
 
 // Where calls are seen that are of interest only if they come there. What has no place for it is seen at their functions.
-static void add_inner(struct agent_vm *vm)
+static bool add_inner(struct agent_vm *vm, struct error *error)
 {
 	static const struct {
 		enum trace_inner inner;
@@ -409,13 +409,15 @@ static void add_inner(struct agent_vm *vm)
 	};
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		const uint64_t function = guest_symbol(&vm->kernel, rows[i].symbol);
-		struct error error = { 0 };
+		struct error unused = { 0 };
 		uint64_t gpa;
 		vm->seen_inside[rows[i].inner] = function && guest_locate_code(&vm->kernel, function, &gpa) == GUEST_OK &&
-						 hook_patch_add(vm->patch, function, gpa, rows[i].tag, &error);
+						 hook_patch_add(vm->patch, function, gpa, rows[i].tag, &unused);
 	}
 	// Those of io_uring are seen from the first one on: add_ring().
 	vm->seen_inside[TRACE_INNER_REQUEST] = vm->kernel.sites.ring_request != 0;
+	return !vm->filter_wanted || !vm->seen_inside[TRACE_INNER_OPEN] ||
+	       agent_filter_add_install(vm, guest_symbol(&vm->kernel, SYMBOL_fd_install), error);
 }
 
 // Fills vm->patch and vm->patch_sites. False: this kernel cannot be traced so.
@@ -432,8 +434,7 @@ static bool find_sites(struct agent_vm *vm, struct error *error)
 	if (!tracing)
 		return error_set(error, ERROR_UNSUPPORTED,
 				 "the kernel's ftrace_replace_code() is not known: its own tracing would not be seen to begin");
-	add_inner(vm);
-	return add_calls(vm, false, error) && add_compat_calls(vm, error) && add_ring(vm, error) &&
+	return add_inner(vm, error) && add_calls(vm, false, error) && add_compat_calls(vm, error) && add_ring(vm, error) &&
 	       add_trap(vm, tracing, PATCH_TAG_TRACING, error) &&
 	       (!hibernation || add_function(vm, hibernation, PATCH_TAG_HIBERNATION, error)) &&
 	       (!kexec || add_function(vm, kexec, PATCH_TAG_KEXEC, error));

@@ -19,6 +19,8 @@ struct guest_real_inode {
 /** Device numbers as the kernel has them: the major above these bits, the minor in them (include/linux/kdev_t.h). */
 enum { GUEST_MINOR_BITS = 20, GUEST_MINOR_MASK = (1 << GUEST_MINOR_BITS) - 1 };
 
+enum { GUEST_MODE_READ = 1, GUEST_MODE_WRITE = 2 }; // bits of f_mode: FMODE_READ, FMODE_WRITE (include/linux/fs.h)
+
 enum { GUEST_FILESYSTEM_SIZE = 16 }; // of the name of a type of file system that is kept, with its NUL
 
 /** An open file with its inode. */
@@ -35,7 +37,7 @@ struct guest_file {
 	uint32_t generation;
 	uint32_t mode;	  // i_mode: S_IFMT type and permissions
 	uint32_t links;	  // i_nlink
-	uint32_t f_mode;  // FMODE_*
+	uint32_t f_mode;  // FMODE_*: GUEST_MODE_READ and others
 	uint32_t f_flags; // O_*
 	uint64_t references; // f_count / f_ref, as "number of holders" (see file.c)
 	uint32_t uid, gid;

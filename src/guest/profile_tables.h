@@ -214,6 +214,7 @@
 	F(R, super_block_s_dev, "super_block.s_dev")                                              \
 	F(R, super_block_s_type, "super_block.s_type")                                            \
 	F(O, super_block_s_bdev, "super_block.s_bdev")                                            \
+	F(O, super_block_s_magic, "super_block.s_magic")                                          \
 	F(O, super_block_s_root, "super_block.s_root")                                            \
 	F(O, super_block_s_mounts, "super_block.s_mounts") /* a list_head to 6.16 */              \
 	F(O, bdev_bd_dev, "block_device.bd_dev")                                                  \

@@ -20,13 +20,13 @@ enum {
 static const uint64_t entry_present = 1 << 0, entry_accessed = 1 << 5, entry_large = 1 << 7, entry_global = 1 << 8;
 static const uint64_t largest_gpa = (1ull << 52) - HOOK_FILTER_SIZE;
 
-/* The table of what is allowed. Each can stand in one place only. */
+/* The table of what is allowed. A task and an inode can stand in one place only. */
 
 struct cell {
 	_Alignas(64) _Atomic uint64_t task; // 0: empty, or being replaced
 	_Atomic uint64_t sequence; // counts what stood here
 	_Atomic uint64_t start_time, inode, inode_number;
-	_Atomic uint32_t generation, kind;
+	_Atomic uint32_t generation, kinds;
 };
 static_assert(sizeof(struct cell) == 64, "the hash is of the cells' bytes");
 static_assert(CELLS_AT % 4096 == 0 && CELLS_AT + HOOK_FILTER_ENTRIES * sizeof(struct cell) <= HOOK_FILTER_SIZE,
@@ -44,11 +44,6 @@ enum {
 };
 static_assert(HOOK_FILTER_ENTRIES == 1 << (32 - HASH_SHIFT - 6), "the hash has as many bits");
 
-static uint32_t hash_of_kind(uint32_t kind)
-{
-	return kind * 0x9e3779b1u;
-}
-
 /* The stub */
 
 enum operand {
@@ -63,6 +58,8 @@ enum operand {
 	INODE,
 	NUMBER,
 	GENERATION,
+	SUPERBLOCK,
+	MAGIC,
 	FIRST, // arguments
 	SECOND,
 	FOURTH,
@@ -72,9 +69,9 @@ enum operand {
 	MIXING,
 	MASK,
 	DESCRIPTOR, // the site's: one of the arguments
-	KIND_HASH,
-	KIND,
-	COMMAND,
+	KIND_BIT,
+	VALUE,
+	VALUE_IF_ALONE,
 	CELLS, // addresses, relative to the next instruction; what comes before CELLS is a number
 	EXIT,
 	BEHIND,
@@ -116,7 +113,6 @@ static const struct instruction deciding[] = {
 	{ 3, { 0x49, 0x89, 0xf0 }, NOTHING }, // mov %rsi, %r8
 	{ 4, { 0x49, 0xc1, 0xe8, FOLD_SHIFT }, NOTHING }, // shr $FOLD_SHIFT, %r8
 	{ 3, { 0x4c, 0x31, 0xc6 }, NOTHING }, // xor %r8, %rsi
-	{ 2, { 0x81, 0xc6 }, KIND_HASH }, // add $KIND_HASH, %esi
 	{ 2, { 0x69, 0xf6 }, MIXING }, // imul $MIXING, %esi, %esi
 	{ 3, { 0xc1, 0xee, HASH_SHIFT }, NOTHING }, // shr $HASH_SHIFT, %esi
 	{ 2, { 0x81, 0xe6 }, MASK }, // and $MASK, %esi
@@ -139,8 +135,8 @@ static const struct instruction deciding[] = {
 	{ 3, { 0x44, 0x8b, 0x8a }, GENERATION }, // mov i_generation(%rdx), %r9d
 	{ 4, { 0x44, 0x39, 0x4e, CELL(generation) }, NOTHING }, // cmp %r9d, generation(%rsi)
 	{ 2, { 0x0f, 0x85 }, EXIT }, // jne
-	{ 3, { 0x81, 0x7e, CELL(kind) }, KIND }, // cmpl $KIND, kind(%rsi)
-	{ 2, { 0x0f, 0x85 }, EXIT }, // jne
+	{ 3, { 0xf7, 0x46, CELL(kinds) }, KIND_BIT }, // testl $KIND_BIT, kinds(%rsi)
+	{ 2, { 0x0f, 0x84 }, EXIT }, // je
 	{ 4, { 0x4c, 0x39, 0x46, CELL(sequence) }, NOTHING }, // cmp %r8, sequence(%rsi)
 	{ 2, { 0x0f, 0x85 }, EXIT }, // jne: another stands here now
 	{ 1, { JUMP }, BEHIND }, // jmp
@@ -160,9 +156,35 @@ static const struct instruction reading_command[] = {
 	{ 2, { 0x8b, 0x87 }, SECOND }, // mov second(%rdi), %eax
 };
 
-static const struct instruction comparing_command[] = { // each
-	{ 1, { 0x3d }, COMMAND }, // cmp $COMMAND, %eax
+static const struct instruction exiting_at_value[] = {
+	{ 1, { 0x3d }, VALUE }, // cmp $VALUE, %eax
 	{ 2, { 0x0f, 0x84 }, EXIT }, // je
+};
+
+static const struct instruction reading_magic[] = {
+	{ 3, { 0x48, 0x8b, 0x86 }, INODE }, // mov f_inode(%rsi), %rax
+	{ 3, { 0x48, 0x85, 0xc0 }, NOTHING }, // test %rax, %rax
+	{ 2, { 0x0f, 0x84 }, EXIT }, // je
+	{ 3, { 0x48, 0x8b, 0x80 }, SUPERBLOCK }, // mov i_sb(%rax), %rax
+	{ 2, { 0x8b, 0x80 }, MAGIC }, // mov s_magic(%rax), %eax
+};
+
+static const struct instruction passing_at_value[] = {
+	{ 1, { 0x3d }, VALUE }, // cmp $VALUE, %eax
+	{ 2, { 0x0f, 0x84 }, BEHIND }, // je
+};
+
+static const struct instruction passing_if_alone[] = {
+	{ 1, { 0x3d }, VALUE_IF_ALONE }, // cmp $VALUE_IF_ALONE, %eax
+	{ 2, { 0x0f, 0x85 }, EXIT }, // jne
+	{ 5, { 0x65, 0x48, 0x8b, 0x04, 0x25 }, CURRENT_TASK }, // mov %gs:current_task, %rax
+	{ 3, { 0x48, 0x8b, 0x80 }, FILES }, // mov files(%rax), %rax
+	{ 3, { 0x48, 0x85, 0xc0 }, NOTHING }, // test %rax, %rax
+	{ 2, { 0x0f, 0x84 }, EXIT }, // je: it is exiting
+	{ 2, { 0x8b, 0x88 }, COUNT }, // mov count(%rax), %ecx
+	{ 3, { 0x83, 0xf9, 1 }, NOTHING }, // cmp $1, %ecx
+	{ 2, { 0x0f, 0x85 }, EXIT }, // jne: others may change the table
+	{ 1, { JUMP }, BEHIND }, // jmp
 };
 
 static const struct instruction passing[] = {
@@ -174,14 +196,16 @@ static const struct instruction exiting[] = {
 	{ 1, { JUMP }, BEHIND }, // jmp
 };
 
-/** Instructions in a row, so many times; each time with the next command. */
+/** Instructions in a row: once, or for each of the site's values. */
 struct part {
 	const struct instruction *instructions;
-	size_t count, times;
+	size_t count;
+	bool each;
 };
 
 enum { PARTS_MAXIMUM = 3 };
-#define PART(list, times) { list, sizeof(list) / sizeof((list)[0]), times }
+#define PART(list) { list, sizeof(list) / sizeof((list)[0]), false }
+#define PART_EACH(list) { list, sizeof(list) / sizeof((list)[0]), true }
 
 struct hook_filter {
 	const struct vm_memory *memory;
@@ -203,16 +227,16 @@ struct hook_filter {
 };
 
 // How it decides, in this order.
-static void find_parts(const struct hook_filter_site *site, struct part parts[PARTS_MAXIMUM])
+static const struct part deciding_parts[][PARTS_MAXIMUM] = {
+	[HOOK_FILTER_DESCRIPTOR] = { PART(deciding) },
+	[HOOK_FILTER_MAPPING] = { PART(deciding_of_mapping), PART(deciding) },
+	[HOOK_FILTER_COMMAND] = { PART(reading_command), PART_EACH(exiting_at_value), PART(passing) },
+	[HOOK_FILTER_INSTALL] = { PART(reading_magic), PART_EACH(passing_at_value), PART(passing_if_alone) },
+};
+
+static unsigned times_of(const struct part *part, const struct hook_filter_site *site)
 {
-	static const struct part of_shape[][PARTS_MAXIMUM] = {
-		[HOOK_FILTER_DESCRIPTOR] = { PART(deciding, 1) },
-		[HOOK_FILTER_MAPPING] = { PART(deciding_of_mapping, 1), PART(deciding, 1) },
-		[HOOK_FILTER_COMMAND] = { PART(reading_command, 1), PART(comparing_command, 0), PART(passing, 1) },
-	};
-	memcpy(parts, of_shape[site->shape], PARTS_MAXIMUM * sizeof(parts[0]));
-	if (site->shape == HOOK_FILTER_COMMAND)
-		parts[1].times = site->command_count;
+	return part->each ? site->value_count : 1;
 }
 
 static unsigned length_of(const struct part *part)
@@ -220,7 +244,7 @@ static unsigned length_of(const struct part *part)
 	unsigned length = 0;
 	for (size_t i = 0; i < part->count; i++)
 		length += part->instructions[i].length + (part->instructions[i].operand ? OPERAND_LENGTH : 0);
-	return length * (unsigned)part->times;
+	return length;
 }
 
 static void *map_memory(void)
@@ -298,6 +322,8 @@ bool hook_filter_place(struct hook_filter *filter, uint64_t address, uint64_t gp
 		[INODE] = layout->file_inode,
 		[NUMBER] = layout->inode_number,
 		[GENERATION] = layout->inode_generation,
+		[SUPERBLOCK] = layout->inode_superblock,
+		[MAGIC] = layout->superblock_magic,
 		[FIRST] = layout->regs_di,
 		[SECOND] = layout->regs_si,
 		[FOURTH] = layout->regs_r10,
@@ -350,25 +376,24 @@ static uint64_t stub_address(const struct hook_filter *filter, uint32_t index)
 
 static void make_stub(struct hook_filter *filter, uint32_t index, const struct hook_filter_site *site)
 {
-	static const struct part leaving = PART(exiting, 1);
-	struct part parts[PARTS_MAXIMUM];
+	static const struct part leaving = PART(exiting);
+	const struct part *parts = deciding_parts[site->shape];
 	uint64_t address = stub_address(filter, index);
 	unsigned char *begin = filter->bytes + (size_t)index * STUB_SPACE;
 	unsigned used = 0, exit_at = 0;
 	int64_t values[OPERANDS];
-	find_parts(site, parts);
 	for (int i = 0; i < PARTS_MAXIMUM; i++)
-		exit_at += length_of(&parts[i]);
+		exit_at += length_of(&parts[i]) * times_of(&parts[i], site);
 	memcpy(values, filter->layout, sizeof(values));
 	values[DESCRIPTOR] = values[site->shape == HOOK_FILTER_MAPPING ? FIFTH : FIRST];
-	values[KIND_HASH] = (int32_t)hash_of_kind(site->kind);
-	values[KIND] = (int32_t)site->kind;
+	values[KIND_BIT] = (int32_t)(1u << site->kind);
+	values[VALUE_IF_ALONE] = (int32_t)site->value_if_alone;
 	values[CELLS] = (int64_t)(filter->address + CELLS_AT);
 	values[EXIT] = (int64_t)(address + exit_at);
 	values[BEHIND] = (int64_t)(site->address + HOOK_PATCH_LENGTH);
 	for (int i = 0; i < PARTS_MAXIMUM; i++)
-		for (size_t time = 0; time < parts[i].times; time++) {
-			values[COMMAND] = time < site->command_count ? (int32_t)site->commands[time] : 0;
+		for (unsigned time = 0; time < times_of(&parts[i], site); time++) {
+			values[VALUE] = parts[i].each ? (int32_t)site->values[time] : 0;
 			used += assemble(begin + used, address + used, &parts[i], values);
 		}
 	used += assemble(begin + used, address + used, &leaving, values);
@@ -409,9 +434,11 @@ bool hook_filter_add(struct hook_filter *filter, const struct hook_filter_site *
 	if (index == HOOK_FILTER_STUBS_MAXIMUM)
 		return error_set(error, ERROR_LIMIT, "more than %d functions with a filter",
 				 HOOK_FILTER_STUBS_MAXIMUM);
-	if (site->command_count > HOOK_FILTER_COMMANDS_MAXIMUM)
-		return error_set(error, ERROR_LIMIT, "%u commands to be told apart, more than %d", site->command_count,
-				 HOOK_FILTER_COMMANDS_MAXIMUM);
+	if (site->kind >= HOOK_FILTER_KINDS)
+		return error_set(error, ERROR_INVALID, "there are only %d kinds of sites, not %u", HOOK_FILTER_KINDS, site->kind);
+	if (site->value_count > HOOK_FILTER_VALUES_MAXIMUM)
+		return error_set(error, ERROR_LIMIT, "%u values to be told apart, more than %d", site->value_count,
+				 HOOK_FILTER_VALUES_MAXIMUM);
 	if (!is_in_reach(site->address, address))
 		return error_set(error, ERROR_LIMIT, "from the site %#llx no jump leads as far as the filter at %#llx",
 				 (unsigned long long)site->address, (unsigned long long)filter->address);
@@ -461,7 +488,7 @@ bool hook_filter_inside(const struct hook_filter *filter, uint64_t rip, uint64_t
 static uint32_t cell_of(const struct hook_filter_entry *entry)
 {
 	uint64_t sum = entry->task * TASK_FACTOR + entry->inode * INODE_FACTOR;
-	uint32_t hash = ((uint32_t)(sum ^ sum >> FOLD_SHIFT) + hash_of_kind(entry->kind)) * MIXING_FACTOR;
+	uint32_t hash = (uint32_t)(sum ^ sum >> FOLD_SHIFT) * MIXING_FACTOR;
 	return (hash >> HASH_SHIFT & HASH_MASK) / (uint32_t)sizeof(struct cell);
 }
 
@@ -471,15 +498,19 @@ static uint32_t cell_of(const struct hook_filter_entry *entry)
 static bool is_same(const struct cell *cell, const struct hook_filter_entry *entry)
 {
 	return IS(task, entry->task) && IS(start_time, entry->start_time) && IS(inode, entry->inode) &&
-	       IS(inode_number, entry->inode_number) && IS(generation, entry->generation) && IS(kind, entry->kind);
+	       IS(inode_number, entry->inode_number) && IS(generation, entry->generation);
 }
 
 void hook_filter_allow(struct hook_filter *filter, const struct hook_filter_entry *entry)
 {
 	uint32_t index = cell_of(entry);
 	struct cell *cell = &filter->cells[index];
-	if (entry->task == 0 || entry->inode == 0 || is_same(cell, entry))
+	if (entry->task == 0 || entry->inode == 0)
 		return;
+	if (is_same(cell, entry)) {
+		PUT(kinds, atomic_load_explicit(&cell->kinds, memory_order_relaxed) | entry->kinds);
+		return;
+	}
 	if (!filter->in_use[index]) {
 		filter->in_use[index] = true;
 		filter->used[filter->used_count++] = (uint16_t)index;
@@ -492,7 +523,7 @@ void hook_filter_allow(struct hook_filter *filter, const struct hook_filter_entr
 	PUT(inode, entry->inode);
 	PUT(inode_number, entry->inode_number);
 	PUT(generation, entry->generation);
-	PUT(kind, entry->kind);
+	PUT(kinds, entry->kinds);
 	PUT(task, entry->task);
 }
 

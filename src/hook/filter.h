@@ -15,13 +15,13 @@
  *
  * The NOP of a function that carries out a system call on a descriptor becomes a jump to a *stub* of its own, in
  * memory of ours that the guest can only read and execute. The stub looks up who calls, on which inode, and whether
- * this site was *allowed* just that; or whether the call's arguments say that nothing can move. If so it jumps back behind the site. Otherwise it stops the vCPU by `out %eax,
+ * this site was *allowed* just that; or whether the arguments say that nothing can move. If so it jumps back behind the site. Otherwise it stops the vCPU by `out %eax,
  * $HOOK_PATCH_PORT` first.
  *
  * A stub needs no stack, calls nothing, returns nowhere, is entered by a direct jump (no ENDBR64 needed) and changes
  * nothing but the flags and registers that no function's caller relies on (rax, rcx, rdx, rsi, r8 to r11; System V
- * ABI, 3.2.1); not rdi either, the function's argument: the pt_regs of the call (Linux,
- * arch/x86/include/asm/syscall_wrapper.h). So whoever was interrupted anywhere in a stub can just as well go on at
+ * ABI, 3.2.1), and of those none that holds an argument: rdi, which is the pt_regs of the call (Linux,
+ * arch/x86/include/asm/syscall_wrapper.h); of HOOK_FILTER_INSTALL rsi, too. So whoever was interrupted anywhere in a stub can just as well go on at
  * its site again, which is how it is taken out.
  *
  * What a stub follows from the task to the inode cannot change under it: the call's own task is the only one that
@@ -57,7 +57,8 @@ struct hook_filter_layout {
 	uint32_t files_count, files_fdt; // files_struct
 	uint32_t fdt_max_fds, fdt_fd;
 	uint32_t file_inode;
-	uint32_t inode_number, inode_generation;
+	uint32_t inode_number, inode_generation, inode_superblock;
+	uint32_t superblock_magic; // 0: not known
 	uint32_t regs_di, regs_si, regs_r10, regs_r8; // pt_regs: the first, second, fourth and fifth argument of a call
 };
 
@@ -68,25 +69,30 @@ enum hook_filter_shape {
 	 *  oneself; what is shared stops. */
 	HOOK_FILTER_MAPPING,
 	HOOK_FILTER_COMMAND, // stops if the second argument is one of some values, and passes otherwise
+	/** fd_install(): passes if the file (its second argument) is of a file system with one of some magic numbers; or with another
+	 *  one, as long as the table of descriptors is not shared. */
+	HOOK_FILTER_INSTALL,
 };
 
-enum { HOOK_FILTER_COMMANDS_MAXIMUM = 16 };
+enum {
+	HOOK_FILTER_VALUES_MAXIMUM = 16,
+	HOOK_FILTER_KINDS = 32,
+};
 
 /** A site, the address of a NOP of five bytes. */
 struct hook_filter_site {
 	uint64_t address;
 	enum hook_filter_shape shape;
-	uint32_t kind; // tells sites apart, in what is allowed; several can be of the same
-	uint32_t command_count, commands[HOOK_FILTER_COMMANDS_MAXIMUM]; // 32 bits of the register are compared
+	uint32_t kind; // below HOOK_FILTER_KINDS; tells sites apart, in what is allowed; several can be of the same
+	uint32_t value_count, values[HOOK_FILTER_VALUES_MAXIMUM], value_if_alone; // commands, or magic numbers; 32 bits are compared
 };
 
-/** What is allowed: this task's calls of this kind (a number that hook_filter_add() was given) on this inode.
- *  Addresses are the guest's. */
+/** What is allowed: this task's calls of these kinds (of a site, a bit each) on this inode. Addresses are the guest's. */
 struct hook_filter_entry {
 	uint64_t task, start_time; // task_struct, and its start_time, in the guest's own units
 	uint64_t inode, inode_number;
 	uint32_t generation;
-	uint32_t kind;
+	uint32_t kinds;
 };
 
 /** A filter that is nowhere yet. NULL: no memory. `memory`, which is the guest's, must outlive it. */
@@ -113,8 +119,8 @@ bool hook_filter_place(struct hook_filter *filter, uint64_t address, uint64_t gp
 
 /**
  * Makes the stub of the site, and the jump that belongs there (hook_patch_divert()). What was added before stays,
- * and gets the same jump. Fails with ERROR_INVALID (no place; there with another kind), ERROR_LIMIT (too many; too many commands; too
- * far from each other for a jump).
+ * and gets the same jump. Fails with ERROR_INVALID (no place; there with another kind; no such kind), ERROR_LIMIT (too many; too many
+ * values; too far from each other for a jump).
  */
 bool hook_filter_add(struct hook_filter *filter, const struct hook_filter_site *site,
 		     unsigned char jump[HOOK_PATCH_LENGTH], struct error *error);
@@ -127,8 +133,8 @@ bool hook_filter_find(const struct hook_filter *filter, uint64_t rip, uint64_t *
 /** Whether RIP is anywhere in a stub: it can be set to the site instead. In bounded time, without a lock. */
 bool hook_filter_inside(const struct hook_filter *filter, uint64_t rip, uint64_t *site);
 
-/** From now on such calls do not stop, until they are forgotten, or displaced by others. Where an address is 0
- *  nothing happens. */
+/** From now on such calls do not stop, until they are forgotten, or displaced by others; nor do those of other kinds that the same task
+ *  was allowed on the same inode. Where an address is 0 nothing happens. */
 void hook_filter_allow(struct hook_filter *filter, const struct hook_filter_entry *entry);
 
 /** Nothing is allowed on this inode any more. Takes as long as something is allowed at all, and ends with a full barrier. */

@@ -122,7 +122,7 @@ struct pending_call {
 	// Whether others like it may pass unseen (passes.c)
 	struct {
 		uint64_t inode, inode_number; // its address, 0: not
-		uint32_t generation;
+		uint32_t generation, kinds;
 		uint64_t epoch;	       // of names, as the file was classified
 		bool of_socket;	       // whose addresses stay as they are
 		bool derived;	       // has passed, and was found in progress: where its return address lies is not known
@@ -495,6 +495,8 @@ void trace_enter_function(struct trace_event *event);
 /** What lies in event->slot; a gap if that is no return address. */
 bool trace_read_return_address(struct trace_event *event);
 /* The others locked. */
+/** Nothing that the call takes from holds a label, or is about to get one: how it ends is of no interest. */
+bool trace_is_quiet(struct trace *trace, const struct pending_call *call);
 /** It has begun: is its return to be watched? */
 void trace_decide_return(struct trace *trace, struct pending_call *call);
 /** The object has got labels, or they are on their way to it: calls that take from it matter now. */
@@ -724,6 +726,9 @@ void trace_offer_reading(struct trace_event *event, const struct guest_file *fil
 void trace_offer_writing(struct trace_event *event, const struct guest_file *file);
 /** Others like this quiet call may pass. Locked. */
 void trace_let_pass(struct trace *trace, const struct pending_call *call);
+/** The thread has got this descriptor, or will: what it reads or writes there may pass from the first time on, if that is quiet.
+ *  `file`: the struct file that it will mean; 0: it means it already. Not locked. */
+void trace_let_pass_ahead(struct trace_event *event, int32_t number, uint64_t file, bool reads, bool writes);
 /** None may any more, since labels have come, or will: when the lock is given back, what has passed and is in progress is
  *  looked for. Locked. */
 void trace_end_passes(struct trace *trace);

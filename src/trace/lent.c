@@ -10,7 +10,6 @@
  * until either of the two has ended; likewise to a pipe that the pages are passed on to.
  */
 
-enum { FMODE_WRITE_BIT = 2 }; // include/linux/fs.h
 
 static bool is_over(struct trace *trace, const struct lent_pages *lent)
 {
@@ -62,7 +61,7 @@ bool trace_begin_vmsplice(struct trace_event *event)
 	    !S_ISFIFO(pipe.mode) || !trace_file_reference(&pipe, &reference))
 		return false;
 	// The direction is that of the descriptor; one that can do both writes.
-	if (!(pipe.f_mode & FMODE_WRITE_BIT))
+	if (!(pipe.f_mode & GUEST_MODE_WRITE))
 		return trace_flows_from_file(event, &pipe, &event->call->process);
 	lend(event, &event->call->process, &pipe, &reference);
 	return trace_add_flow(event, &event->call->process, &reference);

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <assert.h>
+#include <linux/magic.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -35,27 +37,46 @@ enum {
 
 static _Thread_local bool is_deriving;
 
-// Only calls that do nothing but move bytes; or show them, if it is a private mapping (begin_mmap()).
-bool trace_may_pass(uint32_t number)
+// Only calls that do nothing but move bytes; or show them, if it is a private mapping (begin_mmap()). What is quiet for one of them
+// is so for those that do the same; a mapping shows what is read.
+static const struct {
+	uint16_t number;
+	enum { TAKES, SHOWS, GIVES } does;
+} kinds[] = {
+	{ SYS_read, TAKES },
+	{ SYS_pread64, TAKES },
+	{ SYS_readv, TAKES },
+	{ SYS_preadv, TAKES },
+	{ SYS_preadv2, TAKES },
+	{ SYS_recvfrom, TAKES },
+	{ SYS_mmap, SHOWS },
+	{ SYS_write, GIVES },
+	{ SYS_pwrite64, GIVES },
+	{ SYS_writev, GIVES },
+	{ SYS_pwritev, GIVES },
+	{ SYS_pwritev2, GIVES },
+	{ SYS_sendto, GIVES },
+};
+enum { KINDS = sizeof(kinds) / sizeof(kinds[0]) };
+static_assert(KINDS <= 32, "trace_pass.kinds has a bit for each");
+
+int trace_pass_kind(uint32_t number)
 {
-	switch (number) {
-	case SYS_read:
-	case SYS_pread64:
-	case SYS_readv:
-	case SYS_preadv:
-	case SYS_preadv2:
-	case SYS_recvfrom:
-	case SYS_write:
-	case SYS_pwrite64:
-	case SYS_writev:
-	case SYS_pwritev:
-	case SYS_pwritev2:
-	case SYS_sendto:
-	case SYS_mmap:
-		return true;
-	default:
-		return false;
-	}
+	for (int i = 0; i < KINDS; i++)
+		if (kinds[i].number == number)
+			return i;
+	return -1;
+}
+
+// The kernel refuses to open a socket, or what has no file system at all, anew (fs/inode.c: no_open()).
+size_t trace_unopened(uint32_t *magics, size_t maximum, uint32_t *if_alone)
+{
+	if (maximum < 2)
+		return 0;
+	magics[0] = SOCKFS_MAGIC;
+	magics[1] = ANON_INODE_FS_MAGIC;
+	*if_alone = PIPEFS_MAGIC;
+	return 2;
 }
 
 /* Who may */
@@ -68,8 +89,13 @@ static bool all_from(const struct pending_call *call, const struct object_id *id
 	return call->flow_count > first;
 }
 
-static void offer(struct pending_call *call, const struct guest_file *file)
+static void offer(struct pending_call *call, const struct guest_file *file, bool takes)
 {
+	call->pass.kinds = 0;
+	for (int i = 0; i < KINDS; i++)
+		if (takes ? kinds[i].does == TAKES || (kinds[i].does == SHOWS && S_ISREG(file->mode))
+			  : kinds[i].does == GIVES)
+			call->pass.kinds |= 1u << i;
 	call->pass.inode = file->inode;
 	call->pass.inode_number = file->inode_number;
 	call->pass.generation = file->generation;
@@ -82,7 +108,7 @@ void trace_offer_reading(struct trace_event *event, const struct guest_file *fil
 	bool alone = call->flow_count == 1 && call->flows[0].from.id.kind == OBJECT_FILE;
 	bool plain = (S_ISREG(file->mode) && !guest_file_is_overlay(file)) || S_ISFIFO(file->mode);
 	if ((plain && alone) || call->pass.of_socket)
-		offer(call, file);
+		offer(call, file, true);
 }
 
 void trace_offer_writing(struct trace_event *event, const struct guest_file *file)
@@ -92,7 +118,7 @@ void trace_offer_writing(struct trace_event *event, const struct guest_file *fil
 	if (call->pass.of_socket ? object_id_equal(&call->flows[0].from.id, process) &&
 					   (call->flow_count == 1 || all_from(call, &call->flows[0].to.id, 1))
 				 : !trace_file_is_socket(file) && all_from(call, process, 0))
-		offer(call, file);
+		offer(call, file, false);
 }
 
 // The place of the task, or where it belongs.
@@ -117,26 +143,75 @@ static bool note_holder(struct trace *trace, const struct pending_call *call)
 // All calls of one number come back to the same place.
 static bool note_return_address(struct trace *trace, const struct pending_call *call)
 {
+	if (trace_pass_kind(call->raw_number) < 0)
+		return true;
 	uint64_t *known = &trace->pass_originals[call->raw_number];
 	if (*known == 0)
 		*known = call->original;
 	return *known == call->original;
 }
 
+// What has passed is found in progress by where it returns to.
+static uint32_t kinds_that_are_found(const struct trace *trace)
+{
+	uint32_t found = 0;
+	for (int i = 0; i < KINDS; i++)
+		if (trace->pass_originals[kinds[i].number] != 0)
+			found |= 1u << i;
+	return found;
+}
+
 void trace_let_pass(struct trace *trace, const struct pending_call *call)
 {
 	if (!trace->config.filter.allow || call->pass.inode == 0 || call->compat || call->pass.derived ||
-	    !trace_may_pass(call->raw_number) || call->task != call->thread || trace->pass_end ||
-	    call->pass.epoch != atomic_load(&trace->namespace_epoch) ||
-	    !note_return_address(trace, call) || !note_holder(trace, call))
+	    call->task != call->thread || trace->pass_end ||
+	    call->pass.epoch != atomic_load(&trace->namespace_epoch) || !note_return_address(trace, call))
 		return;
 	const struct trace_pass pass = { .task = call->task,
 					 .start_time = call->task_start_time,
 					 .inode = call->pass.inode,
 					 .inode_number = call->pass.inode_number,
 					 .generation = call->pass.generation,
-					 .number = call->raw_number };
-	trace->config.filter.allow(trace->config.context, &pass);
+					 .kinds = call->pass.kinds & kinds_that_are_found(trace) };
+	if (pass.kinds && note_holder(trace, call))
+		trace->config.filter.allow(trace->config.context, &pass);
+}
+
+// As if the call of event->call were one of this number, on that file.
+static void let_pass_as(struct trace_event *event, uint32_t call_number, int32_t descriptor, uint64_t file)
+{
+	struct trace *trace = event->trace;
+	struct pending_call scratch = *event->call;
+	struct trace_event imagined = *event;
+	trace_begin_again(&scratch);
+	scratch.row = &syscall_rows[call_number];
+	scratch.arguments[0] = (uint64_t)descriptor;
+	scratch.paths = NULL;
+	scratch.pass.inode = 0;
+	scratch.pass.of_socket = false;
+	scratch.pass.epoch = atomic_load(&trace->namespace_epoch);
+	imagined.call = &scratch;
+	imagined.beginning = false;
+	imagined.site = SITE_NONE;
+	imagined.instead_number = descriptor;
+	imagined.instead_file = file;
+	if (!scratch.row->begin(&imagined) || scratch.pass.inode == 0 || !trace_lock(trace))
+		return;
+	if (trace_is_quiet(trace, &scratch))
+		trace_let_pass(trace, &scratch);
+	trace_unlock(trace);
+}
+
+void trace_let_pass_ahead(struct trace_event *event, int32_t number, uint64_t file, bool reads, bool writes)
+{
+	const struct pending_call *call = event->call;
+	if (!event->trace->config.filter.allow || call->slot == 0 || call->compat ||
+	    trace_table_is_shared(event->kernel, event->task.files))
+		return;
+	if (reads)
+		let_pass_as(event, SYS_read, number, file);
+	if (writes)
+		let_pass_as(event, SYS_write, number, file);
 }
 
 /* Nobody may any more */
@@ -241,7 +316,7 @@ static void derive_call(struct trace *trace, const struct pass_holder *holder)
 		return;
 	event.task = task;
 	number = event.raw_number;
-	if (!trace_may_pass(number) || trace->pass_originals[number] == 0 ||
+	if (trace_pass_kind(number) < 0 || trace->pass_originals[number] == 0 ||
 	    trace_is_compat(event.kernel, holder->task))
 		return;
 	// Its address is not known: that of pt_regs stands for it, which is no return address.

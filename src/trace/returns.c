@@ -48,7 +48,7 @@ static void set_returns(struct trace *trace, struct pending_call *call, enum cal
 	call->returns = returns;
 }
 
-static bool is_quiet(struct trace *trace, const struct pending_call *call)
+bool trace_is_quiet(struct trace *trace, const struct pending_call *call)
 {
 	bool injected = atomic_load_explicit(&trace->packets_sent, memory_order_relaxed);
 	if ((call->row->end && !call->end_is_idle) || call->row->makes_descriptor || call->loose || call->shared_files ||
@@ -75,7 +75,7 @@ void trace_decide_return(struct trace *trace, struct pending_call *call)
 {
 	if (call->slot == 0)
 		return;
-	if (is_quiet(trace, call)) {
+	if (trace_is_quiet(trace, call)) {
 		call->was_quiet = true;
 		set_returns(trace, call, RETURN_QUIET);
 		trace_let_pass(trace, call);

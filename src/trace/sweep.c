@@ -10,7 +10,6 @@ enum {
 	THREADS_MAXIMUM = 1u << 16,
 	DESCRIPTORS_MAXIMUM = 1u << 20,
 	MAPPINGS_MAXIMUM = 1u << 17,
-	FMODE_READ = 1, // include/linux/fs.h
 };
 
 struct sweep {
@@ -33,7 +32,7 @@ static void sweep_file(struct sweep *sweep, uint64_t address)
 	trace_classify(trace, NULL, &file, true);
 	trace_copied_up(trace, &file, CAUSE_SWEEP);
 	// Who can only write has read nothing.
-	if (!(file.f_mode & FMODE_READ) || !trace_file_reference(&file, &reference) ||
+	if (!(file.f_mode & GUEST_MODE_READ) || !trace_file_reference(&file, &reference) ||
 	    !trace_lock(trace))
 		return;
 	struct object_reference process = trace_process_reference(&sweep->task);

@@ -144,7 +144,7 @@ static void tell_unread(struct trace_event *event, enum guest_result found)
 			  event->task.tgid, event->task.comm, guest_result_text(found));
 }
 
-static void look_at_opened(struct trace_event *event, uint64_t address)
+static void look_at_opened(struct trace_event *event, int32_t number, uint64_t address)
 {
 	struct guest_file file;
 	enum guest_result found = guest_file_read(event->kernel, address, &file);
@@ -160,6 +160,8 @@ static void look_at_opened(struct trace_event *event, uint64_t address)
 	} else {
 		tell_unread(event, found);
 	}
+	if (found == GUEST_OK)
+		trace_let_pass_ahead(event, number, address, file.f_mode & GUEST_MODE_READ, file.f_mode & GUEST_MODE_WRITE);
 }
 
 // One that is seen as it installs its file is over, but for those who use the number in other threads.
@@ -167,7 +169,7 @@ static bool begin_open(struct trace_event *event)
 {
 	if (event->installed_file == 0 || trace_table_is_shared(event->kernel, event->task.files))
 		return true;
-	look_at_opened(event, event->installed_file);
+	look_at_opened(event, event->installed_number, event->installed_file);
 	return false;
 }
 
@@ -178,7 +180,7 @@ static void end_open(struct trace_event *event, int64_t result)
 		return;
 	enum guest_result found = guest_file_from_descriptor(event->kernel, &event->task, result, &address);
 	if (found == GUEST_OK)
-		look_at_opened(event, address);
+		look_at_opened(event, (int32_t)result, address);
 	else
 		tell_unread(event, found);
 }
@@ -304,17 +306,23 @@ static bool begin_connect(struct trace_event *event)
 	return true;
 }
 
+static void note_connection(struct trace_event *event, int64_t fd)
+{
+	trace_new_connection(event, fd);
+	trace_let_pass_ahead(event, (int32_t)fd, 0, true, true);
+}
+
 static void end_connect(struct trace_event *event, int64_t result)
 {
 	trace_addresses_change(event, trace_descriptor_argument(event, 0));
 	if (result == 0 || result == -EINPROGRESS)
-		trace_new_connection(event, trace_descriptor_argument(event, 0));
+		note_connection(event, trace_descriptor_argument(event, 0));
 }
 
 static void end_accept(struct trace_event *event, int64_t result)
 {
 	if (result >= 0)
-		trace_new_connection(event, result);
+		note_connection(event, result);
 }
 
 bool trace_caller_is_managed(struct trace_event *event)

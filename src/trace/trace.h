@@ -94,19 +94,19 @@ struct trace_returns {
 	uint64_t (*original)(void *context, uint64_t slot, uint64_t word);
 };
 
-/** A call that need not be seen: made by this thread (its task_struct, and start_boottime), of this number, on a descriptor of this
- *  inode. */
+/** Calls that need not be seen: made by this thread (its task_struct, and start_boottime), of these kinds (a bit each,
+ *  trace_pass_kind()), on a descriptor of this inode. */
 struct trace_pass {
 	uint64_t task, start_time;
 	uint64_t inode, inode_number; // its address; i_ino
-	uint32_t generation, number;
+	uint32_t generation, kinds;
 };
 
 /** Keeps calls from being seen (trace_function_entry()) that would make no difference: a filter in the guest. NULL: none. Called with
  *  the lock of the trace, in vCPU threads and others: must not block, nor call the trace. */
 struct trace_filter {
-	/** From now on. The descriptor's meaning is looked up at every call; if the thread shares its table of descriptors
-	 *  none passes. */
+	/** From now on, and what was allowed before. The descriptor's meaning is looked up at every call; if the thread shares its
+	 *  table of descriptors none passes. */
 	void (*allow)(void *context, const struct trace_pass *pass);
 	/** None of them any more: all entries that look for theirs afterwards are seen. Ends with a full memory barrier; and a call
 	 *  writes its pt_regs, then makes a full memory barrier, then looks. */
@@ -205,11 +205,15 @@ void trace_function_return(struct trace *trace, struct trace_cpu *cpu, uint64_t 
  *  an entry or exit function. */
 void trace_hook_changes(struct trace *trace, bool functions);
 
-/** Whether trace_filter may be told to let calls of this number (64-bit) pass. Of mmap() only those whose mapping is private, and
- *  of a file: which is the fifth argument then. */
-bool trace_may_pass(uint32_t number);
+/** The kind of calls of this number (64-bit), below 32, for trace_filter; -1: they have to be seen. Of mmap() only those whose mapping
+ *  is private, and of a file: which is the fifth argument then. */
+int trace_pass_kind(uint32_t number);
 /** The second arguments with which a call of this number (64-bit) has to be seen, if that is all it depends on: so many, or 0. */
 size_t trace_commands(uint32_t number, uint32_t *commands, size_t maximum);
+/** Magic numbers (super_block.s_magic) of file systems whose files are opened by no name, so that a descriptor of theirs need not be seen
+ *  (trace_file_installed()): so many. `if_alone`: of one whose files can be opened by /proc/PID/fd, which matters where the
+ *  table of descriptors is shared. */
+size_t trace_unopened(uint32_t *magics, size_t maximum, uint32_t *if_alone);
 /** All that have passed are known to the trace when this returns, and none passes any more until it is seen again. */
 void trace_see_all(struct trace *trace);
 

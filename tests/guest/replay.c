@@ -229,9 +229,10 @@ static bool passes(struct replay *replay, const struct guest_task *task, const u
 	uint64_t address, fd = registers[number == SYS_mmap ? PT_R8 : PT_DI];
 	struct guest_file file;
 	bool found = false;
+	int kind = trace_pass_kind(number);
 	if (number == SYS_mmap && (registers[PT_R10] & (MAP_SHARED | MAP_ANONYMOUS)))
 		return replay_passes && !(registers[PT_R10] & MAP_SHARED);
-	if (!is_alone(replay, task) ||
+	if (kind < 0 || !is_alone(replay, task) ||
 	    guest_file_from_descriptor(replay->kernel, task, (int64_t)fd, &address) != GUEST_OK ||
 	    guest_file_read(replay->kernel, address, &file) != GUEST_OK)
 		return false;
@@ -240,7 +241,7 @@ static bool passes(struct replay *replay, const struct guest_task *task, const u
 		const struct trace_pass *pass = &replay->passes[i];
 		found = pass->task == task->address && pass->start_time == task->start_time &&
 			pass->inode == file.inode && pass->inode_number == file.inode_number &&
-			pass->generation == file.generation && pass->number == number;
+			pass->generation == file.generation && (pass->kinds & 1u << kind);
 	}
 	replay->passed_count += found;
 	pthread_mutex_unlock(&replay->lock);
@@ -338,7 +339,7 @@ void replay_enter(struct replay *replay, int cpu, const struct guest_task *task,
 					[PT_CS] = 0x33 };
 	if (replay->functions) {
 		uint64_t other[PT_SIZE] = { [PT_DI] = 9999, [PT_AX] = (uint64_t)-38, [PT_IP] = 0x401000, [PT_CS] = 0x33 };
-		if (replay_passes && trace_may_pass((uint32_t)number) && !replay->stands_elsewhere) {
+		if (replay_passes && trace_pass_kind((uint32_t)number) >= 0 && !replay->stands_elsewhere) {
 			enter_function(replay, cpu, task, registers);
 			if (!replay_was_refused(replay, cpu, REPLAY_CALL))
 				leave_function(replay, cpu, task, -EAGAIN);

@@ -35,6 +35,7 @@ enum {
 	HOLDER_PIPE_WRITE = 61,
 	READER_PIPE = 10,
 	WRITER_PIPE = 10,
+	UNIX_LISTENER = 10,
 	UNIX_CLIENT = 11,
 	UNIX_SERVER = 12,
 	UNIX_NOT_ACCEPTED_CLIENT = 13,
@@ -674,6 +675,61 @@ static void test_abandoned_trace_does_nothing(void **state)
 	assert_int_equal(replay.edge_count, 0);
 }
 
+// How often the call, which is made twice where calls may pass, has passed.
+static size_t count_passed(const struct guest_task *task, int number, uint64_t fd)
+{
+	size_t before = replay.passed_count;
+	call(task, number, fd, 10);
+	return replay.passed_count - before;
+}
+
+static void open_as(const struct guest_task *task, int64_t fd)
+{
+	enter(task, SYS_openat, (uint64_t)-100, 0);
+	leave(task, SYS_openat, fd);
+}
+
+static void accept_as(const struct guest_task *task, int64_t fd)
+{
+	enter(task, SYS_accept4, UNIX_LISTENER, 0);
+	leave(task, SYS_accept4, fd);
+}
+
+// A call that was seen, and was quiet, lets others pass: those that do the same, and those on what the thread opens.
+static void test_what_passes(void **state)
+{
+	struct guest_task holder = frozen_task("holder"), sockets = frozen_task("unix");
+	if (!replay_passes)
+		return;
+	assert_int_equal(count_passed(&holder, SYS_read, HOLDER_GONE), 1);
+	assert_int_equal(count_passed(&holder, SYS_read, HOLDER_GONE), 2);
+	// Where these return to is not known before one was seen.
+	assert_int_equal(count_passed(&holder, SYS_readv, HOLDER_GONE), 1);
+	assert_int_equal(count_passed(&holder, SYS_write, HOLDER_GONE), 1);
+	assert_int_equal(count_passed(&holder, SYS_pwrite64, HOLDER_GONE), 1);
+	assert_int_equal(count_passed(&holder, SYS_read, HOLDER_PUBLIC_MEMORY_FILE), 1); // another inode
+	assert_int_equal(count_passed(&holder, SYS_readv, HOLDER_PUBLIC_MEMORY_FILE), 2); // as read()
+	assert_int_equal(count_passed(&holder, SYS_write, HOLDER_PUBLIC_MEMORY_FILE), 1);
+	assert_int_equal(count_passed(&holder, SYS_pwrite64, HOLDER_PUBLIC_MEMORY_FILE), 2);
+	open_as(&holder, HOLDER_FIFO);
+	assert_int_equal(count_passed(&holder, SYS_read, HOLDER_FIFO), 2);
+	assert_int_equal(count_passed(&sockets, SYS_recvfrom, UNIX_SERVER), 1); // another thread's
+	accept_as(&sockets, UNIX_CLIENT);
+	assert_int_equal(count_passed(&sockets, SYS_recvfrom, UNIX_CLIENT), 2);
+	assert_int_equal(count_passed(&sockets, SYS_write, UNIX_CLIENT), 2);
+	expect_story("");
+	// Labels come: nothing passes, and what the holder opens then does not either.
+	open_as(&holder, HOLDER_SECRET);
+	assert_int_equal(count_passed(&holder, SYS_read, HOLDER_SECRET), 0);
+	assert_int_equal(count_passed(&holder, SYS_write, HOLDER_PUBLIC_MEMORY_FILE), 0);
+	open_as(&holder, HOLDER_PUBLIC_MEMORY_FILE);
+	assert_int_equal(count_passed(&holder, SYS_write, HOLDER_PUBLIC_MEMORY_FILE), 0);
+	assert_int_equal(count_passed(&holder, SYS_read, HOLDER_PUBLIC_MEMORY_FILE), 0);
+	assert_int_equal(count_passed(&sockets, SYS_recvfrom, UNIX_CLIENT), 1);
+	assert_true(has_edge("holder", "write", "/mnt/memory/file"));
+	expect_no_gaps();
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, begin, finish)
 
 int main(void)
@@ -705,6 +761,7 @@ int main(void)
 		TEST(test_writer_dies_inside),
 		TEST(test_restarted_call_has_not_moved),
 		TEST(test_unreadable_registers_are_counted),
+		TEST(test_what_passes),
 		TEST(test_sweep),
 		TEST(test_abandoned_trace_does_nothing),
 	};

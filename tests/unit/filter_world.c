@@ -23,6 +23,8 @@ const struct hook_filter_layout fake_layout = {
 	.file_inode = offsetof(struct fake_file, inode),
 	.inode_number = offsetof(struct fake_inode, number),
 	.inode_generation = offsetof(struct fake_inode, generation),
+	.inode_superblock = offsetof(struct fake_inode, superblock),
+	.superblock_magic = offsetof(struct fake_superblock, magic),
 	.regs_di = offsetof(struct fake_regs, di),
 	.regs_si = offsetof(struct fake_regs, si),
 	.regs_r10 = offsetof(struct fake_regs, r10),
@@ -91,6 +93,7 @@ bool filter_world_init(struct filter_world *world, const struct vm_memory *memor
 	world->fdt.fd = world->fdt.files;
 	world->fdt.files[3] = &world->file;
 	world->file.inode = &world->inode;
+	world->inode.superblock = &world->superblock;
 	world->inode.number = 0x500000001;
 	world->inode.generation = 77;
 	world->regs.di = 3;
@@ -139,6 +142,14 @@ bool filter_world_stops(const struct filter_world *world, uint64_t site)
 	return filter_world_stopped != before;
 }
 
+bool filter_world_install_stops(const struct filter_world *world, uint64_t site)
+{
+	unsigned before = filter_world_stopped;
+	filter_world_catch_stops(world);
+	((void (*)(int, const struct fake_file *))site)(3, &world->file);
+	return filter_world_stopped != before;
+}
+
 struct hook_filter_entry filter_world_entry(const struct filter_world *world, uint32_t kind)
 {
 	return (struct hook_filter_entry){
@@ -147,7 +158,7 @@ struct hook_filter_entry filter_world_entry(const struct filter_world *world, ui
 		.inode = (uint64_t)&world->inode,
 		.inode_number = world->inode.number,
 		.generation = world->inode.generation,
-		.kind = kind,
+		.kinds = 1u << kind,
 	};
 }
 
@@ -178,12 +189,7 @@ bool filter_world_collide(struct filter_world *world, const struct hook_filter_e
 	const uint64_t *cell = find_cell(world, entry);
 	for (unsigned i = 0; cell && i < FAKE_ROOM / 64; i++) {
 		uint64_t sequence = cell[1];
-		if (difference == ANOTHER_TASK)
-			other->task = base + 64 * (uint64_t)i;
-		else if (difference == ANOTHER_INODE)
-			other->inode = base + 64 * (uint64_t)i;
-		else
-			other->kind = (uint32_t)base + i;
+		*(difference == ANOTHER_TASK ? &other->task : &other->inode) = base + 64 * (uint64_t)i;
 		hook_filter_allow(world->filter, other);
 		if (cell[1] != sequence)
 			return true;

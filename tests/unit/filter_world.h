@@ -12,8 +12,14 @@
  * A guest's kernel as far as a stub looks at it, in this process, so that stubs are executed by the processor itself:
  * as programs, whose `out` is a fault. The handler of that does what the agent does at such an exit.
  */
+struct fake_superblock {
+	char before[88];
+	uint64_t magic;
+};
+
 struct fake_inode {
-	char before[40];
+	char before[32];
+	struct fake_superblock *superblock;
 	uint64_t number;
 	char between[52];
 	uint32_t generation;
@@ -60,7 +66,7 @@ struct fake_regs {
 	uint64_t si, di;
 };
 
-enum { FAKE_READ = 7, FAKE_WRITE = 8 };
+enum { FAKE_READ = 7, FAKE_WRITE = 31 };
 
 struct filter_world {
 	struct hook_filter *filter;
@@ -77,6 +83,7 @@ struct filter_world {
 	struct fake_fdt fdt;
 	struct fake_file file;
 	struct fake_inode inode;
+	struct fake_superblock superblock;
 	struct fake_regs regs;
 };
 
@@ -101,6 +108,9 @@ void filter_world_catch_stops(const struct filter_world *world);
 /** Calls the function, with the world's registers. Whether the stub stopped. */
 bool filter_world_stops(const struct filter_world *world, uint64_t site);
 
+/** The same of a function like fd_install(), with the world's file. */
+bool filter_world_install_stops(const struct filter_world *world, uint64_t site);
+
 /** How often the calling thread has stopped. */
 extern _Thread_local unsigned filter_world_stopped;
 
@@ -110,9 +120,8 @@ struct hook_filter_entry filter_world_entry(const struct filter_world *world, ui
 /** The table's place of this number: the task, the sequence number, then what else an entry has. */
 const uint64_t *filter_world_cell(const struct filter_world *world, size_t index);
 
-/** What distinguishes entries of one place. An address may become any multiple of 64 bytes up to FAKE_ROOM above
- *  `base`, a kind any number from `base` on. */
-enum difference { ANOTHER_TASK, ANOTHER_INODE, ANOTHER_KIND };
+/** What distinguishes entries of one place: an address, which may become any multiple of 64 bytes up to FAKE_ROOM above `base`. */
+enum difference { ANOTHER_TASK, ANOTHER_INODE };
 enum { FAKE_ROOM = 64 * 200000 };
 
 /** Changes that of `other` until it belongs into the same place as `entry`. What is allowed is then one of the two.

@@ -19,9 +19,9 @@ static void test_allowed(void **state)
 	hook_filter_allow(filter, &world.allowed);
 	assert_false(stops(world.reads));
 	assert_true(stops(world.writes)); // another kind
-	world.allowed.kind = FAKE_WRITE;
+	world.allowed.kinds = 1u << FAKE_WRITE;
 	hook_filter_allow(filter, &world.allowed);
-	assert_false(stops(world.reads));
+	assert_false(stops(world.reads)); // as before
 	assert_false(stops(world.writes));
 	hook_filter_forget(filter);
 	assert_true(stops(world.reads));
@@ -232,10 +232,6 @@ static void is_the_chosen_task(void)
 	*world.cpu.current_task = world.task;
 }
 
-static void does_not_change(void)
-{
-}
-
 static void test_the_same_place(void **state)
 {
 	struct hook_filter_entry other;
@@ -253,11 +249,6 @@ static void test_the_same_place(void **state)
 	chosen = other.task;
 	expect_displacement(world.reads, &other, world.reads, is_the_chosen_task);
 
-	other = world.allowed;
-	assert_true(filter_world_collide(&world, &world.allowed, &other, ANOTHER_KIND, FAKE_WRITE + 1));
-	uint64_t site = filter_world_add_site(&world, other.kind, true);
-	assert_true(site);
-	expect_displacement(world.reads, &other, site, does_not_change);
 	munmap(room, size);
 }
 
@@ -375,28 +366,63 @@ static void test_mappings(void **state)
 
 static void test_commands(void **state)
 {
-	struct hook_filter_site shape = { .shape = HOOK_FILTER_COMMAND, .kind = 16, .command_count = 3,
-					  .commands = { 0x5412, 0xc028aa03, 1 } };
+	struct hook_filter_site shape = { .shape = HOOK_FILTER_COMMAND, .value_count = 3,
+					  .values = { 0x5412, 0xc028aa03, 1 } };
 	const uint64_t site = filter_world_add_shaped(&world, &shape);
 	assert_true(site);
 	world.task.files = NULL; // is not looked at
-	for (uint32_t i = 0; i < shape.command_count; i++)
+	for (uint32_t i = 0; i < shape.value_count; i++)
 		for (int difference = -1; difference <= 1; difference++) {
-			world.regs.si = (uint32_t)(shape.commands[i] + (uint32_t)difference);
+			world.regs.si = (uint32_t)(shape.values[i] + (uint32_t)difference);
 			assert_int_equal(stops(site), difference == 0);
 			world.regs.si |= 0xabcdef0100000000; // the kernel takes 32 bits
 			assert_int_equal(stops(site), difference == 0);
 		}
-	struct hook_filter_site most = { .shape = HOOK_FILTER_COMMAND, .kind = 17,
-					 .command_count = HOOK_FILTER_COMMANDS_MAXIMUM };
-	for (uint32_t i = 0; i < most.command_count; i++)
-		most.commands[i] = 1u << (2 * i);
+	struct hook_filter_site most = { .shape = HOOK_FILTER_COMMAND, .value_count = HOOK_FILTER_VALUES_MAXIMUM };
+	for (uint32_t i = 0; i < most.value_count; i++)
+		most.values[i] = 1u << (2 * i);
 	const uint64_t second = filter_world_add_shaped(&world, &most);
 	assert_true(second);
 	for (uint32_t bit = 0; bit < 32; bit++) {
 		world.regs.si = 1u << bit;
 		assert_int_equal(stops(second), bit % 2 == 0);
 	}
+}
+
+static void test_installing(void **state)
+{
+	enum { SOCKET = 0x534f434b, ANONYMOUS = 0x09041934, PIPE = 0x50495045 };
+	static const struct {
+		uint64_t magic;
+		bool stops, stops_if_shared;
+	} rows[] = {
+		{ SOCKET, false, false },
+		{ ANONYMOUS, false, false },
+		{ PIPE, false, true },
+		{ 0xef53, true, true },
+		{ 0x9123683e, true, true }, // the highest bit of 32 is set
+		{ PIPE + 1, true, true },
+		{ 0, true, true },
+		{ UINT64_MAX, true, true },
+	};
+	struct hook_filter_site shape = { .shape = HOOK_FILTER_INSTALL, .value_count = 2, .values = { SOCKET, ANONYMOUS },
+					  .value_if_alone = PIPE };
+	const uint64_t site = filter_world_add_shaped(&world, &shape);
+	assert_true(site);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		world.superblock.magic = rows[i].magic;
+		world.files.count = 1;
+		if (filter_world_install_stops(&world, site) != rows[i].stops)
+			fail_msg("row %zu: %s", i, rows[i].stops ? "has passed" : "stops");
+		world.files.count = 2;
+		if (filter_world_install_stops(&world, site) != rows[i].stops_if_shared)
+			fail_msg("row %zu, shared: %s", i, rows[i].stops_if_shared ? "has passed" : "stops");
+	}
+	world.superblock.magic = PIPE;
+	world.task.files = NULL;
+	assert_true(filter_world_install_stops(&world, site));
+	world.file.inode = NULL; // is not looked into
+	assert_true(filter_world_install_stops(&world, site));
 }
 
 #define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
@@ -414,6 +440,7 @@ int main(void)
 		TEST(test_forget_inode),
 		TEST(test_mappings),
 		TEST(test_commands),
+		TEST(test_installing),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

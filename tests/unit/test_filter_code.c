@@ -23,6 +23,7 @@ struct call {
 	uint64_t rsp, below; // at the call
 	uint64_t rdi_after, kept_after[6], rsp_after, below_after;
 	uint64_t single_step; // the trap flag
+	uint64_t rsi, rsi_after;
 };
 
 void make_call(struct call *call);
@@ -31,7 +32,7 @@ __asm__(".pushsection .text\n"
 	"make_call:\n"
 	"	push %rbx; push %rbp; push %r12; push %r13; push %r14; push %r15; push %rdi\n"
 	"	mov %rdi, %r11\n"
-	"	mov 0(%r11), %rax; mov 8(%r11), %rdi\n"
+	"	mov 0(%r11), %rax; mov 8(%r11), %rdi; mov 160(%r11), %rsi\n"
 	"	mov 16(%r11), %rbx; mov 24(%r11), %rbp\n"
 	"	mov 32(%r11), %r12; mov 40(%r11), %r13; mov 48(%r11), %r14; mov 56(%r11), %r15\n"
 	"	mov %rsp, 64(%r11)\n"
@@ -40,7 +41,7 @@ __asm__(".pushsection .text\n"
 	"	mov 72(%r11), %rcx; mov %rcx, -16(%rsp)\n"
 	"	call *%rax\n"
 	"	mov (%rsp), %r11\n"
-	"	mov %rdi, 80(%r11)\n"
+	"	mov %rdi, 80(%r11); mov %rsi, 168(%r11)\n"
 	"	mov %rbx, 88(%r11); mov %rbp, 96(%r11)\n"
 	"	mov %r12, 104(%r11); mov %r13, 112(%r11); mov %r14, 120(%r11); mov %r15, 128(%r11)\n"
 	"	mov %rsp, 136(%r11)\n"
@@ -51,6 +52,8 @@ __asm__(".pushsection .text\n"
 	".size make_call, . - make_call\n"
 	".popsection");
 
+static bool is_install; // which has a second argument
+
 static bool call_and_compare(uint64_t site, bool single_step)
 {
 	struct call call = {
@@ -60,12 +63,15 @@ static bool call_and_compare(uint64_t site, bool single_step)
 			  0x5555555555555555, 0x6666666666666666 },
 		.below = 0x7777777777777777,
 		.single_step = single_step ? 0x100 : 0,
+		.rsi = (uint64_t)&world.file,
 	};
 	const struct fake_regs regs = world.regs;
 	unsigned before = filter_world_stopped;
 	filter_world_catch_stops(&world);
 	make_call(&call);
 	assert_int_equal(call.rdi_after, call.rdi);
+	if (is_install)
+		assert_int_equal(call.rsi_after, call.rsi);
 	assert_memory_equal(call.kept_after, call.kept, sizeof(call.kept));
 	assert_int_equal(call.rsp_after, call.rsp);
 	assert_int_equal(call.below_after, call.below);
@@ -140,8 +146,8 @@ static void test_interrupted_anywhere(void **state)
 // The same of those that decide by other arguments.
 static void test_other_shapes(void **state)
 {
-	struct hook_filter_site mapping = { .shape = HOOK_FILTER_MAPPING, .kind = world.allowed.kind },
-				command = { .shape = HOOK_FILTER_COMMAND, .kind = 99, .command_count = 2, .commands = { 7, 8 } };
+	struct hook_filter_site mapping = { .shape = HOOK_FILTER_MAPPING, .kind = FAKE_READ },
+				command = { .shape = HOOK_FILTER_COMMAND, .value_count = 2, .values = { 7, 8 } };
 	const uint64_t maps = filter_world_add_shaped(&world, &mapping), commands = filter_world_add_shaped(&world, &command);
 	unsigned stopped, steps;
 	world.regs.r8 = 3;
@@ -160,6 +166,34 @@ static void test_other_shapes(void **state)
 	steps = step_through(commands, go_to_the_site, allow_it, &stopped);
 	assert_int_equal(stopped, 0);
 	assert_in_range(steps, 6, 6);
+}
+
+static void test_installing(void **state)
+{
+	struct hook_filter_site shape = { .shape = HOOK_FILTER_INSTALL, .value_count = 2, .values = { 1, 2 }, .value_if_alone = 3 };
+	const uint64_t site = filter_world_add_shaped(&world, &shape);
+	static const struct {
+		uint64_t magic;
+		int files;
+		bool stops;
+		unsigned least, most; // instructions
+	} rows[] = {
+		{ 1, 2, false, 7, 7 },
+		{ 2, 2, false, 9, 9 },
+		{ 3, 1, false, 19, 19 },
+		{ 3, 2, true, 18, 20 },
+		{ 4, 1, true, 11, 13 },
+	};
+	is_install = true;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		unsigned stopped, steps;
+		world.superblock.magic = rows[i].magic;
+		world.files.count = rows[i].files;
+		steps = step_through(site, go_to_the_site, allow_it, &stopped);
+		assert_int_equal(stopped, rows[i].stops ? steps + 1 : 0);
+		assert_in_range(steps, rows[i].least, rows[i].most);
+	}
+	is_install = false;
 }
 
 static void forget_it(greg_t *registers)
@@ -195,16 +229,14 @@ static void replace_it(greg_t *registers)
 // its kind. None of their mixtures may be taken for it.
 static void test_replaced_anywhere(void **state)
 {
-	struct hook_filter_entry call = world.allowed;
+	const struct hook_filter_entry call = filter_world_entry(&world, FAKE_WRITE);
 	unsigned stopped;
-	assert_true(filter_world_collide(&world, &world.allowed, &call, ANOTHER_KIND, FAKE_WRITE + 1));
-	uint64_t site = filter_world_add_site(&world, call.kind, true);
 	replacing = call;
 	assert_true(filter_world_collide(&world, &world.allowed, &replacing, ANOTHER_INODE, call.inode + 64));
-	unsigned steps = step_through(site, replace_it, allow_it, &stopped);
+	unsigned steps = step_through(world.writes, replace_it, allow_it, &stopped);
 	assert_int_equal(stopped, steps + 1);
 	hook_filter_allow(filter, &call);
-	assert_false(stops(site)); // it could have passed
+	assert_false(stops(world.writes)); // it could have passed
 }
 
 // The other way round: whoever replaces it is interrupted, and the call is made meanwhile. The task is the call's in
@@ -239,10 +271,9 @@ static void allow_with_calls_meanwhile(const struct hook_filter_entry *entry, ui
 
 static void test_half_replaced(void **state)
 {
-	struct hook_filter_entry call = world.allowed, other;
-	assert_true(filter_world_collide(&world, &world.allowed, &call, ANOTHER_KIND, FAKE_WRITE + 1));
-	uint64_t site = filter_world_add_site(&world, call.kind, true);
-	other = call;
+	const struct hook_filter_entry call = filter_world_entry(&world, FAKE_WRITE);
+	const uint64_t site = world.writes;
+	struct hook_filter_entry other = call;
 	assert_true(filter_world_collide(&world, &world.allowed, &other, ANOTHER_INODE, call.inode + 64));
 	for (int round = 0; round < 2; round++) {
 		hook_filter_allow(filter, &other);
@@ -435,6 +466,7 @@ int main(void)
 		TEST(test_registers),
 		TEST(test_interrupted_anywhere),
 		TEST(test_other_shapes),
+		TEST(test_installing),
 		TEST(test_forgotten_anywhere),
 		TEST(test_replaced_anywhere),
 		TEST(test_half_replaced),

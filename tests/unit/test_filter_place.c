@@ -75,7 +75,7 @@ static void test_sites(void **state)
 	uint64_t site;
 	assert_true(place(address, 0x140000000, &fake_layout));
 	for (uint32_t i = 0; i < HOOK_FILTER_STUBS_MAXIMUM; i++) {
-		assert_true(add(text + 64 * (uint64_t)i, i, jump));
+		assert_true(add(text + 64 * (uint64_t)i, i % HOOK_FILTER_KINDS, jump));
 		memcpy(&distance, jump + 1, sizeof(distance));
 		uint64_t stub = text + 64 * (uint64_t)i + 5 + (uint64_t)(int64_t)distance;
 		assert_true(hook_filter_inside(filter, stub, &site) && site == text + 64 * (uint64_t)i);
@@ -84,11 +84,13 @@ static void test_sites(void **state)
 	assert_false(add(text - 64, 1, again));
 	assert_int_equal(error.code, ERROR_LIMIT);
 	// The same again.
-	assert_true(add(text + 64ull * (HOOK_FILTER_STUBS_MAXIMUM - 1), HOOK_FILTER_STUBS_MAXIMUM - 1, again));
+	assert_true(add(text + 64ull * (HOOK_FILTER_STUBS_MAXIMUM - 1), HOOK_FILTER_KINDS - 1, again));
 	assert_memory_equal(jump, again, sizeof(jump));
 	assert_false(add(text, 1, again));
 	assert_int_equal(error.code, ERROR_INVALID);
-	struct hook_filter_site many = { .address = text, .command_count = HOOK_FILTER_COMMANDS_MAXIMUM + 1 };
+	assert_false(add(text + 64ull * (HOOK_FILTER_STUBS_MAXIMUM - 1), 2 * HOOK_FILTER_KINDS - 1, again));
+	assert_int_equal(error.code, ERROR_INVALID);
+	struct hook_filter_site many = { .address = text, .value_count = HOOK_FILTER_VALUES_MAXIMUM + 1 };
 	assert_false(hook_filter_add(filter, &many, again, &error));
 	assert_int_equal(error.code, ERROR_LIMIT);
 	assert_int_equal(hook_filter_count(filter), HOOK_FILTER_STUBS_MAXIMUM);
