@@ -25,6 +25,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -226,6 +227,41 @@ static void call_read_no_link(struct row *row)
 			fail("%s is a link", row->file);
 }
 
+// As programs read their configuration.
+static void call_open_and_read(struct row *row)
+{
+	char byte;
+	for (unsigned i = 0; i < row->count; i++) {
+		int file = (int)must(openat(AT_FDCWD, row->file, O_RDONLY), row->file);
+		must(read(file, &byte, 1) - 1, "read");
+		close(file);
+	}
+}
+
+static void prepare_listener(struct row *row)
+{
+	static const struct sockaddr_un name = { AF_UNIX, "\0listener" };
+	row->in = (int)must(socket(AF_UNIX, SOCK_STREAM, 0), "socket");
+	must(bind(row->in, (const struct sockaddr *)&name, sizeof(name)), "bind");
+	must(listen(row->in, 1), "listen");
+}
+
+// As a client and a server do, for one question.
+static void call_connection(struct row *row)
+{
+	static const struct sockaddr_un name = { AF_UNIX, "\0listener" };
+	char byte;
+	for (unsigned i = 0; i < row->count; i++) {
+		int client = (int)must(socket(AF_UNIX, SOCK_STREAM, 0), "socket");
+		must(connect(client, (const struct sockaddr *)&name, sizeof(name)), "connect");
+		int server = (int)must(accept(row->in, NULL, NULL), "accept");
+		must(sendto(client, "", 1, 0, NULL, 0) - 1, "sendto");
+		must(recvfrom(server, &byte, 1, 0, NULL, NULL) - 1, "recvfrom");
+		close(server);
+		close(client);
+	}
+}
+
 // A child dies of a fault, so that it makes no call; nobody waits for it.
 static void prepare_fork(struct row *row)
 {
@@ -332,6 +368,8 @@ static const struct measured {
 	{"sendto", prepare_send, call_send, 1},
 	{"recvfrom", prepare_receive, call_receive, 1},
 	{"openat", allow_descriptors, call_open, 2},
+	{"open-read", nothing, call_open_and_read, 2},
+	{"connection", prepare_listener, call_connection, 10},
 	{"pipe", allow_descriptors, call_pipe, 2},
 	{"execve", nothing, call_execute, 20},
 	{"mmap", prepare_read, call_map, 1},

@@ -12,8 +12,8 @@
 /*
  * Calls that pass without being seen: trace_config.filter keeps them from stopping the vCPU.
  *
- * A thread may make a call of one kind on one inode unseen once such a call of its was seen, and was quiet (returns.c): then
- * the next one would be, too, as long as nothing changes. So all that could make a difference ends all passes at once:
+ * A thread may make a call on one inode unseen once one of its that does the same was seen, and was quiet (returns.c), or would have been as the
+ * descriptor came to be: then the next one would be, too, as long as nothing changes. So all that could make a difference ends all passes at once:
  *
  * - labels that come to anything, or are about to (where leads are noted), and whatever makes a file of which it was
  *   known look classified when it is used next (the epoch of names). Then the table is emptied.
