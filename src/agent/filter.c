@@ -45,8 +45,9 @@ static bool read_layout(const struct guest_kernel *kernel, struct hook_filter_la
 		.inode_number = guest_offset(kernel, FIELD_inode_i_ino),
 		.inode_generation = guest_offset(kernel, FIELD_inode_i_generation),
 		.inode_superblock = guest_offset(kernel, FIELD_inode_i_sb),
-		.superblock_magic = guest_has_field(kernel, FIELD_super_block_s_magic)
-					    ? guest_offset(kernel, FIELD_super_block_s_magic) : 0,
+		.superblock_magic = guest_offset(kernel, FIELD_super_block_s_magic),
+		.file_private_data = guest_offset(kernel, FIELD_file_private_data),
+		.socket_state = guest_offset(kernel, FIELD_socket_state),
 		.regs_di = offsetof(struct guest_registers, di),
 		.regs_si = offsetof(struct guest_registers, si),
 		.regs_r10 = offsetof(struct guest_registers, r10),
@@ -117,8 +118,8 @@ bool agent_filter_add(struct agent_vm *vm, uint64_t function, uint32_t number, s
 {
 	struct hook_filter_site site = { .shape = HOOK_FILTER_COMMAND };
 	int kind = trace_pass_kind(number);
-	site.value_count = (uint32_t)trace_commands(number, site.values, HOOK_FILTER_VALUES_MAXIMUM);
-	if (site.value_count)
+	site.command_count = (uint32_t)trace_commands(number, site.commands, HOOK_FILTER_COMMANDS_MAXIMUM);
+	if (site.command_count)
 		return add_site(vm, function, &site, error);
 	if (kind < 0)
 		return true;
@@ -129,11 +130,13 @@ bool agent_filter_add(struct agent_vm *vm, uint64_t function, uint32_t number, s
 
 bool agent_filter_add_install(struct agent_vm *vm, uint64_t function, struct error *error)
 {
-	struct hook_filter_site site = { .shape = HOOK_FILTER_INSTALL };
-	if (!guest_has_field(&vm->kernel, FIELD_super_block_s_magic))
-		return true;
-	site.value_count = (uint32_t)trace_unopened(site.values, HOOK_FILTER_VALUES_MAXIMUM, &site.value_if_alone);
-	return add_site(vm, function, &site, error);
+	const struct trace_unnamed unnamed = trace_unnamed();
+	struct hook_filter_site site = { .shape = HOOK_FILTER_INSTALL,
+					 .magic_always = unnamed.always,
+					 .magic_if_alone = unnamed.if_alone,
+					 .magic_if_unconnected = unnamed.if_unconnected };
+	return !guest_has_field(&vm->kernel, FIELD_super_block_s_magic) || !guest_has_field(&vm->kernel, FIELD_socket_state) ||
+	       add_site(vm, function, &site, error);
 }
 
 /* In and out, all vCPUs stopped */

@@ -403,7 +403,7 @@ static bool add_inner(struct agent_vm *vm, struct error *error)
 		enum profile_symbol_id symbol;
 		int tag;
 	} rows[] = {
-		{ TRACE_INNER_OPEN, SYMBOL_fd_install, PATCH_TAG_INSTALL },
+		{ TRACE_INNER_INSTALL, SYMBOL_fd_install, PATCH_TAG_INSTALL },
 		{ TRACE_INNER_DUPLICATE, SYMBOL_f_dupfd, PATCH_TAG_DUPLICATE },
 		{ TRACE_INNER_READ_LINK, SYMBOL_vfs_readlink, PATCH_TAG_READ_LINK },
 	};
@@ -416,7 +416,7 @@ static bool add_inner(struct agent_vm *vm, struct error *error)
 	}
 	// Those of io_uring are seen from the first one on: add_ring().
 	vm->seen_inside[TRACE_INNER_REQUEST] = vm->kernel.sites.ring_request != 0;
-	return !vm->filter_wanted || !vm->seen_inside[TRACE_INNER_OPEN] ||
+	return !vm->filter_wanted || !vm->seen_inside[TRACE_INNER_INSTALL] ||
 	       agent_filter_add_install(vm, guest_symbol(&vm->kernel, SYMBOL_fd_install), error);
 }
 

@@ -268,6 +268,7 @@
 	F(O, proc_ns_operations_name, "proc_ns_operations.name")                                  \
 	F(R, socket_alloc_socket, "socket_alloc.socket")                                          \
 	F(R, socket_alloc_inode, "socket_alloc.vfs_inode")                                        \
+	F(O, socket_state, "socket.state")                                                        \
 	F(R, socket_sk, "socket.sk")                                                              \
 	F(R, sock_family, "sock.__sk_common.skc_family")                                          \
 	F(R, sock_state, "sock.__sk_common.skc_state")                                            \

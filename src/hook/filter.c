@@ -60,6 +60,8 @@ enum operand {
 	GENERATION,
 	SUPERBLOCK,
 	MAGIC,
+	PRIVATE_DATA,
+	STATE,
 	FIRST, // arguments
 	SECOND,
 	FOURTH,
@@ -70,9 +72,12 @@ enum operand {
 	MASK,
 	DESCRIPTOR, // the site's: one of the arguments
 	KIND_BIT,
-	VALUE,
-	VALUE_IF_ALONE,
+	COMMAND,
+	MAGIC_ALWAYS,
+	MAGIC_IF_ALONE,
+	MAGIC_IF_UNCONNECTED,
 	CELLS, // addresses, relative to the next instruction; what comes before CELLS is a number
+	NEXT, // behind the instructions of this part
 	EXIT,
 	BEHIND,
 	OPERANDS
@@ -156,8 +161,8 @@ static const struct instruction reading_command[] = {
 	{ 2, { 0x8b, 0x87 }, SECOND }, // mov second(%rdi), %eax
 };
 
-static const struct instruction exiting_at_value[] = {
-	{ 1, { 0x3d }, VALUE }, // cmp $VALUE, %eax
+static const struct instruction exiting_at_command[] = {
+	{ 1, { 0x3d }, COMMAND }, // cmp $COMMAND, %eax
 	{ 2, { 0x0f, 0x84 }, EXIT }, // je
 };
 
@@ -167,15 +172,26 @@ static const struct instruction reading_magic[] = {
 	{ 2, { 0x0f, 0x84 }, EXIT }, // je
 	{ 3, { 0x48, 0x8b, 0x80 }, SUPERBLOCK }, // mov i_sb(%rax), %rax
 	{ 2, { 0x8b, 0x80 }, MAGIC }, // mov s_magic(%rax), %eax
-};
-
-static const struct instruction passing_at_value[] = {
-	{ 1, { 0x3d }, VALUE }, // cmp $VALUE, %eax
+	{ 1, { 0x3d }, MAGIC_ALWAYS }, // cmp $MAGIC_ALWAYS, %eax
 	{ 2, { 0x0f, 0x84 }, BEHIND }, // je
 };
 
+enum { UNCONNECTED = 1 }; // SS_UNCONNECTED (include/uapi/linux/net.h)
+
+static const struct instruction passing_if_unconnected[] = {
+	{ 1, { 0x3d }, MAGIC_IF_UNCONNECTED }, // cmp $MAGIC_IF_UNCONNECTED, %eax
+	{ 2, { 0x0f, 0x85 }, NEXT }, // jne
+	{ 3, { 0x48, 0x8b, 0x86 }, PRIVATE_DATA }, // mov private_data(%rsi), %rax
+	{ 3, { 0x48, 0x85, 0xc0 }, NOTHING }, // test %rax, %rax
+	{ 2, { 0x0f, 0x84 }, EXIT }, // je
+	{ 2, { 0x8b, 0x88 }, STATE }, // mov state(%rax), %ecx
+	{ 3, { 0x83, 0xf9, UNCONNECTED }, NOTHING }, // cmp $UNCONNECTED, %ecx
+	{ 2, { 0x0f, 0x85 }, EXIT }, // jne
+	{ 1, { JUMP }, BEHIND }, // jmp
+};
+
 static const struct instruction passing_if_alone[] = {
-	{ 1, { 0x3d }, VALUE_IF_ALONE }, // cmp $VALUE_IF_ALONE, %eax
+	{ 1, { 0x3d }, MAGIC_IF_ALONE }, // cmp $MAGIC_IF_ALONE, %eax
 	{ 2, { 0x0f, 0x85 }, EXIT }, // jne
 	{ 5, { 0x65, 0x48, 0x8b, 0x04, 0x25 }, CURRENT_TASK }, // mov %gs:current_task, %rax
 	{ 3, { 0x48, 0x8b, 0x80 }, FILES }, // mov files(%rax), %rax
@@ -196,7 +212,7 @@ static const struct instruction exiting[] = {
 	{ 1, { JUMP }, BEHIND }, // jmp
 };
 
-/** Instructions in a row: once, or for each of the site's values. */
+/** Instructions in a row: once, or for each of the site's commands. */
 struct part {
 	const struct instruction *instructions;
 	size_t count;
@@ -230,13 +246,13 @@ struct hook_filter {
 static const struct part deciding_parts[][PARTS_MAXIMUM] = {
 	[HOOK_FILTER_DESCRIPTOR] = { PART(deciding) },
 	[HOOK_FILTER_MAPPING] = { PART(deciding_of_mapping), PART(deciding) },
-	[HOOK_FILTER_COMMAND] = { PART(reading_command), PART_EACH(exiting_at_value), PART(passing) },
-	[HOOK_FILTER_INSTALL] = { PART(reading_magic), PART_EACH(passing_at_value), PART(passing_if_alone) },
+	[HOOK_FILTER_COMMAND] = { PART(reading_command), PART_EACH(exiting_at_command), PART(passing) },
+	[HOOK_FILTER_INSTALL] = { PART(reading_magic), PART(passing_if_unconnected), PART(passing_if_alone) },
 };
 
 static unsigned times_of(const struct part *part, const struct hook_filter_site *site)
 {
-	return part->each ? site->value_count : 1;
+	return part->each ? site->command_count : 1;
 }
 
 static unsigned length_of(const struct part *part)
@@ -324,6 +340,8 @@ bool hook_filter_place(struct hook_filter *filter, uint64_t address, uint64_t gp
 		[GENERATION] = layout->inode_generation,
 		[SUPERBLOCK] = layout->inode_superblock,
 		[MAGIC] = layout->superblock_magic,
+		[PRIVATE_DATA] = layout->file_private_data,
+		[STATE] = layout->socket_state,
 		[FIRST] = layout->regs_di,
 		[SECOND] = layout->regs_si,
 		[FOURTH] = layout->regs_r10,
@@ -387,13 +405,16 @@ static void make_stub(struct hook_filter *filter, uint32_t index, const struct h
 	memcpy(values, filter->layout, sizeof(values));
 	values[DESCRIPTOR] = values[site->shape == HOOK_FILTER_MAPPING ? FIFTH : FIRST];
 	values[KIND_BIT] = (int32_t)(1u << site->kind);
-	values[VALUE_IF_ALONE] = (int32_t)site->value_if_alone;
+	values[MAGIC_ALWAYS] = (int32_t)site->magic_always;
+	values[MAGIC_IF_ALONE] = (int32_t)site->magic_if_alone;
+	values[MAGIC_IF_UNCONNECTED] = (int32_t)site->magic_if_unconnected;
 	values[CELLS] = (int64_t)(filter->address + CELLS_AT);
 	values[EXIT] = (int64_t)(address + exit_at);
 	values[BEHIND] = (int64_t)(site->address + HOOK_PATCH_LENGTH);
 	for (int i = 0; i < PARTS_MAXIMUM; i++)
 		for (unsigned time = 0; time < times_of(&parts[i], site); time++) {
-			values[VALUE] = parts[i].each ? (int32_t)site->values[time] : 0;
+			values[COMMAND] = parts[i].each ? (int32_t)site->commands[time] : 0;
+			values[NEXT] = (int64_t)(address + used + length_of(&parts[i]));
 			used += assemble(begin + used, address + used, &parts[i], values);
 		}
 	used += assemble(begin + used, address + used, &leaving, values);
@@ -436,9 +457,9 @@ bool hook_filter_add(struct hook_filter *filter, const struct hook_filter_site *
 				 HOOK_FILTER_STUBS_MAXIMUM);
 	if (site->kind >= HOOK_FILTER_KINDS)
 		return error_set(error, ERROR_INVALID, "there are only %d kinds of sites, not %u", HOOK_FILTER_KINDS, site->kind);
-	if (site->value_count > HOOK_FILTER_VALUES_MAXIMUM)
-		return error_set(error, ERROR_LIMIT, "%u values to be told apart, more than %d", site->value_count,
-				 HOOK_FILTER_VALUES_MAXIMUM);
+	if (site->command_count > HOOK_FILTER_COMMANDS_MAXIMUM)
+		return error_set(error, ERROR_LIMIT, "%u commands to be told apart, more than %d", site->command_count,
+				 HOOK_FILTER_COMMANDS_MAXIMUM);
 	if (!is_in_reach(site->address, address))
 		return error_set(error, ERROR_LIMIT, "from the site %#llx no jump leads as far as the filter at %#llx",
 				 (unsigned long long)site->address, (unsigned long long)filter->address);

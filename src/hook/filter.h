@@ -58,7 +58,7 @@ struct hook_filter_layout {
 	uint32_t fdt_max_fds, fdt_fd;
 	uint32_t file_inode;
 	uint32_t inode_number, inode_generation, inode_superblock;
-	uint32_t superblock_magic; // 0: not known
+	uint32_t superblock_magic, file_private_data, socket_state; // for HOOK_FILTER_INSTALL
 	uint32_t regs_di, regs_si, regs_r10, regs_r8; // pt_regs: the first, second, fourth and fifth argument of a call
 };
 
@@ -69,13 +69,11 @@ enum hook_filter_shape {
 	 *  oneself; what is shared stops. */
 	HOOK_FILTER_MAPPING,
 	HOOK_FILTER_COMMAND, // stops if the second argument is one of some values, and passes otherwise
-	/** fd_install(): passes if the file (its second argument) is of a file system with one of some magic numbers; or with another
-	 *  one, as long as the table of descriptors is not shared. */
-	HOOK_FILTER_INSTALL,
+	HOOK_FILTER_INSTALL, // fd_install(): by the file (its second argument), which is of a file system with one of three magic numbers
 };
 
 enum {
-	HOOK_FILTER_VALUES_MAXIMUM = 16,
+	HOOK_FILTER_COMMANDS_MAXIMUM = 16,
 	HOOK_FILTER_KINDS = 32,
 };
 
@@ -84,7 +82,10 @@ struct hook_filter_site {
 	uint64_t address;
 	enum hook_filter_shape shape;
 	uint32_t kind; // below HOOK_FILTER_KINDS; tells sites apart, in what is allowed; several can be of the same
-	uint32_t value_count, values[HOOK_FILTER_VALUES_MAXIMUM], value_if_alone; // commands, or magic numbers; 32 bits are compared
+	uint32_t command_count, commands[HOOK_FILTER_COMMANDS_MAXIMUM]; // 32 bits of the register are compared
+	/** With the first one a file always passes; with the second one unless the table of descriptors is shared; with the third one it is
+	 *  a socket, and passes if that is connected to nothing. */
+	uint32_t magic_always, magic_if_alone, magic_if_unconnected;
 };
 
 /** What is allowed: this task's calls of these kinds (of a site, a bit each) on this inode. Addresses are the guest's. */
@@ -120,7 +121,7 @@ bool hook_filter_place(struct hook_filter *filter, uint64_t address, uint64_t gp
 /**
  * Makes the stub of the site, and the jump that belongs there (hook_patch_divert()). What was added before stays,
  * and gets the same jump. Fails with ERROR_INVALID (no place; there with another kind; no such kind), ERROR_LIMIT (too many; too many
- * values; too far from each other for a jump).
+ * commands; too far from each other for a jump).
  */
 bool hook_filter_add(struct hook_filter *filter, const struct hook_filter_site *site,
 		     unsigned char jump[HOOK_PATCH_LENGTH], struct error *error);

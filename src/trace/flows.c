@@ -680,6 +680,14 @@ bool trace_flows_to_file(struct trace_event *event, const struct guest_file *fil
 	return trace_file_reference(file, &reference) && trace_add_flow(event, giver, &reference);
 }
 
+bool trace_is_connected(struct trace_event *event, int64_t fd)
+{
+	struct guest_file file;
+	struct guest_socket socket;
+	return trace_read_descriptor(event, fd, &file) && trace_file_is_socket(&file) && read_socket(event, &file, &socket) &&
+	       is_inet(&socket) && socket.type == SOCK_STREAM && socket.protocol == IPPROTO_TCP && socket.inet.remote_port != 0;
+}
+
 // A connection that was just made has not sent anything yet: what is kept under its address is of
 // an older connection between the same ports.
 void trace_new_connection(struct trace_event *event, int64_t fd)

@@ -965,6 +965,8 @@ bool trace_flows_to_file(struct trace_event *event, const struct guest_file *fil
 			 uint32_t name_length);
 /** At the exit of a call that has received something. Locked. */
 void trace_sniff(struct trace *trace, const struct pending_call *call);
+/** The descriptor is a TCP socket that has a peer, or is about to: it gets another one only after it has lost this one. */
+bool trace_is_connected(struct trace_event *event, int64_t fd);
 /** The descriptor is a connection that has just been made. */
 void trace_new_connection(struct trace_event *event, int64_t fd);
 

@@ -69,14 +69,9 @@ int trace_pass_kind(uint32_t number)
 }
 
 // The kernel refuses to open a socket, or what has no file system at all, anew (fs/inode.c: no_open()).
-size_t trace_unopened(uint32_t *magics, size_t maximum, uint32_t *if_alone)
+struct trace_unnamed trace_unnamed(void)
 {
-	if (maximum < 2)
-		return 0;
-	magics[0] = SOCKFS_MAGIC;
-	magics[1] = ANON_INODE_FS_MAGIC;
-	*if_alone = PIPEFS_MAGIC;
-	return 2;
+	return (struct trace_unnamed){ .always = ANON_INODE_FS_MAGIC, .if_alone = PIPEFS_MAGIC, .if_unconnected = SOCKFS_MAGIC };
 }
 
 /* Who may */

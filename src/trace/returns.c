@@ -372,7 +372,7 @@ void trace_inner_entry(struct trace *trace, struct trace_cpu *cpu, uint64_t slot
 void trace_file_installed(struct trace *trace, struct trace_cpu *cpu, uint64_t slot, int32_t number, uint64_t file)
 {
 	struct trace_event event;
-	if (!comes_from(trace, cpu, slot, TRACE_INNER_OPEN, &event))
+	if (!comes_from(trace, cpu, slot, TRACE_INNER_INSTALL, &event))
 		return;
 	event.installed_number = number;
 	event.installed_file = file;

@@ -300,29 +300,44 @@ static void end_execve(struct trace_event *event, int64_t result)
 
 /* Connections */
 
+// Whoever asks again how it is going connects to nothing else.
 static bool begin_connect(struct trace_event *event)
 {
+	if (trace_is_connected(event, trace_descriptor_argument(event, 0)))
+		return false;
 	trace_addresses_change(event, trace_descriptor_argument(event, 0));
 	return true;
 }
 
-static void note_connection(struct trace_event *event, int64_t fd)
+// `file`: what the descriptor will mean; 0: it means it already.
+static void note_connection(struct trace_event *event, int32_t fd, uint64_t file)
 {
+	event->instead_number = fd;
+	event->instead_file = file;
 	trace_new_connection(event, fd);
-	trace_let_pass_ahead(event, (int32_t)fd, 0, true, true);
+	trace_let_pass_ahead(event, fd, file, true, true);
 }
 
 static void end_connect(struct trace_event *event, int64_t result)
 {
 	trace_addresses_change(event, trace_descriptor_argument(event, 0));
 	if (result == 0 || result == -EINPROGRESS)
-		note_connection(event, trace_descriptor_argument(event, 0));
+		note_connection(event, (int32_t)trace_descriptor_argument(event, 0), 0);
+}
+
+// As begin_open().
+static bool begin_accept(struct trace_event *event)
+{
+	if (event->installed_file == 0 || trace_table_is_shared(event->kernel, event->task.files))
+		return true;
+	note_connection(event, event->installed_number, event->installed_file);
+	return false;
 }
 
 static void end_accept(struct trace_event *event, int64_t result)
 {
 	if (result >= 0)
-		note_connection(event, result);
+		note_connection(event, (int32_t)result, 0);
 }
 
 bool trace_caller_is_managed(struct trace_event *event)
@@ -475,9 +490,9 @@ const struct syscall_row syscall_rows[SYSCALL_ROWS] = {
 
 	[SYS_connect] = { "connect", .begin = begin_connect, .end = end_connect, .argument = { 0 },
 			  .assume = ASSUME_NOTHING },
-	[SYS_accept] = { "accept", .begin = begin_always, .end = end_accept, .makes_descriptor = true,
+	[SYS_accept] = { "accept", .begin = begin_accept, .end = end_accept, .makes_descriptor = true,
 			 .assume = ASSUME_NOTHING },
-	[SYS_accept4] = { "accept4", .begin = begin_always, .end = end_accept, .makes_descriptor = true,
+	[SYS_accept4] = { "accept4", .begin = begin_accept, .end = end_accept, .makes_descriptor = true,
 			  .assume = ASSUME_NOTHING },
 
 	[SYS_msgsnd] = { "msgsnd", .begin = trace_begin_message_send, .zero_moves = true },
@@ -578,8 +593,8 @@ const char *trace_cause_name(uint32_t cause)
 
 enum trace_inner trace_row_inner(const struct syscall_row *row)
 {
-	if (row->begin == begin_open)
-		return TRACE_INNER_OPEN;
+	if (row->begin == begin_open || row->begin == begin_accept)
+		return TRACE_INNER_INSTALL;
 	if (row->begin == trace_begin_dup && row->wanted)
 		return TRACE_INNER_DUPLICATE;
 	if (row == &syscall_rows[SYS_io_uring_enter])

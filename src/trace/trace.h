@@ -182,7 +182,7 @@ void trace_function_entry(struct trace *trace, struct trace_cpu *cpu, uint64_t p
 /** A function of the kernel's that a call goes on with only if it is of interest: then it need not be seen at its own. */
 enum trace_inner {
 	TRACE_INNER_NONE,
-	TRACE_INNER_OPEN,      // fd_install(): it has opened a file
+	TRACE_INNER_INSTALL,   // fd_install(): it has opened a file, or accepted a connection
 	TRACE_INNER_DUPLICATE, // f_dupfd(): fcntl() is to duplicate a descriptor
 	TRACE_INNER_READ_LINK, // vfs_readlink(): what it reads is a symbolic link
 	TRACE_INNER_REQUEST,   // io_uring_enter() carries out a request: trace_ring_request()
@@ -210,10 +210,14 @@ void trace_hook_changes(struct trace *trace, bool functions);
 int trace_pass_kind(uint32_t number);
 /** The second arguments with which a call of this number (64-bit) has to be seen, if that is all it depends on: so many, or 0. */
 size_t trace_commands(uint32_t number, uint32_t *commands, size_t maximum);
-/** Magic numbers (super_block.s_magic) of file systems whose files are opened by no name, so that a descriptor of theirs need not be seen
- *  (trace_file_installed()): so many. `if_alone`: of one whose files can be opened by /proc/PID/fd, which matters where the
- *  table of descriptors is shared. */
-size_t trace_unopened(uint32_t *magics, size_t maximum, uint32_t *if_alone);
+/** Magic numbers (super_block.s_magic) of file systems whose files have no name, so that a descriptor of theirs need not be seen
+ *  (trace_file_installed()). */
+struct trace_unnamed {
+	uint32_t always;
+	uint32_t if_alone;	 // they can be opened by /proc/PID/fd, which matters where the table of descriptors is shared
+	uint32_t if_unconnected; // sockets: what has a peer may have been accepted
+};
+struct trace_unnamed trace_unnamed(void);
 /** All that have passed are known to the trace when this returns, and none passes any more until it is seen again. */
 void trace_see_all(struct trace *trace);
 

@@ -316,7 +316,7 @@ static void leave_function(struct replay *replay, int cpu, const struct guest_ta
 	if (stack->inner == TRACE_INNER_READ_LINK && result > 0)
 		trace_inner_entry(replay->trace, &replay->cpus[cpu],
 				  replay->kernel->direct_map + stack->page + STACK_SLOT, stack->inner);
-	if (stack->inner == TRACE_INNER_OPEN && result >= 0 && guest_file_from_descriptor(replay->kernel, task, result, &file) == GUEST_OK)
+	if (stack->inner == TRACE_INNER_INSTALL && result >= 0 && guest_file_from_descriptor(replay->kernel, task, result, &file) == GUEST_OK)
 		trace_file_installed(replay->trace, &replay->cpus[cpu], replay->kernel->direct_map + stack->page + STACK_SLOT,
 				     (int32_t)result, file);
 	if (atomic_load(slot_of(replay, stack)) == replay->kernel->text + LANDING)

@@ -698,7 +698,7 @@ static void accept_as(const struct guest_task *task, int64_t fd)
 // A call that was seen, and was quiet, lets others pass: those that do the same, and those on what the thread opens.
 static void test_what_passes(void **state)
 {
-	struct guest_task holder = frozen_task("holder"), sockets = frozen_task("unix");
+	struct guest_task holder = frozen_task("holder"), sockets = frozen_task("unix"), peers = frozen_task("inet");
 	if (!replay_passes)
 		return;
 	assert_int_equal(count_passed(&holder, SYS_read, HOLDER_GONE), 1);
@@ -717,6 +717,13 @@ static void test_what_passes(void **state)
 	accept_as(&sockets, UNIX_CLIENT);
 	assert_int_equal(count_passed(&sockets, SYS_recvfrom, UNIX_CLIENT), 2);
 	assert_int_equal(count_passed(&sockets, SYS_write, UNIX_CLIENT), 2);
+	// Who asks how his connection is going has no other one; a datagram's socket may get another peer at any time.
+	assert_int_equal(count_passed(&peers, SYS_recvfrom, INET_CLIENT_6), 1);
+	assert_int_equal(count_passed(&peers, SYS_recvfrom, INET_DATAGRAM_CLIENT), 1);
+	call(&peers, SYS_connect, INET_CLIENT_6, -EISCONN);
+	call(&peers, SYS_connect, INET_DATAGRAM_CLIENT, -ENETUNREACH);
+	assert_int_equal(count_passed(&peers, SYS_recvfrom, INET_CLIENT_6), 2);
+	assert_int_equal(count_passed(&peers, SYS_recvfrom, INET_DATAGRAM_CLIENT), 1);
 	expect_story("");
 	// Labels come: nothing passes, and what the holder opens then does not either.
 	open_as(&holder, HOLDER_SECRET);

@@ -25,6 +25,8 @@ const struct hook_filter_layout fake_layout = {
 	.inode_generation = offsetof(struct fake_inode, generation),
 	.inode_superblock = offsetof(struct fake_inode, superblock),
 	.superblock_magic = offsetof(struct fake_superblock, magic),
+	.file_private_data = offsetof(struct fake_file, private_data),
+	.socket_state = offsetof(struct fake_socket, state),
 	.regs_di = offsetof(struct fake_regs, di),
 	.regs_si = offsetof(struct fake_regs, si),
 	.regs_r10 = offsetof(struct fake_regs, r10),
@@ -93,6 +95,7 @@ bool filter_world_init(struct filter_world *world, const struct vm_memory *memor
 	world->fdt.fd = world->fdt.files;
 	world->fdt.files[3] = &world->file;
 	world->file.inode = &world->inode;
+	world->file.private_data = &world->socket;
 	world->inode.superblock = &world->superblock;
 	world->inode.number = 0x500000001;
 	world->inode.generation = 77;

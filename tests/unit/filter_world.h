@@ -26,9 +26,15 @@ struct fake_inode {
 	char behind[8];
 };
 
+struct fake_socket {
+	int32_t state;
+};
+
 struct fake_file {
 	char before[24];
 	struct fake_inode *inode;
+	char between[16];
+	struct fake_socket *private_data;
 };
 
 enum { FAKE_DESCRIPTORS = 8 };
@@ -84,6 +90,7 @@ struct filter_world {
 	struct fake_file file;
 	struct fake_inode inode;
 	struct fake_superblock superblock;
+	struct fake_socket socket;
 	struct fake_regs regs;
 };
 

@@ -366,21 +366,21 @@ static void test_mappings(void **state)
 
 static void test_commands(void **state)
 {
-	struct hook_filter_site shape = { .shape = HOOK_FILTER_COMMAND, .value_count = 3,
-					  .values = { 0x5412, 0xc028aa03, 1 } };
+	struct hook_filter_site shape = { .shape = HOOK_FILTER_COMMAND, .command_count = 3,
+					  .commands = { 0x5412, 0xc028aa03, 1 } };
 	const uint64_t site = filter_world_add_shaped(&world, &shape);
 	assert_true(site);
 	world.task.files = NULL; // is not looked at
-	for (uint32_t i = 0; i < shape.value_count; i++)
+	for (uint32_t i = 0; i < shape.command_count; i++)
 		for (int difference = -1; difference <= 1; difference++) {
-			world.regs.si = (uint32_t)(shape.values[i] + (uint32_t)difference);
+			world.regs.si = (uint32_t)(shape.commands[i] + (uint32_t)difference);
 			assert_int_equal(stops(site), difference == 0);
 			world.regs.si |= 0xabcdef0100000000; // the kernel takes 32 bits
 			assert_int_equal(stops(site), difference == 0);
 		}
-	struct hook_filter_site most = { .shape = HOOK_FILTER_COMMAND, .value_count = HOOK_FILTER_VALUES_MAXIMUM };
-	for (uint32_t i = 0; i < most.value_count; i++)
-		most.values[i] = 1u << (2 * i);
+	struct hook_filter_site most = { .shape = HOOK_FILTER_COMMAND, .command_count = HOOK_FILTER_COMMANDS_MAXIMUM };
+	for (uint32_t i = 0; i < most.command_count; i++)
+		most.commands[i] = 1u << (2 * i);
 	const uint64_t second = filter_world_add_shaped(&world, &most);
 	assert_true(second);
 	for (uint32_t bit = 0; bit < 32; bit++) {
@@ -394,23 +394,28 @@ static void test_installing(void **state)
 	enum { SOCKET = 0x534f434b, ANONYMOUS = 0x09041934, PIPE = 0x50495045 };
 	static const struct {
 		uint64_t magic;
+		int socket; // its state
 		bool stops, stops_if_shared;
 	} rows[] = {
-		{ SOCKET, false, false },
-		{ ANONYMOUS, false, false },
-		{ PIPE, false, true },
-		{ 0xef53, true, true },
-		{ 0x9123683e, true, true }, // the highest bit of 32 is set
-		{ PIPE + 1, true, true },
-		{ 0, true, true },
-		{ UINT64_MAX, true, true },
+		{ SOCKET, 1, false, false },
+		{ SOCKET, 0, true, true },
+		{ SOCKET, 3, true, true }, // accepted, as it may be
+		{ ANONYMOUS, 3, false, false },
+		{ PIPE, 3, false, true },
+		{ PIPE, 1, false, true },
+		{ 0xef53, 1, true, true },
+		{ 0x9123683e, 1, true, true }, // the highest bit of 32 is set
+		{ PIPE + 1, 1, true, true },
+		{ 0, 1, true, true },
+		{ UINT64_MAX, 1, true, true },
 	};
-	struct hook_filter_site shape = { .shape = HOOK_FILTER_INSTALL, .value_count = 2, .values = { SOCKET, ANONYMOUS },
-					  .value_if_alone = PIPE };
+	struct hook_filter_site shape = { .shape = HOOK_FILTER_INSTALL, .magic_always = ANONYMOUS, .magic_if_alone = PIPE,
+					  .magic_if_unconnected = SOCKET };
 	const uint64_t site = filter_world_add_shaped(&world, &shape);
 	assert_true(site);
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		world.superblock.magic = rows[i].magic;
+		world.socket.state = rows[i].socket;
 		world.files.count = 1;
 		if (filter_world_install_stops(&world, site) != rows[i].stops)
 			fail_msg("row %zu: %s", i, rows[i].stops ? "has passed" : "stops");
@@ -421,7 +426,11 @@ static void test_installing(void **state)
 	world.superblock.magic = PIPE;
 	world.task.files = NULL;
 	assert_true(filter_world_install_stops(&world, site));
-	world.file.inode = NULL; // is not looked into
+	// What there is not is not looked into.
+	world.superblock.magic = SOCKET;
+	world.file.private_data = NULL;
+	assert_true(filter_world_install_stops(&world, site));
+	world.file.inode = NULL;
 	assert_true(filter_world_install_stops(&world, site));
 }
 

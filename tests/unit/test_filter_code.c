@@ -147,7 +147,7 @@ static void test_interrupted_anywhere(void **state)
 static void test_other_shapes(void **state)
 {
 	struct hook_filter_site mapping = { .shape = HOOK_FILTER_MAPPING, .kind = FAKE_READ },
-				command = { .shape = HOOK_FILTER_COMMAND, .value_count = 2, .values = { 7, 8 } };
+				command = { .shape = HOOK_FILTER_COMMAND, .command_count = 2, .commands = { 7, 8 } };
 	const uint64_t maps = filter_world_add_shaped(&world, &mapping), commands = filter_world_add_shaped(&world, &command);
 	unsigned stopped, steps;
 	world.regs.r8 = 3;
@@ -170,25 +170,27 @@ static void test_other_shapes(void **state)
 
 static void test_installing(void **state)
 {
-	struct hook_filter_site shape = { .shape = HOOK_FILTER_INSTALL, .value_count = 2, .values = { 1, 2 }, .value_if_alone = 3 };
+	struct hook_filter_site shape = { .shape = HOOK_FILTER_INSTALL, .magic_always = 1, .magic_if_unconnected = 2, .magic_if_alone = 3 };
 	const uint64_t site = filter_world_add_shaped(&world, &shape);
 	static const struct {
 		uint64_t magic;
-		int files;
+		int files, socket;
 		bool stops;
 		unsigned least, most; // instructions
 	} rows[] = {
-		{ 1, 2, false, 7, 7 },
-		{ 2, 2, false, 9, 9 },
-		{ 3, 1, false, 19, 19 },
-		{ 3, 2, true, 18, 20 },
-		{ 4, 1, true, 11, 13 },
+		{ 1, 2, 0, false, 7, 7 },
+		{ 2, 2, 1, false, 16, 16 },
+		{ 2, 2, 3, true, 15, 18 },
+		{ 3, 1, 0, false, 19, 19 },
+		{ 3, 2, 0, true, 18, 20 },
+		{ 4, 1, 0, true, 11, 13 },
 	};
 	is_install = true;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		unsigned stopped, steps;
 		world.superblock.magic = rows[i].magic;
 		world.files.count = rows[i].files;
+		world.socket.state = rows[i].socket;
 		steps = step_through(site, go_to_the_site, allow_it, &stopped);
 		assert_int_equal(stopped, rows[i].stops ? steps + 1 : 0);
 		assert_in_range(steps, rows[i].least, rows[i].most);

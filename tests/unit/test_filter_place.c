@@ -90,7 +90,7 @@ static void test_sites(void **state)
 	assert_int_equal(error.code, ERROR_INVALID);
 	assert_false(add(text + 64ull * (HOOK_FILTER_STUBS_MAXIMUM - 1), 2 * HOOK_FILTER_KINDS - 1, again));
 	assert_int_equal(error.code, ERROR_INVALID);
-	struct hook_filter_site many = { .address = text, .value_count = HOOK_FILTER_VALUES_MAXIMUM + 1 };
+	struct hook_filter_site many = { .address = text, .command_count = HOOK_FILTER_COMMANDS_MAXIMUM + 1 };
 	assert_false(hook_filter_add(filter, &many, again, &error));
 	assert_int_equal(error.code, ERROR_LIMIT);
 	assert_int_equal(hook_filter_count(filter), HOOK_FILTER_STUBS_MAXIMUM);
