@@ -121,6 +121,10 @@ bool agent_filter_add(struct agent_vm *vm, uint64_t function, uint32_t number, s
 	site.command_count = (uint32_t)trace_commands(number, site.commands, HOOK_FILTER_COMMANDS_MAXIMUM);
 	if (site.command_count)
 		return add_site(vm, function, &site, error);
+	if (trace_matters_if_shared(number)) {
+		site.shape = HOOK_FILTER_ALONE;
+		return add_site(vm, function, &site, error);
+	}
 	if (kind < 0)
 		return true;
 	site.kind = (uint32_t)kind;

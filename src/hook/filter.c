@@ -190,9 +190,12 @@ static const struct instruction passing_if_unconnected[] = {
 	{ 1, { JUMP }, BEHIND }, // jmp
 };
 
-static const struct instruction passing_if_alone[] = {
+static const struct instruction exiting_unless_pipe[] = {
 	{ 1, { 0x3d }, MAGIC_IF_ALONE }, // cmp $MAGIC_IF_ALONE, %eax
 	{ 2, { 0x0f, 0x85 }, EXIT }, // jne
+};
+
+static const struct instruction passing_if_alone[] = {
 	{ 5, { 0x65, 0x48, 0x8b, 0x04, 0x25 }, CURRENT_TASK }, // mov %gs:current_task, %rax
 	{ 3, { 0x48, 0x8b, 0x80 }, FILES }, // mov files(%rax), %rax
 	{ 3, { 0x48, 0x85, 0xc0 }, NOTHING }, // test %rax, %rax
@@ -219,7 +222,7 @@ struct part {
 	bool each;
 };
 
-enum { PARTS_MAXIMUM = 3 };
+enum { PARTS_MAXIMUM = 4 };
 #define PART(list) { list, sizeof(list) / sizeof((list)[0]), false }
 #define PART_EACH(list) { list, sizeof(list) / sizeof((list)[0]), true }
 
@@ -247,7 +250,9 @@ static const struct part deciding_parts[][PARTS_MAXIMUM] = {
 	[HOOK_FILTER_DESCRIPTOR] = { PART(deciding) },
 	[HOOK_FILTER_MAPPING] = { PART(deciding_of_mapping), PART(deciding) },
 	[HOOK_FILTER_COMMAND] = { PART(reading_command), PART_EACH(exiting_at_command), PART(passing) },
-	[HOOK_FILTER_INSTALL] = { PART(reading_magic), PART(passing_if_unconnected), PART(passing_if_alone) },
+	[HOOK_FILTER_ALONE] = { PART(passing_if_alone) },
+	[HOOK_FILTER_INSTALL] = { PART(reading_magic), PART(passing_if_unconnected), PART(exiting_unless_pipe),
+				  PART(passing_if_alone) },
 };
 
 static unsigned times_of(const struct part *part, const struct hook_filter_site *site)

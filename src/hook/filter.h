@@ -69,6 +69,7 @@ enum hook_filter_shape {
 	 *  oneself; what is shared stops. */
 	HOOK_FILTER_MAPPING,
 	HOOK_FILTER_COMMAND, // stops if the second argument is one of some values, and passes otherwise
+	HOOK_FILTER_ALONE, // passes unless the table of descriptors is shared
 	HOOK_FILTER_INSTALL, // fd_install(): by the file (its second argument), which is of a file system with one of three magic numbers
 };
 

@@ -172,6 +172,12 @@ bool trace_begin_dup(struct trace_event *event)
 	return trace_table_is_shared(event->kernel, event->task.files);
 }
 
+bool trace_matters_if_shared(uint32_t number)
+{
+	const struct syscall_row *row = number < SYSCALL_ROWS ? &syscall_rows[number] : &syscall_unknown;
+	return row->begin == trace_begin_dup || row->begin == trace_begin_dup_onto;
+}
+
 bool trace_wants_dup(const struct guest_registers *registers)
 {
 	return (int)registers->si == F_DUPFD || (int)registers->si == F_DUPFD_CLOEXEC;

@@ -210,6 +210,8 @@ void trace_hook_changes(struct trace *trace, bool functions);
 int trace_pass_kind(uint32_t number);
 /** The second arguments with which a call of this number (64-bit) has to be seen, if that is all it depends on: so many, or 0. */
 size_t trace_commands(uint32_t number, uint32_t *commands, size_t maximum);
+/** Whether a call of this number (64-bit) has to be seen only if the table of descriptors is shared. */
+bool trace_matters_if_shared(uint32_t number);
 /** Magic numbers (super_block.s_magic) of file systems whose files have no name, so that a descriptor of theirs need not be seen
  *  (trace_file_installed()). */
 struct trace_unnamed {

@@ -389,6 +389,22 @@ static void test_commands(void **state)
 	}
 }
 
+static void test_alone(void **state)
+{
+	struct hook_filter_site shape = { .shape = HOOK_FILTER_ALONE };
+	const uint64_t site = filter_world_add_shaped(&world, &shape);
+	assert_true(site);
+	world.regs.di = FAKE_DESCRIPTORS + 1; // is not looked at
+	assert_false(stops(site));
+	world.files.count = 2;
+	assert_true(stops(site));
+	world.files.count = 0;
+	assert_true(stops(site));
+	world.files.count = 1;
+	world.task.files = NULL;
+	assert_true(stops(site));
+}
+
 static void test_installing(void **state)
 {
 	enum { SOCKET = 0x534f434b, ANONYMOUS = 0x09041934, PIPE = 0x50495045 };
@@ -449,6 +465,7 @@ int main(void)
 		TEST(test_forget_inode),
 		TEST(test_mappings),
 		TEST(test_commands),
+		TEST(test_alone),
 		TEST(test_installing),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
