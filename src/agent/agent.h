@@ -81,10 +81,10 @@ enum agent_site_kind {
 	AGENT_SITE_RETURN,   // from one, or from ring_request
 	AGENT_SITE_TRACING,  // the guest's kernel is about to change its functions' beginnings
 	AGENT_SITE_HIBERNATION,
+	AGENT_SITE_KEXEC, // the guest's kernel hands the machine over to another one
 	AGENT_SITE_INSTALL, // a descriptor is about to mean a file: fd_install()
 	AGENT_SITE_DUPLICATE, // f_dupfd()
 	AGENT_SITE_READ_LINK, // vfs_readlink()
-	AGENT_SITE_KEXEC, // the guest's kernel hands the machine over to another one
 };
 
 /** A breakpoint of ours. */

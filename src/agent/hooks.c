@@ -264,34 +264,7 @@ static bool stop_for_patch(struct agent_vm *vm, struct agent_vcpu *self, uint64_
 
 /* Where the guest's kernel has our sites */
 
-enum {
-	PATCH_TAG_CALL,	       // carries out a system call: RDI has its pt_regs
-	PATCH_TAG_INSIDE_CALL, // is called by one that cannot be stopped at
-	PATCH_TAG_RING,
-	PATCH_TAG_TRACING,
-	PATCH_TAG_HIBERNATION,
-	PATCH_TAG_KEXEC,
-	PATCH_TAG_INSTALL,
-	PATCH_TAG_DUPLICATE,
-	PATCH_TAG_READ_LINK,
-};
-
-static enum agent_site_kind kind_of(int tag)
-{
-	static const enum agent_site_kind kinds[] = {
-		[PATCH_TAG_CALL] = AGENT_SITE_FUNCTION,
-		[PATCH_TAG_INSIDE_CALL] = AGENT_SITE_INSIDE,
-		[PATCH_TAG_RING] = AGENT_SITE_RING,
-		[PATCH_TAG_TRACING] = AGENT_SITE_TRACING,
-		[PATCH_TAG_HIBERNATION] = AGENT_SITE_HIBERNATION,
-		[PATCH_TAG_KEXEC] = AGENT_SITE_KEXEC,
-		[PATCH_TAG_INSTALL] = AGENT_SITE_INSTALL,
-		[PATCH_TAG_DUPLICATE] = AGENT_SITE_DUPLICATE,
-		[PATCH_TAG_READ_LINK] = AGENT_SITE_READ_LINK,
-	};
-	return kinds[tag];
-}
-
+// A site's tag in the patch is what stands there: enum agent_site_kind.
 static bool add_watched(struct agent_vm *vm, uint64_t address, enum agent_site_kind kind)
 {
 	for (int i = 0; i < HOOK_SITES_MAXIMUM; i++)
@@ -304,26 +277,25 @@ static bool add_watched(struct agent_vm *vm, uint64_t address, enum agent_site_k
 	return false;
 }
 
-static bool add_function(struct agent_vm *vm, uint64_t function, int tag, struct error *error)
+static bool add_function(struct agent_vm *vm, uint64_t function, enum agent_site_kind kind, struct error *error)
 {
 	uint64_t gpa;
 	if (guest_locate_code(&vm->kernel, function, &gpa) != GUEST_OK)
 		return error_set(error, ERROR_NOT_FOUND, "the kernel has no function at %#llx",
 				 (unsigned long long)function);
-	if (hook_patch_add(vm->patch, function, gpa, tag, error))
+	if (hook_patch_add(vm->patch, function, gpa, (int)kind, error))
 		return true;
 	// A few have no place for it; that is what the debug registers are free for.
-	return error->code == ERROR_UNSUPPORTED &&
-	       add_watched(vm, function, kind_of(tag));
+	return error->code == ERROR_UNSUPPORTED && add_watched(vm, function, kind);
 }
 
-static bool add_trap(struct agent_vm *vm, uint64_t function, int tag, struct error *error)
+static bool add_trap(struct agent_vm *vm, uint64_t function, enum agent_site_kind kind, struct error *error)
 {
 	uint64_t gpa;
 	if (guest_locate_code(&vm->kernel, function, &gpa) != GUEST_OK)
 		return error_set(error, ERROR_NOT_FOUND, "the kernel has no function at %#llx",
 				 (unsigned long long)function);
-	return hook_patch_add_trap(vm->patch, function, gpa, tag, error);
+	return hook_patch_add_trap(vm->patch, function, gpa, (int)kind, error);
 }
 
 // Until then it changes its own code everywhere (alternatives, the sealing of ENDBR64), and runs no program.
@@ -344,11 +316,11 @@ static bool add_call(struct agent_vm *vm, uint32_t number, bool compat, uint64_t
 	const uint64_t asked = guest_symbol(&vm->kernel, SYMBOL_security_perf_event_open);
 	uint64_t gpa;
 	if (guest_locate_code(&vm->kernel, function, &gpa) == GUEST_OK &&
-	    hook_patch_add(vm->patch, function, gpa, PATCH_TAG_CALL, error))
+	    hook_patch_add(vm->patch, function, gpa, AGENT_SITE_FUNCTION, error))
 		return true;
 	if (asked && number == (compat ? I386_PERF_EVENT_OPEN : SYS_perf_event_open))
-		return add_function(vm, asked, PATCH_TAG_INSIDE_CALL, error);
-	return add_function(vm, function, PATCH_TAG_CALL, error);
+		return add_function(vm, asked, AGENT_SITE_INSIDE, error);
+	return add_function(vm, function, AGENT_SITE_FUNCTION, error);
 }
 
 static bool add_calls(struct agent_vm *vm, bool compat, struct error *error)
@@ -381,16 +353,16 @@ static bool add_compat_calls(struct agent_vm *vm, struct error *error)
 	uint64_t all = guest_symbol(&vm->kernel, SYMBOL_ia32_sys_call);
 	if (vm->kernel.sites.compat_entry == 0)
 		return true; // there are none, or they are not seen in any way
-	return all ? add_function(vm, all, PATCH_TAG_CALL, error) : add_calls(vm, true, error);
+	return all ? add_function(vm, all, AGENT_SITE_FUNCTION, error) : add_calls(vm, true, error);
 }
 
 static bool add_ring(struct agent_vm *vm, struct error *error)
 {
 	const struct guest_sites *sites = &vm->kernel.sites;
 	if (!sites->ring_request_callers[0])
-		return !sites->ring_request || add_function(vm, sites->ring_request, PATCH_TAG_RING, error);
+		return !sites->ring_request || add_function(vm, sites->ring_request, AGENT_SITE_RING, error);
 	for (int i = 0; i < GUEST_RING_CALLERS; i++)
-		if (!add_function(vm, sites->ring_request_callers[i], PATCH_TAG_RING, error))
+		if (!add_function(vm, sites->ring_request_callers[i], AGENT_SITE_RING, error))
 			return false;
 	return true;
 }
@@ -401,18 +373,18 @@ static bool add_inner(struct agent_vm *vm, struct error *error)
 	static const struct {
 		enum trace_inner inner;
 		enum profile_symbol_id symbol;
-		int tag;
+		enum agent_site_kind kind;
 	} rows[] = {
-		{ TRACE_INNER_INSTALL, SYMBOL_fd_install, PATCH_TAG_INSTALL },
-		{ TRACE_INNER_DUPLICATE, SYMBOL_f_dupfd, PATCH_TAG_DUPLICATE },
-		{ TRACE_INNER_READ_LINK, SYMBOL_vfs_readlink, PATCH_TAG_READ_LINK },
+		{ TRACE_INNER_INSTALL, SYMBOL_fd_install, AGENT_SITE_INSTALL },
+		{ TRACE_INNER_DUPLICATE, SYMBOL_f_dupfd, AGENT_SITE_DUPLICATE },
+		{ TRACE_INNER_READ_LINK, SYMBOL_vfs_readlink, AGENT_SITE_READ_LINK },
 	};
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		const uint64_t function = guest_symbol(&vm->kernel, rows[i].symbol);
 		struct error unused = { 0 };
 		uint64_t gpa;
 		vm->seen_inside[rows[i].inner] = function && guest_locate_code(&vm->kernel, function, &gpa) == GUEST_OK &&
-						 hook_patch_add(vm->patch, function, gpa, rows[i].tag, &unused);
+						 hook_patch_add(vm->patch, function, gpa, (int)rows[i].kind, &unused);
 	}
 	// Those of io_uring are seen from the first one on: add_ring().
 	vm->seen_inside[TRACE_INNER_REQUEST] = vm->kernel.sites.ring_request != 0;
@@ -435,9 +407,9 @@ static bool find_sites(struct agent_vm *vm, struct error *error)
 		return error_set(error, ERROR_UNSUPPORTED,
 				 "the kernel's ftrace_replace_code() is not known: its own tracing would not be seen to begin");
 	return add_inner(vm, error) && add_calls(vm, false, error) && add_compat_calls(vm, error) && add_ring(vm, error) &&
-	       add_trap(vm, tracing, PATCH_TAG_TRACING, error) &&
-	       (!hibernation || add_function(vm, hibernation, PATCH_TAG_HIBERNATION, error)) &&
-	       (!kexec || add_function(vm, kexec, PATCH_TAG_KEXEC, error));
+	       add_trap(vm, tracing, AGENT_SITE_TRACING, error) &&
+	       (!hibernation || add_function(vm, hibernation, AGENT_SITE_HIBERNATION, error)) &&
+	       (!kexec || add_function(vm, kexec, AGENT_SITE_KEXEC, error));
 }
 
 static bool patch_is_asked_for(void)
@@ -822,13 +794,13 @@ bool agent_hook_port_exit(struct agent_vcpu *vcpu, struct agent_event *event)
 		hook_filter_find(filter, rip, &rip); // whose stub it is
 	switch (hook_patch_find(patch, rip, &behind, &tag)) {
 	case HOOK_PATCH_ENTRY:
-		*event = (struct agent_event){ kind_of(tag), registers->rsp, false };
-		if (tag == PATCH_TAG_CALL)
+		*event = (struct agent_event){ (enum agent_site_kind)tag, registers->rsp, false };
+		if (tag == AGENT_SITE_FUNCTION)
 			event->watched = hook_patch_is_watched(patch, registers->rsp);
 		go_on_at(vcpu, behind);
 		return true;
 	case HOOK_PATCH_TRAP:
-		*event = (struct agent_event){ kind_of(tag), 0, false };
+		*event = (struct agent_event){ (enum agent_site_kind)tag, 0, false };
 		go_on_here(vcpu);
 		return true;
 	case HOOK_PATCH_LANDING:
