@@ -1464,7 +1464,7 @@ hostile_figures()
 {
 	grep 'hostile: [0-9]' "$1/vm1.log" | tr -d '\r'
 	state "$1/afterwards.json" '"gaps: \([.gaps[] | "\(.kind) \(.count)"] | join(", "))",
-		"longest exit: \(.counters.longest_exit_ns) ns, \(.counters.longest_exit_cpu_ns) ns of processor time; longest stop \(.counters.longest_stop_ns) ns",
+		"longest exit: \(.counters.longest_exit_ns) ns, \(.counters.longest_exit_cpu_ns) ns of processor time, reads at most \(.counters.most_exit_reads); longest stop \(.counters.longest_stop_ns) ns",
 		"exits: \(.counters.syscall_entries) entries, engine \(.counters.engine_bytes) bytes, objects \(.counters.managed_objects)"'
 	echo "VMM beside the guest: $(cat "$1/middle.bytes") bytes in the midst, $(cat "$1/end.bytes") at the end"
 }
