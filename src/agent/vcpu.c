@@ -575,6 +575,10 @@ static void prepare_entry(struct agent_vcpu *vcpu)
 // The VMM stops the VM, and says so.
 static int refuse_to_run(struct agent_vcpu *vcpu)
 {
+	if (atomic_load(&vcpu->busy)) { // comes from an exit of ours
+		flush_registers(vcpu);
+		atomic_store(&vcpu->busy, false);
+	}
 	vcpu->run->exit_reason = KVM_EXIT_INTERNAL_ERROR;
 	vcpu->run->internal.suberror = KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON;
 	vcpu->run->internal.ndata = 0;
