@@ -238,6 +238,7 @@ struct agent {
 	uint64_t fault_at; // for drills: a fault of ours at this system call; 0: none
 	int kick_signal;
 	_Atomic bool running, stopping;
+	_Atomic bool all_said; // the guard has stopped: nothing is told any more
 	_Atomic bool daemon_answers; // it has welcomed us, and knows RECALL
 	_Atomic uint64_t sync_wanted, sync_done; // tokens
 	int guard_event, link_event;	   // eventfds

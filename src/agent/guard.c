@@ -483,6 +483,7 @@ static void say_goodbye(const bool gone[AGENT_VMS_MAXIMUM])
 	for (uint32_t i = 0; i < agent.vm_count; i++)
 		if (!gone[i])
 			close_vm(agent.vms[i]);
+	atomic_store(&agent.all_said, true);
 	agent_wake_link();
 }
 

@@ -390,7 +390,7 @@ void *agent_link(void *unused)
 {
 	static struct link link = { .fd = -1 };
 	for (;;) {
-		bool stopping = atomic_load(&agent.stopping);
+		bool stopping = atomic_load(&agent.all_said);
 		connect_if_due(&link);
 		flush(&link);
 		if (stopping && (link.fd < 0 ||

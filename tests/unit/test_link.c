@@ -174,7 +174,7 @@ static void test_recall_and_acknowledge(void **state)
 	agent_vm_report(&vm);
 	welcome(&daemon, 1);
 	expect(&daemon, WIRE_VM);
-	atomic_store(&agent.stopping, true);
+	atomic_store(&agent.all_said, true);
 	agent_wake_link();
 	const struct timespec moment = {.tv_nsec = 300000000};
 	nanosleep(&moment, NULL);
@@ -208,7 +208,7 @@ static void test_other_versions(void **state)
 	static const unsigned char unknown[] = {6, 0, 0, 0, 0x7f, 0, 1, 0, 1, 2, 5, 0, 0, 0, 0xf0, 1, 1, 0, 9};
 	static struct synthetic daemon;
 	pthread_t thread;
-	atomic_store(&agent.stopping, false);
+	atomic_store(&agent.all_said, false);
 	atomic_store(&agent.running, true);
 	atomic_store(&vm.recall, RECALL_WANTED);
 	agent_vm_report(&vm);
@@ -224,7 +224,7 @@ static void test_other_versions(void **state)
 	assert_true(says(&daemon, WIRE_RECALL, 5000));
 	agent_vm_report(&vm);
 	assert_true(says(&daemon, WIRE_VM, 5000)); // and the connection stays
-	atomic_store(&agent.stopping, true);
+	atomic_store(&agent.all_said, true);
 	agent_wake_link();
 	await(is_running, false);
 	pthread_join(thread, NULL);
