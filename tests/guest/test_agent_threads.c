@@ -36,7 +36,7 @@
  * has to hold whatever KVM does: nothing of ours is left where it was taken out, nobody in the
  * guest is led to where nothing of ours is, the hook is the one that it should be.
  *
- * One process is one VMM, with one hook. NIJIMI_TEST_HOOK plays one of them only,
+ * One process is one VMM, with one hook, which runs on after a fault or (`failure: closed` in the policy) does not. NIJIMI_TEST_HOOK plays one of them only,
  * NIJIMI_TEST_ROUNDS stops the VM so many times as often.
  */
 
@@ -71,8 +71,13 @@ static const struct stage_program programs[][STAGE_TASKS] = {
 };
 
 static const struct timespec moment = {.tv_nsec = 1000000};
-static const char *const *arguments;		     // of this process: the hook, the recording
+static const char *const *arguments;		     // of this process: the hook, the recording, what a fault does to the VM
 static char folder[] = "/tmp/nijimi-threads.XXXXXX"; // the socket's, and a cache of profiles
+
+static bool is_closed(void)
+{
+	return strcmp(arguments[2], "closed") == 0;
+}
 
 static void check(bool holds, const char *what)
 {
@@ -98,12 +103,14 @@ static struct daemon {
 
 static void make_barrier(void)
 {
-	static const char text[] = "version: 1\n"
-				   "labels: [{name: classified, files: /data/classified/**}]\n"
-				   "sinks: [{name: s, kind: inet, to: 192.0.2.0/24}]\n"
-				   "rules: [{label: classified, sink: s, action: block}]\n";
+	static const char rules[] = "version: 1\n"
+				    "labels: [{name: classified, files: /data/classified/**}]\n"
+				    "sinks: [{name: s, kind: inet, to: 192.0.2.0/24}]\n"
+				    "rules: [{label: classified, sink: s, action: block}]\n";
 	struct policy_problems problems = {0};
-	struct policy *policy = policy_parse(text, sizeof(text) - 1, &problems);
+	char text[sizeof(rules) + 64];
+	int length = snprintf(text, sizeof(text), "%senforcement: {failure: %s}\n", rules, arguments[2]);
+	struct policy *policy = policy_parse(text, (size_t)length, &problems);
 	assert_non_null(policy);
 	host.barrier = policy_pack(policy, 1, &host.barrier_size);
 	assert_non_null(host.barrier);
@@ -159,7 +166,7 @@ static void tell_something(struct synthetic *to, unsigned number)
 		tell_boundaries(to, number / 7 % 2);
 		break;
 	case 2:
-		tell_barrier(to, number / 7 % 2);
+		tell_barrier(to, is_closed() || number / 7 % 2);
 		break;
 	case 3:
 		tell(to, (struct wire_message){.type = WIRE_CLEAR,
@@ -297,7 +304,7 @@ static void *be_daemon(void *unused)
 static void open_daemon(void)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	snprintf(host.path, sizeof(host.path), "%s/%s", folder, arguments[0]);
+	snprintf(host.path, sizeof(host.path), "%s/%s-%s", folder, arguments[0], arguments[2]);
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s", host.path);
 	pthread_mutex_init(&host.lock, NULL);
 	host.listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -317,7 +324,7 @@ static struct cpu_thread {
 	struct stage_vcpu *vcpu;
 	order *order; // NULL: none
 	bool waits;
-	uint64_t internal_errors;
+	_Atomic uint64_t refusals; // to run
 	_Atomic uint64_t exits; // that the VMM has seen
 } threads[STAGE_VCPUS];
 
@@ -374,6 +381,11 @@ static void *run_vcpu(void *context)
 		if (result < 0) {
 			run->immediate_exit = 0;
 			continue;
+		}
+		if (run->exit_reason == KVM_EXIT_INTERNAL_ERROR) {
+			// QEMU would stop the VM; we ask again.
+			atomic_fetch_add_explicit(&thread->refusals, 1, memory_order_relaxed);
+			nanosleep(&moment, NULL);
 		}
 		if (run->exit_reason == KVM_EXIT_DEBUG)
 			stage_note_wrong("the VMM is given a debug exit at %#llx",
@@ -602,6 +614,11 @@ static bool is_true(const void *flag)
 	return atomic_load((const _Atomic bool *)flag);
 }
 
+static bool has_talked(const void *unused)
+{
+	return atomic_load(&host.edges) && atomic_load(&host.synced) && atomic_load(&host.restarts);
+}
+
 static bool is_untraced(const void *unused)
 {
 	return atomic_load(&host.vm_state) == WIRE_VM_UNTRACED;
@@ -743,9 +760,38 @@ static void play_debugger(void)
 	let_run(true);
 }
 
+static bool would_stop(const void *vm)
+{
+	return atomic_load(&((const struct agent_vm *)vm)->fail_closed);
+}
+
+static bool is_refused(const void *unused)
+{
+	for (size_t i = 0; i < vmm.thread_count; i++)
+		if (atomic_load(&threads[i].refusals) < 2)
+			return false;
+	return true;
+}
+
+// Nobody executes anything in the guest any more.
+static void assert_stopped(void)
+{
+	uint64_t before[STAGE_VCPUS];
+	await(is_refused, NULL, "that all vCPUs are refused");
+	for (size_t i = 0; i < vmm.thread_count; i++)
+		before[i] = atomic_load(&threads[i].vcpu->calls);
+	for (int i = 0; i < 20; i++)
+		nanosleep(&moment, NULL);
+	for (size_t i = 0; i < vmm.thread_count; i++)
+		assert_int_equal(atomic_load(&threads[i].vcpu->calls), before[i]);
+	assert_fine();
+}
+
 static void play_fault(void)
 {
 	uint64_t most = 0;
+	if (is_closed())
+		await(would_stop, agent_vcpu_of(threads[0].vcpu->fd)->vm, "the policy");
 	pause_all();
 	for (size_t i = 0; i < vmm.thread_count; i++)
 		most = atomic_load(entries_of(i)) > most ? atomic_load(entries_of(i)) : most;
@@ -755,7 +801,10 @@ static void play_fault(void)
 	atomic_store(&host.drill, true);
 	resume_all();
 	await(is_untraced, NULL, "the fault");
-	let_run(false); // the VM goes on
+	if (is_closed())
+		assert_stopped();
+	else
+		let_run(false); // the VM goes on
 	pause_all();
 	order_all(read_registers);
 	assert_untouched(true, "after a fault");
@@ -827,26 +876,24 @@ static void test_vmm(void **state)
 	if (strcmp(hook, "filter") == 0)
 		play_overlap();
 	play_debugger();
+	await(has_talked, NULL, "an edge, an answer, and a beginning anew");
 	play_fault();
 	end_vm(daemon);
-	assert_true(atomic_load(&host.edges) > 0);
-	assert_true(atomic_load(&host.synced) > 0);
-	assert_true(atomic_load(&host.restarts) > 0);
 	memory_leave(&recording.reader);
 	guest_kernel_deinit(&kernel);
 	recording_close(&recording);
 }
 
-static int be_vmm(const char *const row[2])
+static int be_vmm(const char *const row[3])
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_vmm)};
 	char name[64];
 	arguments = row;
-	snprintf(name, sizeof(name), "%s on %s", row[0], row[1]);
+	snprintf(name, sizeof(name), "%s on %s, %s", row[0], row[1], row[2]);
 	return _cmocka_run_group_tests(name, tests, 1, NULL, NULL);
 }
 
-static bool play(const char *const row[2])
+static bool play(const char *const row[3])
 {
 	int status;
 	pid_t child = fork();
@@ -857,8 +904,11 @@ static bool play(const char *const row[2])
 
 int main(void)
 {
-	static const char *const rows[][2] = {
-		{"debugreg", "5.10"}, {"patch", "6.1"}, {"filter", "6.1"}};
+	static const char *const rows[][3] = {{"debugreg", "5.10", "open"},
+					      {"debugreg", "5.10", "closed"},
+					      {"patch", "6.1", "open"},
+					      {"patch", "6.1", "closed"},
+					      {"filter", "6.1", "open"}};
 	const char *only = getenv("NIJIMI_TEST_HOOK");
 	char command[128];
 	int failed = 0;
