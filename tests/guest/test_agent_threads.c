@@ -908,7 +908,8 @@ int main(void)
 					      {"debugreg", "5.10", "closed"},
 					      {"patch", "6.1", "open"},
 					      {"patch", "6.1", "closed"},
-					      {"filter", "6.1", "open"}};
+					      {"filter", "6.1", "open"},
+					      {"filter", "6.1", "closed"}};
 	const char *only = getenv("NIJIMI_TEST_HOOK");
 	char command[128];
 	int failed = 0;
