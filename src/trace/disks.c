@@ -596,21 +596,37 @@ void trace_loop_changed(struct trace_event *event, const struct guest_file *file
 	trace_unlock(trace);
 }
 
-void trace_disk_flows(struct trace_event *event, const struct guest_file *file,
-		      const struct object_reference *reference)
+// What may come out of a regular file besides what is in it: from any disk, from those below it, from the files in it.
+static void look_for_disks(struct trace *trace, const struct guest_file *file, bool *any, bool *below, bool *image)
 {
-	struct trace *trace = event->trace;
 	const struct guest_real_inode inode = guest_file_content(file);
 	uint32_t major = inode.device >> GUEST_MINOR_BITS;
 	bool written = atomic_load_explicit(&trace->disk_written, memory_order_acquire);
 	bool loops = atomic_load_explicit(&trace->loop_count, memory_order_acquire) != 0;
 	bool filled = atomic_load_explicit(&trace->image_filled, memory_order_acquire);
-	if (inode.on_unknown_disk && (written || loops))
+	*any = inode.on_unknown_disk && (written || loops);
+	*below = !*any && inode.block_device &&
+		 (major == GUEST_LOOP_MAJOR || (major == EXTENDED_MAJOR && loops) || filled || written);
+	*image = loops;
+}
+
+bool trace_disks_matter(struct trace *trace, const struct guest_file *file)
+{
+	bool any, below, image;
+	look_for_disks(trace, file, &any, &below, &image);
+	return any || below || image;
+}
+
+void trace_disk_flows(struct trace_event *event, const struct guest_file *file,
+		      const struct object_reference *reference)
+{
+	bool any, below, image;
+	look_for_disks(event->trace, file, &any, &below, &image);
+	if (any)
 		flows_from_any(event, file, reference);
-	else if (inode.block_device && (major == GUEST_LOOP_MAJOR ||
-					(major == EXTENDED_MAJOR && loops) || filled || written))
-		flows_from_below(event, reference, inode.block_device);
-	if (loops)
+	if (below)
+		flows_from_below(event, reference, guest_file_content(file).block_device);
+	if (image)
 		flows_from_image(event, reference);
 }
 

@@ -726,8 +726,8 @@ void trace_offer_reading(struct trace_event *event, const struct guest_file *fil
 void trace_offer_writing(struct trace_event *event, const struct guest_file *file);
 /** Others like this quiet call may pass. Locked. */
 void trace_let_pass(struct trace *trace, const struct pending_call *call);
-/** The thread has got this descriptor, or will: what it reads or writes there may pass from the first time on, if that is quiet.
- *  `file`: the struct file that it will mean; 0: it means it already. Not locked. */
+/** The thread has got this descriptor, or will: what it reads or writes there may pass from the first time on, if that is quiet. For
+ *  files and sockets of which nothing is learned as they are used. `file`: the struct file that it will mean; 0: it means it already. Not locked. */
 void trace_let_pass_ahead(struct trace_event *event, int32_t number, uint64_t file, bool reads, bool writes);
 /** None may any more, since labels have come, or will: when the lock is given back, what has passed and is in progress is
  *  looked for. Locked. */
@@ -778,6 +778,8 @@ bool trace_disk_source(struct trace_event *event, const struct guest_file *file,
 		       struct object_reference *source);
 bool trace_disk_sink(struct trace_event *event, const struct guest_file *file,
 		     const struct object_reference *giver);
+/** Whether anything else may come out of a regular file. */
+bool trace_disks_matter(struct trace *trace, const struct guest_file *file);
 /** What else may come out of a regular file: what is on, or in, the disk. */
 void trace_disk_flows(struct trace_event *event, const struct guest_file *file,
 		      const struct object_reference *reference);

@@ -172,8 +172,8 @@ void trace_let_pass(struct trace *trace, const struct pending_call *call)
 		trace->config.filter.allow(trace->config.context, &pass);
 }
 
-// As if the call of event->call were one of this number, on that file.
-static void let_pass_as(struct trace_event *event, uint32_t call_number, int32_t descriptor, uint64_t file)
+// As if the call of event->call were one of this number, on that file. False: it would be none that may pass.
+static bool let_pass_as(struct trace_event *event, uint32_t call_number, int32_t descriptor, uint64_t file)
 {
 	struct trace *trace = event->trace;
 	struct pending_call scratch = *event->call;
@@ -191,10 +191,11 @@ static void let_pass_as(struct trace_event *event, uint32_t call_number, int32_t
 	imagined.instead_number = descriptor;
 	imagined.instead_file = file;
 	if (!scratch.row->begin(&imagined) || scratch.pass.inode == 0 || !trace_lock(trace))
-		return;
+		return false;
 	if (trace_is_quiet(trace, &scratch))
 		trace_let_pass(trace, &scratch);
 	trace_unlock(trace);
+	return true;
 }
 
 void trace_let_pass_ahead(struct trace_event *event, int32_t number, uint64_t file, bool reads, bool writes)
@@ -203,8 +204,9 @@ void trace_let_pass_ahead(struct trace_event *event, int32_t number, uint64_t fi
 	if (!event->trace->config.filter.allow || call->slot == 0 || call->compat ||
 	    trace_table_is_shared(event->kernel, event->task.files))
 		return;
-	if (reads)
-		let_pass_as(event, SYS_read, number, file);
+	// What a socket of another kind does when it is written to would be taken for done.
+	if (reads && !let_pass_as(event, SYS_read, number, file))
+		return;
 	if (writes)
 		let_pass_as(event, SYS_write, number, file);
 }

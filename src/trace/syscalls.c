@@ -160,7 +160,8 @@ static void look_at_opened(struct trace_event *event, int32_t number, uint64_t a
 	} else {
 		tell_unread(event, found);
 	}
-	if (found == GUEST_OK)
+	// What becomes known of others as they are used must not before.
+	if (found == GUEST_OK && (S_ISFIFO(file.mode) || (S_ISREG(file.mode) && !trace_disks_matter(event->trace, &file))))
 		trace_let_pass_ahead(event, number, address, file.f_mode & GUEST_MODE_READ, file.f_mode & GUEST_MODE_WRITE);
 }
 
