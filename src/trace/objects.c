@@ -72,10 +72,10 @@ bool trace_file_reference(const struct guest_file *file, struct object_reference
 		id.b = DEVICE_BLOCK;
 		id.c = 0;
 	} else if (strcmp(file->filesystem, "anon_inodefs") == 0) {
-		// All of them share one inode; what tells them apart hangs on the file.
+		// Most of them share one inode; what tells them apart hangs on the file, and its memory may be another's soon after.
 		id.a = file->private_data;
 		id.b = DEVICE_ANONYMOUS_INODE;
-		id.c = 0;
+		id.c = (uint32_t)file->inode_number;
 	} else if (guest_file_is_overlay(file)) {
 		id.a = file->real.inode_number;
 		id.b = file->real.device;
@@ -221,7 +221,7 @@ static void describe_file(struct trace *trace, struct description *scratch,
 	wire->kind = WIRE_FILE;
 	wire->inode = object->id.a;
 	wire->device = (uint32_t)object->id.b;
-	wire->generation = object->id.c;
+	wire->generation = trace_is_anonymous_inode(&object->id) ? 0 : object->id.c;
 	if (!read_described(trace, object, file)) {
 		describe_closed(trace, scratch, object, wire, watched);
 		return;
@@ -561,6 +561,7 @@ void trace_edge(void *context, const struct engine_edge *edge)
 	trace_count_edge(trace, edge);
 	trace_disk_gains(trace, edge);
 	trace_note_lead(trace, &edge->to);
+	trace_note_gain(trace, edge);
 	trace_end_passes(trace);
 	if (edge->to.kind == OBJECT_PROCESS || edge->to.kind == OBJECT_FILE)
 		trace_gained(trace, edge->to_number, 0);
