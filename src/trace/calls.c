@@ -334,8 +334,9 @@ bool trace_begin_call(struct trace_event *event, const struct trace_begun *begun
 	if (!trace_lock(trace))
 		return false;
 	struct pending_call *stale = trace_find_call(trace, call->task);
-	if (begun->derived && stale && (!stale->was_quiet || stale->serial > event->derived_after)) {
-		trace_unlock(trace); // the thread has gone on
+	bool has_gone_on = begun->derived && stale && (!stale->was_quiet || stale->serial > event->derived_after);
+	if (has_gone_on || (begun->derived && !trace_has_passed(trace, call))) {
+		trace_unlock(trace);
 		return false;
 	}
 	if (stale && stale->was_quiet)

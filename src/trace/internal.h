@@ -205,6 +205,7 @@ struct watched_object {
 	uint64_t address_hash;	  // of its addresses as they were described
 	bool has_address, has_peer;
 	struct counted_edge edges[EDGES_COUNTED]; // into it
+	uint64_t gained_at; // sequence number of the last one
 	char *description;	  // encoded WIRE_OBJECT frame, for trace_describe_all()
 	uint32_t description_size;
 };
@@ -337,6 +338,7 @@ struct trace {
 	} pass_holders[PASS_HOLDERS]; // open addressing
 	uint32_t pass_holder_count;
 	uint64_t census_count;
+	uint64_t last_edge, emptied_at, settled_at; // sequence numbers of edges: see trace_has_passed()
 	uint64_t pass_originals[SYSCALL_ROWS]; // return addresses
 	bool pass_end; // labels have come somewhere
 	_Atomic bool census; // wanted, or under way
@@ -736,6 +738,10 @@ void trace_end_passes(struct trace *trace);
 void trace_empty_passes(struct trace *trace);
 /** A new kernel. Locked. */
 void trace_forget_passes(struct trace *trace);
+/** An object has gained labels by this edge. Locked. */
+void trace_note_gain(struct trace *trace, const struct engine_edge *edge);
+/** Whether a call that the census has found can be one that has passed. Locked. */
+bool trace_has_passed(struct trace *trace, const struct pending_call *call);
 /** What names mean has changed: all that was looked at is looked at anew. Not locked. */
 void trace_names_changed(struct trace *trace);
 /** Not locked: nobody may use the socket of this descriptor unseen any more, which may have other addresses than it had. */

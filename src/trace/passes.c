@@ -222,6 +222,30 @@ void trace_empty_passes(struct trace *trace)
 void trace_end_passes(struct trace *trace)
 {
 	trace->pass_end = trace->pass_holder_count > 0;
+	if (!trace->pass_end && !atomic_load_explicit(&trace->census, memory_order_relaxed))
+		trace->settled_at = trace->last_edge;
+}
+
+void trace_note_gain(struct trace *trace, const struct engine_edge *edge)
+{
+	struct watched_object *watched = trace_watched(trace, edge->to_number);
+	trace->last_edge = edge->sequence;
+	if (watched)
+		watched->gained_at = edge->sequence;
+}
+
+// What a call takes from held no labels when it passed. So if that held some already when last all were known that had passed, it
+// has been seen, and who sees it decides: it may be about to be refused.
+bool trace_has_passed(struct trace *trace, const struct pending_call *call)
+{
+	for (unsigned i = 0; i < call->flow_count; i++) {
+		struct engine_object object;
+		const struct watched_object *watched =
+			engine_find(trace->engine, &call->flows[i].from.id, &object) ? trace_watched(trace, object.number) : NULL;
+		if (watched && watched->gained_at <= trace->settled_at)
+			return false;
+	}
+	return true;
 }
 
 void trace_forget_passes(struct trace *trace)
@@ -231,6 +255,7 @@ void trace_forget_passes(struct trace *trace)
 	memset(trace->pass_originals, 0, sizeof(trace->pass_originals));
 	trace->pass_holder_count = 0;
 	trace->pass_end = false;
+	trace->settled_at = trace->emptied_at = trace->last_edge;
 	atomic_store(&trace->census, false);
 }
 
@@ -368,6 +393,7 @@ static void derive_all(struct trace *trace)
 		// A mapping may not have been there yet when that was asked, by a call that was over when it was looked for.
 		if (trace->pass_originals[SYS_mmap])
 			trace_ask_all_mappers_again(trace);
+		trace->settled_at = trace->emptied_at;
 		atomic_store_explicit(&trace->census, false, memory_order_release);
 		trace_unlock(trace);
 	}
@@ -378,6 +404,7 @@ bool trace_begin_census(struct trace *trace)
 	if (trace->pass_end) {
 		trace->pass_end = false;
 		trace->census_count++;
+		trace->emptied_at = trace->last_edge;
 		trace_empty_passes(trace);
 		atomic_store(&trace->census, true);
 	}
