@@ -308,7 +308,7 @@ static void begin_flows(struct trace *trace, struct pending_call *call)
 	trace_decide_return(trace, call);
 }
 
-bool trace_begin_call(struct trace_event *event, const struct trace_begun *begun)
+static bool begin_call(struct trace_event *event, const struct trace_begun *begun)
 {
 	struct trace *trace = event->trace;
 	struct pending_call *call = spare_call(trace, event->cpu);
@@ -353,6 +353,14 @@ bool trace_begin_call(struct trace_event *event, const struct trace_begun *begun
 	trace_unlock(trace);
 	if (shared)
 		trace_descriptors_begun(event, call);
+	return followed;
+}
+
+bool trace_begin_call(struct trace_event *event, const struct trace_begun *begun)
+{
+	_Atomic uint64_t *seen = begun->derived ? NULL : trace_is_seen(event->trace, event->task.address);
+	bool followed = begin_call(event, begun);
+	trace_is_begun(seen);
 	return followed;
 }
 

@@ -34,6 +34,7 @@ enum {
 	STORED_MAXIMUM = 1u << 20, // files with labels from before
 	LEADS_MAXIMUM = 32,
 	SYSCALL_ROWS = 512,
+	SEEN_TASKS = 64, // at one time, of which the census knows
 	PASS_HOLDERS = 2048, // threads that may make calls unseen, twice as many: a power of two
 	EDGES_COUNTED = 2, // into one object, of which it is counted what follows
 	MOVED_INTO_MAXIMUM = 1024,
@@ -338,6 +339,7 @@ struct trace {
 	} pass_holders[PASS_HOLDERS]; // open addressing
 	uint32_t pass_holder_count;
 	uint64_t census_count;
+	_Atomic uint64_t seen_tasks[SEEN_TASKS]; // whose calls are being begun by vCPUs
 	uint64_t last_edge, emptied_at, settled_at; // sequence numbers of edges: see trace_has_passed()
 	uint64_t pass_originals[SYSCALL_ROWS]; // return addresses
 	bool pass_end; // labels have come somewhere
@@ -740,6 +742,14 @@ void trace_empty_passes(struct trace *trace);
 void trace_forget_passes(struct trace *trace);
 /** An object has gained labels by this edge. Locked. */
 void trace_note_gain(struct trace *trace, const struct engine_edge *edge);
+/** The thread's call is seen, and is being begun: the census does not take it for one that has passed. Returns where that is noted,
+ *  for trace_is_begun(); NULL: nowhere. Not locked. */
+_Atomic uint64_t *trace_is_seen(struct trace *trace, uint64_t thread);
+static inline void trace_is_begun(_Atomic uint64_t *noted)
+{
+	if (noted)
+		atomic_store(noted, 0);
+}
 /** Whether a call that the census has found can be one that has passed. Locked. */
 bool trace_has_passed(struct trace *trace, const struct pending_call *call);
 /** What names mean has changed: all that was looked at is looked at anew. Not locked. */

@@ -327,13 +327,33 @@ static bool is_alive(const struct trace *trace, const struct pass_holder *holder
 	       stack != 0;
 }
 
+_Atomic uint64_t *trace_is_seen(struct trace *trace, uint64_t thread)
+{
+	if (!trace->config.filter.allow)
+		return NULL;
+	for (unsigned i = 0; i < SEEN_TASKS; i++) {
+		uint64_t nobody = 0;
+		if (atomic_compare_exchange_strong(&trace->seen_tasks[i], &nobody, thread))
+			return &trace->seen_tasks[i];
+	}
+	return NULL;
+}
+
+static bool is_seen(struct trace *trace, uint64_t thread)
+{
+	for (unsigned i = 0; i < SEEN_TASKS; i++)
+		if (atomic_load(&trace->seen_tasks[i]) == thread)
+			return true;
+	return false;
+}
+
 // What the thread is doing, if that can be a call that has passed.
 static void derive_call(struct trace *trace, const struct pass_holder *holder)
 {
 	struct trace_event event;
 	struct guest_task task;
 	uint32_t number;
-	if (!is_alive(trace, holder, &task) ||
+	if (is_seen(trace, holder->task) || !is_alive(trace, holder, &task) ||
 	    !trace_read_event(trace, &trace->census_cpu, holder->pt_regs, &event))
 		return;
 	event.task = task;

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "frozen.h"
+#include "guest/mapper.h"
 #include "guest/members.h"
 #include "guest/socket.h"
 #include "replay.h"
@@ -211,6 +212,55 @@ static void test_files(void **state)
 	assert_false(replay_was_refused(&replay, 0, REPLAY_CALL));
 }
 
+// The holder maps the secret, too; here it does not.
+static struct { uint64_t address, value; } places[4];
+static size_t place_count;
+
+static void change(uint64_t address, uint64_t value)
+{
+	assert_true(place_count < sizeof(places) / sizeof(places[0]));
+	places[place_count].address = address;
+	assert_int_equal(guest_read_kernel(&frozen.kernel, address, &places[place_count++].value, sizeof(value)), GUEST_OK);
+	replay_poke(&replay, address, &value, sizeof(value));
+}
+
+static bool unmap_secret(const struct guest_mapping *mapping, void *secret)
+{
+	struct guest_file file;
+	uint64_t space;
+	if (!mapping->file || guest_file_read(&frozen.kernel, mapping->file, &file) != GUEST_OK ||
+	    file.inode != *(const uint64_t *)secret)
+		return true;
+	assert_int_equal(guest_read_field(&frozen.kernel, file.inode, FIELD_inode_i_mapping, &space), GUEST_OK);
+	change(mapping->address + guest_offset(&frozen.kernel, FIELD_vma_flags), mapping->flags & ~(uint64_t)GUEST_VM_SHARED);
+	change(space + guest_offset(&frozen.kernel, FIELD_mapping_i_mmap), 0);
+	return true;
+}
+
+// What it reads would be in a file that it maps, at once. It is refused again and again, also if other calls of its may pass: a call that
+// is being refused is not taken for one that has passed.
+static void test_mapped(void **state)
+{
+	struct guest_task holder = frozen_task("holder");
+	uint64_t secret = frozen_file(&holder, HOLDER_SECRET).inode;
+	assert_int_equal(guest_for_each_mapping(&frozen.kernel, &holder, 4096, unmap_secret, &secret), GUEST_OK);
+	call(&holder, SYS_read, (uint64_t[6]){ HOLDER_PUBLIC }, 10);
+	trace_set_barrier(replay.trace, &files);
+	for (int i = 0; i < 3; i++) {
+		replay_enter(&replay, 0, &holder, SYS_read, (uint64_t[6]){ HOLDER_SECRET });
+		if (!replay_was_refused(&replay, 0, REPLAY_CALL))
+			fail_msg("not refused at attempt %d", i);
+		replay_leave(&replay, 0, &holder, SYS_read, -EACCES);
+		call(&holder, SYS_read, (uint64_t[6]){ HOLDER_PUBLIC }, 10);
+	}
+	assert_false(has_edge("/data/classified/secret", "read", "holder"));
+	assert_int_equal(replay.gap_count, 0);
+	while (place_count > 0) {
+		place_count--;
+		replay_poke(&replay, places[place_count].address, &places[place_count].value, sizeof(uint64_t));
+	}
+}
+
 // What cannot be refused is followed, and said.
 static void test_cannot_be_refused(void **state)
 {
@@ -234,7 +284,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_refused),   TEST(test_not_refused), TEST(test_32_bit),
 		TEST(test_request),   TEST(test_in_flight),   TEST(test_taking),
-		TEST(test_files),     TEST(test_cannot_be_refused),
+		TEST(test_files),     TEST(test_mapped),      TEST(test_cannot_be_refused),
 	};
 	return replay_both(tests);
 }
