@@ -64,8 +64,8 @@ columns_json()
 	local out=$1 vm=1 hook
 
 	for hook in none "${HOOKS_WANTED[@]}"; do
-		# A console has carriage returns, and what the kernel says.
-		tr -d '\r' < "$out/vm$vm.log" | grep -a '^@ ' | jq -R 'ltrimstr("@ ") | split(" ")' | jq -s . > "$out/vm$vm.lines"
+		# A console has carriage returns, and what the kernel says, behind a number, too.
+		tr -d '\r' < "$out/vm$vm.log" | grep -a '^@ ' | awk 'NF >= 6 { sub(/[^0-9.].*/, "", $6); print $1, $2, $3, $4, $5, $6; next } { print }' | jq -R 'ltrimstr("@ ") | split(" ")' | jq -s . > "$out/vm$vm.lines"
 		jq -R 'split(" | ") | (.[0] | split(" ")) + [.[1] | fromjson | [.return[].stats[] | select(.value | type == "number")]
 			| group_by(.name) | map({key: .[0].name, value: (map(.value) | add)}) | from_entries]' "$out/vm$vm.marks" |
 			jq -s . > "$out/vm$vm.counts"
