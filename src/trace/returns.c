@@ -246,11 +246,12 @@ void trace_hook_changes(struct trace *trace, bool functions)
 	trace_unlock_only(trace);
 }
 
-// pt_regs of whoever came from user space lie at the top of the stack: so nothing else is taken for them.
+// pt_regs of whoever came from user space lie at the top of the stack: so nothing else is taken for them, least of all another stack, or
+// this one by another address: what is exchanged below them is known by its address.
 static bool is_entry_frame(uint64_t pt_regs, uint64_t slot)
 {
 	uint64_t end = pt_regs + PT_REGS_SIZE;
-	return pt_regs > slot && (end % PAGE == 0 || (end + FRED_PADDING) % PAGE == 0);
+	return pt_regs > slot && (pt_regs ^ slot) < GUEST_STACK_SIZE && (end % PAGE == 0 || (end + FRED_PADDING) % PAGE == 0);
 }
 
 bool trace_read_return_address(struct trace_event *event)
