@@ -238,22 +238,22 @@ static void call_open_and_read(struct row *row)
 	}
 }
 
+static const struct sockaddr_un listener = { AF_UNIX, "\0listener" };
+
 static void prepare_listener(struct row *row)
 {
-	static const struct sockaddr_un name = { AF_UNIX, "\0listener" };
 	row->in = (int)must(socket(AF_UNIX, SOCK_STREAM, 0), "socket");
-	must(bind(row->in, (const struct sockaddr *)&name, sizeof(name)), "bind");
+	must(bind(row->in, (const struct sockaddr *)&listener, sizeof(listener)), "bind");
 	must(listen(row->in, 1), "listen");
 }
 
 // As a client and a server do, for one question.
 static void call_connection(struct row *row)
 {
-	static const struct sockaddr_un name = { AF_UNIX, "\0listener" };
 	char byte;
 	for (unsigned i = 0; i < row->count; i++) {
 		int client = (int)must(socket(AF_UNIX, SOCK_STREAM, 0), "socket");
-		must(connect(client, (const struct sockaddr *)&name, sizeof(name)), "connect");
+		must(connect(client, (const struct sockaddr *)&listener, sizeof(listener)), "connect");
 		int server = (int)must(accept(row->in, NULL, NULL), "accept");
 		must(sendto(client, "", 1, 0, NULL, 0) - 1, "sendto");
 		must(recvfrom(server, &byte, 1, 0, NULL, NULL) - 1, "recvfrom");

@@ -116,19 +116,19 @@ static bool add_site(struct agent_vm *vm, uint64_t function, struct hook_filter_
 
 bool agent_filter_add(struct agent_vm *vm, uint64_t function, uint32_t number, struct error *error)
 {
-	struct hook_filter_site site = { .shape = HOOK_FILTER_COMMAND };
+	struct hook_filter_site site = { 0 };
 	int kind = trace_pass_kind(number);
 	site.command_count = (uint32_t)trace_commands(number, site.commands, HOOK_FILTER_COMMANDS_MAXIMUM);
-	if (site.command_count)
-		return add_site(vm, function, &site, error);
-	if (trace_matters_if_shared(number)) {
+	if (site.command_count) {
+		site.shape = HOOK_FILTER_COMMAND;
+	} else if (trace_matters_if_shared(number)) {
 		site.shape = HOOK_FILTER_ALONE;
-		return add_site(vm, function, &site, error);
-	}
-	if (kind < 0)
+	} else if (kind >= 0) {
+		site.shape = number == SYS_mmap ? HOOK_FILTER_MAPPING : HOOK_FILTER_DESCRIPTOR;
+		site.kind = (uint32_t)kind;
+	} else {
 		return true;
-	site.kind = (uint32_t)kind;
-	site.shape = number == SYS_mmap ? HOOK_FILTER_MAPPING : HOOK_FILTER_DESCRIPTOR;
+	}
 	return add_site(vm, function, &site, error);
 }
 

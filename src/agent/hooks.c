@@ -264,7 +264,6 @@ static bool stop_for_patch(struct agent_vm *vm, struct agent_vcpu *self, uint64_
 
 /* Where the guest's kernel has our sites */
 
-// A site's tag in the patch is what stands there: enum agent_site_kind.
 static bool add_watched(struct agent_vm *vm, uint64_t address, enum agent_site_kind kind)
 {
 	for (int i = 0; i < HOOK_SITES_MAXIMUM; i++)
@@ -277,6 +276,7 @@ static bool add_watched(struct agent_vm *vm, uint64_t address, enum agent_site_k
 	return false;
 }
 
+// A site's tag in the patch is its kind.
 static bool add_function(struct agent_vm *vm, uint64_t function, enum agent_site_kind kind, struct error *error)
 {
 	uint64_t gpa;

@@ -91,7 +91,7 @@ struct instruction {
 
 #define CELL(member) ((unsigned char)offsetof(struct cell, member))
 
-static const struct instruction deciding[] = {
+static const struct instruction exiting_unless_alone[] = {
 	{ 5, { 0x65, 0x48, 0x8b, 0x04, 0x25 }, CURRENT_TASK }, // mov %gs:current_task, %rax
 	{ 3, { 0x48, 0x8b, 0x88 }, FILES }, // mov files(%rax), %rcx
 	{ 3, { 0x48, 0x85, 0xc9 }, NOTHING }, // test %rcx, %rcx
@@ -99,6 +99,9 @@ static const struct instruction deciding[] = {
 	{ 2, { 0x8b, 0x91 }, COUNT }, // mov count(%rcx), %edx
 	{ 3, { 0x83, 0xfa, 1 }, NOTHING }, // cmp $1, %edx
 	{ 2, { 0x0f, 0x85 }, EXIT }, // jne: others may change the table
+};
+
+static const struct instruction deciding[] = { // behind that
 	{ 3, { 0x48, 0x8b, 0x89 }, FDT }, // mov fdt(%rcx), %rcx
 	{ 2, { 0x8b, 0x97 }, DESCRIPTOR }, // mov descriptor(%rdi), %edx
 	{ 2, { 0x8b, 0xb1 }, MAX_FDS }, // mov max_fds(%rcx), %esi
@@ -195,17 +198,6 @@ static const struct instruction exiting_unless_pipe[] = {
 	{ 2, { 0x0f, 0x85 }, EXIT }, // jne
 };
 
-static const struct instruction passing_if_alone[] = {
-	{ 5, { 0x65, 0x48, 0x8b, 0x04, 0x25 }, CURRENT_TASK }, // mov %gs:current_task, %rax
-	{ 3, { 0x48, 0x8b, 0x80 }, FILES }, // mov files(%rax), %rax
-	{ 3, { 0x48, 0x85, 0xc0 }, NOTHING }, // test %rax, %rax
-	{ 2, { 0x0f, 0x84 }, EXIT }, // je: it is exiting
-	{ 2, { 0x8b, 0x88 }, COUNT }, // mov count(%rax), %ecx
-	{ 3, { 0x83, 0xf9, 1 }, NOTHING }, // cmp $1, %ecx
-	{ 2, { 0x0f, 0x85 }, EXIT }, // jne: others may change the table
-	{ 1, { JUMP }, BEHIND }, // jmp
-};
-
 static const struct instruction passing[] = {
 	{ 1, { JUMP }, BEHIND }, // jmp
 };
@@ -222,7 +214,7 @@ struct part {
 	bool each;
 };
 
-enum { PARTS_MAXIMUM = 4 };
+enum { PARTS_MAXIMUM = 5 };
 #define PART(list) { list, sizeof(list) / sizeof((list)[0]), false }
 #define PART_EACH(list) { list, sizeof(list) / sizeof((list)[0]), true }
 
@@ -247,12 +239,12 @@ struct hook_filter {
 
 // How it decides, in this order.
 static const struct part deciding_parts[][PARTS_MAXIMUM] = {
-	[HOOK_FILTER_DESCRIPTOR] = { PART(deciding) },
-	[HOOK_FILTER_MAPPING] = { PART(deciding_of_mapping), PART(deciding) },
+	[HOOK_FILTER_DESCRIPTOR] = { PART(exiting_unless_alone), PART(deciding) },
+	[HOOK_FILTER_MAPPING] = { PART(deciding_of_mapping), PART(exiting_unless_alone), PART(deciding) },
 	[HOOK_FILTER_COMMAND] = { PART(reading_command), PART_EACH(exiting_at_command), PART(passing) },
-	[HOOK_FILTER_ALONE] = { PART(passing_if_alone) },
+	[HOOK_FILTER_ALONE] = { PART(exiting_unless_alone), PART(passing) },
 	[HOOK_FILTER_INSTALL] = { PART(reading_magic), PART(passing_if_unconnected), PART(exiting_unless_pipe),
-				  PART(passing_if_alone) },
+				  PART(exiting_unless_alone), PART(passing) },
 };
 
 static unsigned times_of(const struct part *part, const struct hook_filter_site *site)

@@ -334,8 +334,8 @@ static bool begin_call(struct trace_event *event, const struct trace_begun *begu
 	if (!trace_lock(trace))
 		return false;
 	struct pending_call *stale = trace_find_call(trace, call->task);
-	bool has_gone_on = begun->derived && stale && (!stale->was_quiet || stale->serial > event->derived_after);
-	if (has_gone_on || (begun->derived && !trace_has_passed(trace, call))) {
+	bool has_gone_on = stale && (!stale->was_quiet || stale->serial > event->derived_after);
+	if (begun->derived && (has_gone_on || !trace_has_passed(trace, call))) {
 		trace_unlock(trace);
 		return false;
 	}
@@ -358,9 +358,9 @@ static bool begin_call(struct trace_event *event, const struct trace_begun *begu
 
 bool trace_begin_call(struct trace_event *event, const struct trace_begun *begun)
 {
-	_Atomic uint64_t *seen = begun->derived ? NULL : trace_is_seen(event->trace, event->task.address);
+	_Atomic uint64_t *seen = begun->derived ? NULL : trace_note_seen(event->trace, event->task.address);
 	bool followed = begin_call(event, begun);
-	trace_is_begun(seen);
+	trace_forget_seen(seen);
 	return followed;
 }
 

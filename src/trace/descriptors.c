@@ -34,19 +34,28 @@ void trace_note_descriptor(struct trace_event *event, int32_t number, uint64_t f
 		call->descriptors[call->descriptor_count++] = (struct used_descriptor){ file, number };
 }
 
+struct trace_event trace_imagine(const struct trace_event *event, const struct pending_call *call, int32_t number, uint64_t file,
+				 struct pending_call *scratch)
+{
+	struct trace_event imagined = *event;
+	*scratch = *call;
+	trace_begin_again(scratch);
+	scratch->paths = NULL;
+	imagined.call = scratch;
+	imagined.beginning = false;
+	imagined.site = SITE_NONE;
+	imagined.instead_number = number;
+	imagined.instead_file = file;
+	return imagined;
+}
+
 // What the call would do if `file` were under `number` (0: with what is there now) has happened.
 static void use_instead(struct trace_event *event, const struct pending_call *call, int32_t number,
 			uint64_t file)
 {
 	struct trace *trace = event->trace;
-	struct pending_call scratch = *call;
-	struct trace_event again = *event;
-	trace_begin_again(&scratch);
-	scratch.paths = NULL;
-	again.call = &scratch;
-	again.beginning = false;
-	again.instead_number = number;
-	again.instead_file = file;
+	struct pending_call scratch;
+	struct trace_event again = trace_imagine(event, call, number, file, &scratch);
 	if (guest_task_read(event->kernel, call->subject, &again.task) != GUEST_OK)
 		return;
 	bool followed = call->row->begin(&again);

@@ -596,37 +596,39 @@ void trace_loop_changed(struct trace_event *event, const struct guest_file *file
 	trace_unlock(trace);
 }
 
-// What may come out of a regular file besides what is in it: from any disk, from those below it, from the files in it.
-static void look_for_disks(struct trace *trace, const struct guest_file *file, bool *any, bool *below, bool *image)
+enum { FROM_ANY = 1, FROM_BELOW = 2, FROM_IMAGE = 4 };
+
+// What may come out of a regular file besides what is in it: from any disk, or from those below it; from the files in it.
+static unsigned sources_of(struct trace *trace, const struct guest_file *file)
 {
 	const struct guest_real_inode inode = guest_file_content(file);
 	uint32_t major = inode.device >> GUEST_MINOR_BITS;
 	bool written = atomic_load_explicit(&trace->disk_written, memory_order_acquire);
 	bool loops = atomic_load_explicit(&trace->loop_count, memory_order_acquire) != 0;
 	bool filled = atomic_load_explicit(&trace->image_filled, memory_order_acquire);
-	*any = inode.on_unknown_disk && (written || loops);
-	*below = !*any && inode.block_device &&
-		 (major == GUEST_LOOP_MAJOR || (major == EXTENDED_MAJOR && loops) || filled || written);
-	*image = loops;
+	unsigned sources = loops ? FROM_IMAGE : 0;
+	if (inode.on_unknown_disk && (written || loops))
+		sources |= FROM_ANY;
+	else if (inode.block_device && (major == GUEST_LOOP_MAJOR ||
+					(major == EXTENDED_MAJOR && loops) || filled || written))
+		sources |= FROM_BELOW;
+	return sources;
 }
 
 bool trace_disks_matter(struct trace *trace, const struct guest_file *file)
 {
-	bool any, below, image;
-	look_for_disks(trace, file, &any, &below, &image);
-	return any || below || image;
+	return sources_of(trace, file) != 0;
 }
 
 void trace_disk_flows(struct trace_event *event, const struct guest_file *file,
 		      const struct object_reference *reference)
 {
-	bool any, below, image;
-	look_for_disks(event->trace, file, &any, &below, &image);
-	if (any)
+	unsigned sources = sources_of(event->trace, file);
+	if (sources & FROM_ANY)
 		flows_from_any(event, file, reference);
-	if (below)
+	if (sources & FROM_BELOW)
 		flows_from_below(event, reference, guest_file_content(file).block_device);
-	if (image)
+	if (sources & FROM_IMAGE)
 		flows_from_image(event, reference);
 }
 

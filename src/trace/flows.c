@@ -680,23 +680,25 @@ bool trace_flows_to_file(struct trace_event *event, const struct guest_file *fil
 	return trace_file_reference(file, &reference) && trace_add_flow(event, giver, &reference);
 }
 
-bool trace_is_connected(struct trace_event *event, int64_t fd)
+static bool read_connected(struct trace_event *event, int64_t fd, struct guest_socket *socket)
 {
 	struct guest_file file;
+	return trace_read_descriptor(event, fd, &file) && trace_file_is_socket(&file) && read_socket(event, &file, socket) &&
+	       is_inet(socket) && socket->type == SOCK_STREAM && socket->inet.remote_port != 0;
+}
+
+bool trace_is_connected(struct trace_event *event, int64_t fd)
+{
 	struct guest_socket socket;
-	return trace_read_descriptor(event, fd, &file) && trace_file_is_socket(&file) && read_socket(event, &file, &socket) &&
-	       is_inet(&socket) && socket.type == SOCK_STREAM && socket.protocol == IPPROTO_TCP && socket.inet.remote_port != 0;
+	return read_connected(event, fd, &socket) && socket.protocol == IPPROTO_TCP;
 }
 
 // A connection that was just made has not sent anything yet: what is kept under its address is of
 // an older connection between the same ports.
 void trace_new_connection(struct trace_event *event, int64_t fd)
 {
-	struct guest_file file;
 	struct guest_socket socket;
-	if (!trace_read_descriptor(event, fd, &file) || !trace_file_is_socket(&file) ||
-	    !read_socket(event, &file, &socket) || !is_inet(&socket) ||
-	    socket.type != SOCK_STREAM || socket.inet.remote_port == 0)
+	if (!read_connected(event, fd, &socket))
 		return;
 	struct object_reference endpoint = stream_endpoint(event, &socket, true);
 	if (!trace_lock(event->trace))

@@ -34,7 +34,7 @@ enum {
 	STORED_MAXIMUM = 1u << 20, // files with labels from before
 	LEADS_MAXIMUM = 32,
 	SYSCALL_ROWS = 512,
-	SEEN_TASKS = 64, // at one time, of which the census knows
+	SEEN_TASKS = 64, // at one time, of which the census knows: a power of two
 	PASS_HOLDERS = 2048, // threads that may make calls unseen, twice as many: a power of two
 	EDGES_COUNTED = 2, // into one object, of which it is counted what follows
 	MOVED_INTO_MAXIMUM = 1024,
@@ -123,7 +123,8 @@ struct pending_call {
 	// Whether others like it may pass unseen (passes.c)
 	struct {
 		uint64_t inode, inode_number; // its address, 0: not
-		uint32_t generation, kinds;
+		uint32_t generation;
+		uint8_t does;	       // bits of PASS_TAKES and so on
 		uint64_t epoch;	       // of names, as the file was classified
 		bool of_socket;	       // whose addresses stay as they are
 		bool derived;	       // has passed, and was found in progress: where its return address lies is not known
@@ -161,6 +162,9 @@ struct pending_call {
 		uint32_t links;
 	} unlinked;
 };
+
+/** What calls do on an inode of which those that do the same are quiet together. */
+enum { PASS_TAKES = 1, PASS_SHOWS = 2, PASS_GIVES = 4 };
 
 /** What a call makes that has no number before it has ended. */
 enum maker { MAKES_NOTHING, MAKES_KEY, MAKES_LINK, MAKES_ATTRIBUTE };
@@ -742,14 +746,10 @@ void trace_empty_passes(struct trace *trace);
 void trace_forget_passes(struct trace *trace);
 /** An object has gained labels by this edge. Locked. */
 void trace_note_gain(struct trace *trace, const struct engine_edge *edge);
-/** The thread's call is seen, and is being begun: the census does not take it for one that has passed. Returns where that is noted,
- *  for trace_is_begun(); NULL: nowhere. Not locked. */
-_Atomic uint64_t *trace_is_seen(struct trace *trace, uint64_t thread);
-static inline void trace_is_begun(_Atomic uint64_t *noted)
-{
-	if (noted)
-		atomic_store(noted, 0);
-}
+/** The thread's call is seen, and is being begun: the census does not take it for one that has passed, until trace_forget_seen() is
+ *  given what this returns. NULL: that could not be noted, or there is no filter. Not locked. */
+_Atomic uint64_t *trace_note_seen(struct trace *trace, uint64_t thread);
+void trace_forget_seen(_Atomic uint64_t *noted);
 /** Whether a call that the census has found can be one that has passed. Locked. */
 bool trace_has_passed(struct trace *trace, const struct pending_call *call);
 /** What names mean has changed: all that was looked at is looked at anew. Not locked. */
@@ -863,9 +863,13 @@ bool trace_begin_ring_register(struct trace_event *event);
 const char *trace_ring_cause_name(uint32_t cause);
 
 /* descriptors.c: descriptors that change their meaning. */
-/** At the entry: the call is given this descriptor. */
+/** As if the call, of which `scratch` becomes a copy, were made with `file` under `number` (0: with what is there now): for its row's
+ *  `begin`, which refuses nothing then. */
+struct trace_event trace_imagine(const struct trace_event *event, const struct pending_call *call, int32_t number, uint64_t file,
+				 struct pending_call *scratch);
 /** Whether others use this table of descriptors, too (threads, mostly). */
 bool trace_table_is_shared(const struct guest_kernel *kernel, uint64_t files);
+/** At the entry: the call is given this descriptor. */
 void trace_note_descriptor(struct trace_event *event, int32_t number, uint64_t file);
 /** The call is in progress since now. */
 void trace_descriptors_begun(struct trace_event *event, const struct pending_call *call);

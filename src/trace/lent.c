@@ -10,7 +10,6 @@
  * until either of the two has ended; likewise to a pipe that the pages are passed on to.
  */
 
-
 static bool is_over(struct trace *trace, const struct lent_pages *lent)
 {
 	bool alive;

@@ -41,21 +41,21 @@ static _Thread_local bool is_deriving;
 // is so for those that do the same; a mapping shows what is read.
 static const struct {
 	uint16_t number;
-	enum { TAKES, SHOWS, GIVES } does;
+	uint8_t does;
 } kinds[] = {
-	{ SYS_read, TAKES },
-	{ SYS_pread64, TAKES },
-	{ SYS_readv, TAKES },
-	{ SYS_preadv, TAKES },
-	{ SYS_preadv2, TAKES },
-	{ SYS_recvfrom, TAKES },
-	{ SYS_mmap, SHOWS },
-	{ SYS_write, GIVES },
-	{ SYS_pwrite64, GIVES },
-	{ SYS_writev, GIVES },
-	{ SYS_pwritev, GIVES },
-	{ SYS_pwritev2, GIVES },
-	{ SYS_sendto, GIVES },
+	{ SYS_read, PASS_TAKES },
+	{ SYS_pread64, PASS_TAKES },
+	{ SYS_readv, PASS_TAKES },
+	{ SYS_preadv, PASS_TAKES },
+	{ SYS_preadv2, PASS_TAKES },
+	{ SYS_recvfrom, PASS_TAKES },
+	{ SYS_mmap, PASS_SHOWS },
+	{ SYS_write, PASS_GIVES },
+	{ SYS_pwrite64, PASS_GIVES },
+	{ SYS_writev, PASS_GIVES },
+	{ SYS_pwritev, PASS_GIVES },
+	{ SYS_pwritev2, PASS_GIVES },
+	{ SYS_sendto, PASS_GIVES },
 };
 enum { KINDS = sizeof(kinds) / sizeof(kinds[0]) };
 static_assert(KINDS <= 32, "trace_pass.kinds has a bit for each");
@@ -84,13 +84,9 @@ static bool all_from(const struct pending_call *call, const struct object_id *id
 	return call->flow_count > first;
 }
 
-static void offer(struct pending_call *call, const struct guest_file *file, bool takes)
+static void offer(struct pending_call *call, const struct guest_file *file, uint8_t does)
 {
-	call->pass.kinds = 0;
-	for (int i = 0; i < KINDS; i++)
-		if (takes ? kinds[i].does == TAKES || (kinds[i].does == SHOWS && S_ISREG(file->mode))
-			  : kinds[i].does == GIVES)
-			call->pass.kinds |= 1u << i;
+	call->pass.does = does;
 	call->pass.inode = file->inode;
 	call->pass.inode_number = file->inode_number;
 	call->pass.generation = file->generation;
@@ -103,7 +99,7 @@ void trace_offer_reading(struct trace_event *event, const struct guest_file *fil
 	bool alone = call->flow_count == 1 && call->flows[0].from.id.kind == OBJECT_FILE;
 	bool plain = (S_ISREG(file->mode) && !guest_file_is_overlay(file)) || S_ISFIFO(file->mode);
 	if ((plain && alone) || call->pass.of_socket)
-		offer(call, file, true);
+		offer(call, file, S_ISREG(file->mode) ? PASS_TAKES | PASS_SHOWS : PASS_TAKES);
 }
 
 void trace_offer_writing(struct trace_event *event, const struct guest_file *file)
@@ -113,7 +109,7 @@ void trace_offer_writing(struct trace_event *event, const struct guest_file *fil
 	if (call->pass.of_socket ? object_id_equal(&call->flows[0].from.id, process) &&
 					   (call->flow_count == 1 || all_from(call, &call->flows[0].to.id, 1))
 				 : !trace_file_is_socket(file) && all_from(call, process, 0))
-		offer(call, file, false);
+		offer(call, file, PASS_GIVES);
 }
 
 // The place of the task, or where it belongs.
@@ -146,12 +142,12 @@ static bool note_return_address(struct trace *trace, const struct pending_call *
 	return *known == call->original;
 }
 
-// What has passed is found in progress by where it returns to.
-static uint32_t kinds_that_are_found(const struct trace *trace)
+// What has passed is found in progress by where it returns to: so much of what does this as is known.
+static uint32_t kinds_that(const struct trace *trace, uint8_t does)
 {
 	uint32_t found = 0;
 	for (int i = 0; i < KINDS; i++)
-		if (trace->pass_originals[kinds[i].number] != 0)
+		if ((kinds[i].does & does) && trace->pass_originals[kinds[i].number] != 0)
 			found |= 1u << i;
 	return found;
 }
@@ -167,7 +163,7 @@ void trace_let_pass(struct trace *trace, const struct pending_call *call)
 					 .inode = call->pass.inode,
 					 .inode_number = call->pass.inode_number,
 					 .generation = call->pass.generation,
-					 .kinds = call->pass.kinds & kinds_that_are_found(trace) };
+					 .kinds = kinds_that(trace, call->pass.does) };
 	if (pass.kinds && note_holder(trace, call))
 		trace->config.filter.allow(trace->config.context, &pass);
 }
@@ -176,20 +172,13 @@ void trace_let_pass(struct trace *trace, const struct pending_call *call)
 static bool let_pass_as(struct trace_event *event, uint32_t call_number, int32_t descriptor, uint64_t file)
 {
 	struct trace *trace = event->trace;
-	struct pending_call scratch = *event->call;
-	struct trace_event imagined = *event;
-	trace_begin_again(&scratch);
+	struct pending_call scratch;
+	struct trace_event imagined = trace_imagine(event, event->call, descriptor, file, &scratch);
 	scratch.row = &syscall_rows[call_number];
 	scratch.arguments[0] = (uint64_t)descriptor;
-	scratch.paths = NULL;
 	scratch.pass.inode = 0;
 	scratch.pass.of_socket = false;
 	scratch.pass.epoch = atomic_load(&trace->namespace_epoch);
-	imagined.call = &scratch;
-	imagined.beginning = false;
-	imagined.site = SITE_NONE;
-	imagined.instead_number = descriptor;
-	imagined.instead_file = file;
 	if (!scratch.row->begin(&imagined) || scratch.pass.inode == 0 || !trace_lock(trace))
 		return false;
 	if (trace_is_quiet(trace, &scratch))
@@ -327,16 +316,24 @@ static bool is_alive(const struct trace *trace, const struct pass_holder *holder
 	       stack != 0;
 }
 
-_Atomic uint64_t *trace_is_seen(struct trace *trace, uint64_t thread)
+_Atomic uint64_t *trace_note_seen(struct trace *trace, uint64_t thread)
 {
 	if (!trace->config.filter.allow)
 		return NULL;
-	for (unsigned i = 0; i < SEEN_TASKS; i++) {
+	uint32_t first = trace_hash_task(thread); // not all at the same place
+	for (uint32_t i = 0; i < SEEN_TASKS; i++) {
+		_Atomic uint64_t *place = &trace->seen_tasks[(first + i) & (SEEN_TASKS - 1)];
 		uint64_t nobody = 0;
-		if (atomic_compare_exchange_strong(&trace->seen_tasks[i], &nobody, thread))
-			return &trace->seen_tasks[i];
+		if (atomic_compare_exchange_strong(place, &nobody, thread))
+			return place;
 	}
 	return NULL;
+}
+
+void trace_forget_seen(_Atomic uint64_t *noted)
+{
+	if (noted)
+		atomic_store(noted, 0);
 }
 
 static bool is_seen(struct trace *trace, uint64_t thread)

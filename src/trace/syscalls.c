@@ -146,29 +146,36 @@ static void tell_unread(struct trace_event *event, enum guest_result found)
 
 static void look_at_opened(struct trace_event *event, int32_t number, uint64_t address)
 {
+	struct trace *trace = event->trace;
 	struct guest_file file;
 	enum guest_result found = guest_file_read(event->kernel, address, &file);
-	if (found == GUEST_OK)
-		trace_note_device(event, &file);
-	if (found == GUEST_OK && S_ISCHR(file.mode)) {
-		trace_new_terminal(event, &file);
-	} else if (found == GUEST_OK) {
-		file.viewer = event->task.fs;
-		trace_classify(event->trace, event->cpu, &file, true);
-		trace_copied_up(event->trace, &file, (uint32_t)(event->call->row - syscall_rows));
-		trace_disk_opened(event->trace, &file);
-	} else {
+	if (found != GUEST_OK) {
 		tell_unread(event, found);
+		return;
 	}
+	trace_note_device(event, &file);
+	if (S_ISCHR(file.mode)) {
+		trace_new_terminal(event, &file);
+		return;
+	}
+	file.viewer = event->task.fs;
+	trace_classify(trace, event->cpu, &file, true);
+	trace_copied_up(trace, &file, (uint32_t)(event->call->row - syscall_rows));
+	trace_disk_opened(trace, &file);
 	// What becomes known of others as they are used must not before.
-	if (found == GUEST_OK && (S_ISFIFO(file.mode) || (S_ISREG(file.mode) && !trace_disks_matter(event->trace, &file))))
+	if (S_ISFIFO(file.mode) || (S_ISREG(file.mode) && !trace_disks_matter(trace, &file)))
 		trace_let_pass_ahead(event, number, address, file.f_mode & GUEST_MODE_READ, file.f_mode & GUEST_MODE_WRITE);
 }
 
 // One that is seen as it installs its file is over, but for those who use the number in other threads.
+static bool is_over_as_installed(const struct trace_event *event)
+{
+	return event->installed_file != 0 && !trace_table_is_shared(event->kernel, event->task.files);
+}
+
 static bool begin_open(struct trace_event *event)
 {
-	if (event->installed_file == 0 || trace_table_is_shared(event->kernel, event->task.files))
+	if (!is_over_as_installed(event))
 		return true;
 	look_at_opened(event, event->installed_number, event->installed_file);
 	return false;
@@ -326,10 +333,9 @@ static void end_connect(struct trace_event *event, int64_t result)
 		note_connection(event, (int32_t)trace_descriptor_argument(event, 0), 0);
 }
 
-// As begin_open().
 static bool begin_accept(struct trace_event *event)
 {
-	if (event->installed_file == 0 || trace_table_is_shared(event->kernel, event->task.files))
+	if (!is_over_as_installed(event))
 		return true;
 	note_connection(event, event->installed_number, event->installed_file);
 	return false;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "replay.h"
 #include "guest/file.h"
+#include "guest/mapper.h"
 #include "guest/members.h"
 #include "guest/registers.h"
 
@@ -459,6 +460,37 @@ void replay_poke(struct replay *replay, uint64_t address, const void *bytes, siz
 	uint64_t gpa;
 	if (guest_translate(&replay->kernel->space, address, &gpa) == GUEST_OK)
 		memcpy(replay->recording->ram + gpa, bytes, length);
+}
+
+static struct { uint64_t address, value; } changes[REPLAY_CHANGES]; // what was there
+size_t replay_change_count;
+
+void replay_change(struct replay *replay, uint64_t address, uint64_t value)
+{
+	if (replay_change_count == REPLAY_CHANGES ||
+	    guest_read_kernel(replay->kernel, address, &changes[replay_change_count].value, sizeof(value)) != GUEST_OK)
+		abort();
+	changes[replay_change_count++].address = address;
+	replay_poke(replay, address, &value, sizeof(value));
+}
+
+void replay_take_back(struct replay *replay)
+{
+	while (replay_change_count > 0) {
+		replay_change_count--;
+		replay_poke(replay, changes[replay_change_count].address, &changes[replay_change_count].value,
+			    sizeof(uint64_t));
+	}
+}
+
+void replay_unshare(struct replay *replay, const struct guest_mapping *mapping, uint64_t inode)
+{
+	const struct guest_kernel *kernel = replay->kernel;
+	uint64_t space;
+	if (guest_read_field(kernel, inode, FIELD_inode_i_mapping, &space) != GUEST_OK)
+		abort();
+	replay_change(replay, mapping->address + guest_offset(kernel, FIELD_vma_flags), mapping->flags & ~(uint64_t)GUEST_VM_SHARED);
+	replay_change(replay, space + guest_offset(kernel, FIELD_mapping_i_mmap), 0);
 }
 
 const char *replay_story(const struct replay *replay)

@@ -14,7 +14,7 @@
  * interleaving a test likes, and natively. Each CPU may be used by a thread of its own.
  */
 
-enum { REPLAY_OBJECTS = 256, REPLAY_EDGES = 1024, REPLAY_CPUS = 4, REPLAY_STACKS = 16, REPLAY_PASSES = 64 };
+enum { REPLAY_OBJECTS = 256, REPLAY_EDGES = 1024, REPLAY_CPUS = 4, REPLAY_STACKS = 16, REPLAY_PASSES = 64, REPLAY_CHANGES = 16 };
 
 /** How calls are seen, from the next replay_init() on: at E and X, or at the functions that carry them out (trace.h). */
 extern bool replay_functions;
@@ -94,6 +94,13 @@ bool replay_was_refused(const struct replay *replay, int cpu, enum replay_site s
 
 /** Writes to the recorded memory, at an address of the kernel. */
 void replay_poke(struct replay *replay, uint64_t address, const void *bytes, size_t length);
+
+/** Writes a number there, at most REPLAY_CHANGES of them, until replay_take_back(), which may be another replay's. */
+void replay_change(struct replay *replay, uint64_t address, uint64_t value);
+void replay_take_back(struct replay *replay);
+extern size_t replay_change_count; // that are not taken back
+/** The mapping of a file is not one that others see any more, nor is it found from the file. */
+void replay_unshare(struct replay *replay, const struct guest_mapping *mapping, uint64_t inode);
 
 /** "from -cause-> to" for each edge, separated by "; ". */
 const char *replay_story(const struct replay *replay);

@@ -36,7 +36,8 @@
  * has to hold whatever KVM does: nothing of ours is left where it was taken out, nobody in the
  * guest is led to where nothing of ours is, the hook is the one that it should be.
  *
- * One process is one VMM, with one hook, which runs on after a fault or (`failure: closed` in the policy) does not. NIJIMI_TEST_HOOK plays one of them only,
+ * One process is one VMM, with one hook, whose VM runs on after a fault of ours or, with
+ * `failure: closed` in the policy, does not. NIJIMI_TEST_HOOK plays one hook only,
  * NIJIMI_TEST_ROUNDS stops the VM so many times as often.
  */
 
@@ -71,7 +72,7 @@ static const struct stage_program programs[][STAGE_TASKS] = {
 };
 
 static const struct timespec moment = {.tv_nsec = 1000000};
-static const char *const *arguments;		     // of this process: the hook, the recording, what a fault does to the VM
+static const char *const *arguments; // of this process: the hook, the recording, `failure`
 static char folder[] = "/tmp/nijimi-threads.XXXXXX"; // the socket's, and a cache of profiles
 
 static bool is_closed(void)

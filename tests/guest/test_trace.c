@@ -54,41 +54,19 @@ static uint64_t field_of(uint64_t structure, enum profile_field_id field)
 	return structure + frozen.kernel.profile->fields[field].offset;
 }
 
-static uint64_t replace(uint64_t address, uint64_t value)
-{
-	uint64_t before;
-	assert_read(guest_read_kernel(&frozen.kernel, address, &before, sizeof(before)));
-	replay_poke(&replay, address, &value, sizeof(value));
-	return before;
-}
-
 static int begin_mapped(void **state)
 {
 	return replay_init(&replay, &frozen.recording, &frozen.kernel, &secret, 1) ? 0 : -1;
 }
 
-// The holder maps the secret, and more: most tests are about what it reads and writes. `places` are
-// what was changed to unmap it.
-static struct { uint64_t address, value; } places[16];
-static size_t place_count;
-
-static void change(uint64_t address, uint64_t value)
-{
-	assert_true(place_count < sizeof(places) / sizeof(places[0]));
-	places[place_count].address = address;
-	places[place_count++].value = replace(address, value);
-}
-
+// The holder maps the secret, and more: most tests are about what it reads and writes.
 static bool unmap(const struct guest_mapping *mapping, void *context)
 {
 	struct guest_file file;
-	uint64_t space;
 	if (!(mapping->flags & GUEST_VM_SHARED) || !mapping->file)
 		return true;
-	change(field_of(mapping->address, FIELD_vma_flags), mapping->flags & ~(uint64_t)GUEST_VM_SHARED);
 	assert_read(guest_file_read(&frozen.kernel, mapping->file, &file));
-	assert_read(guest_read_field(&frozen.kernel, file.inode, FIELD_inode_i_mapping, &space));
-	change(field_of(space, FIELD_mapping_i_mmap), 0);
+	replay_unshare(&replay, mapping, file.inode);
 	return true;
 }
 
@@ -97,18 +75,13 @@ static int begin(void **state)
 	struct guest_task holder = frozen_task("holder");
 	if (begin_mapped(state) != 0)
 		return -1;
-	place_count = 0;
 	return guest_for_each_mapping(&frozen.kernel, &holder, 4096, unmap, NULL) == GUEST_OK &&
-			       place_count == 4 ? 0 : -1;
+			       replay_change_count == 4 ? 0 : -1;
 }
 
 static int finish(void **state)
 {
-	while (place_count > 0) {
-		place_count--;
-		replay_poke(&replay, places[place_count].address, &places[place_count].value,
-			    sizeof(uint64_t));
-	}
+	replay_take_back(&replay);
 	replay_deinit(&replay);
 	return 0;
 }
@@ -446,8 +419,8 @@ static void test_flow_into_shared_memory(void **state)
 	enter(&writer, SYS_write, WRITER_PIPE, 0);
 	assert_int_equal(replay.edge_count, 3); // nobody sees it yet
 	leave(&writer, SYS_write, -EAGAIN);
-	change(field_of(mapping.address, FIELD_vma_flags),
-	       mapping.flags | GUEST_VM_SHARED | GUEST_VM_WRITE);
+	replay_change(&replay, field_of(mapping.address, FIELD_vma_flags),
+		      mapping.flags | GUEST_VM_SHARED | GUEST_VM_WRITE);
 	enter(&writer, SYS_write, WRITER_PIPE, 0);
 	assert_true(has_edge("pipe-writer", "write", "pipe:["));
 	assert_true(has_edge("pipe:[", "read", "pipe-reader"));
@@ -462,7 +435,7 @@ static void test_descriptor_is_changed(void **state)
 {
 	struct guest_task holder = frozen_task("holder"), other = frozen_task("inet");
 	uint64_t table = holder.files + frozen.kernel.profile->fields[FIELD_files_count].offset;
-	change(field_of(other.address, FIELD_task_files), holder.files);
+	replay_change(&replay, field_of(other.address, FIELD_task_files), holder.files);
 	call(&holder, SYS_lseek, HOLDER_SECRET, 0);
 	for (int swapped_first = 0; swapped_first < 2; swapped_first++) {
 		if (swapped_first) {
@@ -501,9 +474,9 @@ static void call_meanwhile(int call, uint64_t second)
 	assert_read(guest_read_field(&frozen.kernel, holder.files, FIELD_files_fdt, &descriptor_table));
 	assert_read(guest_read_field(&frozen.kernel, descriptor_table, FIELD_fdtable_fd, &descriptors));
 	assert_read(guest_file_from_descriptor(&frozen.kernel, &holder, HOLDER_SECRET, &secret_file));
-	change(field_of(other.address, FIELD_task_files), holder.files);
+	replay_change(&replay, field_of(other.address, FIELD_task_files), holder.files);
 	replay_poke(&replay, table, &holders, sizeof(holders));
-	change(descriptors + (uint64_t)number * 8, nothing);
+	replay_change(&replay, descriptors + (uint64_t)number * 8, nothing);
 	enter(&holder, SYS_read, number, 0);
 	enter(&other, call, 0, second);
 	replay_poke(&replay, descriptors + (uint64_t)number * 8, &secret_file, sizeof(secret_file));

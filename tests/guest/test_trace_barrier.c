@@ -13,7 +13,6 @@
 #include <cmocka.h>
 
 #include "frozen.h"
-#include "guest/mapper.h"
 #include "guest/members.h"
 #include "guest/socket.h"
 #include "replay.h"
@@ -67,6 +66,7 @@ static int begin(void **state)
 
 static int finish(void **state)
 {
+	replay_take_back(&replay);
 	replay_deinit(&replay);
 	return 0;
 }
@@ -213,27 +213,12 @@ static void test_files(void **state)
 }
 
 // The holder maps the secret, too; here it does not.
-static struct { uint64_t address, value; } places[4];
-static size_t place_count;
-
-static void change(uint64_t address, uint64_t value)
-{
-	assert_true(place_count < sizeof(places) / sizeof(places[0]));
-	places[place_count].address = address;
-	assert_int_equal(guest_read_kernel(&frozen.kernel, address, &places[place_count++].value, sizeof(value)), GUEST_OK);
-	replay_poke(&replay, address, &value, sizeof(value));
-}
-
 static bool unmap_secret(const struct guest_mapping *mapping, void *secret)
 {
 	struct guest_file file;
-	uint64_t space;
-	if (!mapping->file || guest_file_read(&frozen.kernel, mapping->file, &file) != GUEST_OK ||
-	    file.inode != *(const uint64_t *)secret)
-		return true;
-	assert_int_equal(guest_read_field(&frozen.kernel, file.inode, FIELD_inode_i_mapping, &space), GUEST_OK);
-	change(mapping->address + guest_offset(&frozen.kernel, FIELD_vma_flags), mapping->flags & ~(uint64_t)GUEST_VM_SHARED);
-	change(space + guest_offset(&frozen.kernel, FIELD_mapping_i_mmap), 0);
+	if (mapping->file && guest_file_read(&frozen.kernel, mapping->file, &file) == GUEST_OK &&
+	    file.inode == *(const uint64_t *)secret)
+		replay_unshare(&replay, mapping, file.inode);
 	return true;
 }
 
@@ -255,10 +240,6 @@ static void test_mapped(void **state)
 	}
 	assert_false(has_edge("/data/classified/secret", "read", "holder"));
 	assert_int_equal(replay.gap_count, 0);
-	while (place_count > 0) {
-		place_count--;
-		replay_poke(&replay, places[place_count].address, &places[place_count].value, sizeof(uint64_t));
-	}
 }
 
 // What cannot be refused is followed, and said.
