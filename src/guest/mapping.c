@@ -14,6 +14,8 @@ struct visitor {
 	bool stopped;
 };
 
+enum { LISTED_MAXIMUM = 1 << 17 }; // also of those that are skipped; twice vm.max_map_count
+
 static const struct guest_member mapping_members[] = {
 	GUEST_MEMBER(VALUE, vma_start, struct guest_mapping, start),
 	GUEST_MEMBER(VALUE, vma_end, struct guest_mapping, end),
@@ -47,7 +49,7 @@ static enum guest_result visit_mapping(struct visitor *visitor, uint64_t address
 static enum guest_result visit_list(struct visitor *visitor, uint64_t head)
 {
 	uint64_t next = guest_offset(visitor->kernel, FIELD_vma_next), link = head;
-	for (;;) {
+	for (uint32_t i = 0; i < LISTED_MAXIMUM; i++) {
 		uint64_t address;
 		enum guest_result result = guest_read_pointer(visitor->kernel, link, &address);
 		if (result)
@@ -57,6 +59,7 @@ static enum guest_result visit_list(struct visitor *visitor, uint64_t head)
 			return result;
 		link = address + next;
 	}
+	return GUEST_BOUND;
 }
 
 /*

@@ -212,6 +212,12 @@ static void lists_of_mappings_that_do_not_end(void **state)
 	made_set(&guest, other, FIELD_vma_next, one);
 	assert_int_equal(walk_mappings(task, 10, &visited), GUEST_BOUND);
 	assert_int_equal(visited, 10);
+	// Nothing of it is where it is looked for.
+	struct guest_task behind;
+	assert_int_equal(guest_task_read(kernel, task, &behind), GUEST_OK);
+	visited = 0;
+	assert_int_equal(guest_for_each_mapping_in(kernel, &behind, 1 << 20, 4096, 10, count_mapping, &visited), GUEST_BOUND);
+	assert_int_equal(visited, 0);
 	made_set(&guest, other, FIELD_vma_end, 8192);
 	assert_int_equal(walk_mappings(task, 10, &visited), GUEST_BAD_DATA);
 	assert_int_equal(visited, 1);
