@@ -42,6 +42,11 @@ static bool read_layout(const struct guest_kernel *kernel, struct hook_filter_la
 		.fdt_max_fds = guest_offset(kernel, FIELD_fdtable_max_fds),
 		.fdt_fd = guest_offset(kernel, FIELD_fdtable_fd),
 		.file_inode = guest_offset(kernel, FIELD_file_f_inode),
+		.file_mount = guest_offset(kernel, FIELD_file_f_path_mnt),
+		.file_dentry = guest_offset(kernel, FIELD_file_f_path_dentry),
+		.dentry_parent = guest_offset(kernel, FIELD_dentry_d_parent),
+		.dentry_name = guest_offset(kernel, FIELD_dentry_name_hash),
+		.inode_mode = guest_offset(kernel, FIELD_inode_i_mode),
 		.inode_number = guest_offset(kernel, FIELD_inode_i_ino),
 		.inode_generation = guest_offset(kernel, FIELD_inode_i_generation),
 		.inode_superblock = guest_offset(kernel, FIELD_inode_i_sb),
@@ -124,7 +129,9 @@ bool agent_filter_add(struct agent_vm *vm, uint64_t function, uint32_t number, s
 	} else if (trace_matters_if_shared(number)) {
 		site.shape = HOOK_FILTER_ALONE;
 	} else if (kind >= 0) {
-		site.shape = number == SYS_mmap ? HOOK_FILTER_MAPPING : HOOK_FILTER_DESCRIPTOR;
+		site.shape = number == SYS_mmap	      ? HOOK_FILTER_MAPPING
+			     : number == SYS_mprotect ? HOOK_FILTER_TASK
+						      : HOOK_FILTER_DESCRIPTOR;
 		site.kind = (uint32_t)kind;
 	} else {
 		return true;
@@ -136,10 +143,14 @@ bool agent_filter_add_install(struct agent_vm *vm, uint64_t function, struct err
 {
 	const struct trace_unnamed unnamed = trace_unnamed();
 	struct hook_filter_site site = { .shape = HOOK_FILTER_INSTALL,
+					 .kind = TRACE_OPENING_KIND,
 					 .magic_always = unnamed.always,
 					 .magic_if_alone = unnamed.if_alone,
 					 .magic_if_unconnected = unnamed.if_unconnected };
-	return !guest_has_field(&vm->kernel, FIELD_super_block_s_magic) || !guest_has_field(&vm->kernel, FIELD_socket_state) ||
+	// A name's hash and length are compared in one.
+	bool one_word = guest_offset(&vm->kernel, FIELD_dentry_name_length) ==
+			guest_offset(&vm->kernel, FIELD_dentry_name_hash) + sizeof(uint32_t);
+	return !guest_has_field(&vm->kernel, FIELD_super_block_s_magic) || !guest_has_field(&vm->kernel, FIELD_socket_state) || !one_word ||
 	       add_site(vm, function, &site, error);
 }
 
@@ -265,12 +276,17 @@ bool agent_filter_overlaps(const struct agent_vm *vm, uint64_t gpa, uint64_t siz
 void agent_filter_allow(void *context, const struct trace_pass *pass)
 {
 	struct agent_vm *vm = context;
-	const struct hook_filter_entry entry = { .task = pass->task,
-						 .start_time = pass->start_time,
-						 .inode = pass->inode,
-						 .inode_number = pass->inode_number,
-						 .generation = pass->generation,
-						 .kinds = pass->kinds };
+	bool any_task = pass->of == PASS_OF_INODE || pass->of == PASS_OF_NAME, of_name = pass->of == PASS_OF_NAME;
+	const struct hook_filter_entry entry = {
+		.task = any_task ? HOOK_FILTER_ANY : pass->task,
+		.start_time = of_name ? pass->mount : pass->start_time,
+		.inode = of_name ? pass->dentry : pass->of == PASS_OF_THREAD ? HOOK_FILTER_ANY : pass->inode,
+		.inode_number = pass->inode_number,
+		.generation = pass->generation,
+		.kinds = pass->kinds,
+		.parent = pass->parent,
+		.name = pass->name_hash | (uint64_t)pass->name_length << 32,
+	};
 	pthread_mutex_lock(&vm->filter_lock);
 	if (atomic_load_explicit(&vm->filter_in_force, memory_order_relaxed))
 		hook_filter_allow(vm->filter, &entry);

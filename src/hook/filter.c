@@ -27,6 +27,7 @@ struct cell {
 	_Atomic uint64_t sequence; // counts what stood here
 	_Atomic uint64_t start_time, inode, inode_number;
 	_Atomic uint32_t generation, kinds;
+	_Atomic uint64_t parent, name;
 };
 static_assert(sizeof(struct cell) == 64, "the hash is of the cells' bytes");
 static_assert(CELLS_AT % 4096 == 0 && CELLS_AT + HOOK_FILTER_ENTRIES * sizeof(struct cell) <= HOOK_FILTER_SIZE,
@@ -39,8 +40,8 @@ enum {
 	INODE_FACTOR = 0x5851f42d,
 	MIXING_FACTOR = 0x61c88647,
 	FOLD_SHIFT = 32,
-	HASH_SHIFT = 14,
-	HASH_MASK = (HOOK_FILTER_ENTRIES - 1) * 64, // the bits from 20 on
+	HASH_SHIFT = 12,
+	HASH_MASK = (HOOK_FILTER_ENTRIES - 1) * 64, // the bits from 18 on
 };
 static_assert(HOOK_FILTER_ENTRIES == 1 << (32 - HASH_SHIFT - 6), "the hash has as many bits");
 
@@ -55,7 +56,12 @@ enum operand {
 	FDT,
 	MAX_FDS,
 	FD,
+	MOUNT,
+	DENTRY,
+	PARENT,
+	NAME,
 	INODE,
+	MODE,
 	NUMBER,
 	GENERATION,
 	SUPERBLOCK,
@@ -131,23 +137,78 @@ static const struct instruction deciding[] = { // behind that
 	{ 6, { 0xf0, 0x83, 0x4c, 0x24, 0xfc, 0x00 }, NOTHING }, // lock orl $0, -4(%rsp)
 	{ 4, { 0x4c, 0x8b, 0x46, CELL(sequence) }, NOTHING }, // mov sequence(%rsi), %r8
 	{ 4, { 0x48, 0x39, 0x46, CELL(task) }, NOTHING }, // cmp %rax, task(%rsi)
-	{ 2, { 0x0f, 0x85 }, EXIT }, // jne
+	{ 2, { 0x0f, 0x85 }, NEXT }, // jne
 	{ 4, { 0x48, 0x39, 0x56, CELL(inode) }, NOTHING }, // cmp %rdx, inode(%rsi)
-	{ 2, { 0x0f, 0x85 }, EXIT }, // jne
+	{ 2, { 0x0f, 0x85 }, NEXT }, // jne
 	{ 3, { 0x4c, 0x8b, 0x88 }, START_TIME }, // mov start_time(%rax), %r9
 	{ 4, { 0x4c, 0x39, 0x4e, CELL(start_time) }, NOTHING }, // cmp %r9, start_time(%rsi)
-	{ 2, { 0x0f, 0x85 }, EXIT }, // jne
+	{ 2, { 0x0f, 0x85 }, NEXT }, // jne
 	{ 3, { 0x4c, 0x8b, 0x8a }, NUMBER }, // mov i_ino(%rdx), %r9
 	{ 4, { 0x4c, 0x39, 0x4e, CELL(inode_number) }, NOTHING }, // cmp %r9, inode_number(%rsi)
-	{ 2, { 0x0f, 0x85 }, EXIT }, // jne
+	{ 2, { 0x0f, 0x85 }, NEXT }, // jne
 	{ 3, { 0x44, 0x8b, 0x8a }, GENERATION }, // mov i_generation(%rdx), %r9d
 	{ 4, { 0x44, 0x39, 0x4e, CELL(generation) }, NOTHING }, // cmp %r9d, generation(%rsi)
-	{ 2, { 0x0f, 0x85 }, EXIT }, // jne
+	{ 2, { 0x0f, 0x85 }, NEXT }, // jne
 	{ 3, { 0xf7, 0x46, CELL(kinds) }, KIND_BIT }, // testl $KIND_BIT, kinds(%rsi)
-	{ 2, { 0x0f, 0x84 }, EXIT }, // je
+	{ 2, { 0x0f, 0x84 }, NEXT }, // je
 	{ 4, { 0x4c, 0x39, 0x46, CELL(sequence) }, NOTHING }, // cmp %r8, sequence(%rsi)
-	{ 2, { 0x0f, 0x85 }, EXIT }, // jne: another stands here now
+	{ 2, { 0x0f, 0x85 }, NEXT }, // jne: another stands here now
 	{ 1, { JUMP }, BEHIND }, // jmp
+};
+
+// What follows looks up what is let by two entries: rax is the task, and stays; r11 becomes the place.
+#define HASHING                                                                                                        \
+	{ 3, { 0x4d, 0x89, 0xd8 }, NOTHING }, /* mov %r11, %r8 */                                                      \
+	{ 4, { 0x49, 0xc1, 0xe8, FOLD_SHIFT }, NOTHING }, /* shr $FOLD_SHIFT, %r8 */                                   \
+	{ 3, { 0x4d, 0x31, 0xc3 }, NOTHING }, /* xor %r8, %r11 */                                                      \
+	{ 3, { 0x45, 0x69, 0xdb }, MIXING }, /* imul $MIXING, %r11d, %r11d */                                          \
+	{ 4, { 0x41, 0xc1, 0xeb, HASH_SHIFT }, NOTHING }, /* shr $HASH_SHIFT, %r11d */                                 \
+	{ 3, { 0x41, 0x81, 0xe3 }, MASK }, /* and $MASK, %r11d */                                                      \
+	{ 3, { 0x4c, 0x8d, 0x0d }, CELLS }, /* lea CELLS(%rip), %r9 */                                                 \
+	{ 3, { 0x4d, 0x01, 0xcb }, NOTHING }, /* add %r9, %r11 */                                                      \
+	{ 4, { 0x4d, 0x8b, 0x43, CELL(sequence) }, NOTHING } /* mov sequence(%r11), %r8 */
+
+#define ENDING_THE_LOOK                                                                                                \
+	{ 4, { 0x41, 0xf7, 0x43, CELL(kinds) }, KIND_BIT }, /* testl $KIND_BIT, kinds(%r11) */                         \
+	{ 2, { 0x0f, 0x84 }, EXIT }, /* je */                                                                          \
+	{ 4, { 0x4d, 0x39, 0x43, CELL(sequence) }, NOTHING }, /* cmp %r8, sequence(%r11) */                            \
+	{ 2, { 0x0f, 0x85 }, EXIT } /* jne: another stands here now */
+
+// The full barrier, where nothing before has made it.
+static const struct instruction making_barrier[] = {
+	{ 6, { 0xf0, 0x83, 0x4c, 0x24, 0xfc, 0x00 }, NOTHING }, // lock orl $0, -4(%rsp)
+};
+
+static const struct instruction exiting_unless_task_is_let[] = {
+	{ 3, { 0x4c, 0x69, 0xd8 }, BY_TASK }, // imul $BY_TASK, %rax, %r11
+	{ 3, { 0x49, 0x81, 0xc3 }, BY_INODE }, // add $BY_INODE, %r11
+	HASHING,
+	{ 4, { 0x49, 0x39, 0x43, CELL(task) }, NOTHING }, // cmp %rax, task(%r11)
+	{ 2, { 0x0f, 0x85 }, EXIT }, // jne
+	{ 5, { 0x49, 0x83, 0x7b, CELL(inode), HOOK_FILTER_ANY }, NOTHING }, // cmpq $HOOK_FILTER_ANY, inode(%r11)
+	{ 2, { 0x0f, 0x85 }, EXIT }, // jne
+	{ 3, { 0x4c, 0x8b, 0x88 }, START_TIME }, // mov start_time(%rax), %r9
+	{ 4, { 0x4d, 0x39, 0x4b, CELL(start_time) }, NOTHING }, // cmp %r9, start_time(%r11)
+	{ 2, { 0x0f, 0x85 }, EXIT }, // jne
+	ENDING_THE_LOOK,
+};
+
+// rdx: the inode.
+static const struct instruction exiting_unless_inode_is_let[] = {
+	{ 3, { 0x4c, 0x69, 0xda }, BY_INODE }, // imul $BY_INODE, %rdx, %r11
+	{ 3, { 0x49, 0x81, 0xc3 }, BY_TASK }, // add $BY_TASK, %r11
+	HASHING,
+	{ 5, { 0x49, 0x83, 0x7b, CELL(task), HOOK_FILTER_ANY }, NOTHING }, // cmpq $HOOK_FILTER_ANY, task(%r11)
+	{ 2, { 0x0f, 0x85 }, EXIT }, // jne
+	{ 4, { 0x49, 0x39, 0x53, CELL(inode) }, NOTHING }, // cmp %rdx, inode(%r11)
+	{ 2, { 0x0f, 0x85 }, EXIT }, // jne
+	{ 3, { 0x4c, 0x8b, 0x8a }, NUMBER }, // mov i_ino(%rdx), %r9
+	{ 4, { 0x4d, 0x39, 0x4b, CELL(inode_number) }, NOTHING }, // cmp %r9, inode_number(%r11)
+	{ 2, { 0x0f, 0x85 }, EXIT }, // jne
+	{ 3, { 0x44, 0x8b, 0x8a }, GENERATION }, // mov i_generation(%rdx), %r9d
+	{ 4, { 0x45, 0x39, 0x4b, CELL(generation) }, NOTHING }, // cmp %r9d, generation(%r11)
+	{ 2, { 0x0f, 0x85 }, EXIT }, // jne
+	ENDING_THE_LOOK,
 };
 
 enum { SHARED = 0x01, ANONYMOUS = 0x20 }; // bits of a mapping's flags (include/uapi/linux/mman.h)
@@ -193,9 +254,51 @@ static const struct instruction passing_if_unconnected[] = {
 	{ 1, { JUMP }, BEHIND }, // jmp
 };
 
-static const struct instruction exiting_unless_pipe[] = {
-	{ 1, { 0x3d }, MAGIC_IF_ALONE }, // cmp $MAGIC_IF_ALONE, %eax
+static const struct instruction keeping_magic[] = {
+	{ 3, { 0x41, 0x89, 0xc0 }, NOTHING }, // mov %eax, %r8d
+};
+
+enum { FORMAT_SHIFT = 12, DIRECTORY = 4 }; // of i_mode (include/uapi/linux/stat.h)
+
+// Behind exiting_unless_alone. A directory that is opened tells nothing; of other files it is asked whether they were opened by this very
+// name before (its directory, the name's hash and length, the mount), and are what they were.
+static const struct instruction deciding_of_opening[] = {
+	{ 3, { 0x41, 0x81, 0xf8 }, MAGIC_IF_ALONE }, // cmp $MAGIC_IF_ALONE, %r8d
+	{ 2, { 0x0f, 0x84 }, BEHIND }, // je
+	{ 3, { 0x4c, 0x8b, 0x96 }, INODE }, // mov f_inode(%rsi), %r10
+	{ 4, { 0x41, 0x0f, 0xb7, 0x8a }, MODE }, // movzwl i_mode(%r10), %ecx
+	{ 3, { 0xc1, 0xe9, FORMAT_SHIFT }, NOTHING }, // shr $FORMAT_SHIFT, %ecx
+	{ 3, { 0x83, 0xf9, DIRECTORY }, NOTHING }, // cmp $DIRECTORY, %ecx
+	{ 2, { 0x0f, 0x84 }, BEHIND }, // je
+	{ 3, { 0x48, 0x8b, 0x96 }, DENTRY }, // mov f_path.dentry(%rsi), %rdx
+	{ 3, { 0x48, 0x85, 0xd2 }, NOTHING }, // test %rdx, %rdx
+	{ 2, { 0x0f, 0x84 }, EXIT }, // je
+};
+
+static const struct instruction exiting_unless_opening_is_let[] = {
+	{ 3, { 0x4c, 0x69, 0xda }, BY_INODE }, // imul $BY_INODE, %rdx, %r11
+	{ 3, { 0x49, 0x81, 0xc3 }, BY_TASK }, // add $BY_TASK, %r11
+	HASHING,
+	{ 5, { 0x49, 0x83, 0x7b, CELL(task), HOOK_FILTER_ANY }, NOTHING }, // cmpq $HOOK_FILTER_ANY, task(%r11)
 	{ 2, { 0x0f, 0x85 }, EXIT }, // jne
+	{ 4, { 0x49, 0x39, 0x53, CELL(inode) }, NOTHING }, // cmp %rdx, inode(%r11)
+	{ 2, { 0x0f, 0x85 }, EXIT }, // jne
+	{ 3, { 0x4c, 0x8b, 0x8e }, MOUNT }, // mov f_path.mnt(%rsi), %r9
+	{ 4, { 0x4d, 0x39, 0x4b, CELL(start_time) }, NOTHING }, // cmp %r9, start_time(%r11)
+	{ 2, { 0x0f, 0x85 }, EXIT }, // jne
+	{ 3, { 0x4d, 0x8b, 0x8a }, NUMBER }, // mov i_ino(%r10), %r9
+	{ 4, { 0x4d, 0x39, 0x4b, CELL(inode_number) }, NOTHING }, // cmp %r9, inode_number(%r11)
+	{ 2, { 0x0f, 0x85 }, EXIT }, // jne
+	{ 3, { 0x45, 0x8b, 0x8a }, GENERATION }, // mov i_generation(%r10), %r9d
+	{ 4, { 0x45, 0x39, 0x4b, CELL(generation) }, NOTHING }, // cmp %r9d, generation(%r11)
+	{ 2, { 0x0f, 0x85 }, EXIT }, // jne
+	{ 3, { 0x4c, 0x8b, 0x8a }, PARENT }, // mov d_parent(%rdx), %r9
+	{ 4, { 0x4d, 0x39, 0x4b, CELL(parent) }, NOTHING }, // cmp %r9, parent(%r11)
+	{ 2, { 0x0f, 0x85 }, EXIT }, // jne
+	{ 3, { 0x4c, 0x8b, 0x8a }, NAME }, // mov d_name.hash_len(%rdx), %r9
+	{ 4, { 0x4d, 0x39, 0x4b, CELL(name) }, NOTHING }, // cmp %r9, name(%r11)
+	{ 2, { 0x0f, 0x85 }, EXIT }, // jne
+	ENDING_THE_LOOK,
 };
 
 static const struct instruction passing[] = {
@@ -214,7 +317,7 @@ struct part {
 	bool each;
 };
 
-enum { PARTS_MAXIMUM = 5 };
+enum { PARTS_MAXIMUM = 8 };
 #define PART(list) { list, sizeof(list) / sizeof((list)[0]), false }
 #define PART_EACH(list) { list, sizeof(list) / sizeof((list)[0]), true }
 
@@ -239,12 +342,16 @@ struct hook_filter {
 
 // How it decides, in this order.
 static const struct part deciding_parts[][PARTS_MAXIMUM] = {
-	[HOOK_FILTER_DESCRIPTOR] = { PART(exiting_unless_alone), PART(deciding) },
-	[HOOK_FILTER_MAPPING] = { PART(deciding_of_mapping), PART(exiting_unless_alone), PART(deciding) },
+	[HOOK_FILTER_DESCRIPTOR] = { PART(exiting_unless_alone), PART(deciding), PART(exiting_unless_task_is_let),
+				     PART(exiting_unless_inode_is_let), PART(passing) },
+	[HOOK_FILTER_MAPPING] = { PART(deciding_of_mapping), PART(exiting_unless_alone), PART(deciding),
+				  PART(exiting_unless_task_is_let), PART(exiting_unless_inode_is_let), PART(passing) },
+	[HOOK_FILTER_TASK] = { PART(exiting_unless_alone), PART(making_barrier), PART(exiting_unless_task_is_let), PART(passing) },
 	[HOOK_FILTER_COMMAND] = { PART(reading_command), PART_EACH(exiting_at_command), PART(passing) },
 	[HOOK_FILTER_ALONE] = { PART(exiting_unless_alone), PART(passing) },
-	[HOOK_FILTER_INSTALL] = { PART(reading_magic), PART(passing_if_unconnected), PART(exiting_unless_pipe),
-				  PART(exiting_unless_alone), PART(passing) },
+	[HOOK_FILTER_INSTALL] = { PART(reading_magic), PART(passing_if_unconnected), PART(keeping_magic),
+				  PART(exiting_unless_alone), PART(deciding_of_opening), PART(exiting_unless_task_is_let),
+				  PART(exiting_unless_opening_is_let), PART(passing) },
 };
 
 static unsigned times_of(const struct part *part, const struct hook_filter_site *site)
@@ -332,7 +439,12 @@ bool hook_filter_place(struct hook_filter *filter, uint64_t address, uint64_t gp
 		[FDT] = layout->files_fdt,
 		[MAX_FDS] = layout->fdt_max_fds,
 		[FD] = layout->fdt_fd,
+		[MOUNT] = layout->file_mount,
+		[DENTRY] = layout->file_dentry,
+		[PARENT] = layout->dentry_parent,
+		[NAME] = layout->dentry_name,
 		[INODE] = layout->file_inode,
+		[MODE] = layout->inode_mode,
 		[NUMBER] = layout->inode_number,
 		[GENERATION] = layout->inode_generation,
 		[SUPERBLOCK] = layout->inode_superblock,
@@ -516,7 +628,8 @@ static uint32_t cell_of(const struct hook_filter_entry *entry)
 static bool is_same(const struct cell *cell, const struct hook_filter_entry *entry)
 {
 	return IS(task, entry->task) && IS(start_time, entry->start_time) && IS(inode, entry->inode) &&
-	       IS(inode_number, entry->inode_number) && IS(generation, entry->generation);
+	       IS(inode_number, entry->inode_number) && IS(generation, entry->generation) && IS(parent, entry->parent) &&
+	       IS(name, entry->name);
 }
 
 void hook_filter_allow(struct hook_filter *filter, const struct hook_filter_entry *entry)
@@ -541,6 +654,8 @@ void hook_filter_allow(struct hook_filter *filter, const struct hook_filter_entr
 	PUT(inode, entry->inode);
 	PUT(inode_number, entry->inode_number);
 	PUT(generation, entry->generation);
+	PUT(parent, entry->parent);
+	PUT(name, entry->name);
 	PUT(kinds, entry->kinds);
 	PUT(task, entry->task);
 }

@@ -46,8 +46,8 @@ struct hook_filter;
 enum {
 	HOOK_FILTER_SIZE = 2 << 20, // bytes, and what it is aligned to in the guest: one large page
 	HOOK_FILTER_STUBS_MAXIMUM = 64,
-	HOOK_FILTER_STUB_SPACE = 320, // bytes from one stub's beginning to the next; they come first in the memory
-	HOOK_FILTER_ENTRIES = 4096, // what is allowed at one time, at most
+	HOOK_FILTER_STUB_SPACE = 576, // bytes from one stub's beginning to the next; they come first in the memory
+	HOOK_FILTER_ENTRIES = 16384, // what is allowed at one time, at most
 };
 
 /** Where the guest's kernel has what a stub looks at: bytes from the beginning of each structure. */
@@ -56,8 +56,9 @@ struct hook_filter_layout {
 	uint32_t task_start_time, task_files;
 	uint32_t files_count, files_fdt; // files_struct
 	uint32_t fdt_max_fds, fdt_fd;
-	uint32_t file_inode;
-	uint32_t inode_number, inode_generation, inode_superblock;
+	uint32_t file_inode, file_mount, file_dentry; // f_path
+	uint32_t dentry_parent, dentry_name; // d_name: hash, and behind it length, of 32 bits each
+	uint32_t inode_mode, inode_number, inode_generation, inode_superblock;
 	uint32_t superblock_magic, file_private_data, socket_state; // for HOOK_FILTER_INSTALL
 	uint32_t regs_di, regs_si, regs_r10, regs_r8; // pt_regs: the first, second, fourth and fifth argument of a call
 };
@@ -68,9 +69,12 @@ enum hook_filter_shape {
 	/** mmap(): one of a file for oneself by what is allowed on the fifth argument; of memory without a file passes what is for
 	 *  oneself; what is shared stops. */
 	HOOK_FILTER_MAPPING,
+	HOOK_FILTER_TASK, // what is allowed to the task, whatever it is on
 	HOOK_FILTER_COMMAND, // stops if the second argument is one of some values, and passes otherwise
 	HOOK_FILTER_ALONE, // passes unless the table of descriptors is shared
-	HOOK_FILTER_INSTALL, // fd_install(): by the file (its second argument), which is of a file system with one of three magic numbers
+	/** fd_install(): by the file (its second argument), which is of a file system with one of three magic numbers, a directory, or was
+	 *  opened before by the name that it is opened by */
+	HOOK_FILTER_INSTALL,
 };
 
 enum {
@@ -89,12 +93,21 @@ struct hook_filter_site {
 	uint32_t magic_always, magic_if_alone, magic_if_unconnected;
 };
 
-/** What is allowed: this task's calls of these kinds (of a site, a bit each) on this inode. Addresses are the guest's. */
+enum { HOOK_FILTER_ANY = 1 }; // instead of a task's or inode's address
+
+/**
+ * What is allowed: this task's calls of these kinds (of a site, a bit each) on this inode. Addresses are the guest's.
+ *
+ * Or in two entries, one of the task on HOOK_FILTER_ANY inode, and one of HOOK_FILTER_ANY task on the inode: then calls pass whose kind
+ * is in both. Of HOOK_FILTER_INSTALL the second one is of a name instead: its dentry, `inode`; the mount, `start_time`; and the inode's
+ * number and generation. `parent` (a dentry) and `name` (hash and length) are only there, else 0.
+ */
 struct hook_filter_entry {
 	uint64_t task, start_time; // task_struct, and its start_time, in the guest's own units
 	uint64_t inode, inode_number;
 	uint32_t generation;
 	uint32_t kinds;
+	uint64_t parent, name;
 };
 
 /** A filter that is nowhere yet. NULL: no memory. `memory`, which is the guest's, must outlive it. */

@@ -248,7 +248,8 @@ static void prepare_call(struct trace_event *event, struct pending_call *call,
 	call->was_quiet = begun->derived;
 	call->pass.inode = 0;
 	call->pass.epoch = atomic_load_explicit(&event->trace->namespace_epoch, memory_order_seq_cst);
-	call->pass.of_socket = false;
+	call->pass.of_socket = call->pass.of_anyone = false;
+	call->pass.viewer = event->task.fs;
 	call->pass.derived = begun->derived;
 	call->loose = begun->loose;
 	call->compat = begun->compat;

@@ -105,14 +105,14 @@ struct alias_search {
 	struct trace *trace;
 	const struct guest_file *file;
 	label_set labels;
-	bool opened;
+	bool opened, may_be_core;
 };
 
 static void visit_name(const char *path, void *context)
 {
 	struct alias_search *search = context;
 	if (search->opened)
-		trace_look_for_cores(search->trace, path);
+		search->may_be_core |= trace_look_for_cores(search->trace, path);
 	search->labels |= trace_labels_of_path(search->trace, path, search->file);
 }
 
@@ -134,7 +134,7 @@ static label_set labels_of_layer(struct trace *trace, const struct guest_file *s
 					 .device = seen->device,
 					 .uid = seen->uid,
 					 .gid = seen->gid };
-	struct alias_search search = { trace, &file, 0, false };
+	struct alias_search search = { trace, &file, 0, false, false };
 	if (real->address)
 		guest_for_each_alias(trace->kernel, real->address, ALIASES_MAXIMUM, visit_alias,
 				     &search);
@@ -171,19 +171,19 @@ static bool was_checked(struct trace *trace, struct trace_cpu *cpu, const struct
 	return false;
 }
 
-void trace_classify(struct trace *trace, struct trace_cpu *cpu, const struct guest_file *file,
+bool trace_classify(struct trace *trace, struct trace_cpu *cpu, const struct guest_file *file,
 		    bool force)
 {
 	bool any = trace->config.glob_count > 0 || trace_has_rules(trace) ||
 		   atomic_load_explicit(&trace->stored_count, memory_order_acquire) != 0;
 	if (!any || !S_ISREG(file->mode))
-		return;
+		return true;
 	bool checked = cpu && was_checked(trace, cpu, file);
 	if (checked && !force)
-		return;
+		return false; // nobody asks
 
 	// Whatever it is called, or if it cannot be told.
-	struct alias_search search = { trace, file, trace_match_rules(trace, "", file), force };
+	struct alias_search search = { trace, file, trace_match_rules(trace, "", file), force, false };
 	visit_alias(file->dentry, &search);
 	if (file->links != 1)
 		guest_for_each_alias(trace->kernel, file->inode, ALIASES_MAXIMUM, visit_alias,
@@ -192,11 +192,11 @@ void trace_classify(struct trace *trace, struct trace_cpu *cpu, const struct gue
 			 labels_of_layer(trace, file, &file->lower);
 	label_set stored = trace_stored_labels(trace, file) & ~search.labels;
 	if ((search.labels | stored) == 0)
-		return;
+		return !search.may_be_core;
 	struct object_reference reference;
 	uint64_t path_hash = hash_of_name(trace, file);
 	if (!trace_file_reference(file, &reference) || !trace_lock(trace))
-		return;
+		return false;
 	// After a loaded snapshot the same inode may come again under another name.
 	struct engine_object object;
 	if (force && file->links == 1 && engine_find(trace->engine, &reference.id, &object)) {
@@ -209,4 +209,5 @@ void trace_classify(struct trace *trace, struct trace_cpu *cpu, const struct gue
 	if (stored)
 		trace_mark_file(trace, &reference, stored, CAUSE_STORED);
 	trace_unlock(trace);
+	return false;
 }

@@ -68,6 +68,8 @@ void trace_refresh_core_pattern(struct trace *trace)
 	if (pattern[0] != '\0' && pattern[0] != '|' && pattern[0] != '@')
 		make_glob(pattern, trace->core_globs[next]);
 	atomic_store(&trace->core_glob_used, next);
+	atomic_fetch_add(&trace->namespace_epoch, 1); // another name may be a dump's now
+	trace_empty_passes(trace);
 	trace_unlock(trace);
 }
 
@@ -168,17 +170,20 @@ void trace_core_of(struct trace *trace, const struct object_id *process)
 	add_core(trace, engine_labels(trace->engine, process));
 }
 
-void trace_look_for_cores(struct trace *trace, const char *path)
+bool trace_look_for_cores(struct trace *trace, const char *path)
 {
 	trace_refresh_core_pattern(trace);
 	const char *glob = trace->core_globs[atomic_load(&trace->core_glob_used)];
-	if (!matches(glob, path) || !trace_lock(trace))
-		return;
+	if (!matches(glob, path))
+		return false;
+	if (!trace_lock(trace))
+		return true;
 	for (uint32_t i = 0; i < trace->watched_count; i++)
 		if (trace->watched[i].id.kind == OBJECT_PROCESS &&
 		    state_of(trace, &trace->watched[i]) != NOT_DUMPED)
 			add_core(trace, engine_labels(trace->engine, &trace->watched[i].id));
 	trace_unlock(trace);
+	return true;
 }
 
 void trace_age_cores(struct trace *trace)

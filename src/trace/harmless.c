@@ -36,7 +36,7 @@ enum {
 static const uint16_t metadata[] = {
 	SYS_stat, SYS_fstat, SYS_lstat, SYS_newfstatat, SYS_statx, SYS_statfs, SYS_fstatfs, SYS_ustat,
 	SYS_access, SYS_faccessat, SYS_faccessat2, SYS_lseek, SYS_getdents, SYS_getdents64, SYS_getcwd,
-	SYS_chdir, SYS_fchdir, SYS_chroot, SYS_mkdir, SYS_mkdirat, SYS_rmdir, SYS_mknod, SYS_mknodat,
+	SYS_chdir, SYS_fchdir, SYS_mkdir, SYS_mkdirat, SYS_rmdir, SYS_mknod, SYS_mknodat,
 	SYS_umask, SYS_ftruncate, SYS_fallocate, SYS_flock, SYS_name_to_handle_at, SYS_removexattr,
 	SYS_lremovexattr, SYS_fremovexattr, NUMBER_REMOVEXATTRAT, NUMBER_FILE_GETATTR,
 	NUMBER_FILE_SETATTR, SYS_uname, SYS_sethostname, SYS_setdomainname, SYS_sysinfo, SYS_sysfs,
@@ -102,10 +102,10 @@ static const uint16_t identity[] = {
 	NUMBER_LSM_SET_SELF_ATTR, NUMBER_LSM_LIST_MODULES, NUMBER_URETPROBE, NUMBER_UPROBE,
 };
 
-// Mounts and namespaces: where names lead, not what lies there.
+// Mounts and namespaces: where names lead, not what lies there. What gives files other names is followed.
 static const uint16_t mounts[] = {
-	SYS_mount, SYS_umount2, SYS_pivot_root, SYS_unshare, SYS_setns, SYS_open_tree,
-	NUMBER_OPEN_TREE_ATTR, SYS_move_mount, SYS_fsopen, SYS_fsconfig, SYS_fsmount, SYS_fspick,
+	SYS_umount2, SYS_unshare, SYS_setns, SYS_open_tree,
+	NUMBER_OPEN_TREE_ATTR, SYS_fsopen, SYS_fsconfig, SYS_fsmount, SYS_fspick,
 	SYS_mount_setattr, NUMBER_STATMOUNT, NUMBER_LISTMOUNT, NUMBER_LISTNS,
 };
 

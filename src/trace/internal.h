@@ -35,7 +35,7 @@ enum {
 	LEADS_MAXIMUM = 32,
 	SYSCALL_ROWS = 512,
 	SEEN_TASKS = 64, // at one time, of which the census knows: a power of two
-	PASS_HOLDERS = 2048, // threads that may make calls unseen, twice as many: a power of two
+	PASS_HOLDERS = 4096, // threads that may make calls unseen, twice as many: a power of two
 	EDGES_COUNTED = 2, // into one object, of which it is counted what follows
 	MOVED_INTO_MAXIMUM = 1024,
 	NESTED_MAXIMUM = 4, // loop devices one on the other
@@ -126,7 +126,9 @@ struct pending_call {
 		uint32_t generation;
 		uint8_t does;	       // bits of PASS_TAKES and so on
 		uint64_t epoch;	       // of names, as the file was classified
+		uint64_t viewer;       // fs_struct of who calls
 		bool of_socket;	       // whose addresses stay as they are
+		bool of_anyone;	       // whether it is quiet depends on the inode, and on what the thread holds, alone
 		bool derived;	       // has passed, and was found in progress: where its return address lies is not known
 	} pass;
 	uint8_t flow_count, endpoint_count, way_out_count;
@@ -164,7 +166,7 @@ struct pending_call {
 };
 
 /** What calls do on an inode of which those that do the same are quiet together. */
-enum { PASS_TAKES = 1, PASS_SHOWS = 2, PASS_GIVES = 4 };
+enum { PASS_TAKES = 1, PASS_SHOWS = 2, PASS_GIVES = 4, PASS_PROTECTS = 8 };
 
 /** What a call makes that has no number before it has ended. */
 enum maker { MAKES_NOTHING, MAKES_KEY, MAKES_LINK, MAKES_ATTRIBUTE };
@@ -641,16 +643,17 @@ void trace_age_cores(struct trace *trace);
 bool trace_was_dumped(struct trace *trace, const struct watched_object *process);
 /** What the process holds is in a dump. Locked. */
 void trace_core_of(struct trace *trace, const struct object_id *process);
-/** A file is opened by this name: it may be the dump of a process whose end was not seen yet. */
-void trace_look_for_cores(struct trace *trace, const char *path);
+/** A file is opened by this name: it may be the dump of a process whose end was not seen yet. Whether a dump can have it. */
+bool trace_look_for_cores(struct trace *trace, const char *path);
 label_set trace_core_labels(const struct trace *trace, const char *path);
 /** A process calls the system that may be a helper with a dump as its input. */
 void trace_feed_helper(struct trace_event *event);
 void trace_forget_cores(struct trace *trace);
 
 /* classify.c: which files are classified, by their paths. */
-/** Compares the file's names with the globs (unless done before, or `force`) and marks it. */
-void trace_classify(struct trace *trace, struct trace_cpu *cpu, const struct guest_file *file,
+/** Compares the file's names with the globs (unless done before, or `force`) and marks it. Whether they are those of no classified file, nor
+ *  of any that a dump may be written to (with `force`). */
+bool trace_classify(struct trace *trace, struct trace_cpu *cpu, const struct guest_file *file,
 		    bool force);
 /** Of the file, by this path of it ("": it has none). */
 label_set trace_labels_of_path(const struct trace *trace, const char *path,
@@ -737,6 +740,19 @@ void trace_let_pass(struct trace *trace, const struct pending_call *call);
 /** The thread has got this descriptor, or will: what it reads or writes there may pass from the first time on, if that is quiet. For
  *  files and sockets of which nothing is learned as they are used. `file`: the struct file that it will mean; 0: it means it already. Not locked. */
 void trace_let_pass_ahead(struct trace_event *event, int32_t number, uint64_t file, bool reads, bool writes);
+/** The file was looked at as it was opened, and its names say nothing: who opens it by this one need not be seen. Not locked. */
+void trace_let_open(struct trace_event *event, const struct guest_file *file);
+/** The thread that this call has made, and the program that it has begun, have passes of their own. Locked. */
+void trace_let_child(struct trace *trace, const struct pending_call *fork, const struct guest_task *child,
+		     const struct object_id *process);
+void trace_let_program(struct trace *trace, const struct pending_call *execve, const struct guest_task *task,
+		       const struct object_id *process);
+/** At the entry of mprotect(). Not locked. */
+void trace_note_protecting(struct trace_event *event);
+/** The file is mapped, but so that it cannot be used yet. Not locked. */
+void trace_note_unused_mapping(struct trace_event *event, const struct guest_file *file);
+/** For trace_verify(): so that threads that have ended take no places. Not locked. */
+void trace_drop_ended_holders(struct trace *trace);
 /** None may any more, since labels have come, or will: when the lock is given back, what has passed and is in progress is
  *  looked for. Locked. */
 void trace_end_passes(struct trace *trace);

@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+#include "guest/dentry.h"
+#include "guest/members.h"
 #include "trace/compat.h"
 #include "trace/internal.h"
 
@@ -18,6 +20,12 @@
  * - labels that come to anything, or are about to (where leads are noted), and whatever makes a file of which it was
  *   known look classified when it is used next (the epoch of names). Then the table is emptied.
  * - A descriptor that means something else is another inode, or the table of descriptors is shared, which the filter sees itself.
+ *
+ * Of regular files that depends on the thread and on the inode by themselves: reading a file that holds nothing is quiet for everybody, writing
+ * to it for whoever holds nothing. So there is a pass of the thread and one of the inode, and a new process needs only the first, which it
+ * gets as it is made. But a file is classified by its names, and those depend on who looks, if that has a root of its own (chroot): such a
+ * thread gets none. A file that is opened by a name by which it was looked at need not be looked at again (a pass of the name), as long as it
+ * has no other.
  *
  * Who is inside a call that has passed is not known. When labels come somewhere it has to be: before who brings
  * them goes on, the threads that had a pass are looked at (the census). What such a thread is doing stands in its
@@ -56,9 +64,10 @@ static const struct {
 	{ SYS_pwritev, PASS_GIVES },
 	{ SYS_pwritev2, PASS_GIVES },
 	{ SYS_sendto, PASS_GIVES },
+	{ SYS_mprotect, PASS_PROTECTS },
 };
 enum { KINDS = sizeof(kinds) / sizeof(kinds[0]) };
-static_assert(KINDS <= 32, "trace_pass.kinds has a bit for each");
+static_assert((int)KINDS <= (int)TRACE_OPENING_KIND, "trace_pass.kinds has a bit for each");
 
 int trace_pass_kind(uint32_t number)
 {
@@ -90,6 +99,7 @@ static void offer(struct pending_call *call, const struct guest_file *file, uint
 	call->pass.inode = file->inode;
 	call->pass.inode_number = file->inode_number;
 	call->pass.generation = file->generation;
+	call->pass.of_anyone = S_ISREG(file->mode) && !guest_file_is_overlay(file);
 }
 
 // What else comes out of a file than what is in it may change without a call that is seen.
@@ -121,13 +131,21 @@ static struct pass_holder *holder_of(struct trace *trace, uint64_t task)
 	return &trace->pass_holders[bucket];
 }
 
-static bool note_holder(struct trace *trace, const struct pending_call *call)
+/** A thread that may get a pass. */
+struct candidate {
+	uint64_t task, start_time, pt_regs, viewer;
+	const struct object_id *process;
+};
+
+static bool note_holder(struct trace *trace, const struct candidate *thread)
 {
-	struct pass_holder *holder = holder_of(trace, call->task);
-	if (!holder->task && trace->pass_holder_count == PASS_HOLDERS / 2)
+	struct pass_holder *holder = holder_of(trace, thread->task);
+	if (!holder->task && trace->pass_holder_count == PASS_HOLDERS / 2) {
+		trace_end_passes(trace); // the census forgets them
 		return false;
+	}
 	trace->pass_holder_count += !holder->task;
-	*holder = (struct pass_holder){ call->task, call->task_start_time, call->pt_regs, trace->census_count };
+	*holder = (struct pass_holder){ thread->task, thread->start_time, thread->pt_regs, trace->census_count };
 	return true;
 }
 
@@ -152,20 +170,130 @@ static uint32_t kinds_that(const struct trace *trace, uint8_t does)
 	return found;
 }
 
+static void allow(struct trace *trace, const struct trace_pass *pass)
+{
+	trace->config.filter.allow(trace->config.context, pass);
+}
+
+// Who has a root of its own sees files by other names.
+static bool sees_what_others_do(struct trace *trace, uint64_t viewer)
+{
+	struct guest_root root;
+	char path[GUEST_PATH_MAXIMUM];
+	return viewer && guest_root_read(trace->kernel, viewer, &root) == GUEST_OK &&
+	       guest_path(trace->kernel, root.dentry, root.mount, path, NULL) == GUEST_OK && strcmp(path, "/") == 0;
+}
+
+// A pass of the thread; `does`: besides reading and, if it holds nothing, writing. Locked.
+static bool let_thread(struct trace *trace, const struct candidate *thread, uint8_t does)
+{
+	struct trace_pass pass = { .of = PASS_OF_THREAD, .task = thread->task, .start_time = thread->start_time };
+	bool holds = engine_labels_in_flight(trace->engine, thread->process) != 0;
+	if (trace->pass_end || !sees_what_others_do(trace, thread->viewer) || !note_holder(trace, thread))
+		return false;
+	does = PASS_TAKES | PASS_SHOWS | (holds ? 0 : PASS_GIVES | does);
+	pass.kinds = kinds_that(trace, does) | 1u << TRACE_OPENING_KIND;
+	allow(trace, &pass);
+	return true;
+}
+
+static struct candidate caller(const struct pending_call *call)
+{
+	return (struct candidate){ call->task, call->task_start_time, call->pt_regs, call->pass.viewer, &call->process.id };
+}
+
+// Whether a pass can come of it at all.
+static bool may_let(const struct trace *trace, const struct pending_call *call)
+{
+	return trace->config.filter.allow && call->slot != 0 && !call->compat && !call->pass.derived && call->task == call->thread &&
+	       !trace->pass_end && call->pass.epoch == atomic_load(&trace->namespace_epoch);
+}
+
 void trace_let_pass(struct trace *trace, const struct pending_call *call)
 {
-	if (!trace->config.filter.allow || call->pass.inode == 0 || call->compat || call->pass.derived ||
-	    call->task != call->thread || trace->pass_end ||
-	    call->pass.epoch != atomic_load(&trace->namespace_epoch) || !note_return_address(trace, call))
+	if (call->pass.inode == 0 || !may_let(trace, call) || !note_return_address(trace, call))
 		return;
-	const struct trace_pass pass = { .task = call->task,
-					 .start_time = call->task_start_time,
-					 .inode = call->pass.inode,
-					 .inode_number = call->pass.inode_number,
-					 .generation = call->pass.generation,
-					 .kinds = kinds_that(trace, call->pass.does) };
-	if (pass.kinds && note_holder(trace, call))
-		trace->config.filter.allow(trace->config.context, &pass);
+	const struct candidate thread = caller(call);
+	struct trace_pass pass = { .of = PASS_OF_INODE,
+				   .inode = call->pass.inode,
+				   .inode_number = call->pass.inode_number,
+				   .generation = call->pass.generation,
+				   .kinds = kinds_that(trace, call->pass.does) };
+	if (!pass.kinds)
+		return;
+	if (!call->pass.of_anyone || !let_thread(trace, &thread, 0)) {
+		if (!note_holder(trace, &thread))
+			return;
+		pass.of = PASS_OF_CALL;
+		pass.task = call->task;
+		pass.start_time = call->task_start_time;
+	}
+	allow(trace, &pass);
+}
+
+void trace_let_open(struct trace_event *event, const struct guest_file *file)
+{
+	struct trace *trace = event->trace;
+	const struct candidate thread = caller(event->call);
+	struct guest_dentry dentry;
+	if (!trace->config.filter.allow || file->links != 1 || guest_file_is_overlay(file) ||
+	    guest_dentry_read(trace->kernel, file->dentry, &dentry) != GUEST_OK || !trace_lock(trace))
+		return;
+	const struct trace_pass pass = { .of = PASS_OF_NAME,
+					 .inode = file->inode,
+					 .inode_number = file->inode_number,
+					 .generation = file->generation,
+					 .kinds = 1u << TRACE_OPENING_KIND,
+					 .mount = file->mount,
+					 .dentry = file->dentry,
+					 .parent = dentry.parent,
+					 .name_hash = dentry.name_hash,
+					 .name_length = dentry.name_length };
+	if (may_let(trace, event->call) && dentry.inode == file->inode && let_thread(trace, &thread, 0))
+		allow(trace, &pass);
+	trace_unlock(trace);
+}
+
+// Its registers lie as its parent's do.
+void trace_let_child(struct trace *trace, const struct pending_call *fork, const struct guest_task *child,
+		     const struct object_id *process)
+{
+	uint64_t stack;
+	if (!may_let(trace, fork) || guest_read_field(trace->kernel, child->address, FIELD_task_stack, &stack) != GUEST_OK || stack == 0)
+		return;
+	const struct candidate thread = { child->address, child->start_time, stack + fork->pt_regs % GUEST_STACK_SIZE, child->fs,
+					  process };
+	let_thread(trace, &thread, 0);
+}
+
+// All that is mapped is what was executed, and nothing of it is there that could not be used.
+void trace_let_program(struct trace *trace, const struct pending_call *execve, const struct guest_task *task,
+		       const struct object_id *process)
+{
+	const struct candidate thread = { task->address, task->start_time, execve->pt_regs, task->fs, process };
+	if (may_let(trace, execve))
+		let_thread(trace, &thread, PASS_PROTECTS);
+}
+
+void trace_note_protecting(struct trace_event *event)
+{
+	struct trace *trace = event->trace;
+	const struct pending_call *call = event->call;
+	if (!trace->config.filter.allow || call->slot == 0 || call->compat || call->pass.derived || !trace_lock(trace))
+		return;
+	note_return_address(trace, call);
+	trace_unlock_only(trace);
+}
+
+void trace_note_unused_mapping(struct trace_event *event, const struct guest_file *file)
+{
+	struct trace *trace = event->trace;
+	struct object_reference reference;
+	if (!trace->config.filter.allow || !trace_file_reference(file, &reference) || !trace_lock(trace))
+		return;
+	if (engine_labels_in_flight(trace->engine, &reference.id))
+		trace_empty_passes(trace);
+	trace_unlock_only(trace);
 }
 
 // As if the call of event->call were one of this number, on that file. False: it would be none that may pass.
@@ -201,6 +329,16 @@ void trace_let_pass_ahead(struct trace_event *event, int32_t number, uint64_t fi
 }
 
 /* Nobody may any more */
+
+// The kernel takes a thread's stack away when it has ended, before its task_struct.
+static bool is_alive(const struct trace *trace, const struct pass_holder *holder, struct guest_task *task)
+{
+	uint64_t stack;
+	return guest_task_read(trace->kernel, holder->task, task) == GUEST_OK &&
+	       task->start_time == holder->start_time &&
+	       guest_read_field(trace->kernel, holder->task, FIELD_task_stack, &stack) == GUEST_OK &&
+	       stack != 0;
+}
 
 void trace_empty_passes(struct trace *trace)
 {
@@ -246,6 +384,25 @@ void trace_forget_passes(struct trace *trace)
 	trace->pass_end = false;
 	trace->settled_at = trace->emptied_at = trace->last_edge;
 	atomic_store(&trace->census, false);
+}
+
+// Whoever has ended makes no calls. That others may be noted twice now does no harm.
+void trace_drop_ended_holders(struct trace *trace)
+{
+	enum { PART = 64 };
+	for (uint32_t first = 0; trace->pass_holder_count > PASS_HOLDERS / 8 && first < PASS_HOLDERS; first += PART) {
+		if (!trace_lock(trace))
+			return;
+		for (uint32_t i = first; i < first + PART; i++) {
+			struct pass_holder *holder = &trace->pass_holders[i];
+			struct guest_task task;
+			if (!holder->task || is_alive(trace, holder, &task))
+				continue;
+			holder->task = 0;
+			trace->pass_holder_count--;
+		}
+		trace_unlock_only(trace);
+	}
 }
 
 void trace_names_changed(struct trace *trace)
@@ -304,16 +461,6 @@ enum trace_watching trace_watch_return(struct trace *trace, const struct pending
 	if (call->pass.derived)
 		return watch_words(trace, call);
 	return trace->config.returns.watch(trace->config.context, call->slot, call->original);
-}
-
-// The kernel takes a thread's stack away when it has ended, before its task_struct.
-static bool is_alive(const struct trace *trace, const struct pass_holder *holder, struct guest_task *task)
-{
-	uint64_t stack;
-	return guest_task_read(trace->kernel, holder->task, task) == GUEST_OK &&
-	       task->start_time == holder->start_time &&
-	       guest_read_field(trace->kernel, holder->task, FIELD_task_stack, &stack) == GUEST_OK &&
-	       stack != 0;
 }
 
 _Atomic uint64_t *trace_note_seen(struct trace *trace, uint64_t thread)

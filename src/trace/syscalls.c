@@ -86,6 +86,8 @@ static bool begin_mmap(struct trace_event *event)
 	event->call->end_is_idle = !writes;
 	if (trace_argument(event, 2) & (PROT_READ | PROT_EXEC | PROT_WRITE))
 		followed = trace_flows_from_file(event, &file, &event->call->process);
+	else
+		trace_note_unused_mapping(event, &file);
 	if (followed && !is_shared(event) && S_ISREG(file.mode))
 		trace_offer_reading(event, &file);
 	if (writes)
@@ -103,6 +105,7 @@ static void end_mmap(struct trace_event *event, int64_t result)
 
 static bool begin_mprotect(struct trace_event *event)
 {
+	trace_note_protecting(event);
 	if (trace_argument(event, 2) & PROT_WRITE)
 		trace_refuse_mappings(event, trace_argument(event, 0), trace_argument(event, 1));
 	return trace_argument(event, 2) & (PROT_READ | PROT_WRITE | PROT_EXEC) &&
@@ -159,11 +162,14 @@ static void look_at_opened(struct trace_event *event, int32_t number, uint64_t a
 		return;
 	}
 	file.viewer = event->task.fs;
-	trace_classify(trace, event->cpu, &file, true);
+	bool says_nothing = trace_classify(trace, event->cpu, &file, true);
 	trace_copied_up(trace, &file, (uint32_t)(event->call->row - syscall_rows));
 	trace_disk_opened(trace, &file);
 	// What becomes known of others as they are used must not before.
-	if (S_ISFIFO(file.mode) || (S_ISREG(file.mode) && !trace_disks_matter(trace, &file)))
+	bool plain = S_ISREG(file.mode) && !trace_disks_matter(trace, &file);
+	if (plain && says_nothing)
+		trace_let_open(event, &file);
+	if (S_ISFIFO(file.mode) || plain)
 		trace_let_pass_ahead(event, number, address, file.f_mode & GUEST_MODE_READ, file.f_mode & GUEST_MODE_WRITE);
 }
 
@@ -270,6 +276,7 @@ static void end_fork(struct trace_event *event, int64_t result)
 		return;
 	engine_transfer(trace->engine, &event->call->process, &child,
 			(uint32_t)(event->call->row - syscall_rows));
+	trace_let_child(trace, event->call, search.has_exact ? &search.exact : &search.last, &child.id);
 	trace_unlock(trace);
 }
 
@@ -303,7 +310,16 @@ static void end_execve(struct trace_event *event, int64_t result)
 	struct engine_object object;
 	if (engine_find(trace->engine, &process.id, &object))
 		trace_describe(trace, object.number, &process); // comm and exe are new
+	if (readable)
+		trace_let_program(trace, event->call, &event->task, &process.id);
 	trace_unlock(trace);
+}
+
+// What is mounted, or taken for the root, gives files other names, without that any of them is renamed.
+static void end_mounting(struct trace_event *event, int64_t result)
+{
+	if (result == 0)
+		trace_names_changed(event->trace);
 }
 
 /* Connections */
@@ -423,6 +439,7 @@ static bool begin_perf_event(struct trace_event *event)
 	.assume = ASSUME_POSITIVE
 #define ATTRIBUTES(kind)     \
 	.begin = trace_begin_attributes, .end = trace_end_attributes, .extra = kind, .assume = ASSUME_ZERO
+#define MOUNTS		     .begin = begin_always, .end = end_mounting, .assume = ASSUME_ZERO
 #define NOT_FOLLOWED_OUT     .begin = trace_begin_unfollowed_way_out
 #define NOT_FOLLOWED_IN	     .begin = begin_unfollowed_way_in
 
@@ -492,6 +509,10 @@ const struct syscall_row syscall_rows[SYSCALL_ROWS] = {
 	[SYS_clone3] = { "clone3", FORK(1) },
 	[SYS_fork] = { "fork", FORK(2) },
 	[SYS_vfork] = { "vfork", FORK(2) },
+	[SYS_mount] = { "mount", MOUNTS },
+	[SYS_move_mount] = { "move_mount", MOUNTS },
+	[SYS_pivot_root] = { "pivot_root", MOUNTS },
+	[SYS_chroot] = { "chroot", MOUNTS },
 	[SYS_execve] = { "execve", EXECUTE },
 	[SYS_execveat] = { "execveat", EXECUTE },
 

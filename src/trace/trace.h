@@ -94,13 +94,22 @@ struct trace_returns {
 	uint64_t (*original)(void *context, uint64_t slot, uint64_t word);
 };
 
-/** Calls that need not be seen: made by this thread (its task_struct, and start_boottime), of these kinds (a bit each,
- *  trace_pass_kind()), on a descriptor of this inode. */
+/**
+ * Calls that need not be seen, of these kinds (a bit each, trace_pass_kind()): made by this thread (its task_struct, and start_boottime),
+ * on a descriptor of this inode. Or whatever passes by two of them: one of the thread, whatever it uses, and one of the inode, whoever
+ * uses it, of which the thread's is looked up first. With TRACE_OPENING_KIND the second one is of a file as it is installed
+ * (trace_file_installed()), by the name that it was opened by. mprotect() asks for the thread's only.
+ */
 struct trace_pass {
+	enum trace_pass_of { PASS_OF_CALL, PASS_OF_THREAD, PASS_OF_INODE, PASS_OF_NAME } of;
 	uint64_t task, start_time;
 	uint64_t inode, inode_number; // its address; i_ino
 	uint32_t generation, kinds;
+	uint64_t mount, dentry, parent; // of a name: its vfsmount, dentry, and the directory's dentry,
+	uint32_t name_hash, name_length; // and what the dentry says of it
 };
+
+enum { TRACE_OPENING_KIND = 31 }; // no call's own
 
 /** Keeps calls from being seen (trace_function_entry()) that would make no difference: a filter in the guest. NULL: none. Called with
  *  the lock of the trace, in vCPU threads and others: must not block, nor call the trace. */
@@ -205,8 +214,8 @@ void trace_function_return(struct trace *trace, struct trace_cpu *cpu, uint64_t 
  *  an entry or exit function. */
 void trace_hook_changes(struct trace *trace, bool functions);
 
-/** The kind of calls of this number (64-bit), below 32, for trace_filter; -1: they have to be seen. Of mmap() only those whose mapping
- *  is private, and of a file: which is the fifth argument then. */
+/** The kind of calls of this number (64-bit), below TRACE_OPENING_KIND, for trace_filter; -1: they have to be seen. Of mmap() only those
+ *  whose mapping is private, and of a file: which is the fifth argument then. */
 int trace_pass_kind(uint32_t number);
 /** The second arguments with which a call of this number (64-bit) has to be seen, if that is all it depends on: so many, or 0. */
 size_t trace_commands(uint32_t number, uint32_t *commands, size_t maximum);

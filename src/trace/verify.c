@@ -220,6 +220,7 @@ void trace_verify(struct trace *trace, struct memory_reader *reader)
 	trace_age_cores(trace);
 	trace_verify_memory(trace);
 	trace_free_spent(trace);
+	trace_drop_ended_holders(trace);
 	for (uint32_t first = 0; verify_batch(trace, first); first += BATCH) {
 		memory_leave(reader);
 		memory_enter(reader);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "replay.h"
+#include "guest/dentry.h"
 #include "guest/file.h"
 #include "guest/mapper.h"
 #include "guest/members.h"
@@ -8,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -158,6 +160,9 @@ static struct replay_stack *stack_of(struct replay *replay, uint64_t task)
 		stack->task = task;
 		// The last page of a stack, which lies at a multiple of its size.
 		stack->page = replay->recording->size - GUEST_STACK_SIZE * (1 + replay->stack_count) - 4096;
+		uint64_t begin = replay->kernel->direct_map + stack->page + 4096 - GUEST_STACK_SIZE, gpa;
+		if (guest_locate(replay->kernel, task + guest_offset(replay->kernel, FIELD_task_stack), &gpa) == GUEST_OK)
+			memcpy(replay->recording->ram + gpa, &begin, sizeof(begin));
 	}
 	pthread_mutex_unlock(&replay->lock);
 	return stack;
@@ -224,6 +229,39 @@ static bool is_alone(const struct replay *replay, const struct guest_task *task)
 	return guest_read_field(replay->kernel, task->files, FIELD_files_count, &count) == GUEST_OK && count == 1;
 }
 
+static bool is_let(const struct replay *replay, enum trace_pass_of of, const struct guest_task *task, const struct guest_file *file,
+		   uint32_t kind)
+{
+	struct guest_dentry dentry = { 0 };
+	if (of == PASS_OF_NAME && guest_dentry_read(replay->kernel, file->dentry, &dentry) != GUEST_OK)
+		return false;
+	for (size_t i = 0; i < replay->pass_count; i++) {
+		const struct trace_pass *pass = &replay->passes[i];
+		bool by_thread = of == PASS_OF_CALL || of == PASS_OF_THREAD, by_inode = of != PASS_OF_THREAD;
+		if (pass->of == of && (pass->kinds & 1u << kind) &&
+		    (!by_thread || (pass->task == task->address && pass->start_time == task->start_time)) &&
+		    (!by_inode || (pass->inode_number == file->inode_number && pass->generation == file->generation)) &&
+		    (of == PASS_OF_NAME ? pass->dentry == file->dentry && pass->mount == file->mount && pass->parent == dentry.parent &&
+						  pass->name_hash == dentry.name_hash && pass->name_length == dentry.name_length
+					: !by_inode || pass->inode == file->inode))
+			return true;
+	}
+	return false;
+}
+
+static bool opening_passes(struct replay *replay, const struct guest_task *task, uint64_t address)
+{
+	struct guest_file file;
+	if (!replay_passes || !is_alone(replay, task) || guest_file_read(replay->kernel, address, &file) != GUEST_OK)
+		return false;
+	pthread_mutex_lock(&replay->lock);
+	bool found = S_ISDIR(file.mode) || (is_let(replay, PASS_OF_THREAD, task, NULL, TRACE_OPENING_KIND) &&
+					    is_let(replay, PASS_OF_NAME, task, &file, TRACE_OPENING_KIND));
+	replay->opening_passed_count += found;
+	pthread_mutex_unlock(&replay->lock);
+	return found;
+}
+
 static bool passes(struct replay *replay, const struct guest_task *task, const uint64_t registers[PT_SIZE])
 {
 	uint32_t number = (uint32_t)registers[PT_ORIG_AX];
@@ -233,17 +271,21 @@ static bool passes(struct replay *replay, const struct guest_task *task, const u
 	int kind = trace_pass_kind(number);
 	if (number == SYS_mmap && (registers[PT_R10] & (MAP_SHARED | MAP_ANONYMOUS)))
 		return replay_passes && !(registers[PT_R10] & MAP_SHARED);
-	if (kind < 0 || !is_alone(replay, task) ||
-	    guest_file_from_descriptor(replay->kernel, task, (int64_t)fd, &address) != GUEST_OK ||
+	if (kind < 0 || !is_alone(replay, task))
+		return false;
+	if (number == SYS_mprotect) {
+		pthread_mutex_lock(&replay->lock);
+		found = is_let(replay, PASS_OF_THREAD, task, NULL, (uint32_t)kind);
+		replay->passed_count += found;
+		pthread_mutex_unlock(&replay->lock);
+		return found;
+	}
+	if (guest_file_from_descriptor(replay->kernel, task, (int64_t)fd, &address) != GUEST_OK ||
 	    guest_file_read(replay->kernel, address, &file) != GUEST_OK)
 		return false;
 	pthread_mutex_lock(&replay->lock);
-	for (size_t i = 0; i < replay->pass_count && !found; i++) {
-		const struct trace_pass *pass = &replay->passes[i];
-		found = pass->task == task->address && pass->start_time == task->start_time &&
-			pass->inode == file.inode && pass->inode_number == file.inode_number &&
-			pass->generation == file.generation && (pass->kinds & 1u << kind);
-	}
+	found = is_let(replay, PASS_OF_CALL, task, &file, (uint32_t)kind) ||
+		(is_let(replay, PASS_OF_THREAD, task, NULL, (uint32_t)kind) && is_let(replay, PASS_OF_INODE, task, &file, (uint32_t)kind));
 	replay->passed_count += found;
 	pthread_mutex_unlock(&replay->lock);
 	return found;
@@ -317,7 +359,8 @@ static void leave_function(struct replay *replay, int cpu, const struct guest_ta
 	if (stack->inner == TRACE_INNER_READ_LINK && result > 0)
 		trace_inner_entry(replay->trace, &replay->cpus[cpu],
 				  replay->kernel->direct_map + stack->page + STACK_SLOT, stack->inner);
-	if (stack->inner == TRACE_INNER_INSTALL && result >= 0 && guest_file_from_descriptor(replay->kernel, task, result, &file) == GUEST_OK)
+	if (stack->inner == TRACE_INNER_INSTALL && result >= 0 &&
+	    guest_file_from_descriptor(replay->kernel, task, result, &file) == GUEST_OK && !opening_passes(replay, task, file))
 		trace_file_installed(replay->trace, &replay->cpus[cpu], replay->kernel->direct_map + stack->page + STACK_SLOT,
 				     (int32_t)result, file);
 	if (atomic_load(slot_of(replay, stack)) == replay->kernel->text + LANDING)

@@ -14,7 +14,7 @@
  * interleaving a test likes, and natively. Each CPU may be used by a thread of its own.
  */
 
-enum { REPLAY_OBJECTS = 256, REPLAY_EDGES = 1024, REPLAY_CPUS = 4, REPLAY_STACKS = 16, REPLAY_PASSES = 64, REPLAY_CHANGES = 16 };
+enum { REPLAY_OBJECTS = 256, REPLAY_EDGES = 1024, REPLAY_CPUS = 4, REPLAY_STACKS = 16, REPLAY_PASSES = 256, REPLAY_CHANGES = 16 };
 
 /** How calls are seen, from the next replay_init() on: at E and X, or at the functions that carry them out (trace.h). */
 extern bool replay_functions;
@@ -44,7 +44,7 @@ struct replay {
 	} slots[REPLAY_CPUS];
 	bool functions;
 	struct trace_pass passes[REPLAY_PASSES];
-	size_t pass_count, passed_count; // now; calls that were not seen
+	size_t pass_count, passed_count, opening_passed_count; // now; calls that were not seen; files that were opened so
 	struct replay_stack {
 		uint64_t task;
 		uint64_t page; // GPA: pt_regs at its end, the return address below

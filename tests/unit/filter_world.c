@@ -21,6 +21,11 @@ const struct hook_filter_layout fake_layout = {
 	.fdt_max_fds = offsetof(struct fake_fdt, max_fds),
 	.fdt_fd = offsetof(struct fake_fdt, fd),
 	.file_inode = offsetof(struct fake_file, inode),
+	.file_mount = offsetof(struct fake_file, mount),
+	.file_dentry = offsetof(struct fake_file, dentry),
+	.dentry_parent = offsetof(struct fake_dentry, parent),
+	.dentry_name = offsetof(struct fake_dentry, name_hash),
+	.inode_mode = offsetof(struct fake_inode, mode),
 	.inode_number = offsetof(struct fake_inode, number),
 	.inode_generation = offsetof(struct fake_inode, generation),
 	.inode_superblock = offsetof(struct fake_inode, superblock),
@@ -95,6 +100,12 @@ bool filter_world_init(struct filter_world *world, const struct vm_memory *memor
 	world->fdt.fd = world->fdt.files;
 	world->fdt.files[3] = &world->file;
 	world->file.inode = &world->inode;
+	world->file.mount = &world->superblock;
+	world->file.dentry = &world->dentry;
+	world->dentry.parent = &world->directory;
+	world->dentry.name_hash = 0x89abcdef;
+	world->dentry.name_length = 11;
+	world->inode.mode = 0100644;
 	world->file.private_data = &world->socket;
 	world->inode.superblock = &world->superblock;
 	world->inode.number = 0x500000001;
@@ -163,6 +174,32 @@ struct hook_filter_entry filter_world_entry(const struct filter_world *world, ui
 		.generation = world->inode.generation,
 		.kinds = 1u << kind,
 	};
+}
+
+struct hook_filter_entry filter_world_task_entry(const struct filter_world *world, uint32_t kind)
+{
+	return (struct hook_filter_entry){ .task = (uint64_t)world->cpu.current_task,
+					   .start_time = world->cpu.current_task->start_time,
+					   .inode = HOOK_FILTER_ANY,
+					   .kinds = 1u << kind };
+}
+
+struct hook_filter_entry filter_world_inode_entry(const struct filter_world *world, uint32_t kind)
+{
+	struct hook_filter_entry entry = filter_world_entry(world, kind);
+	entry.task = HOOK_FILTER_ANY;
+	entry.start_time = 0;
+	return entry;
+}
+
+struct hook_filter_entry filter_world_name_entry(const struct filter_world *world, uint32_t kind)
+{
+	struct hook_filter_entry entry = filter_world_inode_entry(world, kind);
+	entry.start_time = (uint64_t)world->file.mount;
+	entry.inode = (uint64_t)&world->dentry;
+	entry.parent = (uint64_t)world->dentry.parent;
+	entry.name = world->dentry.name_hash | (uint64_t)world->dentry.name_length << 32;
+	return entry;
 }
 
 const uint64_t *filter_world_cell(const struct filter_world *world, size_t index)

@@ -18,7 +18,8 @@ struct fake_superblock {
 };
 
 struct fake_inode {
-	char before[32];
+	uint16_t mode;
+	char before[30];
 	struct fake_superblock *superblock;
 	uint64_t number;
 	char between[52];
@@ -30,10 +31,17 @@ struct fake_socket {
 	int32_t state;
 };
 
+struct fake_dentry {
+	char before[24];
+	struct fake_dentry *parent;
+	uint32_t name_hash, name_length;
+};
+
 struct fake_file {
 	char before[24];
 	struct fake_inode *inode;
-	char between[16];
+	void *mount;
+	struct fake_dentry *dentry;
 	struct fake_socket *private_data;
 };
 
@@ -88,6 +96,7 @@ struct filter_world {
 	struct fake_files files;
 	struct fake_fdt fdt;
 	struct fake_file file;
+	struct fake_dentry dentry, directory;
 	struct fake_inode inode;
 	struct fake_superblock superblock;
 	struct fake_socket socket;
@@ -123,6 +132,11 @@ extern _Thread_local unsigned filter_world_stopped;
 
 /** What the call in `regs` is, as an entry. */
 struct hook_filter_entry filter_world_entry(const struct filter_world *world, uint32_t kind);
+
+/** The same in two entries: of the task, and of the inode, or (of a function like fd_install()) of the name. */
+struct hook_filter_entry filter_world_task_entry(const struct filter_world *world, uint32_t kind);
+struct hook_filter_entry filter_world_inode_entry(const struct filter_world *world, uint32_t kind);
+struct hook_filter_entry filter_world_name_entry(const struct filter_world *world, uint32_t kind);
 
 /** The table's place of this number: the task, the sequence number, then what else an entry has. */
 const uint64_t *filter_world_cell(const struct filter_world *world, size_t index);

@@ -267,8 +267,8 @@ static void test_places_are_spread(void **state)
 			}
 			for (size_t i = 0; i < HOOK_FILTER_ENTRIES; i++)
 				filled += filter_world_cell(&world, i)[0] != 0;
-			// At random it were 4096 * (1 - exp(-1/4)) = 906.
-			assert_in_range(filled, 850, HOOK_FILTER_ENTRIES / 4);
+			// At random it were 16384 * (1 - exp(-1/4)) = 3624.
+			assert_in_range(filled, 3400, HOOK_FILTER_ENTRIES / 4);
 		}
 }
 
@@ -450,6 +450,172 @@ static void test_installing(void **state)
 	assert_true(filter_world_install_stops(&world, site));
 }
 
+/* What is let by two entries */
+
+static void expect_pair(uint64_t site, bool (*call)(const struct filter_world *, uint64_t), const struct hook_filter_entry *task,
+			const struct hook_filter_entry *other)
+{
+	hook_filter_forget(filter);
+	assert_true(call(&world, site));
+	hook_filter_allow(filter, task);
+	assert_true(call(&world, site));
+	hook_filter_allow(filter, other);
+	assert_false(call(&world, site));
+	hook_filter_forget(filter);
+	hook_filter_allow(filter, other);
+	assert_true(call(&world, site));
+	hook_filter_allow(filter, task);
+	assert_false(call(&world, site));
+}
+
+static void expect_stops(uint64_t site, bool (*call)(const struct filter_world *, uint64_t), void (*const rows[])(void), size_t count)
+{
+	const struct filter_world before = world;
+	for (size_t i = 0; i < count; i++) {
+		assert_false(call(&world, site));
+		rows[i]();
+		if (!call(&world, site))
+			fail_msg("row %zu has passed", i);
+		world = before;
+	}
+	assert_false(call(&world, site));
+}
+
+static void test_a_task_and_an_inode(void **state)
+{
+	static void (*const rows[])(void) = {
+		is_another_task,	is_another_task_at_the_same_address,
+		is_a_task_of_another_time, has_no_files,
+		shares_its_files,	has_lost_its_files,
+		is_another_inode,	is_another_number,
+		is_a_number_that_differs_above, is_another_generation,
+		descriptor_is_closed,	descriptor_is_another,
+		descriptor_is_empty,	descriptor_is_behind_the_last,
+		descriptor_is_behind_a_shorter_table, there_is_no_table,
+		descriptor_is_minus_one, descriptor_is_the_least,
+	};
+	const struct hook_filter_entry task = filter_world_task_entry(&world, FAKE_READ), inode = filter_world_inode_entry(&world, FAKE_READ),
+				       task_writes = filter_world_task_entry(&world, FAKE_WRITE),
+				       inode_writes = filter_world_inode_entry(&world, FAKE_WRITE);
+	expect_pair(world.reads, filter_world_stops, &task, &inode);
+	assert_true(stops(world.writes));
+	expect_stops(world.reads, filter_world_stops, rows, sizeof(rows) / sizeof(rows[0]));
+	// The kind has to be in both.
+	hook_filter_allow(filter, &task_writes);
+	assert_true(stops(world.writes));
+	hook_filter_allow(filter, &inode_writes);
+	assert_false(stops(world.writes));
+	assert_false(stops(world.reads));
+	hook_filter_forget_inode(filter, inode.inode);
+	assert_true(stops(world.reads));
+	hook_filter_allow(filter, &inode);
+	assert_false(stops(world.reads));
+	assert_true(stops(world.writes));
+	// What a single entry lets pass needs no other, and the other way round.
+	hook_filter_forget(filter);
+	hook_filter_allow(filter, &world.allowed);
+	assert_false(stops(world.reads));
+	hook_filter_allow(filter, &task);
+	hook_filter_allow(filter, &inode_writes);
+	assert_false(stops(world.reads));
+	assert_true(stops(world.writes));
+}
+
+static struct fake_dentry other_dentry;
+
+static void is_another_dentry(void)
+{
+	other_dentry = world.dentry;
+	world.file.dentry = &other_dentry;
+}
+
+static void is_in_another_directory(void)
+{
+	world.dentry.parent = &other_dentry;
+}
+
+static void is_another_name(void)
+{
+	world.dentry.name_hash ^= 1u << 31;
+}
+
+static void is_a_longer_name(void)
+{
+	world.dentry.name_length++;
+}
+
+static void is_on_another_mount(void)
+{
+	world.file.mount = &other_inode;
+}
+
+static void has_no_dentry(void)
+{
+	world.file.dentry = NULL;
+}
+
+static void has_no_inode(void)
+{
+	world.file.inode = NULL;
+}
+
+static void test_opening_by_a_name(void **state)
+{
+	enum { EXT4 = 0xef53, OPENS = 30 };
+	static void (*const rows[])(void) = {
+		is_another_task,   is_another_task_at_the_same_address,
+		is_a_task_of_another_time, has_no_files,
+		shares_its_files,  has_lost_its_files,
+		is_another_number, is_a_number_that_differs_above,
+		is_another_generation, is_another_dentry,
+		is_in_another_directory, is_another_name,
+		is_a_longer_name,  is_on_another_mount,
+		has_no_dentry,	   has_no_inode,
+	};
+	struct hook_filter_site shape = { .shape = HOOK_FILTER_INSTALL, .kind = OPENS, .magic_always = 1, .magic_if_alone = 2,
+					  .magic_if_unconnected = 3 };
+	const uint64_t site = filter_world_add_shaped(&world, &shape);
+	const struct hook_filter_entry task = filter_world_task_entry(&world, OPENS), name = filter_world_name_entry(&world, OPENS),
+				       inode = filter_world_inode_entry(&world, OPENS);
+	assert_true(site);
+	world.superblock.magic = EXT4;
+	expect_pair(site, filter_world_install_stops, &task, &name);
+	expect_stops(site, filter_world_install_stops, rows, sizeof(rows) / sizeof(rows[0]));
+	assert_true(stops(world.reads)); // it is no read
+	hook_filter_forget(filter);
+	hook_filter_allow(filter, &task);
+	hook_filter_allow(filter, &inode);
+	assert_true(filter_world_install_stops(&world, site));
+	// A directory passes, whoever opens it; what is like one does not.
+	hook_filter_forget(filter);
+	for (unsigned format = 0; format < 16; format++) {
+		world.inode.mode = (uint16_t)(format << 12 | 0755);
+		assert_int_equal(filter_world_install_stops(&world, site), format != 4);
+	}
+	world.inode.mode = 0040755;
+	world.files.count = 2;
+	assert_true(filter_world_install_stops(&world, site));
+}
+
+static void test_whatever_it_is_on(void **state)
+{
+	struct hook_filter_site shape = { .shape = HOOK_FILTER_TASK, .kind = FAKE_READ };
+	static void (*const rows[])(void) = {
+		is_another_task, is_another_task_at_the_same_address, is_a_task_of_another_time,
+		has_no_files,	 shares_its_files,		       has_lost_its_files,
+	};
+	const uint64_t site = filter_world_add_shaped(&world, &shape);
+	const struct hook_filter_entry task = filter_world_task_entry(&world, FAKE_READ),
+				       other = filter_world_task_entry(&world, FAKE_WRITE);
+	hook_filter_allow(filter, &other);
+	hook_filter_allow(filter, &world.allowed);
+	assert_true(stops(site));
+	hook_filter_allow(filter, &task);
+	world.regs.di = FAKE_DESCRIPTORS + 1; // is not looked at
+	assert_false(stops(site));
+	expect_stops(site, filter_world_stops, rows, sizeof(rows) / sizeof(rows[0]));
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
 
 int main(void)
@@ -467,6 +633,9 @@ int main(void)
 		TEST(test_commands),
 		TEST(test_alone),
 		TEST(test_installing),
+		TEST(test_a_task_and_an_inode),
+		TEST(test_opening_by_a_name),
+		TEST(test_whatever_it_is_on),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
