@@ -710,6 +710,109 @@ static void test_what_passes(void **state)
 	expect_no_gaps();
 }
 
+// Its parent makes it now.
+static void make_anew(const struct guest_task *child)
+{
+	struct guest_task parent, before = sibling_before(field_of(child->address, FIELD_task_sibling));
+	assert_read(guest_task_read(&frozen.kernel, child->real_parent, &parent));
+	set_newest_child(&parent, &before);
+	enter(&parent, SYS_fork, 0, 0);
+	set_newest_child(&parent, child);
+	leave(&parent, SYS_fork, child->tgid);
+}
+
+// Files that everybody has open: what one has seen of them holds for others.
+enum { SETTLED = 1 };
+
+static size_t count_opened_unseen(const struct guest_task *task, int64_t fd)
+{
+	size_t before = replay.opening_passed_count;
+	open_as(task, fd);
+	return replay.opening_passed_count - before;
+}
+
+static void test_what_anyone_may(void **state)
+{
+	struct guest_task holder = frozen_task("holder"), child = frozen_task("inet"), other = frozen_task("unix"),
+			  jailed = frozen_task("jailed");
+	if (!replay_passes)
+		return;
+	trace_verify(replay.trace, &frozen.recording.reader); // reads how dumps are called
+	assert_int_equal(count_passed(&other, SYS_read, SETTLED), 1);
+	assert_int_equal(count_passed(&other, SYS_write, SETTLED), 1);
+	assert_int_equal(count_opened_unseen(&other, SETTLED), 0);
+	assert_int_equal(count_opened_unseen(&other, SETTLED), 1);
+	// A new process may from the beginning; one with a root of its own, which sees other names, does it by itself.
+	make_anew(&child);
+	assert_int_equal(count_passed(&child, SYS_read, SETTLED), 2);
+	assert_int_equal(count_passed(&child, SYS_write, SETTLED), 2);
+	assert_int_equal(count_opened_unseen(&child, SETTLED), 1);
+	assert_int_equal(count_opened_unseen(&jailed, SETTLED), 0);
+	assert_int_equal(count_passed(&jailed, SYS_write, SETTLED), 2); // as the descriptor has come
+	assert_int_equal(count_opened_unseen(&jailed, SETTLED), 0);
+	// It has two names, or none.
+	assert_int_equal(count_opened_unseen(&holder, HOLDER_GONE), 0);
+	assert_int_equal(count_opened_unseen(&holder, HOLDER_GONE), 0);
+	// Who takes another root, or mounts something, gives files other names.
+	static const int numbers[] = { SYS_chroot, SYS_mount, SYS_move_mount, SYS_pivot_root, SYS_rename };
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+		call(&other, numbers[i], 0, -EPERM);
+		assert_int_equal(count_opened_unseen(&child, SETTLED), 1);
+		call(&other, numbers[i], 0, 0);
+		assert_int_equal(count_opened_unseen(&child, SETTLED), 0);
+		assert_int_equal(count_opened_unseen(&child, SETTLED), 1);
+	}
+	expect_story("");
+	// Who holds something may read what holds nothing, and does not write unseen.
+	make_managed(&holder, &child);
+	assert_int_equal(count_passed(&other, SYS_read, SETTLED), 1);
+	assert_int_equal(count_passed(&other, SYS_write, SETTLED), 1);
+	assert_int_equal(count_passed(&child, SYS_read, SETTLED), 1);
+	assert_int_equal(count_passed(&child, SYS_write, SETTLED), 0);
+	assert_true(has_edge("inet", "write", "/run/settled"));
+	assert_int_equal(count_passed(&other, SYS_read, SETTLED), 0);
+	assert_true(has_edge("/run/settled", "read", "unix"));
+}
+
+// A new process has never been seen to read; it is found reading when labels come to the file.
+static void test_labels_come_to_a_new_process(void **state)
+{
+	struct guest_task holder = frozen_task("holder"), child = frozen_task("inet"), other = frozen_task("unix");
+	call(&other, SYS_read, SETTLED, 10);
+	make_anew(&child);
+	enter(&child, SYS_read, SETTLED, 0);
+	if (replay_passes)
+		assert_true(replay.passed_count >= 2);
+	call(&holder, SYS_read, HOLDER_SECRET, 10);
+	call(&holder, SYS_write, SETTLED, 10);
+	assert_true(has_edge("holder", "write", "/run/settled"));
+	assert_false(has_edge("/run/settled", "read", "inet"));
+	leave(&child, SYS_read, 10);
+	assert_true(has_edge("/run/settled", "read", "inet"));
+	assert_false(has_edge("/run/settled", "read", "unix"));
+}
+
+static void test_what_a_new_program_may(void **state)
+{
+	enum { ADDRESS = 4096 };
+	struct guest_task holder = frozen_task("holder"), task = frozen_task("inet");
+	if (!replay_passes)
+		return;
+	assert_int_equal(count_passed(&task, SYS_mprotect, ADDRESS), 0);
+	assert_int_equal(count_passed(&task, SYS_mprotect, ADDRESS), 0);
+	call(&task, SYS_execve, 0, 0);
+	assert_int_equal(count_passed(&task, SYS_mprotect, ADDRESS), 2);
+	// It maps what is classified, without access yet.
+	replay_enter(&replay, 0, &holder, SYS_mmap, (uint64_t[6]){ 0, 4096, 0, 2 /* MAP_PRIVATE */, HOLDER_SECRET, 0 });
+	replay_leave(&replay, 0, &holder, SYS_mmap, ADDRESS);
+	assert_int_equal(count_passed(&task, SYS_mprotect, ADDRESS), 0);
+	call(&task, SYS_execve, 0, 0);
+	assert_int_equal(count_passed(&task, SYS_mprotect, ADDRESS), 2);
+	make_managed(&holder, &task);
+	call(&task, SYS_execve, 0, 0);
+	assert_int_equal(count_passed(&task, SYS_mprotect, ADDRESS), 0);
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, begin, finish)
 
 int main(void)
@@ -742,6 +845,9 @@ int main(void)
 		TEST(test_restarted_call_has_not_moved),
 		TEST(test_unreadable_registers_are_counted),
 		TEST(test_what_passes),
+		TEST(test_what_anyone_may),
+		TEST(test_labels_come_to_a_new_process),
+		TEST(test_what_a_new_program_may),
 		TEST(test_sweep),
 		TEST(test_abandoned_trace_does_nothing),
 	};
