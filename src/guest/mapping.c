@@ -14,7 +14,7 @@ struct visitor {
 	bool stopped;
 };
 
-enum { LISTED_MAXIMUM = 1 << 17 }; // also of those that are skipped; twice vm.max_map_count
+enum { LISTED_MAXIMUM = 1 << 16 }; // also of those that are skipped; vm.max_map_count is less by default
 
 static const struct guest_member mapping_members[] = {
 	GUEST_MEMBER(VALUE, vma_start, struct guest_mapping, start),
