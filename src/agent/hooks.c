@@ -761,19 +761,19 @@ static void go_on_here(struct agent_vcpu *vcpu)
 	go_on_at(vcpu, rip);
 }
 
-static bool at_landing(struct agent_vcpu *vcpu, struct agent_event *event)
+static void at_landing(struct agent_vcpu *vcpu, struct agent_event *event)
 {
 	const struct kvm_regs *registers = &vcpu->run->s.regs.regs;
 	uint64_t original;
 	if (!hook_patch_returned(vcpu->vm->patch, registers->rsp, &original)) {
-		// Whoever jumps here by himself goes on behind, as with the NOP that stood here.
+		// Whoever jumps here by himself goes on behind, as with the NOP that stood here; who has returned, where such calls do.
 		trace_gap(vcpu->vm->trace, "tampered", "vCPU %u came to %#llx from nowhere", vcpu->id,
 			  (unsigned long long)registers->rip);
-		return false;
+		*event = (struct agent_event){ AGENT_SITE_LOST, registers->rsp - sizeof(original), false };
+		return;
 	}
 	go_on_at(vcpu, original);
 	*event = (struct agent_event){ AGENT_SITE_RETURN, registers->rsp - sizeof(original), false };
-	return true;
 }
 
 bool agent_hook_port_exit(struct agent_vcpu *vcpu, struct agent_event *event)

@@ -437,6 +437,8 @@ void trace_enter_function(struct trace_event *event)
 	uint64_t task;
 	bool compat = guest_current_task(event->kernel, event->cpu->gs_base, &task) == GUEST_OK &&
 		      trace_is_compat(event->kernel, task);
+	if (!compat && event->site == SITE_FUNCTION && event->raw_number < SYSCALL_ROWS)
+		atomic_store_explicit(&event->trace->function_originals[event->raw_number], event->original, memory_order_relaxed);
 	if (compat)
 		enter_compat(event, false);
 	else

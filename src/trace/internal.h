@@ -348,6 +348,7 @@ struct trace {
 	_Atomic uint64_t seen_tasks[SEEN_TASKS]; // whose calls are being begun by vCPUs
 	uint64_t last_edge, emptied_at, settled_at; // sequence numbers of edges: see trace_has_passed()
 	uint64_t pass_originals[SYSCALL_ROWS]; // return addresses
+	_Atomic uint64_t function_originals[SYSCALL_ROWS]; // likewise, of all 64-bit calls that were seen at their functions
 	bool pass_end; // labels have come somewhere
 	_Atomic bool census; // wanted, or under way
 	atomic_flag census_lock; // taken outside of `lock`

@@ -380,6 +380,8 @@ void trace_forget_passes(struct trace *trace)
 	trace_empty_passes(trace);
 	memset(trace->pass_holders, 0, sizeof(trace->pass_holders));
 	memset(trace->pass_originals, 0, sizeof(trace->pass_originals));
+	for (size_t i = 0; i < SYSCALL_ROWS; i++)
+		atomic_store_explicit(&trace->function_originals[i], 0, memory_order_relaxed);
 	trace->pass_holder_count = 0;
 	trace->pass_end = false;
 	trace->settled_at = trace->emptied_at = trace->last_edge;

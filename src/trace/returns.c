@@ -380,6 +380,20 @@ void trace_file_installed(struct trace *trace, struct trace_cpu *cpu, uint64_t s
 	enter_inside(&event);
 }
 
+void trace_lost_return(struct trace *trace, struct trace_cpu *cpu, uint64_t slot, uint64_t landing)
+{
+	struct trace_event event;
+	uint64_t word, original;
+	if (guest_read_kernel(trace->kernel, slot, &word, sizeof(word)) != GUEST_OK || word != landing ||
+	    !find_entry_frame(trace, cpu, slot, &event) || event.raw_number >= SYSCALL_ROWS)
+		return;
+	original = atomic_load_explicit(&trace->function_originals[event.raw_number], memory_order_relaxed);
+	if (original == 0)
+		return;
+	cpu->registers.rip = original;
+	cpu->registers_changed = true;
+}
+
 // The call, or request, whose return address lay there.
 static struct pending_call *find_returning(struct trace *trace, uint64_t task, uint64_t slot, uint64_t *key)
 {

@@ -209,6 +209,9 @@ void trace_file_installed(struct trace *trace, struct trace_cpu *cpu, uint64_t s
 void trace_inside_call(struct trace *trace, struct trace_cpu *cpu, uint64_t stack);
 /** The vCPU has returned through the slot, with this result. */
 void trace_function_return(struct trace *trace, struct trace_cpu *cpu, uint64_t slot, int64_t result);
+/** The vCPU has returned through the slot to where returns are watched (`landing`), and nobody knows of it. Where it has to go on is set in
+ *  its registers, if that can be told by the call that it is in: what such calls have returned to before. */
+void trace_lost_return(struct trace *trace, struct trace_cpu *cpu, uint64_t slot, uint64_t landing);
 /** From now on calls are seen at E and X, or (`functions`) at functions. What is in progress is seen to end at X, as
  *  before; but not the other way round: it counts as taken place, and is over at its thread's next event. No vCPU may be in
  *  an entry or exit function. */

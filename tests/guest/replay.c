@@ -291,6 +291,11 @@ static bool passes(struct replay *replay, const struct guest_task *task, const u
 	return found;
 }
 
+uint64_t replay_slot(struct replay *replay, const struct guest_task *task)
+{
+	return replay->kernel->direct_map + stack_of(replay, task->address)->page + STACK_SLOT;
+}
+
 bool replay_init(struct replay *replay, struct recording *recording,
 		 const struct guest_kernel *kernel, const struct trace_glob *globs, size_t count)
 {

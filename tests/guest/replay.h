@@ -60,6 +60,9 @@ struct replay {
 	bool stands_elsewhere; // what the vCPU has in its registers is not what it should be
 };
 
+/** Where the return address of the task's calls lies. */
+uint64_t replay_slot(struct replay *replay, const struct guest_task *task);
+
 /** Runs the tests on each recording, with calls seen in the one way, in the other, and only if they have no pass. */
 #define replay_both(tests)                                                                         \
 	({                                                                                         \

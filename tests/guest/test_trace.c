@@ -721,6 +721,34 @@ static void make_anew(const struct guest_task *child)
 	leave(&parent, SYS_fork, child->tgid);
 }
 
+// Somebody returns to where returns are watched, and nobody knows of it: he goes on where such calls do.
+static void test_lost_return(void **state)
+{
+	struct guest_task task = frozen_task("inet");
+	const uint64_t landing = frozen.kernel.text + 0x100, slot = replay_slot(&replay, &task);
+	unsigned char *word = frozen.recording.ram + (slot - frozen.kernel.direct_map);
+	const struct guest_cpu_registers *registers = &replay.cpus[0].registers;
+	if (!replay_functions)
+		return;
+	enter(&task, SYS_read, 99, 0);
+	trace_lost_return(replay.trace, &replay.cpus[0], slot, landing); // has jumped there
+	assert_false(replay.cpus[0].registers_changed);
+	memcpy(word, &landing, sizeof(landing));
+	trace_lost_return(replay.trace, &replay.cpus[0], slot, landing);
+	assert_true(replay.cpus[0].registers_changed);
+	assert_int_equal(registers->rip, frozen.kernel.text);
+	memcpy(word, &frozen.kernel.text, sizeof(uint64_t));
+	leave(&task, SYS_read, -EBADF);
+	// Of others it is not known where they return to.
+	const uint64_t other = SYS_getpid;
+	memcpy(word + 256 + 15 * sizeof(uint64_t), &other, sizeof(other)); // orig_ax
+	memcpy(word, &landing, sizeof(landing));
+	replay.cpus[0].registers_changed = false;
+	trace_lost_return(replay.trace, &replay.cpus[0], slot, landing);
+	assert_false(replay.cpus[0].registers_changed);
+	memcpy(word, &frozen.kernel.text, sizeof(uint64_t));
+}
+
 // Files that everybody has open: what one has seen of them holds for others.
 enum { SETTLED = 1 };
 
@@ -845,6 +873,7 @@ int main(void)
 		TEST(test_restarted_call_has_not_moved),
 		TEST(test_unreadable_registers_are_counted),
 		TEST(test_what_passes),
+		TEST(test_lost_return),
 		TEST(test_what_anyone_may),
 		TEST(test_labels_come_to_a_new_process),
 		TEST(test_what_a_new_program_may),
