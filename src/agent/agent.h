@@ -85,6 +85,7 @@ enum agent_site_kind {
 	AGENT_SITE_INSTALL, // a descriptor is about to mean a file: fd_install()
 	AGENT_SITE_DUPLICATE, // f_dupfd()
 	AGENT_SITE_READ_LINK, // vfs_readlink()
+	AGENT_SITE_WAKE, // wake_up_new_task()
 	AGENT_SITE_LOST, // has come back from somewhere, and it is not known where to
 };
 

@@ -378,6 +378,7 @@ static bool add_inner(struct agent_vm *vm, struct error *error)
 		{ TRACE_INNER_INSTALL, SYMBOL_fd_install, AGENT_SITE_INSTALL },
 		{ TRACE_INNER_DUPLICATE, SYMBOL_f_dupfd, AGENT_SITE_DUPLICATE },
 		{ TRACE_INNER_READ_LINK, SYMBOL_vfs_readlink, AGENT_SITE_READ_LINK },
+		{ TRACE_INNER_WAKE, SYMBOL_wake_up_new_task, AGENT_SITE_WAKE },
 	};
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		const uint64_t function = guest_symbol(&vm->kernel, rows[i].symbol);

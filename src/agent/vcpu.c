@@ -315,6 +315,9 @@ static void trace_site(struct agent_vcpu *vcpu, const struct agent_event *event)
 	case AGENT_SITE_RETURN:
 		trace_function_return(vm->trace, &vcpu->cpu, event->slot, (int64_t)registers->rax);
 		break;
+	case AGENT_SITE_WAKE:
+		trace_task_woken(vm->trace, &vcpu->cpu, event->slot, registers->rdi);
+		break;
 	case AGENT_SITE_LOST:
 		trace_lost_return(vm->trace, &vcpu->cpu, event->slot, registers->rip);
 		break;

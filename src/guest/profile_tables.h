@@ -50,6 +50,7 @@
 	S(O, fd_install, "fd_install")                                                            \
 	S(O, f_dupfd, "f_dupfd")                                                                  \
 	S(O, vfs_readlink, "vfs_readlink")                                                        \
+	S(O, wake_up_new_task, "wake_up_new_task")                                                \
 	S(O, machine_kexec, "machine_kexec") /* CONFIG_KEXEC_CORE */                              \
 	S(O, boot_cpu_data, "boot_cpu_data")                                                      \
 	S(O, klp_transition_patch, "klp_transition_patch") /* CONFIG_LIVEPATCH */                 \

@@ -172,7 +172,7 @@ bool trace_read_event(struct trace *trace, struct trace_cpu *cpu, uint64_t pt_re
 	event->slot = event->original = 0;
 	event->derived_after = 0;
 	event->inner = TRACE_INNER_NONE;
-	event->installed_file = 0;
+	event->installed_file = event->woken_task = 0;
 	event->denied = false;
 	enum guest_result result = guest_read_kernel(event->kernel, pt_regs, &event->registers,
 						     sizeof(event->registers));

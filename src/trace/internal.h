@@ -391,6 +391,7 @@ struct trace_event {
 	enum trace_inner inner; // of a call that is seen there
 	int32_t installed_number; // of one that is seen when it installs
 	uint64_t installed_file;  // this; 0: from its entry
+	uint64_t woken_task; // likewise, of one that is seen when this is to run for the first time
 	bool denied; // the call was refused
 	int32_t instead_number; // the descriptor that is taken to mean
 	uint64_t instead_file;	// this; 0: none

@@ -380,6 +380,15 @@ void trace_file_installed(struct trace *trace, struct trace_cpu *cpu, uint64_t s
 	enter_inside(&event);
 }
 
+void trace_task_woken(struct trace *trace, struct trace_cpu *cpu, uint64_t slot, uint64_t task)
+{
+	struct trace_event event;
+	if (!comes_from(trace, cpu, slot, TRACE_INNER_WAKE, &event))
+		return;
+	event.woken_task = task;
+	enter_inside(&event);
+}
+
 void trace_lost_return(struct trace *trace, struct trace_cpu *cpu, uint64_t slot, uint64_t landing)
 {
 	struct trace_event event;

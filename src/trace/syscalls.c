@@ -201,9 +201,36 @@ static void end_open(struct trace_event *event, int64_t result)
 
 /* Processes */
 
+static void give_to_child(struct trace_event *event, const struct guest_task *task)
+{
+	struct trace *trace = event->trace;
+	struct object_reference child = trace_process_reference(task);
+	if (!trace_lock(trace))
+		return;
+	engine_transfer(trace->engine, &event->call->process, &child, (uint32_t)(event->call->row - syscall_rows));
+	trace_let_child(trace, event->call, task, &child.id);
+	trace_unlock(trace);
+}
+
+// It is there, and has not run yet: so nobody needs to look for it, or to wait for the call's end.
+static void look_at_woken(struct trace_event *event)
+{
+	struct guest_task child;
+	enum guest_result result = guest_task_read(event->kernel, event->woken_task, &child);
+	if (result != GUEST_OK)
+		trace_gap(event->trace, "unread-children", "the new child of pid %u (%s): %s", event->task.tgid, event->task.comm,
+			  guest_result_text(result));
+	else if (child.tgid != event->task.tgid) // else it is a thread
+		give_to_child(event, &child);
+}
+
 static bool begin_fork(struct trace_event *event)
 {
 	uint64_t flags = 0;
+	if (event->woken_task) {
+		look_at_woken(event);
+		return false;
+	}
 	switch (event->call->row->extra) {
 	case 0: // clone: flags in the first argument
 		flags = trace_argument(event, 0);
@@ -270,14 +297,7 @@ static void end_fork(struct trace_event *event, int64_t result)
 	// If none has that number, the first one.
 	if (!search.has_exact && !search.has_last)
 		return; // has ended already
-	struct object_reference child =
-		trace_process_reference(search.has_exact ? &search.exact : &search.last);
-	if (!trace_lock(trace))
-		return;
-	engine_transfer(trace->engine, &event->call->process, &child,
-			(uint32_t)(event->call->row - syscall_rows));
-	trace_let_child(trace, event->call, search.has_exact ? &search.exact : &search.last, &child.id);
-	trace_unlock(trace);
+	give_to_child(event, search.has_exact ? &search.exact : &search.last);
 }
 
 static void end_execve(struct trace_event *event, int64_t result)
@@ -625,6 +645,8 @@ enum trace_inner trace_row_inner(const struct syscall_row *row)
 		return TRACE_INNER_INSTALL;
 	if (row->begin == trace_begin_dup && row->wanted)
 		return TRACE_INNER_DUPLICATE;
+	if (row->begin == begin_fork)
+		return TRACE_INNER_WAKE;
 	if (row == &syscall_rows[SYS_io_uring_enter])
 		return TRACE_INNER_REQUEST;
 	return row->begin == trace_begin_readlink ? TRACE_INNER_READ_LINK : TRACE_INNER_NONE;

@@ -194,6 +194,7 @@ enum trace_inner {
 	TRACE_INNER_INSTALL,   // fd_install(): it has opened a file, or accepted a connection
 	TRACE_INNER_DUPLICATE, // f_dupfd(): fcntl() is to duplicate a descriptor
 	TRACE_INNER_READ_LINK, // vfs_readlink(): what it reads is a symbolic link
+	TRACE_INNER_WAKE,      // wake_up_new_task(): fork() has made a task, which does not run yet
 	TRACE_INNER_REQUEST,   // io_uring_enter() carries out a request: trace_ring_request()
 	TRACE_INNERS
 };
@@ -204,6 +205,8 @@ enum trace_inner trace_inner_of(uint32_t number, bool compat);
 void trace_inner_entry(struct trace *trace, struct trace_cpu *cpu, uint64_t slot, enum trace_inner inner);
 /** The same of fd_install(): the descriptor, and the struct file that it is about to mean. */
 void trace_file_installed(struct trace *trace, struct trace_cpu *cpu, uint64_t slot, int32_t number, uint64_t file);
+/** The same of wake_up_new_task(): the task_struct of who is about to run. */
+void trace_task_woken(struct trace *trace, struct trace_cpu *cpu, uint64_t slot, uint64_t task);
 /** The vCPU stands inside a call whose function cannot be stopped at; `stack`: an address of its stack. How it ends is not
  *  seen. */
 void trace_inside_call(struct trace *trace, struct trace_cpu *cpu, uint64_t stack);

@@ -356,6 +356,16 @@ static void enter_function(struct replay *replay, int cpu, const struct guest_ta
 			     atomic_load(slot_of(replay, stack)) != replay->kernel->text);
 }
 
+void replay_wake(struct replay *replay, int cpu, const struct guest_task *parent, const struct guest_task *child)
+{
+	struct replay_stack *stack = stack_of(replay, parent->address);
+	if (!replay->functions || stack->inner != TRACE_INNER_WAKE)
+		return;
+	memcpy(replay->recording->ram + replay->slots[cpu].current, &parent->address, sizeof(uint64_t));
+	trace_task_woken(replay->trace, &replay->cpus[cpu], replay->kernel->direct_map + stack->page + STACK_SLOT, child->address);
+	stack->inner = TRACE_INNER_NONE; // once is enough
+}
+
 static void leave_function(struct replay *replay, int cpu, const struct guest_task *task, int64_t result)
 {
 	struct replay_stack *stack = stack_of(replay, task->address);
@@ -368,6 +378,8 @@ static void leave_function(struct replay *replay, int cpu, const struct guest_ta
 	    guest_file_from_descriptor(replay->kernel, task, result, &file) == GUEST_OK && !opening_passes(replay, task, file))
 		trace_file_installed(replay->trace, &replay->cpus[cpu], replay->kernel->direct_map + stack->page + STACK_SLOT,
 				     (int32_t)result, file);
+	if (stack->inner == TRACE_INNER_WAKE && result > 0 && guest_find_process(replay->kernel, (uint32_t)result, &file) == GUEST_OK)
+		replay_wake(replay, cpu, task, &(struct guest_task){ .address = file });
 	if (atomic_load(slot_of(replay, stack)) == replay->kernel->text + LANDING)
 		trace_function_return(replay->trace, &replay->cpus[cpu],
 				      replay->kernel->direct_map + stack->page + STACK_SLOT, result);

@@ -60,6 +60,9 @@ struct replay {
 	bool stands_elsewhere; // what the vCPU has in its registers is not what it should be
 };
 
+/** Inside fork() of the parent: the child is about to run (else it is taken to be when fork() ends). */
+void replay_wake(struct replay *replay, int cpu, const struct guest_task *parent, const struct guest_task *child);
+
 /** Where the return address of the task's calls lies. */
 uint64_t replay_slot(struct replay *replay, const struct guest_task *task);
 
