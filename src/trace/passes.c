@@ -556,8 +556,8 @@ static void derive_all(struct trace *trace)
 			derive_call(trace, &holder);
 			continue;
 		}
-		// A mapping may not have been there yet when that was asked, by a call that was over when it was looked for.
-		if (trace->pass_originals[SYS_mmap])
+		// A mapping may not have been there yet, or not been usable, when that was asked, by a call that was over when it was looked for.
+		if (trace->pass_originals[SYS_mmap] || trace->pass_originals[SYS_mprotect])
 			trace_ask_all_mappers_again(trace);
 		trace->settled_at = trace->emptied_at;
 		atomic_store_explicit(&trace->census, false, memory_order_release);
