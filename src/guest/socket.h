@@ -26,7 +26,7 @@ struct guest_socket {
 			// does not count, those of an abstract name do.
 			uint16_t name_length;
 			char name[GUEST_UNIX_NAME_MAXIMUM]; // first byte NUL: abstract
-		} local;
+		} local; // AF_UNIX
 		struct {
 			// 4 bytes used for AF_INET. IPv4 through an AF_INET6 socket has mapped
 			// addresses (::ffff:a.b.c.d), so that with AF_INET addresses mapped too

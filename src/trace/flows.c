@@ -496,6 +496,8 @@ static bool give_unix_peer(struct trace_event *event, const struct guest_socket 
 		guest_socket_read_unnamed(event->kernel, socket->local.peer, &peer);
 	if (result == GUEST_OK && peer.inode_number == 0) // its name is of interest
 		result = guest_socket_read(event->kernel, socket->local.peer, &peer);
+	if (result == GUEST_OK && peer.family != AF_UNIX)
+		result = GUEST_BAD_DATA;
 	if (result != GUEST_OK) {
 		trace_gap(event->trace, "unread-socket", "peer of a UNIX socket of pid %u (%s): %s",
 			  event->task.tgid, event->task.comm, guest_result_text(result));

@@ -298,7 +298,8 @@ static uint64_t format_socket(struct trace *trace, struct description *scratch)
 		format_unix_name(socket->local.name, socket->local.name_length, scratch->address,
 				 sizeof(scratch->address));
 		if (socket->local.peer && guest_socket_read(trace->kernel, socket->local.peer,
-							    &scratch->other) == GUEST_OK)
+							    &scratch->other) == GUEST_OK &&
+		    scratch->other.family == AF_UNIX)
 			format_unix_name(scratch->other.local.name,
 					 scratch->other.local.name_length, scratch->peer,
 					 sizeof(scratch->peer));

@@ -220,7 +220,7 @@ static void ask_ring(struct question *question)
 static void ask_socket(struct question *question)
 {
 	struct guest_socket socket;
-	if (guest_socket_read(question->kernel, question->address, &socket) == GUEST_OK)
+	if (guest_socket_read(question->kernel, question->address, &socket) == GUEST_OK && socket.family == AF_UNIX)
 		require(socket.local.name_length <= sizeof(socket.local.name),
 			"a name that is too long");
 	guest_socket_read_unnamed(question->kernel, question->address, &socket);
