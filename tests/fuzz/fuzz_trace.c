@@ -133,6 +133,7 @@ static const int often[] = {
 	SYS_close,
 	SYS_dup2,
 	SYS_fork,
+	SYS_chroot,
 	SYS_clone3,
 	SYS_execve,
 	SYS_execveat,
@@ -222,9 +223,11 @@ static void call_strange(const struct call *call, struct input *input)
 	case 4:
 		trace_file_installed(call->replay->trace, cpu, one, (int32_t)other, other);
 		trace_inner_entry(call->replay->trace, cpu, one, TRACE_INNER_DUPLICATE + other % 2);
+		trace_task_woken(call->replay->trace, cpu, one, other);
 		break;
 	default:
 		trace_compat_entry(call->replay->trace, cpu, one);
+		trace_lost_return(call->replay->trace, cpu, one, other);
 		break;
 	}
 }
