@@ -343,7 +343,7 @@ struct trace {
 		uint64_t task, start_time, pt_regs;
 		uint64_t census; // how many there had been
 	} pass_holders[PASS_HOLDERS]; // open addressing
-	uint32_t pass_holder_count;
+	uint32_t pass_holder_count, pass_holder_looked_at;
 	uint64_t census_count;
 	_Atomic uint64_t seen_tasks[SEEN_TASKS]; // whose calls are being begun by vCPUs
 	uint64_t last_edge, emptied_at, settled_at; // sequence numbers of edges: see trace_has_passed()

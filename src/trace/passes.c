@@ -388,21 +388,30 @@ void trace_forget_passes(struct trace *trace)
 	atomic_store(&trace->census, false);
 }
 
-// Whoever has ended makes no calls. That others may be noted twice now does no harm.
+// Who cannot be read may be alive.
+static bool has_ended(const struct trace *trace, const struct pass_holder *holder)
+{
+	struct guest_task task;
+	uint64_t stack;
+	return guest_task_read(trace->kernel, holder->task, &task) == GUEST_OK &&
+	       (task.start_time != holder->start_time ||
+		(guest_read_field(trace->kernel, holder->task, FIELD_task_stack, &stack) == GUEST_OK && stack == 0));
+}
+
+// Some each time. Whoever has ended makes no calls. That others may be noted twice then does no harm.
 void trace_drop_ended_holders(struct trace *trace)
 {
-	enum { PART = 64 };
-	for (uint32_t first = 0; trace->pass_holder_count > PASS_HOLDERS / 8 && first < PASS_HOLDERS; first += PART) {
-		if (!trace_lock(trace))
-			return;
-		for (uint32_t i = first; i < first + PART; i++) {
-			struct pass_holder *holder = &trace->pass_holders[i];
-			struct guest_task task;
-			if (!holder->task || is_alive(trace, holder, &task))
+	enum { AT_ONCE = 64, PARTS = 4 };
+	static_assert(PASS_HOLDERS % AT_ONCE == 0, "a part does not go beyond the end");
+	for (int part = 0; part < PARTS && trace_lock(trace); part++) {
+		struct pass_holder *holder = &trace->pass_holders[trace->pass_holder_looked_at];
+		for (const struct pass_holder *end = holder + AT_ONCE; holder < end; holder++) {
+			if (!holder->task || !has_ended(trace, holder))
 				continue;
 			holder->task = 0;
 			trace->pass_holder_count--;
 		}
+		trace->pass_holder_looked_at = (trace->pass_holder_looked_at + AT_ONCE) % PASS_HOLDERS;
 		trace_unlock_only(trace);
 	}
 }

@@ -821,6 +821,35 @@ static void test_labels_come_to_a_new_process(void **state)
 	assert_false(has_edge("/run/settled", "read", "unix"));
 }
 
+// Who has ended is looked for no more; who is alive is, however often that was asked.
+static void test_who_has_ended(void **state)
+{
+	struct guest_task holder = frozen_task("holder"), child = frozen_task("inet"), other = frozen_task("unix");
+	const uint64_t field = field_of(child.address, FIELD_task_stack), none = 0;
+	uint64_t stack;
+	if (!replay_passes)
+		return;
+	for (int ends = 0; ends < 2; ends++) {
+		if (ends) {
+			finish(NULL);
+			begin(NULL);
+		}
+		call(&other, SYS_read, SETTLED, 10);
+		make_anew(&child);
+		enter(&child, SYS_read, SETTLED, 0);
+		assert_read(guest_read_kernel(&frozen.kernel, field, &stack, sizeof(stack)));
+		if (ends)
+			replay_poke(&replay, field, &none, sizeof(none));
+		for (int i = 0; i < 20; i++)
+			trace_verify(replay.trace, &frozen.recording.reader);
+		replay_poke(&replay, field, &stack, sizeof(stack));
+		call(&holder, SYS_read, HOLDER_SECRET, 10);
+		call(&holder, SYS_write, SETTLED, 10);
+		leave(&child, SYS_read, 10);
+		assert_int_equal(has_edge("/run/settled", "read", "inet"), !ends);
+	}
+}
+
 static void test_what_a_new_program_may(void **state)
 {
 	enum { ADDRESS = 4096 };
@@ -877,6 +906,7 @@ int main(void)
 		TEST(test_lost_return),
 		TEST(test_what_anyone_may),
 		TEST(test_labels_come_to_a_new_process),
+		TEST(test_who_has_ended),
 		TEST(test_what_a_new_program_may),
 		TEST(test_sweep),
 		TEST(test_abandoned_trace_does_nothing),
