@@ -166,7 +166,7 @@ struct pending_call {
 };
 
 /** What calls do on an inode of which those that do the same are quiet together. */
-enum { PASS_TAKES = 1, PASS_SHOWS = 2, PASS_GIVES = 4, PASS_PROTECTS = 8 };
+enum { PASS_TAKES = 1, PASS_SHOWS = 2, PASS_GIVES = 4, PASS_PROTECTS = 8, PASS_ENDS = 16 };
 
 /** What a call makes that has no number before it has ended. */
 enum maker { MAKES_NOTHING, MAKES_KEY, MAKES_LINK, MAKES_ATTRIBUTE };
@@ -749,8 +749,8 @@ void trace_let_child(struct trace *trace, const struct pending_call *fork, const
 		     const struct object_id *process);
 void trace_let_program(struct trace *trace, const struct pending_call *execve, const struct guest_task *task,
 		       const struct object_id *process);
-/** At the entry of mprotect(). Not locked. */
-void trace_note_protecting(struct trace_event *event);
+/** At the entry of a call that passes by what is let to the thread alone: those that follow can be told when they are found. Not locked. */
+void trace_note_kind(struct trace_event *event);
 /** The file is mapped, but so that it cannot be used yet. Not locked. */
 void trace_note_unused_mapping(struct trace_event *event, const struct guest_file *file);
 /** For trace_verify(): so that threads that have ended take no places. Not locked. */

@@ -65,6 +65,7 @@ static const struct {
 	{ SYS_pwritev2, PASS_GIVES },
 	{ SYS_sendto, PASS_GIVES },
 	{ SYS_mprotect, PASS_PROTECTS },
+	{ SYS_exit_group, PASS_ENDS },
 };
 enum { KINDS = sizeof(kinds) / sizeof(kinds[0]) };
 static_assert((int)KINDS <= (int)TRACE_OPENING_KIND, "trace_pass.kinds has a bit for each");
@@ -184,14 +185,14 @@ static bool sees_what_others_do(struct trace *trace, uint64_t viewer)
 	       guest_path(trace->kernel, root.dentry, root.mount, path, NULL) == GUEST_OK && strcmp(path, "/") == 0;
 }
 
-// A pass of the thread; `does`: besides reading and, if it holds nothing, writing. Locked.
+// A pass of the thread; `does`: besides reading and, if it holds nothing, writing and ending. Locked.
 static bool let_thread(struct trace *trace, const struct candidate *thread, uint8_t does)
 {
 	struct trace_pass pass = { .of = PASS_OF_THREAD, .task = thread->task, .start_time = thread->start_time };
 	bool holds = engine_labels_in_flight(trace->engine, thread->process) != 0;
 	if (trace->pass_end || !sees_what_others_do(trace, thread->viewer) || !note_holder(trace, thread))
 		return false;
-	does = PASS_TAKES | PASS_SHOWS | (holds ? 0 : PASS_GIVES | does);
+	does = PASS_TAKES | PASS_SHOWS | (holds ? 0 : PASS_GIVES | PASS_ENDS | does);
 	pass.kinds = kinds_that(trace, does) | 1u << TRACE_OPENING_KIND;
 	allow(trace, &pass);
 	return true;
@@ -275,7 +276,7 @@ void trace_let_program(struct trace *trace, const struct pending_call *execve, c
 		let_thread(trace, &thread, PASS_PROTECTS);
 }
 
-void trace_note_protecting(struct trace_event *event)
+void trace_note_kind(struct trace_event *event)
 {
 	struct trace *trace = event->trace;
 	const struct pending_call *call = event->call;

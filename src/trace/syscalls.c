@@ -105,7 +105,7 @@ static void end_mmap(struct trace_event *event, int64_t result)
 
 static bool begin_mprotect(struct trace_event *event)
 {
-	trace_note_protecting(event);
+	trace_note_kind(event);
 	if (trace_argument(event, 2) & PROT_WRITE)
 		trace_refuse_mappings(event, trace_argument(event, 0), trace_argument(event, 1));
 	return trace_argument(event, 2) & (PROT_READ | PROT_WRITE | PROT_EXEC) &&
@@ -645,7 +645,8 @@ enum trace_inner trace_row_inner(const struct syscall_row *row)
 		return TRACE_INNER_INSTALL;
 	if (row->begin == trace_begin_dup && row->wanted)
 		return TRACE_INNER_DUPLICATE;
-	if (row->begin == begin_fork)
+	// What is looked at for the sake of children that run first need not be then.
+	if (row->begin == begin_fork || row->begin == begin_nothing)
 		return TRACE_INNER_WAKE;
 	if (row == &syscall_rows[SYS_io_uring_enter])
 		return TRACE_INNER_REQUEST;

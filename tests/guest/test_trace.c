@@ -858,8 +858,10 @@ static void test_what_a_new_program_may(void **state)
 		return;
 	assert_int_equal(count_passed(&task, SYS_mprotect, ADDRESS), 0);
 	assert_int_equal(count_passed(&task, SYS_mprotect, ADDRESS), 0);
+	assert_int_equal(count_passed(&task, SYS_exit_group, 0), 0);
 	call(&task, SYS_execve, 0, 0);
 	assert_int_equal(count_passed(&task, SYS_mprotect, ADDRESS), 2);
+	assert_int_equal(count_passed(&task, SYS_exit_group, 0), 2);
 	// It maps what is classified, without access yet.
 	replay_enter(&replay, 0, &holder, SYS_mmap, (uint64_t[6]){ 0, 4096, 0, 2 /* MAP_PRIVATE */, HOLDER_SECRET, 0 });
 	replay_leave(&replay, 0, &holder, SYS_mmap, ADDRESS);
@@ -869,6 +871,7 @@ static void test_what_a_new_program_may(void **state)
 	make_managed(&holder, &task);
 	call(&task, SYS_execve, 0, 0);
 	assert_int_equal(count_passed(&task, SYS_mprotect, ADDRESS), 0);
+	assert_int_equal(count_passed(&task, SYS_exit_group, 0), 0);
 }
 
 #define TEST(function) cmocka_unit_test_setup_teardown(function, begin, finish)
