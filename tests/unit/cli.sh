@@ -296,22 +296,22 @@ run 0 'in the background' traced --name bg -- sh -c 'sleep 12 & exit 0'
 says err 'goes on in the background'
 run 0 'and is listed' nijimi vms
 says out '^bg .* armed '
-run 0 'lost, gone' nijimi wait bg --state gone --timeout 20
+run 0 'lost, gone' nijimi wait bg --state gone --timeout 60
 run 0 'private' nijimi status
 says out '\(private\)'
 NAME='the private daemon ends'
 wait_for test ! -e "$NIJIMI_SOCKET"
 
 # Two runs share one; killed, it is started again by the one that had started it.
-traced --name first -- sleep 6 > /dev/null 2> first.err &
+traced --name first -- sleep 28 > /dev/null 2> first.err &
 wait_for nijimi wait first --timeout 0
-traced --name second -- sleep 3 > /dev/null 2> second.err &
+traced --name second -- sleep 24 > /dev/null 2> second.err &
 SECOND=$!
 wait_for nijimi wait second --timeout 0
 NAME='killed daemon'
 kill -KILL "$(nijimi status --json | jq .daemon.pid)"
-run 0 'again after SIGKILL' nijimi wait first --timeout 10
-run 0 'the other again, too' nijimi wait second --timeout 10
+run 0 'again after SIGKILL' nijimi wait first --timeout 60
+run 0 'the other again, too' nijimi wait second --timeout 60
 run 0 'nothing twice' nijimi state first --json
 jq -e '(.edges | length) == 6 and (.files | length) == 2 and (.gaps | length) == 1' out > /dev/null ||
 	fail 'not what it was'
