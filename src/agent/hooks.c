@@ -538,6 +538,9 @@ bool agent_hook_yield(struct agent_vm *vm, struct agent_vcpu *self, uint64_t for
 	if (atomic_load(&vm->hook) == AGENT_HOOK_PATCH) { // not yet by another
 		take_patch_out(vm);
 		trace_hook_changes(vm->trace, false);
+		memory_enter(&vm->hook_reader);
+		trace_find_forks(vm->trace);
+		memory_leave(&vm->hook_reader);
 		vm->patch_again = for_nanoseconds == UINT64_MAX ? UINT64_MAX
 								: agent_monotonic() + for_nanoseconds;
 		use_debug_registers(vm);

@@ -778,6 +778,8 @@ void trace_addresses_change(struct trace_event *event, int64_t fd);
 bool trace_begin_census(struct trace *trace);
 /** Returns when all calls that have passed are known. Not locked. */
 void trace_take_census(struct trace *trace);
+/** The registers at the top of the stack that this address is in, of whoever came from user space. False: it is a thread of the kernel's. */
+bool trace_find_entry_frame(struct trace *trace, struct trace_cpu *cpu, uint64_t stack, struct trace_event *event);
 /** trace_returns.watch() of the call. Locked. */
 enum trace_watching trace_watch_return(struct trace *trace, const struct pending_call *call);
 

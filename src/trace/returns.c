@@ -320,8 +320,7 @@ void trace_function_entry(struct trace *trace, struct trace_cpu *cpu, uint64_t p
 		trace_enter_function(&event);
 }
 
-// The registers at the top of this stack, of whoever came from user space.
-static bool find_entry_frame(struct trace *trace, struct trace_cpu *cpu, uint64_t stack, struct trace_event *event)
+bool trace_find_entry_frame(struct trace *trace, struct trace_cpu *cpu, uint64_t stack, struct trace_event *event)
 {
 	uint64_t top = (stack | (GUEST_STACK_SIZE - 1)) + 1;
 	for (int padded = 0; padded < 2; padded++) {
@@ -338,7 +337,7 @@ void trace_inside_call(struct trace *trace, struct trace_cpu *cpu, uint64_t stac
 {
 	struct trace_event event;
 	trace_count(&cpu->counters.entries);
-	if (find_entry_frame(trace, cpu, stack, &event) && trace_settle_loose(&event))
+	if (trace_find_entry_frame(trace, cpu, stack, &event) && trace_settle_loose(&event))
 		trace_enter_function(&event);
 }
 
@@ -347,7 +346,7 @@ static bool comes_from(struct trace *trace, struct trace_cpu *cpu, uint64_t slot
 		       struct trace_event *event)
 {
 	uint64_t task;
-	if (!find_entry_frame(trace, cpu, slot, event) ||
+	if (!trace_find_entry_frame(trace, cpu, slot, event) ||
 	    guest_current_task(event->kernel, cpu->gs_base, &task) != GUEST_OK ||
 	    trace_inner_of(event->raw_number, trace_is_compat(event->kernel, task)) != inner)
 		return false;
@@ -394,7 +393,7 @@ void trace_lost_return(struct trace *trace, struct trace_cpu *cpu, uint64_t slot
 	struct trace_event event;
 	uint64_t word, original;
 	if (guest_read_kernel(trace->kernel, slot, &word, sizeof(word)) != GUEST_OK || word != landing ||
-	    !find_entry_frame(trace, cpu, slot, &event) || event.raw_number >= SYSCALL_ROWS)
+	    !trace_find_entry_frame(trace, cpu, slot, &event) || event.raw_number >= SYSCALL_ROWS)
 		return;
 	original = atomic_load_explicit(&trace->function_originals[event.raw_number], memory_order_relaxed);
 	if (original == 0)

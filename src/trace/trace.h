@@ -220,6 +220,10 @@ void trace_lost_return(struct trace *trace, struct trace_cpu *cpu, uint64_t slot
  *  an entry or exit function. */
 void trace_hook_changes(struct trace *trace, bool functions);
 
+/** To be called when trace_hook_changes() has said that calls are seen at E and X, and may be where no vCPU runs meanwhile: finds who is
+ *  making a process, which would be seen at functions when it is about to run. */
+void trace_find_forks(struct trace *trace);
+
 /** The kind of calls of this number (64-bit), below TRACE_OPENING_KIND, for trace_filter; -1: they have to be seen. Of mmap() only those
  *  whose mapping is private, and of a file: which is the fifth argument then. */
 int trace_pass_kind(uint32_t number);

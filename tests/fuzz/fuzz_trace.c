@@ -95,6 +95,8 @@ static void look_after(struct replay *replay, struct kernel *kernel, struct inpu
 		break;
 	default:
 		trace_hook_changes(replay->trace, replay->functions);
+		if (!replay->functions)
+			trace_find_forks(replay->trace);
 		break;
 	}
 }

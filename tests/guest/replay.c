@@ -161,8 +161,11 @@ static struct replay_stack *stack_of(struct replay *replay, uint64_t task)
 		// The last page of a stack, which lies at a multiple of its size.
 		stack->page = replay->recording->size - GUEST_STACK_SIZE * (1 + replay->stack_count) - 4096;
 		uint64_t begin = replay->kernel->direct_map + stack->page + 4096 - GUEST_STACK_SIZE, gpa;
-		if (guest_locate(replay->kernel, task + guest_offset(replay->kernel, FIELD_task_stack), &gpa) == GUEST_OK)
+		if (guest_locate(replay->kernel, task + guest_offset(replay->kernel, FIELD_task_stack), &gpa) == GUEST_OK) {
+			memcpy(&stack->before, replay->recording->ram + gpa, sizeof(uint64_t));
 			memcpy(replay->recording->ram + gpa, &begin, sizeof(begin));
+			stack->field = gpa;
+		}
 	}
 	pthread_mutex_unlock(&replay->lock);
 	return stack;
@@ -323,6 +326,9 @@ bool replay_init(struct replay *replay, struct recording *recording,
 
 void replay_deinit(struct replay *replay)
 {
+	for (size_t i = 0; i < replay->stack_count; i++)
+		if (replay->stacks[i].field)
+			memcpy(replay->recording->ram + replay->stacks[i].field, &replay->stacks[i].before, sizeof(uint64_t));
 	trace_destroy(replay->trace);
 	free(replay->cpus);
 }
@@ -362,6 +368,7 @@ void replay_wake(struct replay *replay, int cpu, const struct guest_task *parent
 	if (!replay->functions || stack->inner != TRACE_INNER_WAKE)
 		return;
 	memcpy(replay->recording->ram + replay->slots[cpu].current, &parent->address, sizeof(uint64_t));
+	stack_of(replay, child->address); // it has one from the beginning
 	trace_task_woken(replay->trace, &replay->cpus[cpu], replay->kernel->direct_map + stack->page + STACK_SLOT, child->address);
 	stack->inner = TRACE_INNER_NONE; // once is enough
 }

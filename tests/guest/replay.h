@@ -48,6 +48,7 @@ struct replay {
 	struct replay_stack {
 		uint64_t task;
 		uint64_t page; // GPA: pt_regs at its end, the return address below
+		uint64_t field, before; // GPA of task_struct.stack, 0: it is not there; what the recording has
 		enum trace_inner inner; // where the call that it is in is seen, if it comes there
 	} stacks[REPLAY_STACKS];
 	size_t stack_count;

@@ -722,6 +722,28 @@ static void make_anew(const struct guest_task *child)
 	leave(&parent, SYS_fork, child->tgid);
 }
 
+// At functions it would be seen when the child is about to run; now that debug registers are used it is when it ends.
+static void test_hook_changes_inside_fork(void **state)
+{
+	struct guest_task holder = frozen_task("holder"), child = frozen_task("inet"), parent,
+			  before = sibling_before(field_of(child.address, FIELD_task_sibling));
+	if (!replay_functions)
+		return;
+	assert_read(guest_task_read(&frozen.kernel, child.real_parent, &parent));
+	make_managed(&holder, &parent);
+	set_newest_child(&parent, &before);
+	enter(&parent, SYS_fork, 0, 0);
+	trace_hook_changes(replay.trace, false);
+	trace_find_forks(replay.trace);
+	trace_find_forks(replay.trace); // it is known
+	replay.functions = false;
+	set_newest_child(&parent, &child);
+	assert_false(has_edge("inhabitants", "fork", "inet"));
+	leave(&parent, SYS_fork, child.tgid);
+	assert_true(has_edge("inhabitants", "fork", "inet"));
+	expect_no_gaps();
+}
+
 // Somebody returns to where returns are watched, and nobody knows of it: he goes on where such calls do.
 static void test_lost_return(void **state)
 {
@@ -906,6 +928,7 @@ int main(void)
 		TEST(test_restarted_call_has_not_moved),
 		TEST(test_unreadable_registers_are_counted),
 		TEST(test_what_passes),
+		TEST(test_hook_changes_inside_fork),
 		TEST(test_lost_return),
 		TEST(test_what_anyone_may),
 		TEST(test_labels_come_to_a_new_process),

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <sched.h>
+
+#include "trace/compat.h"
+#include "trace/internal.h"
+
+/*
+ * Who is making a process while the hook changes. At functions fork() is seen when the child is about to run, and not before; with
+ * debug registers when it ends. So who is inside it and has no child yet would be seen by neither: it is looked up, in pt_regs,
+ * and seen to end then. Who was there before (pt_regs keeps the last call's number) begins another call next, and nothing is made of it.
+ */
+
+enum { THREADS_MAXIMUM = 1 << 16 };
+
+struct fork_search {
+	struct trace *trace;
+	struct guest_task leader;
+	uint32_t left;
+};
+
+static void begin_if_fork(struct trace *trace, uint64_t address)
+{
+	struct trace_event event;
+	uint64_t stack;
+	struct guest_task task;
+	if (guest_task_read(trace->kernel, address, &task) != GUEST_OK ||
+	    guest_read_field(trace->kernel, address, FIELD_task_stack, &stack) != GUEST_OK || stack == 0 ||
+	    !trace_find_entry_frame(trace, &trace->census_cpu, stack, &event))
+		return;
+	event.task = task;
+	bool compat = trace_is_compat(trace->kernel, address);
+	if (trace_inner_of(event.raw_number, compat) != TRACE_INNER_WAKE || (compat && !trace_translate_compat(&event)))
+		return;
+	const uint32_t number = (uint32_t)event.registers.orig_ax;
+	const struct trace_begun begun = { .row = &syscall_rows[number],
+					   .cause = number,
+					   .key = address,
+					   .compat = compat,
+					   .loose = compat && !trace->kernel->sites.exit_in_rdi };
+	if (!trace_lock(trace))
+		return;
+	bool known = trace_find_call(trace, address) != NULL;
+	trace_unlock(trace);
+	if (!known)
+		trace_begin_call(&event, &begun);
+}
+
+static bool visit_thread(uint64_t address, void *context)
+{
+	struct fork_search *search = context;
+	if (search->left == 0)
+		return false;
+	search->left--;
+	begin_if_fork(search->trace, address);
+	return true;
+}
+
+static bool visit_leader(uint64_t address, void *context)
+{
+	struct fork_search *search = context;
+	if (guest_task_read(search->trace->kernel, address, &search->leader) == GUEST_OK && search->leader.mm != 0)
+		guest_for_each_thread(search->trace->kernel, &search->leader, THREADS_MAXIMUM, visit_thread, search);
+	return search->left > 0;
+}
+
+void trace_find_forks(struct trace *trace)
+{
+	struct fork_search search = { .trace = trace, .left = THREADS_MAXIMUM };
+	if (!guest_has_field(trace->kernel, FIELD_task_stack)) {
+		trace_gap(trace, "unread-children", "who was inside fork() as the hook changed is not known");
+		return;
+	}
+	while (atomic_flag_test_and_set_explicit(&trace->census_lock, memory_order_acquire)) {
+		if (atomic_load_explicit(&trace->abandoned, memory_order_relaxed))
+			return;
+		sched_yield();
+	}
+	enum guest_result result = guest_for_each_process(trace->kernel, THREADS_MAXIMUM, visit_leader, &search);
+	atomic_flag_clear_explicit(&trace->census_lock, memory_order_release);
+	if (result != GUEST_OK || search.left == 0)
+		trace_gap(trace, "unread-children", "who was inside fork() as the hook changed: %s",
+			  result != GUEST_OK ? guest_result_text(result) : "too many threads");
+}
