@@ -129,9 +129,9 @@ bool agent_filter_add(struct agent_vm *vm, uint64_t function, uint32_t number, s
 	} else if (trace_matters_if_shared(number)) {
 		site.shape = HOOK_FILTER_ALONE;
 	} else if (kind >= 0) {
-		site.shape = number == SYS_mmap						   ? HOOK_FILTER_MAPPING
-			     : number == SYS_mprotect || number == SYS_exit_group ? HOOK_FILTER_TASK
-										   : HOOK_FILTER_DESCRIPTOR;
+		site.shape = number == SYS_mmap			? HOOK_FILTER_MAPPING
+			     : trace_passes_by_thread(number) ? HOOK_FILTER_TASK
+							      : HOOK_FILTER_DESCRIPTOR;
 		site.kind = (uint32_t)kind;
 	} else {
 		return true;

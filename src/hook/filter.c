@@ -107,7 +107,63 @@ static const struct instruction exiting_unless_alone[] = {
 	{ 2, { 0x0f, 0x85 }, EXIT }, // jne: others may change the table
 };
 
-static const struct instruction deciding[] = { // behind that
+// A look into the table: rax is the task, and stays; r11 becomes the place, by what it is already.
+#define FINDING_THE_PLACE                                                                                              \
+	{ 3, { 0x4d, 0x89, 0xd8 }, NOTHING }, /* mov %r11, %r8 */                                                      \
+	{ 4, { 0x49, 0xc1, 0xe8, FOLD_SHIFT }, NOTHING }, /* shr $FOLD_SHIFT, %r8 */                                   \
+	{ 3, { 0x4d, 0x31, 0xc3 }, NOTHING }, /* xor %r8, %r11 */                                                      \
+	{ 3, { 0x45, 0x69, 0xdb }, MIXING }, /* imul $MIXING, %r11d, %r11d */                                          \
+	{ 4, { 0x41, 0xc1, 0xeb, HASH_SHIFT }, NOTHING }, /* shr $HASH_SHIFT, %r11d */                                 \
+	{ 3, { 0x41, 0x81, 0xe3 }, MASK }, /* and $MASK, %r11d */                                                      \
+	{ 3, { 0x4c, 0x8d, 0x0d }, CELLS }, /* lea CELLS(%rip), %r9 */                                                 \
+	{ 3, { 0x4d, 0x01, 0xcb }, NOTHING }, /* add %r9, %r11 */                                                      \
+	{ 4, { 0x4d, 0x8b, 0x43, CELL(sequence) }, NOTHING } /* mov sequence(%r11), %r8 */
+
+#define UNLESS_EQUAL(to) { 2, { 0x0f, 0x85 }, to } /* jne */
+
+#define COMPARING_TASK(otherwise)                                                                                      \
+	{ 4, { 0x49, 0x39, 0x43, CELL(task) }, NOTHING }, /* cmp %rax, task(%r11) */                                   \
+	UNLESS_EQUAL(otherwise)
+
+#define COMPARING_START_TIME(otherwise)                                                                                \
+	{ 3, { 0x4c, 0x8b, 0x88 }, START_TIME }, /* mov start_time(%rax), %r9 */                                       \
+	{ 4, { 0x4d, 0x39, 0x4b, CELL(start_time) }, NOTHING }, /* cmp %r9, start_time(%r11) */                        \
+	UNLESS_EQUAL(otherwise)
+
+#define EXITING_UNLESS_ANY(member)                                                                                     \
+	{ 5, { 0x49, 0x83, 0x7b, CELL(member), HOOK_FILTER_ANY }, NOTHING }, /* cmpq $HOOK_FILTER_ANY, member(%r11) */ \
+	UNLESS_EQUAL(EXIT)
+
+// rdx: the inode, or the dentry that stands in its place
+#define COMPARING_INODE(otherwise)                                                                                     \
+	{ 4, { 0x49, 0x39, 0x53, CELL(inode) }, NOTHING }, /* cmp %rdx, inode(%r11) */                                 \
+	UNLESS_EQUAL(otherwise)
+
+// Of the inode in rdx, or in r10.
+#define COMPARING_NUMBERS(prefix_of_64, prefix_of_32, otherwise)                                                       \
+	{ 3, { prefix_of_64, 0x8b, 0x8a }, NUMBER }, /* mov i_ino(%rdx or %r10), %r9 */                                \
+	{ 4, { 0x4d, 0x39, 0x4b, CELL(inode_number) }, NOTHING }, /* cmp %r9, inode_number(%r11) */                    \
+	UNLESS_EQUAL(otherwise),                                                                                       \
+	{ 3, { prefix_of_32, 0x8b, 0x8a }, GENERATION }, /* mov i_generation(%rdx or %r10), %r9d */                    \
+	{ 4, { 0x45, 0x39, 0x4b, CELL(generation) }, NOTHING }, /* cmp %r9d, generation(%r11) */                       \
+	UNLESS_EQUAL(otherwise)
+#define OF_RDX 0x4c, 0x44
+#define OF_R10 0x4d, 0x45
+#define COMPARING_NUMBERS_OF(inode, otherwise) COMPARING_NUMBERS(inode, otherwise)
+
+#define ENDING_THE_LOOK(otherwise)                                                                                     \
+	{ 4, { 0x41, 0xf7, 0x43, CELL(kinds) }, KIND_BIT }, /* testl $KIND_BIT, kinds(%r11) */                         \
+	{ 2, { 0x0f, 0x84 }, otherwise }, /* je */                                                                     \
+	{ 4, { 0x4d, 0x39, 0x43, CELL(sequence) }, NOTHING }, /* cmp %r8, sequence(%r11) */                            \
+	UNLESS_EQUAL(otherwise) /* another stands here now */
+
+// The full barrier of filter.h, below the stack's end: the word is not changed, and nothing waits for it, as the function's
+// return would for the word above.
+#define MAKING_BARRIER { 6, { 0xf0, 0x83, 0x4c, 0x24, 0xfc, 0x00 }, NOTHING } // lock orl $0, -4(%rsp)
+
+static const struct instruction making_barrier[] = { MAKING_BARRIER };
+
+static const struct instruction deciding[] = { // behind exiting_unless_alone
 	{ 3, { 0x48, 0x8b, 0x89 }, FDT }, // mov fdt(%rcx), %rcx
 	{ 2, { 0x8b, 0x97 }, DESCRIPTOR }, // mov descriptor(%rdi), %edx
 	{ 2, { 0x8b, 0xb1 }, MAX_FDS }, // mov max_fds(%rcx), %esi
@@ -121,94 +177,40 @@ static const struct instruction deciding[] = { // behind that
 	{ 3, { 0x48, 0x85, 0xc9 }, NOTHING }, // test %rcx, %rcx
 	{ 2, { 0x0f, 0x84 }, EXIT }, // je: it is closed
 	{ 3, { 0x48, 0x8b, 0x91 }, INODE }, // mov f_inode(%rcx), %rdx
-	{ 3, { 0x48, 0x69, 0xf0 }, BY_TASK }, // imul $BY_TASK, %rax, %rsi
+	MAKING_BARRIER,
+	{ 3, { 0x4c, 0x69, 0xd8 }, BY_TASK }, // imul $BY_TASK, %rax, %r11
 	{ 3, { 0x4c, 0x69, 0xc2 }, BY_INODE }, // imul $BY_INODE, %rdx, %r8
-	{ 3, { 0x4c, 0x01, 0xc6 }, NOTHING }, // add %r8, %rsi
-	{ 3, { 0x49, 0x89, 0xf0 }, NOTHING }, // mov %rsi, %r8
-	{ 4, { 0x49, 0xc1, 0xe8, FOLD_SHIFT }, NOTHING }, // shr $FOLD_SHIFT, %r8
-	{ 3, { 0x4c, 0x31, 0xc6 }, NOTHING }, // xor %r8, %rsi
-	{ 2, { 0x69, 0xf6 }, MIXING }, // imul $MIXING, %esi, %esi
-	{ 3, { 0xc1, 0xee, HASH_SHIFT }, NOTHING }, // shr $HASH_SHIFT, %esi
-	{ 2, { 0x81, 0xe6 }, MASK }, // and $MASK, %esi
-	{ 3, { 0x4c, 0x8d, 0x0d }, CELLS }, // lea CELLS(%rip), %r9
-	{ 3, { 0x4c, 0x01, 0xce }, NOTHING }, // add %r9, %rsi
-	// The full barrier of filter.h, below the stack's end: the word is not changed, and nothing waits for it, as
-	// the function's return would for the word above.
-	{ 6, { 0xf0, 0x83, 0x4c, 0x24, 0xfc, 0x00 }, NOTHING }, // lock orl $0, -4(%rsp)
-	{ 4, { 0x4c, 0x8b, 0x46, CELL(sequence) }, NOTHING }, // mov sequence(%rsi), %r8
-	{ 4, { 0x48, 0x39, 0x46, CELL(task) }, NOTHING }, // cmp %rax, task(%rsi)
-	{ 2, { 0x0f, 0x85 }, NEXT }, // jne
-	{ 4, { 0x48, 0x39, 0x56, CELL(inode) }, NOTHING }, // cmp %rdx, inode(%rsi)
-	{ 2, { 0x0f, 0x85 }, NEXT }, // jne
-	{ 3, { 0x4c, 0x8b, 0x88 }, START_TIME }, // mov start_time(%rax), %r9
-	{ 4, { 0x4c, 0x39, 0x4e, CELL(start_time) }, NOTHING }, // cmp %r9, start_time(%rsi)
-	{ 2, { 0x0f, 0x85 }, NEXT }, // jne
-	{ 3, { 0x4c, 0x8b, 0x8a }, NUMBER }, // mov i_ino(%rdx), %r9
-	{ 4, { 0x4c, 0x39, 0x4e, CELL(inode_number) }, NOTHING }, // cmp %r9, inode_number(%rsi)
-	{ 2, { 0x0f, 0x85 }, NEXT }, // jne
-	{ 3, { 0x44, 0x8b, 0x8a }, GENERATION }, // mov i_generation(%rdx), %r9d
-	{ 4, { 0x44, 0x39, 0x4e, CELL(generation) }, NOTHING }, // cmp %r9d, generation(%rsi)
-	{ 2, { 0x0f, 0x85 }, NEXT }, // jne
-	{ 3, { 0xf7, 0x46, CELL(kinds) }, KIND_BIT }, // testl $KIND_BIT, kinds(%rsi)
-	{ 2, { 0x0f, 0x84 }, NEXT }, // je
-	{ 4, { 0x4c, 0x39, 0x46, CELL(sequence) }, NOTHING }, // cmp %r8, sequence(%rsi)
-	{ 2, { 0x0f, 0x85 }, NEXT }, // jne: another stands here now
+	{ 3, { 0x4d, 0x01, 0xc3 }, NOTHING }, // add %r8, %r11
+	FINDING_THE_PLACE,
+	COMPARING_TASK(NEXT),
+	COMPARING_INODE(NEXT),
+	COMPARING_START_TIME(NEXT),
+	COMPARING_NUMBERS_OF(OF_RDX, NEXT),
+	ENDING_THE_LOOK(NEXT),
 	{ 1, { JUMP }, BEHIND }, // jmp
-};
-
-// What follows looks up what is let by two entries: rax is the task, and stays; r11 becomes the place.
-#define HASHING                                                                                                        \
-	{ 3, { 0x4d, 0x89, 0xd8 }, NOTHING }, /* mov %r11, %r8 */                                                      \
-	{ 4, { 0x49, 0xc1, 0xe8, FOLD_SHIFT }, NOTHING }, /* shr $FOLD_SHIFT, %r8 */                                   \
-	{ 3, { 0x4d, 0x31, 0xc3 }, NOTHING }, /* xor %r8, %r11 */                                                      \
-	{ 3, { 0x45, 0x69, 0xdb }, MIXING }, /* imul $MIXING, %r11d, %r11d */                                          \
-	{ 4, { 0x41, 0xc1, 0xeb, HASH_SHIFT }, NOTHING }, /* shr $HASH_SHIFT, %r11d */                                 \
-	{ 3, { 0x41, 0x81, 0xe3 }, MASK }, /* and $MASK, %r11d */                                                      \
-	{ 3, { 0x4c, 0x8d, 0x0d }, CELLS }, /* lea CELLS(%rip), %r9 */                                                 \
-	{ 3, { 0x4d, 0x01, 0xcb }, NOTHING }, /* add %r9, %r11 */                                                      \
-	{ 4, { 0x4d, 0x8b, 0x43, CELL(sequence) }, NOTHING } /* mov sequence(%r11), %r8 */
-
-#define ENDING_THE_LOOK                                                                                                \
-	{ 4, { 0x41, 0xf7, 0x43, CELL(kinds) }, KIND_BIT }, /* testl $KIND_BIT, kinds(%r11) */                         \
-	{ 2, { 0x0f, 0x84 }, EXIT }, /* je */                                                                          \
-	{ 4, { 0x4d, 0x39, 0x43, CELL(sequence) }, NOTHING }, /* cmp %r8, sequence(%r11) */                            \
-	{ 2, { 0x0f, 0x85 }, EXIT } /* jne: another stands here now */
-
-// The full barrier, where nothing before has made it.
-static const struct instruction making_barrier[] = {
-	{ 6, { 0xf0, 0x83, 0x4c, 0x24, 0xfc, 0x00 }, NOTHING }, // lock orl $0, -4(%rsp)
 };
 
 static const struct instruction exiting_unless_task_is_let[] = {
 	{ 3, { 0x4c, 0x69, 0xd8 }, BY_TASK }, // imul $BY_TASK, %rax, %r11
 	{ 3, { 0x49, 0x81, 0xc3 }, BY_INODE }, // add $BY_INODE, %r11
-	HASHING,
-	{ 4, { 0x49, 0x39, 0x43, CELL(task) }, NOTHING }, // cmp %rax, task(%r11)
-	{ 2, { 0x0f, 0x85 }, EXIT }, // jne
-	{ 5, { 0x49, 0x83, 0x7b, CELL(inode), HOOK_FILTER_ANY }, NOTHING }, // cmpq $HOOK_FILTER_ANY, inode(%r11)
-	{ 2, { 0x0f, 0x85 }, EXIT }, // jne
-	{ 3, { 0x4c, 0x8b, 0x88 }, START_TIME }, // mov start_time(%rax), %r9
-	{ 4, { 0x4d, 0x39, 0x4b, CELL(start_time) }, NOTHING }, // cmp %r9, start_time(%r11)
-	{ 2, { 0x0f, 0x85 }, EXIT }, // jne
-	ENDING_THE_LOOK,
+	FINDING_THE_PLACE,
+	COMPARING_TASK(EXIT),
+	EXITING_UNLESS_ANY(inode),
+	COMPARING_START_TIME(EXIT),
+	ENDING_THE_LOOK(EXIT),
 };
 
-// rdx: the inode.
+#define FINDING_THAT_OF_ANYONE                                                                                         \
+	{ 3, { 0x4c, 0x69, 0xda }, BY_INODE }, /* imul $BY_INODE, %rdx, %r11 */                                        \
+	{ 3, { 0x49, 0x81, 0xc3 }, BY_TASK }, /* add $BY_TASK, %r11 */                                                 \
+	FINDING_THE_PLACE,                                                                                             \
+	EXITING_UNLESS_ANY(task),                                                                                      \
+	COMPARING_INODE(EXIT)
+
 static const struct instruction exiting_unless_inode_is_let[] = {
-	{ 3, { 0x4c, 0x69, 0xda }, BY_INODE }, // imul $BY_INODE, %rdx, %r11
-	{ 3, { 0x49, 0x81, 0xc3 }, BY_TASK }, // add $BY_TASK, %r11
-	HASHING,
-	{ 5, { 0x49, 0x83, 0x7b, CELL(task), HOOK_FILTER_ANY }, NOTHING }, // cmpq $HOOK_FILTER_ANY, task(%r11)
-	{ 2, { 0x0f, 0x85 }, EXIT }, // jne
-	{ 4, { 0x49, 0x39, 0x53, CELL(inode) }, NOTHING }, // cmp %rdx, inode(%r11)
-	{ 2, { 0x0f, 0x85 }, EXIT }, // jne
-	{ 3, { 0x4c, 0x8b, 0x8a }, NUMBER }, // mov i_ino(%rdx), %r9
-	{ 4, { 0x4d, 0x39, 0x4b, CELL(inode_number) }, NOTHING }, // cmp %r9, inode_number(%r11)
-	{ 2, { 0x0f, 0x85 }, EXIT }, // jne
-	{ 3, { 0x44, 0x8b, 0x8a }, GENERATION }, // mov i_generation(%rdx), %r9d
-	{ 4, { 0x45, 0x39, 0x4b, CELL(generation) }, NOTHING }, // cmp %r9d, generation(%r11)
-	{ 2, { 0x0f, 0x85 }, EXIT }, // jne
-	ENDING_THE_LOOK,
+	FINDING_THAT_OF_ANYONE,
+	COMPARING_NUMBERS_OF(OF_RDX, EXIT),
+	ENDING_THE_LOOK(EXIT),
 };
 
 enum { SHARED = 0x01, ANONYMOUS = 0x20 }; // bits of a mapping's flags (include/uapi/linux/mman.h)
@@ -276,29 +278,18 @@ static const struct instruction deciding_of_opening[] = {
 };
 
 static const struct instruction exiting_unless_opening_is_let[] = {
-	{ 3, { 0x4c, 0x69, 0xda }, BY_INODE }, // imul $BY_INODE, %rdx, %r11
-	{ 3, { 0x49, 0x81, 0xc3 }, BY_TASK }, // add $BY_TASK, %r11
-	HASHING,
-	{ 5, { 0x49, 0x83, 0x7b, CELL(task), HOOK_FILTER_ANY }, NOTHING }, // cmpq $HOOK_FILTER_ANY, task(%r11)
-	{ 2, { 0x0f, 0x85 }, EXIT }, // jne
-	{ 4, { 0x49, 0x39, 0x53, CELL(inode) }, NOTHING }, // cmp %rdx, inode(%r11)
-	{ 2, { 0x0f, 0x85 }, EXIT }, // jne
+	FINDING_THAT_OF_ANYONE,
 	{ 3, { 0x4c, 0x8b, 0x8e }, MOUNT }, // mov f_path.mnt(%rsi), %r9
 	{ 4, { 0x4d, 0x39, 0x4b, CELL(start_time) }, NOTHING }, // cmp %r9, start_time(%r11)
-	{ 2, { 0x0f, 0x85 }, EXIT }, // jne
-	{ 3, { 0x4d, 0x8b, 0x8a }, NUMBER }, // mov i_ino(%r10), %r9
-	{ 4, { 0x4d, 0x39, 0x4b, CELL(inode_number) }, NOTHING }, // cmp %r9, inode_number(%r11)
-	{ 2, { 0x0f, 0x85 }, EXIT }, // jne
-	{ 3, { 0x45, 0x8b, 0x8a }, GENERATION }, // mov i_generation(%r10), %r9d
-	{ 4, { 0x45, 0x39, 0x4b, CELL(generation) }, NOTHING }, // cmp %r9d, generation(%r11)
-	{ 2, { 0x0f, 0x85 }, EXIT }, // jne
+	UNLESS_EQUAL(EXIT),
+	COMPARING_NUMBERS_OF(OF_R10, EXIT),
 	{ 3, { 0x4c, 0x8b, 0x8a }, PARENT }, // mov d_parent(%rdx), %r9
 	{ 4, { 0x4d, 0x39, 0x4b, CELL(parent) }, NOTHING }, // cmp %r9, parent(%r11)
-	{ 2, { 0x0f, 0x85 }, EXIT }, // jne
+	UNLESS_EQUAL(EXIT),
 	{ 3, { 0x4c, 0x8b, 0x8a }, NAME }, // mov d_name.hash_len(%rdx), %r9
 	{ 4, { 0x4d, 0x39, 0x4b, CELL(name) }, NOTHING }, // cmp %r9, name(%r11)
-	{ 2, { 0x0f, 0x85 }, EXIT }, // jne
-	ENDING_THE_LOOK,
+	UNLESS_EQUAL(EXIT),
+	ENDING_THE_LOOK(EXIT),
 };
 
 static const struct instruction passing[] = {

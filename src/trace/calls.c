@@ -382,21 +382,26 @@ bool trace_settle_loose(struct trace_event *event)
 	return true;
 }
 
-// The registers are those of a 64-bit call.
-static void enter(struct trace_event *event, bool compat)
+void trace_begin_entered(struct trace_event *event, const struct syscall_row *row, bool compat)
 {
-	uint32_t number = (uint32_t)event->registers.orig_ax & ~(uint32_t)X32_BIT;
-	struct trace_begun begun = {
-		.row = row_of(&event->registers),
-		.cause = number,
+	const struct trace_begun begun = {
+		.row = row,
+		.cause = (uint32_t)event->registers.orig_ax & ~(uint32_t)X32_BIT,
+		.key = event->task.address,
 		.compat = compat,
 		.loose = compat && event->slot == 0 && !event->kernel->sites.exit_in_rdi,
 	};
-	if (!begun.row || (!compat && !trace_read_task(event)))
+	trace_begin_call(event, &begun);
+}
+
+// The registers are those of a 64-bit call.
+static void enter(struct trace_event *event, bool compat)
+{
+	const struct syscall_row *row = row_of(&event->registers);
+	if (!row || (!compat && !trace_read_task(event)))
 		return;
 	trace_count(&event->cpu->counters.followed);
-	begun.key = event->task.address;
-	trace_begin_call(event, &begun);
+	trace_begin_entered(event, row, compat);
 }
 
 // At the start of __do_fast_syscall_32() EBP, the sixth argument, is still where the vDSO has put it: on
@@ -437,8 +442,8 @@ void trace_enter_function(struct trace_event *event)
 	uint64_t task;
 	bool compat = guest_current_task(event->kernel, event->cpu->gs_base, &task) == GUEST_OK &&
 		      trace_is_compat(event->kernel, task);
-	if (!compat && event->site == SITE_FUNCTION && event->raw_number < SYSCALL_ROWS)
-		atomic_store_explicit(&event->trace->function_originals[event->raw_number], event->original, memory_order_relaxed);
+	if (!compat && event->site == SITE_FUNCTION)
+		trace_note_original(event->trace, event->raw_number, event->original);
 	if (compat)
 		enter_compat(event, false);
 	else

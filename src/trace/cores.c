@@ -199,7 +199,6 @@ bool trace_begin_exit(struct trace_event *event)
 {
 	struct trace *trace = event->trace;
 	struct engine_object object;
-	trace_note_kind(event);
 	if (!trace_lock(trace))
 		return false;
 	if (engine_find(trace->engine, &event->call->process.id, &object)) {

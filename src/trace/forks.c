@@ -22,27 +22,19 @@ static void begin_if_fork(struct trace *trace, uint64_t address)
 {
 	struct trace_event event;
 	uint64_t stack;
-	struct guest_task task;
-	if (guest_task_read(trace->kernel, address, &task) != GUEST_OK ||
-	    guest_read_field(trace->kernel, address, FIELD_task_stack, &stack) != GUEST_OK || stack == 0 ||
+	if (guest_read_field(trace->kernel, address, FIELD_task_stack, &stack) != GUEST_OK || stack == 0 ||
 	    !trace_find_entry_frame(trace, &trace->census_cpu, stack, &event))
 		return;
-	event.task = task;
 	bool compat = trace_is_compat(trace->kernel, address);
-	if (trace_inner_of(event.raw_number, compat) != TRACE_INNER_WAKE || (compat && !trace_translate_compat(&event)))
+	if (trace_inner_of(event.raw_number, compat) != TRACE_INNER_WAKE ||
+	    guest_task_read(trace->kernel, address, &event.task) != GUEST_OK || (compat && !trace_translate_compat(&event)))
 		return;
-	const uint32_t number = (uint32_t)event.registers.orig_ax;
-	const struct trace_begun begun = { .row = &syscall_rows[number],
-					   .cause = number,
-					   .key = address,
-					   .compat = compat,
-					   .loose = compat && !trace->kernel->sites.exit_in_rdi };
 	if (!trace_lock(trace))
 		return;
 	bool known = trace_find_call(trace, address) != NULL;
 	trace_unlock(trace);
 	if (!known)
-		trace_begin_call(&event, &begun);
+		trace_begin_entered(&event, &syscall_rows[(uint32_t)event.registers.orig_ax], compat);
 }
 
 static bool visit_thread(uint64_t address, void *context)
@@ -70,13 +62,13 @@ void trace_find_forks(struct trace *trace)
 		trace_gap(trace, "unread-children", "who was inside fork() as the hook changed is not known");
 		return;
 	}
-	while (atomic_flag_test_and_set_explicit(&trace->census_lock, memory_order_acquire)) {
+	while (!trace_try_derive(trace)) {
 		if (atomic_load_explicit(&trace->abandoned, memory_order_relaxed))
 			return;
 		sched_yield();
 	}
 	enum guest_result result = guest_for_each_process(trace->kernel, THREADS_MAXIMUM, visit_leader, &search);
-	atomic_flag_clear_explicit(&trace->census_lock, memory_order_release);
+	trace_end_deriving(trace);
 	if (result != GUEST_OK || search.left == 0)
 		trace_gap(trace, "unread-children", "who was inside fork() as the hook changed: %s",
 			  result != GUEST_OK ? guest_result_text(result) : "too many threads");

@@ -347,8 +347,7 @@ struct trace {
 	uint64_t census_count;
 	_Atomic uint64_t seen_tasks[SEEN_TASKS]; // whose calls are being begun by vCPUs
 	uint64_t last_edge, emptied_at, settled_at; // sequence numbers of edges: see trace_has_passed()
-	uint64_t pass_originals[SYSCALL_ROWS]; // return addresses
-	_Atomic uint64_t function_originals[SYSCALL_ROWS]; // likewise, of all 64-bit calls that were seen at their functions
+	_Atomic uint64_t originals[SYSCALL_ROWS]; // return addresses of 64-bit calls that were seen at their functions
 	bool pass_end; // labels have come somewhere
 	_Atomic bool census; // wanted, or under way
 	atomic_flag census_lock; // taken outside of `lock`
@@ -494,6 +493,8 @@ struct trace_begun {
 	bool derived; // has begun before, unseen
 };
 bool trace_begin_call(struct trace_event *event, const struct trace_begun *begun);
+/** The same of a system call whose registers and task are read; they are those of a 64-bit one. */
+void trace_begin_entered(struct trace_event *event, const struct syscall_row *row, bool compat);
 
 /** The rest of an exit: *event->call is over, with this result. `key` is the call's. */
 void trace_end_call(struct trace_event *event, uint64_t key, bool known, int64_t result);
@@ -749,8 +750,8 @@ void trace_let_child(struct trace *trace, const struct pending_call *fork, const
 		     const struct object_id *process);
 void trace_let_program(struct trace *trace, const struct pending_call *execve, const struct guest_task *task,
 		       const struct object_id *process);
-/** At the entry of a call that passes by what is let to the thread alone: those that follow can be told when they are found. Not locked. */
-void trace_note_kind(struct trace_event *event);
+/** A 64-bit call of this number, seen at its function, returns there, as all do: so others can be told when they are found. Not locked. */
+void trace_note_original(struct trace *trace, uint32_t number, uint64_t original);
 /** The file is mapped, but so that it cannot be used yet. Not locked. */
 void trace_note_unused_mapping(struct trace_event *event, const struct guest_file *file);
 /** For trace_verify(): so that threads that have ended take no places. Not locked. */
@@ -776,6 +777,9 @@ void trace_names_changed(struct trace *trace);
 void trace_addresses_change(struct trace_event *event, int64_t fd);
 /** For the lock: true if trace_take_census() has to be called behind it. */
 bool trace_begin_census(struct trace *trace);
+/** Who looks for calls in progress, by trace->census_cpu: one at a time, and no census is taken by him meanwhile. False: another one does. */
+bool trace_try_derive(struct trace *trace);
+void trace_end_deriving(struct trace *trace);
 /** Returns when all calls that have passed are known. Not locked. */
 void trace_take_census(struct trace *trace);
 /** The registers at the top of the stack that this address is in, of whoever came from user space. False: it is a thread of the kernel's. */

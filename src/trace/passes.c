@@ -78,6 +78,12 @@ int trace_pass_kind(uint32_t number)
 	return -1;
 }
 
+bool trace_passes_by_thread(uint32_t number)
+{
+	int kind = trace_pass_kind(number);
+	return kind >= 0 && (kinds[kind].does & (PASS_PROTECTS | PASS_ENDS));
+}
+
 // The kernel refuses to open a socket, or what has no file system at all, anew (fs/inode.c: no_open()).
 struct trace_unnamed trace_unnamed(void)
 {
@@ -150,15 +156,22 @@ static bool note_holder(struct trace *trace, const struct candidate *thread)
 	return true;
 }
 
-// All calls of one number come back to the same place.
-static bool note_return_address(struct trace *trace, const struct pending_call *call)
+void trace_note_original(struct trace *trace, uint32_t number, uint64_t original)
 {
-	if (trace_pass_kind(call->raw_number) < 0)
-		return true;
-	uint64_t *known = &trace->pass_originals[call->raw_number];
-	if (*known == 0)
-		*known = call->original;
-	return *known == call->original;
+	uint64_t none = 0;
+	if (number < SYSCALL_ROWS && atomic_load_explicit(&trace->originals[number], memory_order_relaxed) == 0)
+		atomic_compare_exchange_strong(&trace->originals[number], &none, original);
+}
+
+static uint64_t original_of(const struct trace *trace, uint32_t number)
+{
+	return atomic_load_explicit(&trace->originals[number], memory_order_relaxed);
+}
+
+// All calls of one number come back to the same place.
+static bool returns_as_others(const struct trace *trace, const struct pending_call *call)
+{
+	return trace_pass_kind(call->raw_number) < 0 || original_of(trace, call->raw_number) == call->original;
 }
 
 // What has passed is found in progress by where it returns to: so much of what does this as is known.
@@ -166,7 +179,7 @@ static uint32_t kinds_that(const struct trace *trace, uint8_t does)
 {
 	uint32_t found = 0;
 	for (int i = 0; i < KINDS; i++)
-		if ((kinds[i].does & does) && trace->pass_originals[kinds[i].number] != 0)
+		if ((kinds[i].does & does) && original_of(trace, kinds[i].number) != 0)
 			found |= 1u << i;
 	return found;
 }
@@ -212,7 +225,7 @@ static bool may_let(const struct trace *trace, const struct pending_call *call)
 
 void trace_let_pass(struct trace *trace, const struct pending_call *call)
 {
-	if (call->pass.inode == 0 || !may_let(trace, call) || !note_return_address(trace, call))
+	if (call->pass.inode == 0 || !may_let(trace, call) || !returns_as_others(trace, call))
 		return;
 	const struct candidate thread = caller(call);
 	struct trace_pass pass = { .of = PASS_OF_INODE,
@@ -276,16 +289,6 @@ void trace_let_program(struct trace *trace, const struct pending_call *execve, c
 		let_thread(trace, &thread, PASS_PROTECTS);
 }
 
-void trace_note_kind(struct trace_event *event)
-{
-	struct trace *trace = event->trace;
-	const struct pending_call *call = event->call;
-	if (!trace->config.filter.allow || call->slot == 0 || call->compat || call->pass.derived || !trace_lock(trace))
-		return;
-	note_return_address(trace, call);
-	trace_unlock_only(trace);
-}
-
 void trace_note_unused_mapping(struct trace_event *event, const struct guest_file *file)
 {
 	struct trace *trace = event->trace;
@@ -332,13 +335,16 @@ void trace_let_pass_ahead(struct trace_event *event, int32_t number, uint64_t fi
 /* Nobody may any more */
 
 // The kernel takes a thread's stack away when it has ended, before its task_struct.
-static bool is_alive(const struct trace *trace, const struct pass_holder *holder, struct guest_task *task)
+static enum guest_life life_of(const struct trace *trace, const struct pass_holder *holder, struct guest_task *task)
 {
 	uint64_t stack;
-	return guest_task_read(trace->kernel, holder->task, task) == GUEST_OK &&
-	       task->start_time == holder->start_time &&
-	       guest_read_field(trace->kernel, holder->task, FIELD_task_stack, &stack) == GUEST_OK &&
-	       stack != 0;
+	if (guest_task_read(trace->kernel, holder->task, task) != GUEST_OK)
+		return GUEST_LIFE_UNCLEAR;
+	if (task->start_time != holder->start_time)
+		return GUEST_LIFE_ENDED;
+	if (guest_read_field(trace->kernel, holder->task, FIELD_task_stack, &stack) != GUEST_OK)
+		return GUEST_LIFE_UNCLEAR;
+	return stack ? GUEST_LIFE_ALIVE : GUEST_LIFE_ENDED;
 }
 
 void trace_empty_passes(struct trace *trace)
@@ -380,26 +386,15 @@ void trace_forget_passes(struct trace *trace)
 {
 	trace_empty_passes(trace);
 	memset(trace->pass_holders, 0, sizeof(trace->pass_holders));
-	memset(trace->pass_originals, 0, sizeof(trace->pass_originals));
 	for (size_t i = 0; i < SYSCALL_ROWS; i++)
-		atomic_store_explicit(&trace->function_originals[i], 0, memory_order_relaxed);
+		atomic_store_explicit(&trace->originals[i], 0, memory_order_relaxed);
 	trace->pass_holder_count = 0;
 	trace->pass_end = false;
 	trace->settled_at = trace->emptied_at = trace->last_edge;
 	atomic_store(&trace->census, false);
 }
 
-// Who cannot be read may be alive.
-static bool has_ended(const struct trace *trace, const struct pass_holder *holder)
-{
-	struct guest_task task;
-	uint64_t stack;
-	return guest_task_read(trace->kernel, holder->task, &task) == GUEST_OK &&
-	       (task.start_time != holder->start_time ||
-		(guest_read_field(trace->kernel, holder->task, FIELD_task_stack, &stack) == GUEST_OK && stack == 0));
-}
-
-// Some each time. Whoever has ended makes no calls. That others may be noted twice then does no harm.
+// Some each time. Whoever has ended makes no calls; who cannot be read may be alive. That others may be noted twice then does no harm.
 void trace_drop_ended_holders(struct trace *trace)
 {
 	enum { AT_ONCE = 64, PARTS = 4 };
@@ -407,7 +402,8 @@ void trace_drop_ended_holders(struct trace *trace)
 	for (int part = 0; part < PARTS && trace_lock(trace); part++) {
 		struct pass_holder *holder = &trace->pass_holders[trace->pass_holder_looked_at];
 		for (const struct pass_holder *end = holder + AT_ONCE; holder < end; holder++) {
-			if (!holder->task || !has_ended(trace, holder))
+			struct guest_task task;
+			if (!holder->task || life_of(trace, holder, &task) != GUEST_LIFE_ENDED)
 				continue;
 			holder->task = 0;
 			trace->pass_holder_count--;
@@ -509,17 +505,17 @@ static void derive_call(struct trace *trace, const struct pass_holder *holder)
 	struct trace_event event;
 	struct guest_task task;
 	uint32_t number;
-	if (is_seen(trace, holder->task) || !is_alive(trace, holder, &task) ||
+	if (is_seen(trace, holder->task) || life_of(trace, holder, &task) != GUEST_LIFE_ALIVE ||
 	    !trace_read_event(trace, &trace->census_cpu, holder->pt_regs, &event))
 		return;
 	event.task = task;
 	number = event.raw_number;
-	if (trace_pass_kind(number) < 0 || trace->pass_originals[number] == 0 ||
+	if (trace_pass_kind(number) < 0 || original_of(trace, number) == 0 ||
 	    trace_is_compat(event.kernel, holder->task))
 		return;
 	// Its address is not known: that of pt_regs stands for it, which is no return address.
 	event.slot = holder->pt_regs;
-	event.original = trace->pass_originals[number];
+	event.original = original_of(trace, number);
 	const struct trace_begun begun = { .row = &syscall_rows[number],
 					   .cause = number,
 					   .key = holder->task,
@@ -567,7 +563,7 @@ static void derive_all(struct trace *trace)
 			continue;
 		}
 		// A mapping may not have been there yet, or not been usable, when that was asked, by a call that was over when it was looked for.
-		if (trace->pass_originals[SYS_mmap] || trace->pass_originals[SYS_mprotect])
+		if (original_of(trace, SYS_mmap) || original_of(trace, SYS_mprotect))
 			trace_ask_all_mappers_again(trace);
 		trace->settled_at = trace->emptied_at;
 		atomic_store_explicit(&trace->census, false, memory_order_release);
@@ -587,6 +583,20 @@ bool trace_begin_census(struct trace *trace)
 	return atomic_load_explicit(&trace->census, memory_order_acquire);
 }
 
+bool trace_try_derive(struct trace *trace)
+{
+	if (atomic_flag_test_and_set_explicit(&trace->census_lock, memory_order_acquire))
+		return false;
+	is_deriving = true;
+	return true;
+}
+
+void trace_end_deriving(struct trace *trace)
+{
+	is_deriving = false;
+	atomic_flag_clear_explicit(&trace->census_lock, memory_order_release);
+}
+
 void trace_take_census(struct trace *trace)
 {
 	if (is_deriving)
@@ -594,11 +604,9 @@ void trace_take_census(struct trace *trace)
 	for (unsigned spins = 0; atomic_load_explicit(&trace->census, memory_order_acquire) &&
 				 !atomic_load_explicit(&trace->abandoned, memory_order_relaxed);
 	     spins++) {
-		if (!atomic_flag_test_and_set_explicit(&trace->census_lock, memory_order_acquire)) {
-			is_deriving = true;
+		if (trace_try_derive(trace)) {
 			derive_all(trace);
-			is_deriving = false;
-			atomic_flag_clear_explicit(&trace->census_lock, memory_order_release);
+			trace_end_deriving(trace);
 		} else if (spins % WAIT_SPINS == WAIT_SPINS - 1) {
 			sched_yield(); // the other's thread may be waiting for this CPU
 		} else {

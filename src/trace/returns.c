@@ -395,7 +395,7 @@ void trace_lost_return(struct trace *trace, struct trace_cpu *cpu, uint64_t slot
 	if (guest_read_kernel(trace->kernel, slot, &word, sizeof(word)) != GUEST_OK || word != landing ||
 	    !trace_find_entry_frame(trace, cpu, slot, &event) || event.raw_number >= SYSCALL_ROWS)
 		return;
-	original = atomic_load_explicit(&trace->function_originals[event.raw_number], memory_order_relaxed);
+	original = atomic_load_explicit(&trace->originals[event.raw_number], memory_order_relaxed);
 	if (original == 0)
 		return;
 	cpu->registers.rip = original;

@@ -105,7 +105,6 @@ static void end_mmap(struct trace_event *event, int64_t result)
 
 static bool begin_mprotect(struct trace_event *event)
 {
-	trace_note_kind(event);
 	if (trace_argument(event, 2) & PROT_WRITE)
 		trace_refuse_mappings(event, trace_argument(event, 0), trace_argument(event, 1));
 	return trace_argument(event, 2) & (PROT_READ | PROT_WRITE | PROT_EXEC) &&

@@ -227,6 +227,8 @@ void trace_find_forks(struct trace *trace);
 /** The kind of calls of this number (64-bit), below TRACE_OPENING_KIND, for trace_filter; -1: they have to be seen. Of mmap() only those
  *  whose mapping is private, and of a file: which is the fifth argument then. */
 int trace_pass_kind(uint32_t number);
+/** Whether such calls pass by what is let to the thread alone, whatever they are on. */
+bool trace_passes_by_thread(uint32_t number);
 /** The second arguments with which a call of this number (64-bit) has to be seen, if that is all it depends on: so many, or 0. */
 size_t trace_commands(uint32_t number, uint32_t *commands, size_t maximum);
 /** Whether a call of this number (64-bit) has to be seen only if the table of descriptors is shared. */

@@ -276,7 +276,7 @@ static bool passes(struct replay *replay, const struct guest_task *task, const u
 		return replay_passes && !(registers[PT_R10] & MAP_SHARED);
 	if (kind < 0 || !is_alone(replay, task))
 		return false;
-	if (number == SYS_mprotect || number == SYS_exit_group) {
+	if (trace_passes_by_thread(number)) {
 		pthread_mutex_lock(&replay->lock);
 		found = is_let(replay, PASS_OF_THREAD, task, NULL, (uint32_t)kind);
 		replay->passed_count += found;
