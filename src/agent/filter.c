@@ -31,8 +31,10 @@ bool agent_filter_is_asked_for(void)
 
 static bool read_layout(const struct guest_kernel *kernel, struct hook_filter_layout *layout, struct error *error)
 {
-	if (!guest_has_field(kernel, FIELD_files_count) || !guest_has_field(kernel, FIELD_task_stack))
-		return error_set(error, ERROR_UNSUPPORTED, "the kernel's types do not tell files_struct.count or task_struct.stack");
+	if (!guest_has_field(kernel, FIELD_files_count) || !guest_has_field(kernel, FIELD_task_stack) ||
+	    !guest_has_field(kernel, FIELD_super_block_s_magic))
+		return error_set(error, ERROR_UNSUPPORTED,
+				 "the kernel's types do not tell files_struct.count, task_struct.stack or super_block.s_magic");
 	*layout = (struct hook_filter_layout){
 		.current_task = (int64_t)guest_current_task_variable(kernel),
 		.task_start_time = guest_offset(kernel, FIELD_task_start_boottime),
@@ -150,7 +152,7 @@ bool agent_filter_add_install(struct agent_vm *vm, uint64_t function, struct err
 	// A name's hash and length are compared in one.
 	bool one_word = guest_offset(&vm->kernel, FIELD_dentry_name_length) ==
 			guest_offset(&vm->kernel, FIELD_dentry_name_hash) + sizeof(uint32_t);
-	return !guest_has_field(&vm->kernel, FIELD_super_block_s_magic) || !guest_has_field(&vm->kernel, FIELD_socket_state) || !one_word ||
+	return !guest_has_field(&vm->kernel, FIELD_socket_state) || !one_word ||
 	       add_site(vm, function, &site, error);
 }
 
@@ -276,7 +278,7 @@ bool agent_filter_overlaps(const struct agent_vm *vm, uint64_t gpa, uint64_t siz
 void agent_filter_allow(void *context, const struct trace_pass *pass)
 {
 	struct agent_vm *vm = context;
-	bool any_task = pass->of == PASS_OF_INODE || pass->of == PASS_OF_NAME, of_name = pass->of == PASS_OF_NAME;
+	bool any_task = pass->of != PASS_OF_CALL && pass->of != PASS_OF_THREAD, of_name = pass->of == PASS_OF_NAME;
 	const struct hook_filter_entry entry = {
 		.task = any_task ? HOOK_FILTER_ANY : pass->task,
 		.start_time = of_name ? pass->mount : pass->start_time,

@@ -130,9 +130,9 @@ static const struct instruction exiting_unless_alone[] = {
 	{ 4, { 0x4d, 0x39, 0x4b, CELL(start_time) }, NOTHING }, /* cmp %r9, start_time(%r11) */                        \
 	UNLESS_EQUAL(otherwise)
 
-#define EXITING_UNLESS_ANY(member)                                                                                     \
+#define COMPARING_ANY(member, otherwise)                                                                               \
 	{ 5, { 0x49, 0x83, 0x7b, CELL(member), HOOK_FILTER_ANY }, NOTHING }, /* cmpq $HOOK_FILTER_ANY, member(%r11) */ \
-	UNLESS_EQUAL(EXIT)
+	UNLESS_EQUAL(otherwise)
 
 // rdx: the inode, or the dentry that stands in its place
 #define COMPARING_INODE(otherwise)                                                                                     \
@@ -195,21 +195,36 @@ static const struct instruction exiting_unless_task_is_let[] = {
 	{ 3, { 0x49, 0x81, 0xc3 }, BY_INODE }, // add $BY_INODE, %r11
 	FINDING_THE_PLACE,
 	COMPARING_TASK(EXIT),
-	EXITING_UNLESS_ANY(inode),
+	COMPARING_ANY(inode, EXIT),
 	COMPARING_START_TIME(EXIT),
 	ENDING_THE_LOOK(EXIT),
 };
 
-#define FINDING_THAT_OF_ANYONE                                                                                         \
+#define FINDING_THAT_OF_ANYONE(otherwise)                                                                              \
 	{ 3, { 0x4c, 0x69, 0xda }, BY_INODE }, /* imul $BY_INODE, %rdx, %r11 */                                        \
 	{ 3, { 0x49, 0x81, 0xc3 }, BY_TASK }, /* add $BY_TASK, %r11 */                                                 \
 	FINDING_THE_PLACE,                                                                                             \
-	EXITING_UNLESS_ANY(task),                                                                                      \
-	COMPARING_INODE(EXIT)
+	COMPARING_ANY(task, otherwise),                                                                                \
+	COMPARING_INODE(otherwise)
 
 static const struct instruction exiting_unless_inode_is_let[] = {
-	FINDING_THAT_OF_ANYONE,
+	FINDING_THAT_OF_ANYONE(EXIT),
 	COMPARING_NUMBERS_OF(OF_RDX, EXIT),
+	ENDING_THE_LOOK(EXIT),
+};
+
+static const struct instruction passing_if_inode_is_let[] = {
+	FINDING_THAT_OF_ANYONE(NEXT),
+	COMPARING_NUMBERS_OF(OF_RDX, NEXT),
+	ENDING_THE_LOOK(NEXT),
+	{ 1, { JUMP }, BEHIND }, // jmp
+};
+
+// rdx is the inode.
+static const struct instruction exiting_unless_file_system_is_let[] = {
+	{ 3, { 0x48, 0x8b, 0x92 }, SUPERBLOCK }, // mov i_sb(%rdx), %rdx
+	{ 2, { 0x8b, 0x92 }, MAGIC }, // mov s_magic(%rdx), %edx
+	FINDING_THAT_OF_ANYONE(EXIT),
 	ENDING_THE_LOOK(EXIT),
 };
 
@@ -252,8 +267,8 @@ static const struct instruction passing_if_unconnected[] = {
 	{ 2, { 0x0f, 0x84 }, EXIT }, // je
 	{ 2, { 0x8b, 0x88 }, STATE }, // mov state(%rax), %ecx
 	{ 3, { 0x83, 0xf9, UNCONNECTED }, NOTHING }, // cmp $UNCONNECTED, %ecx
-	{ 2, { 0x0f, 0x85 }, EXIT }, // jne
-	{ 1, { JUMP }, BEHIND }, // jmp
+	{ 2, { 0x0f, 0x84 }, BEHIND }, // je
+	{ 1, { 0xb8 }, MAGIC_IF_UNCONNECTED }, // mov $MAGIC_IF_UNCONNECTED, %eax
 };
 
 static const struct instruction keeping_magic[] = {
@@ -277,19 +292,24 @@ static const struct instruction deciding_of_opening[] = {
 	{ 2, { 0x0f, 0x84 }, EXIT }, // je
 };
 
-static const struct instruction exiting_unless_opening_is_let[] = {
-	FINDING_THAT_OF_ANYONE,
+static const struct instruction passing_if_opening_is_let[] = {
+	FINDING_THAT_OF_ANYONE(NEXT),
 	{ 3, { 0x4c, 0x8b, 0x8e }, MOUNT }, // mov f_path.mnt(%rsi), %r9
 	{ 4, { 0x4d, 0x39, 0x4b, CELL(start_time) }, NOTHING }, // cmp %r9, start_time(%r11)
-	UNLESS_EQUAL(EXIT),
-	COMPARING_NUMBERS_OF(OF_R10, EXIT),
+	UNLESS_EQUAL(NEXT),
+	COMPARING_NUMBERS_OF(OF_R10, NEXT),
 	{ 3, { 0x4c, 0x8b, 0x8a }, PARENT }, // mov d_parent(%rdx), %r9
 	{ 4, { 0x4d, 0x39, 0x4b, CELL(parent) }, NOTHING }, // cmp %r9, parent(%r11)
-	UNLESS_EQUAL(EXIT),
+	UNLESS_EQUAL(NEXT),
 	{ 3, { 0x4c, 0x8b, 0x8a }, NAME }, // mov d_name.hash_len(%rdx), %r9
 	{ 4, { 0x4d, 0x39, 0x4b, CELL(name) }, NOTHING }, // cmp %r9, name(%r11)
-	UNLESS_EQUAL(EXIT),
-	ENDING_THE_LOOK(EXIT),
+	UNLESS_EQUAL(NEXT),
+	ENDING_THE_LOOK(NEXT),
+	{ 1, { JUMP }, BEHIND }, // jmp
+};
+
+static const struct instruction taking_its_inode[] = {
+	{ 3, { 0x4c, 0x89, 0xd2 }, NOTHING }, // mov %r10, %rdx
 };
 
 static const struct instruction passing[] = {
@@ -308,7 +328,7 @@ struct part {
 	bool each;
 };
 
-enum { PARTS_MAXIMUM = 8 };
+enum { PARTS_MAXIMUM = 10 };
 #define PART(list) { list, sizeof(list) / sizeof((list)[0]), false }
 #define PART_EACH(list) { list, sizeof(list) / sizeof((list)[0]), true }
 
@@ -334,7 +354,7 @@ struct hook_filter {
 // How it decides, in this order.
 static const struct part deciding_parts[][PARTS_MAXIMUM] = {
 	[HOOK_FILTER_DESCRIPTOR] = { PART(exiting_unless_alone), PART(deciding), PART(exiting_unless_task_is_let),
-				     PART(exiting_unless_inode_is_let), PART(passing) },
+				     PART(passing_if_inode_is_let), PART(exiting_unless_file_system_is_let), PART(passing) },
 	[HOOK_FILTER_MAPPING] = { PART(deciding_of_mapping), PART(exiting_unless_alone), PART(deciding),
 				  PART(exiting_unless_task_is_let), PART(exiting_unless_inode_is_let), PART(passing) },
 	[HOOK_FILTER_TASK] = { PART(exiting_unless_alone), PART(making_barrier), PART(exiting_unless_task_is_let), PART(passing) },
@@ -342,7 +362,8 @@ static const struct part deciding_parts[][PARTS_MAXIMUM] = {
 	[HOOK_FILTER_ALONE] = { PART(exiting_unless_alone), PART(passing) },
 	[HOOK_FILTER_INSTALL] = { PART(reading_magic), PART(passing_if_unconnected), PART(keeping_magic),
 				  PART(exiting_unless_alone), PART(deciding_of_opening), PART(exiting_unless_task_is_let),
-				  PART(exiting_unless_opening_is_let), PART(passing) },
+				  PART(passing_if_opening_is_let), PART(taking_its_inode),
+				  PART(exiting_unless_file_system_is_let), PART(passing) },
 };
 
 static unsigned times_of(const struct part *part, const struct hook_filter_site *site)

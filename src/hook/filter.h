@@ -46,7 +46,7 @@ struct hook_filter;
 enum {
 	HOOK_FILTER_SIZE = 2 << 20, // bytes, and what it is aligned to in the guest: one large page
 	HOOK_FILTER_STUBS_MAXIMUM = 64,
-	HOOK_FILTER_STUB_SPACE = 576, // bytes from one stub's beginning to the next; they come first in the memory
+	HOOK_FILTER_STUB_SPACE = 704, // bytes from one stub's beginning to the next; they come first in the memory
 	HOOK_FILTER_ENTRIES = 16384, // what is allowed at one time, at most
 };
 
@@ -59,7 +59,8 @@ struct hook_filter_layout {
 	uint32_t file_inode, file_mount, file_dentry; // f_path
 	uint32_t dentry_parent, dentry_name; // d_name: hash, and behind it length, of 32 bits each
 	uint32_t inode_mode, inode_number, inode_generation, inode_superblock;
-	uint32_t superblock_magic, file_private_data, socket_state; // for HOOK_FILTER_INSTALL
+	uint32_t superblock_magic; // its lower half is compared
+	uint32_t file_private_data, socket_state; // for HOOK_FILTER_INSTALL
 	uint32_t regs_di, regs_si, regs_r10, regs_r8; // pt_regs: the first, second, fourth and fifth argument of a call
 };
 
@@ -72,8 +73,8 @@ enum hook_filter_shape {
 	HOOK_FILTER_TASK, // what is allowed to the task, whatever it is on
 	HOOK_FILTER_COMMAND, // stops if the second argument is one of some values, and passes otherwise
 	HOOK_FILTER_ALONE, // passes unless the table of descriptors is shared
-	/** fd_install(): by the file (its second argument), which is of a file system with one of three magic numbers, a directory, or was
-	 *  opened before by the name that it is opened by */
+	/** fd_install(): by the file (its second argument), which is of a file system with one of three magic numbers, a directory, was
+	 *  opened before by the name that it is opened by, or is of a file system of which that is allowed */
 	HOOK_FILTER_INSTALL,
 };
 
@@ -89,7 +90,7 @@ struct hook_filter_site {
 	uint32_t kind; // below HOOK_FILTER_KINDS; tells sites apart, in what is allowed; several can be of the same
 	uint32_t command_count, commands[HOOK_FILTER_COMMANDS_MAXIMUM]; // 32 bits of the register are compared
 	/** With the first one a file always passes; with the second one unless the table of descriptors is shared; with the third one it is
-	 *  a socket, and passes if that is connected to nothing. */
+	 *  a socket, and passes if that is connected to nothing, whoever installs it. */
 	uint32_t magic_always, magic_if_alone, magic_if_unconnected;
 };
 
@@ -101,6 +102,9 @@ enum { HOOK_FILTER_ANY = 1 }; // instead of a task's or inode's address
  * Or in two entries, one of the task on HOOK_FILTER_ANY inode, and one of HOOK_FILTER_ANY task on the inode: then calls pass whose kind
  * is in both. Of HOOK_FILTER_INSTALL the second one is of a name instead: its dentry, `inode`; the mount, `start_time`; and the inode's
  * number and generation. `parent` (a dentry) and `name` (hash and length) are only there, else 0.
+ *
+ * Instead of an inode's address it can be the magic number (super_block.s_magic) of a file system: it is of any inode there then. mmap()
+ * does not pass by that.
  */
 struct hook_filter_entry {
 	uint64_t task, start_time; // task_struct, and its start_time, in the guest's own units

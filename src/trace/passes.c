@@ -27,6 +27,9 @@
  * thread gets none. A file that is opened by a name by which it was looked at need not be looked at again (a pass of the name), as long as it
  * has no other.
  *
+ * What is in no pipe, or in no socket, comes out of none: then that it is one is all that has to be known of an inode, and connections are of
+ * no interest (what is kept under an address is of an older one). That is asked from time to time (a pass of the file system), not by vCPUs.
+ *
  * Who is inside a call that has passed is not known. When labels come somewhere it has to be: before who brings
  * them goes on, the threads that had a pass are looked at (the census). What such a thread is doing stands in its
  * pt_regs; if it can be a call that has passed, that begins now, and the same is decided as at any entry. That the table
@@ -66,6 +69,7 @@ static const struct {
 	{ SYS_sendto, PASS_GIVES },
 	{ SYS_mprotect, PASS_PROTECTS },
 	{ SYS_exit_group, PASS_ENDS },
+	{ SYS_connect, PASS_CONNECTS },
 };
 enum { KINDS = sizeof(kinds) / sizeof(kinds[0]) };
 static_assert((int)KINDS <= (int)TRACE_OPENING_KIND, "trace_pass.kinds has a bit for each");
@@ -100,13 +104,16 @@ static bool all_from(const struct pending_call *call, const struct object_id *id
 	return call->flow_count > first;
 }
 
-static void offer(struct pending_call *call, const struct guest_file *file, uint8_t does)
+static void offer(struct trace_event *event, const struct guest_file *file, uint8_t does)
 {
+	struct pending_call *call = event->call;
 	call->pass.does = does;
 	call->pass.inode = file->inode;
 	call->pass.inode_number = file->inode_number;
 	call->pass.generation = file->generation;
 	call->pass.of_anyone = S_ISREG(file->mode) && !guest_file_is_overlay(file);
+	if (S_ISFIFO(file->mode) && strcmp(file->filesystem, "pipefs") == 0)
+		atomic_store_explicit(&event->trace->pipe_device, file->device, memory_order_relaxed);
 }
 
 // What else comes out of a file than what is in it may change without a call that is seen.
@@ -116,7 +123,7 @@ void trace_offer_reading(struct trace_event *event, const struct guest_file *fil
 	bool alone = call->flow_count == 1 && call->flows[0].from.id.kind == OBJECT_FILE;
 	bool plain = (S_ISREG(file->mode) && !guest_file_is_overlay(file)) || S_ISFIFO(file->mode);
 	if ((plain && alone) || call->pass.of_socket)
-		offer(call, file, S_ISREG(file->mode) ? PASS_TAKES | PASS_SHOWS : PASS_TAKES);
+		offer(event, file, S_ISREG(file->mode) ? PASS_TAKES | PASS_SHOWS : PASS_TAKES);
 }
 
 void trace_offer_writing(struct trace_event *event, const struct guest_file *file)
@@ -126,7 +133,7 @@ void trace_offer_writing(struct trace_event *event, const struct guest_file *fil
 	if (call->pass.of_socket ? object_id_equal(&call->flows[0].from.id, process) &&
 					   (call->flow_count == 1 || all_from(call, &call->flows[0].to.id, 1))
 				 : !trace_file_is_socket(file) && all_from(call, process, 0))
-		offer(call, file, PASS_GIVES);
+		offer(event, file, PASS_GIVES);
 }
 
 // The place of the task, or where it belongs.
@@ -186,6 +193,7 @@ static uint32_t kinds_that(const struct trace *trace, uint8_t does)
 
 static void allow(struct trace *trace, const struct trace_pass *pass)
 {
+	trace->any_let = true;
 	trace->config.filter.allow(trace->config.context, pass);
 }
 
@@ -205,7 +213,7 @@ static bool let_thread(struct trace *trace, const struct candidate *thread, uint
 	bool holds = engine_labels_in_flight(trace->engine, thread->process) != 0;
 	if (trace->pass_end || !sees_what_others_do(trace, thread->viewer) || !note_holder(trace, thread))
 		return false;
-	does = PASS_TAKES | PASS_SHOWS | (holds ? 0 : PASS_GIVES | PASS_ENDS | does);
+	does = PASS_TAKES | PASS_SHOWS | PASS_CONNECTS | (holds ? 0 : PASS_GIVES | PASS_ENDS | does);
 	pass.kinds = kinds_that(trace, does) | 1u << TRACE_OPENING_KIND;
 	allow(trace, &pass);
 	return true;
@@ -235,7 +243,9 @@ void trace_let_pass(struct trace *trace, const struct pending_call *call)
 				   .kinds = kinds_that(trace, call->pass.does) };
 	if (!pass.kinds)
 		return;
-	if (!call->pass.of_anyone || !let_thread(trace, &thread, 0)) {
+	// The thread's is good for others, too: of pipes and sockets, of files that somebody else has used.
+	bool thread_is_let = let_thread(trace, &thread, 0);
+	if (!call->pass.of_anyone || !thread_is_let) {
 		if (!note_holder(trace, &thread))
 			return;
 		pass.of = PASS_OF_CALL;
@@ -332,6 +342,65 @@ void trace_let_pass_ahead(struct trace_event *event, int32_t number, uint64_t fi
 		let_pass_as(event, SYS_write, number, file);
 }
 
+/* Whoever may pass, on any pipe or socket */
+
+enum { PLACES_MAXIMUM = 4096, CALLS_MAXIMUM = 1024 }; // more are not looked at
+
+static bool is_of(const struct trace *trace, uint32_t magic, const struct object_id *id)
+{
+	if (magic == SOCKFS_MAGIC)
+		return id->kind == OBJECT_SOCKET || id->kind == OBJECT_ENDPOINT;
+	return id->kind == OBJECT_FILE && id->b == atomic_load_explicit(&trace->pipe_device, memory_order_relaxed);
+}
+
+static bool leads_into(const struct trace *trace, uint32_t magic, const struct pending_call *call)
+{
+	for (unsigned i = 0; i < call->flow_count; i++)
+		if (is_of(trace, magic, &call->flows[i].to.id) && engine_labels_in_flight(trace->engine, &call->flows[i].from.id))
+			return true;
+	return false;
+}
+
+// Nor is anything about to come there.
+static bool all_hold_nothing(const struct trace *trace, uint32_t magic)
+{
+	struct engine_statistics statistics;
+	uint32_t calls = 0;
+	engine_get_statistics(trace->engine, &statistics);
+	if (statistics.objects != trace->watched_count || trace->watched_count > PLACES_MAXIMUM)
+		return false;
+	for (uint32_t i = 0; i < trace->watched_count; i++)
+		if (is_of(trace, magic, &trace->watched[i].id))
+			return false;
+	for (const struct pending_call *call = trace->oldest; call; call = call->newer)
+		if (++calls > CALLS_MAXIMUM || leads_into(trace, magic, call))
+			return false;
+	return true;
+}
+
+static void let_file_system(struct trace *trace, bool *let, uint32_t magic, uint32_t bits)
+{
+	const struct trace_pass pass = { .of = PASS_OF_FILE_SYSTEM, .inode = magic, .kinds = bits };
+	if (!bits || (!*let && !all_hold_nothing(trace, magic)))
+		return;
+	*let = true;
+	allow(trace, &pass); // again, too: others may have taken its place
+}
+
+void trace_let_messages(struct trace *trace)
+{
+	if (!trace->config.filter.allow || !trace_lock(trace))
+		return;
+	if (!trace->pass_end && !atomic_load(&trace->census)) {
+		uint32_t moving = kinds_that(trace, PASS_TAKES | PASS_GIVES);
+		if (atomic_load_explicit(&trace->pipe_device, memory_order_relaxed))
+			let_file_system(trace, &trace->pipes_let, PIPEFS_MAGIC, moving);
+		let_file_system(trace, &trace->sockets_let, SOCKFS_MAGIC,
+				moving | kinds_that(trace, PASS_CONNECTS) | 1u << TRACE_OPENING_KIND);
+	}
+	trace_unlock_only(trace);
+}
+
 /* Nobody may any more */
 
 // The kernel takes a thread's stack away when it has ended, before its task_struct.
@@ -349,13 +418,14 @@ static enum guest_life life_of(const struct trace *trace, const struct pass_hold
 
 void trace_empty_passes(struct trace *trace)
 {
-	if (trace->pass_holder_count)
+	if (trace->any_let)
 		trace->config.filter.forget(trace->config.context);
+	trace->any_let = trace->pipes_let = trace->sockets_let = false;
 }
 
 void trace_end_passes(struct trace *trace)
 {
-	trace->pass_end = trace->pass_holder_count > 0;
+	trace->pass_end = trace->any_let || trace->pass_holder_count > 0;
 	if (!trace->pass_end && !atomic_load_explicit(&trace->census, memory_order_relaxed))
 		trace->settled_at = trace->last_edge;
 }
@@ -435,7 +505,7 @@ void trace_addresses_change(struct trace_event *event, int64_t fd)
 		return;
 	if (!known)
 		trace_empty_passes(trace);
-	else if (trace->pass_holder_count)
+	else if (trace->any_let)
 		trace->config.filter.forget_inode(trace->config.context, file.inode);
 	trace_unlock_only(trace);
 }

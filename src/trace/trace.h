@@ -97,13 +97,13 @@ struct trace_returns {
 /**
  * Calls that need not be seen, of these kinds (a bit each, trace_pass_kind()): made by this thread (its task_struct, and start_boottime),
  * on a descriptor of this inode. Or whatever passes by two of them: one of the thread, whatever it uses, and one of the inode, whoever
- * uses it, of which the thread's is looked up first. With TRACE_OPENING_KIND the second one is of a file as it is installed
+ * uses it (or of any on a file system, by its magic number; not of mappings), of which the thread's is looked up first. With TRACE_OPENING_KIND the second one is of a file as it is installed
  * (trace_file_installed()), by the name that it was opened by. mprotect() and exit_group() ask for the thread's only.
  */
 struct trace_pass {
-	enum trace_pass_of { PASS_OF_CALL, PASS_OF_THREAD, PASS_OF_INODE, PASS_OF_NAME } of;
+	enum trace_pass_of { PASS_OF_CALL, PASS_OF_THREAD, PASS_OF_INODE, PASS_OF_NAME, PASS_OF_FILE_SYSTEM } of;
 	uint64_t task, start_time;
-	uint64_t inode, inode_number; // its address; i_ino
+	uint64_t inode, inode_number; // its address; i_ino. Of a file system: its magic number; 0
 	uint32_t generation, kinds;
 	uint64_t mount, dentry, parent; // of a name: its vfsmount, dentry, and the directory's dentry,
 	uint32_t name_hash, name_length; // and what the dentry says of it

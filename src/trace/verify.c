@@ -225,6 +225,7 @@ void trace_verify(struct trace *trace, struct memory_reader *reader)
 		memory_leave(reader);
 		memory_enter(reader);
 	}
+	trace_let_messages(trace);
 }
 
 static void close_all_calls(struct trace *trace)

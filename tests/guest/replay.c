@@ -252,6 +252,18 @@ static bool is_let(const struct replay *replay, enum trace_pass_of of, const str
 	return false;
 }
 
+static bool file_system_is_let(const struct replay *replay, const struct guest_task *task, const struct guest_file *file, uint32_t kind)
+{
+	uint64_t magic;
+	if (guest_read_field(replay->kernel, file->superblock, FIELD_super_block_s_magic, &magic) != GUEST_OK ||
+	    !is_let(replay, PASS_OF_THREAD, task, NULL, kind))
+		return false;
+	for (size_t i = 0; i < replay->pass_count; i++)
+		if (replay->passes[i].of == PASS_OF_FILE_SYSTEM && replay->passes[i].inode == magic && (replay->passes[i].kinds & 1u << kind))
+			return true;
+	return false;
+}
+
 static bool opening_passes(struct replay *replay, const struct guest_task *task, uint64_t address)
 {
 	struct guest_file file;
@@ -259,7 +271,8 @@ static bool opening_passes(struct replay *replay, const struct guest_task *task,
 		return false;
 	pthread_mutex_lock(&replay->lock);
 	bool found = S_ISDIR(file.mode) || (is_let(replay, PASS_OF_THREAD, task, NULL, TRACE_OPENING_KIND) &&
-					    is_let(replay, PASS_OF_NAME, task, &file, TRACE_OPENING_KIND));
+					    is_let(replay, PASS_OF_NAME, task, &file, TRACE_OPENING_KIND)) ||
+		     file_system_is_let(replay, task, &file, TRACE_OPENING_KIND);
 	replay->opening_passed_count += found;
 	pthread_mutex_unlock(&replay->lock);
 	return found;
@@ -289,6 +302,7 @@ static bool passes(struct replay *replay, const struct guest_task *task, const u
 	pthread_mutex_lock(&replay->lock);
 	found = is_let(replay, PASS_OF_CALL, task, &file, (uint32_t)kind) ||
 		(is_let(replay, PASS_OF_THREAD, task, NULL, (uint32_t)kind) && is_let(replay, PASS_OF_INODE, task, &file, (uint32_t)kind));
+	found = found || file_system_is_let(replay, task, &file, (uint32_t)kind);
 	replay->passed_count += found;
 	pthread_mutex_unlock(&replay->lock);
 	return found;

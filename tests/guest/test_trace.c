@@ -872,6 +872,84 @@ static void test_who_has_ended(void **state)
 	}
 }
 
+// Nobody has a pass any more, but there are those of files.
+static void test_all_have_ended(void **state)
+{
+	struct guest_task holder = frozen_task("holder"), child = frozen_task("inet"), other = frozen_task("unix");
+	const uint64_t field = field_of(other.address, FIELD_task_stack), none = 0;
+	uint64_t stack;
+	trace_verify(replay.trace, &frozen.recording.reader); // reads how dumps are called
+	call(&holder, SYS_read, HOLDER_SECRET, 10);
+	call(&other, SYS_read, SETTLED, 10);
+	assert_read(guest_read_kernel(&frozen.kernel, field, &stack, sizeof(stack)));
+	replay_poke(&replay, field, &none, sizeof(none));
+	for (int i = 0; i < 20; i++)
+		trace_verify(replay.trace, &frozen.recording.reader);
+	replay_poke(&replay, field, &stack, sizeof(stack));
+	call(&holder, SYS_write, SETTLED, 10);
+	make_anew(&child);
+	call(&child, SYS_read, SETTLED, 10);
+	assert_true(has_edge("/run/settled", "read", "inet"));
+}
+
+// As long as nothing is in any pipe (or socket) whoever may pass may use each of them.
+static void test_pipes_and_sockets_hold_nothing(void **state)
+{
+	struct guest_task holder = frozen_task("holder"), pipes = frozen_task("pipe-reader"), sockets = frozen_task("unix"),
+			  peers = frozen_task("inet");
+	if (!replay_passes)
+		return;
+	trace_verify(replay.trace, &frozen.recording.reader); // reads how dumps are called
+	call(&peers, SYS_read, SETTLED, 10); // each is let
+	call(&pipes, SYS_read, SETTLED, 10);
+	call(&sockets, SYS_read, SETTLED, 10);
+	call(&sockets, SYS_connect, UNIX_CLIENT, -EISCONN);
+	assert_int_equal(count_passed(&peers, SYS_recvfrom, INET_DATAGRAM_CLIENT), 1);
+	assert_int_equal(count_passed(&peers, SYS_connect, INET_CLIENT_6), 0);
+	trace_verify(replay.trace, &frozen.recording.reader);
+	assert_int_equal(count_passed(&peers, SYS_recvfrom, INET_DATAGRAM_CLIENT), 2);
+	assert_int_equal(count_passed(&peers, SYS_connect, INET_CLIENT_6), 2);
+	assert_int_equal(count_passed(&sockets, SYS_recvfrom, UNIX_SERVER), 1); // was let before any was known
+	assert_int_equal(count_passed(&sockets, SYS_recvfrom, UNIX_CLIENT), 2);
+	size_t before = replay.opening_passed_count;
+	accept_as(&sockets, UNIX_CLIENT);
+	assert_int_equal(replay.opening_passed_count - before, 1);
+	assert_int_equal(count_passed(&pipes, SYS_read, READER_PIPE), 1); // the kernel's one mount of pipes is not known before
+	trace_verify(replay.trace, &frozen.recording.reader);
+	assert_int_equal(count_passed(&pipes, SYS_read, READER_PIPE), 2);
+	expect_story("");
+	// One is inside as labels come to a socket: found, and nobody uses sockets unseen any more; but pipes again.
+	enter(&sockets, SYS_recvfrom, UNIX_SERVER, 0);
+	make_managed(&holder, &sockets);
+	call(&sockets, SYS_sendto, UNIX_CLIENT, 10);
+	leave(&sockets, SYS_recvfrom, 10);
+	trace_verify(replay.trace, &frozen.recording.reader);
+	call(&peers, SYS_read, SETTLED, 10);
+	call(&pipes, SYS_read, SETTLED, 10);
+	assert_int_equal(count_passed(&peers, SYS_connect, INET_CLIENT_6), 0);
+	assert_int_equal(count_passed(&peers, SYS_recvfrom, INET_DATAGRAM_CLIENT), 1);
+	assert_int_equal(count_passed(&pipes, SYS_read, READER_PIPE), 2);
+	expect_no_gaps();
+}
+
+// Somebody who holds labels is inside write(): nothing is in the pipe yet, but it may be before he is seen to end.
+static void test_about_to_be_in_a_pipe(void **state)
+{
+	struct guest_task holder = frozen_task("holder"), writer = frozen_task("pipe-writer"), reader = frozen_task("pipe-reader");
+	if (!replay_passes)
+		return;
+	call(&reader, SYS_read, READER_PIPE, 10);
+	make_managed(&holder, &writer);
+	enter(&writer, SYS_write, WRITER_PIPE, 0);
+	for (int i = 0; i < 3; i++)
+		trace_verify(replay.trace, &frozen.recording.reader);
+	call(&reader, SYS_read, SETTLED, 10);
+	assert_int_equal(count_passed(&reader, SYS_read, READER_PIPE), 0);
+	leave(&writer, SYS_write, 10);
+	call(&reader, SYS_read, READER_PIPE, 10);
+	assert_true(has_edge("pipe:[", "read", "pipe-reader"));
+}
+
 static void test_what_a_new_program_may(void **state)
 {
 	enum { ADDRESS = 4096 };
@@ -933,6 +1011,9 @@ int main(void)
 		TEST(test_what_anyone_may),
 		TEST(test_labels_come_to_a_new_process),
 		TEST(test_who_has_ended),
+		TEST(test_all_have_ended),
+		TEST(test_pipes_and_sockets_hold_nothing),
+		TEST(test_about_to_be_in_a_pipe),
 		TEST(test_what_a_new_program_may),
 		TEST(test_sweep),
 		TEST(test_abandoned_trace_does_nothing),

@@ -192,6 +192,11 @@ struct hook_filter_entry filter_world_inode_entry(const struct filter_world *wor
 	return entry;
 }
 
+struct hook_filter_entry filter_world_file_system_entry(uint64_t magic, uint32_t kind)
+{
+	return (struct hook_filter_entry){ .task = HOOK_FILTER_ANY, .inode = magic, .kinds = 1u << kind };
+}
+
 struct hook_filter_entry filter_world_name_entry(const struct filter_world *world, uint32_t kind)
 {
 	struct hook_filter_entry entry = filter_world_inode_entry(world, kind);

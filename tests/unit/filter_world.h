@@ -145,6 +145,9 @@ const uint64_t *filter_world_cell(const struct filter_world *world, size_t index
 enum difference { ANOTHER_TASK, ANOTHER_INODE };
 enum { FAKE_ROOM = 64 * 200000 };
 
+/** Of any inode whose file system has this magic number. */
+struct hook_filter_entry filter_world_file_system_entry(uint64_t magic, uint32_t kind);
+
 /** Changes that of `other` until it belongs into the same place as `entry`. What is allowed is then one of the two.
  *  False: there is none. */
 bool filter_world_collide(struct filter_world *world, const struct hook_filter_entry *entry,

@@ -521,6 +521,57 @@ static void test_a_task_and_an_inode(void **state)
 	assert_true(stops(world.writes));
 }
 
+static struct fake_superblock other_superblock;
+
+static void is_another_file_system(void)
+{
+	other_superblock = world.superblock;
+	other_superblock.magic++;
+	world.inode.superblock = &other_superblock;
+}
+
+static void is_no_file_system(void)
+{
+	world.superblock.magic = 0;
+}
+
+// Whatever it is on, if that is of a file system.
+static void test_a_task_and_a_file_system(void **state)
+{
+	enum { PIPE = 0x50495045, SOCKET = 0x534f434b, OPENS = 30 };
+	static void (*const rows[])(void) = {
+		is_another_task, is_another_task_at_the_same_address, is_a_task_of_another_time, has_no_files,
+		shares_its_files, has_lost_its_files, descriptor_is_closed, descriptor_is_empty,
+		descriptor_is_behind_the_last, is_another_file_system, is_no_file_system,
+	};
+	struct hook_filter_site installs = { .shape = HOOK_FILTER_INSTALL, .kind = OPENS, .magic_always = 1, .magic_if_alone = PIPE,
+					     .magic_if_unconnected = SOCKET },
+				maps = { .shape = HOOK_FILTER_MAPPING, .kind = FAKE_READ };
+	const uint64_t install = filter_world_add_shaped(&world, &installs), map = filter_world_add_shaped(&world, &maps);
+	const struct hook_filter_entry task = filter_world_task_entry(&world, FAKE_READ), opener = filter_world_task_entry(&world, OPENS),
+				       pipes = filter_world_file_system_entry(PIPE, FAKE_READ),
+				       sockets = filter_world_file_system_entry(SOCKET, OPENS);
+	world.superblock.magic = PIPE;
+	expect_pair(world.reads, filter_world_stops, &task, &pipes);
+	expect_stops(world.reads, filter_world_stops, rows, sizeof(rows) / sizeof(rows[0]));
+	assert_true(stops(world.writes));
+	is_another_inode();
+	assert_false(stops(world.reads));
+	world.regs.r8 = 3;
+	world.regs.r10 = MAP_PRIVATE;
+	assert_true(stops(map)); // never by that
+	// A connection that was accepted.
+	world.superblock.magic = SOCKET;
+	world.socket.state = 3;
+	world.file.inode = &world.inode;
+	expect_pair(install, filter_world_install_stops, &opener, &sockets);
+	world.files.count = 2;
+	assert_true(filter_world_install_stops(&world, install));
+	world.files.count = 1;
+	world.superblock.magic = SOCKET + 1;
+	assert_true(filter_world_install_stops(&world, install));
+}
+
 static struct fake_dentry other_dentry;
 
 static void is_another_dentry(void)
@@ -634,6 +685,7 @@ int main(void)
 		TEST(test_alone),
 		TEST(test_installing),
 		TEST(test_a_task_and_an_inode),
+		TEST(test_a_task_and_a_file_system),
 		TEST(test_opening_by_a_name),
 		TEST(test_whatever_it_is_on),
 	};

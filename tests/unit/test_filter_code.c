@@ -186,6 +186,33 @@ static void test_two_entries(void **state)
 	assert_in_range(stopped, steps / 3, steps * 3 / 4);
 }
 
+static void allow_task_and_file_system(void)
+{
+	const struct hook_filter_entry task = filter_world_task_entry(&world, FAKE_READ), pipes = filter_world_file_system_entry(7, FAKE_READ);
+	hook_filter_allow(filter, &task);
+	hook_filter_allow(filter, &pipes);
+}
+
+static void forget_and_let_the_file_system(greg_t *registers)
+{
+	const struct hook_filter_entry pipes = filter_world_file_system_entry(7, FAKE_READ);
+	hook_filter_forget(filter);
+	hook_filter_allow(filter, &pipes);
+}
+
+static void test_file_system(void **state)
+{
+	unsigned stopped, steps;
+	world.superblock.magic = 7;
+	steps = step_through(world.reads, go_to_the_site, allow_task_and_file_system, &stopped);
+	assert_int_equal(stopped, 0);
+	assert_in_range(steps, 85, 115);
+	steps = step_through(world.reads, forget_it, allow_task_and_file_system, &stopped);
+	assert_in_range(stopped, steps * 3 / 4, steps - 1);
+	steps = step_through(world.reads, forget_and_let_the_file_system, allow_task_and_file_system, &stopped);
+	assert_in_range(stopped, steps / 4, steps * 3 / 4);
+}
+
 // The same of those that decide by other arguments.
 static void test_other_shapes(void **state)
 {
@@ -213,9 +240,11 @@ static void test_other_shapes(void **state)
 
 static void allow_opening(void)
 {
-	const struct hook_filter_entry task = filter_world_task_entry(&world, FAKE_READ), name = filter_world_name_entry(&world, FAKE_READ);
+	const struct hook_filter_entry task = filter_world_task_entry(&world, FAKE_READ), name = filter_world_name_entry(&world, FAKE_READ),
+				       sockets = filter_world_file_system_entry(2, FAKE_READ);
 	hook_filter_allow(filter, &task);
 	hook_filter_allow(filter, &name);
+	hook_filter_allow(filter, &sockets);
 }
 
 static void test_installing(void **state)
@@ -229,8 +258,9 @@ static void test_installing(void **state)
 		unsigned least, most; // instructions
 	} rows[] = {
 		{ 1, 2, 0, false, false, 7, 7 },
-		{ 2, 2, 1, false, false, 16, 16 },
-		{ 2, 2, 3, true, false, 15, 18 },
+		{ 2, 2, 1, false, false, 15, 15 },
+		{ 2, 2, 3, true, false, 20, 25 },
+		{ 2, 1, 3, false, true, 75, 125 },
 		{ 3, 1, 0, false, false, 17, 20 },
 		{ 3, 2, 0, true, false, 16, 20 },
 		{ 4, 2, 0, true, true, 16, 20 },
@@ -427,7 +457,7 @@ static bool is_writable(ZydisRegister written)
 // What one instruction may do. Its kind is counted.
 struct counts {
 	unsigned outs, barriers, jumps_behind;
-	uint64_t further; // behind the first jump that leads back
+	uint64_t further[8]; // behind the jumps that lead back: where the next look begins
 };
 
 static void check_operand(const ZydisDecodedInstruction *instruction, const ZydisDecodedOperand *operand,
@@ -457,9 +487,9 @@ static void check_instruction(const ZydisDecodedInstruction *instruction, const 
 	switch (instruction->meta.category) {
 	case ZYDIS_CATEGORY_COND_BR:
 		assert_true(ZYAN_SUCCESS(ZydisCalcAbsoluteAddress(instruction, &operands[0], address, &target)));
-		// To where it stops, or where the second look begins.
+		// To where it stops, or where the next look begins.
 		if (!hook_filter_find(filter, target, &(uint64_t){ 0 }))
-			assert_int_equal(counts->further, target);
+			assert_int_equal(counts->further[counts->jumps_behind], target);
 		break;
 	case ZYDIS_CATEGORY_UNCOND_BR:
 		assert_true(ZYAN_SUCCESS(ZydisCalcAbsoluteAddress(instruction, &operands[0], address, &target)));
@@ -485,17 +515,16 @@ static void check_instruction(const ZydisDecodedInstruction *instruction, const 
 		check_operand(instruction, &operands[i], counts);
 }
 
-// Behind the first jump, which leads back.
-static uint64_t second_look(const ZydisDecoder *decoder, uint64_t stub, size_t length)
+static void find_looks(const ZydisDecoder *decoder, uint64_t stub, size_t length, struct counts *counts)
 {
+	unsigned count = 0;
 	ZydisDecodedInstruction instruction = { 0 };
 	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
 	for (size_t at = 0; at < length; at += instruction.length) {
 		assert_true(ZYAN_SUCCESS(ZydisDecoderDecodeFull(decoder, (void *)(stub + at), length - at, &instruction, operands)));
-		if (instruction.mnemonic == ZYDIS_MNEMONIC_JMP)
-			return stub + at + instruction.length;
+		if (instruction.mnemonic == ZYDIS_MNEMONIC_JMP && count < 8)
+			counts->further[count++] = stub + at + instruction.length;
 	}
-	return 0;
 }
 
 static void test_code(void **state)
@@ -506,8 +535,9 @@ static void test_code(void **state)
 	for (int i = 0; i < 2; i++) {
 		uint64_t stub = stub_of(sites[i]);
 		size_t at = 0, length = stub_length(sites[i]);
-		struct counts counts = { .further = second_look(&decoder, stub, length) };
+		struct counts counts = { 0 };
 		bool ended = false;
+		find_looks(&decoder, stub, length, &counts);
 		while (at < length) {
 			ZydisDecodedInstruction instruction;
 			ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
@@ -521,7 +551,7 @@ static void test_code(void **state)
 		assert_true(ended); // it cannot run on
 		assert_int_equal(counts.outs, 1);
 		assert_int_equal(counts.barriers, 1);
-		assert_int_equal(counts.jumps_behind, 3);
+		assert_int_equal(counts.jumps_behind, 4);
 	}
 }
 
@@ -534,6 +564,7 @@ int main(void)
 		TEST(test_interrupted_anywhere),
 		TEST(test_two_entries),
 		TEST(test_other_shapes),
+		TEST(test_file_system),
 		TEST(test_installing),
 		TEST(test_forgotten_anywhere),
 		TEST(test_replaced_anywhere),
