@@ -70,6 +70,9 @@ static const struct {
 	{ SYS_mprotect, PASS_PROTECTS },
 	{ SYS_exit_group, PASS_ENDS },
 	{ SYS_connect, PASS_CONNECTS },
+	{ SYS_recvmsg, PASS_TAKES },
+	{ SYS_recvmmsg, PASS_TAKES },
+	{ SYS_sendmsg, PASS_GIVES },
 };
 enum { KINDS = sizeof(kinds) / sizeof(kinds[0]) };
 static_assert((int)KINDS <= (int)TRACE_OPENING_KIND, "trace_pass.kinds has a bit for each");
