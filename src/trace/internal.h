@@ -746,7 +746,10 @@ void trace_let_pass(struct trace *trace, const struct pending_call *call);
 /** The thread has got this descriptor, or will: what it reads or writes there may pass from the first time on, if that is quiet. For
  *  files and sockets of which nothing is learned as they are used. `file`: the struct file that it will mean; 0: it means it already. Not locked. */
 void trace_let_pass_ahead(struct trace_event *event, int32_t number, uint64_t file, bool reads, bool writes);
-/** The file was looked at as it was opened, and its names say nothing: who opens it by this one need not be seen. Not locked. */
+/** A device from which nothing comes that was written to it, as /dev/null. */
+bool trace_keeps_nothing(const struct guest_file *file);
+/** The file was looked at as it was opened, and its names say nothing: who opens it by this one need not be seen; nor who uses it, if it
+ *  keeps nothing. Not locked. */
 void trace_let_open(struct trace_event *event, const struct guest_file *file);
 /** The thread that this call has made, and the program that it has begun, have passes of their own. Locked. */
 void trace_let_child(struct trace *trace, const struct pending_call *fork, const struct guest_task *child,

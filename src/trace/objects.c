@@ -21,6 +21,7 @@ enum {
 	MAJOR_MEMORY = 1, // null, zero, full, random, ...: all but mem, kmem, port
 	MINOR_MEM = 1,
 	MINOR_PORT = 4,
+	MINOR_LOG = 11,
 };
 
 uint64_t trace_now(void)
@@ -53,6 +54,12 @@ static bool device_keeps_nothing(uint32_t device)
 	uint32_t major = device >> GUEST_MINOR_BITS;
 	uint32_t minor = device & GUEST_MINOR_MASK;
 	return major == MAJOR_MEMORY && minor != MINOR_MEM && minor != MINOR_PORT;
+}
+
+bool trace_keeps_nothing(const struct guest_file *file)
+{
+	return S_ISCHR(file->mode) && device_keeps_nothing(file->device_number) &&
+	       (file->device_number & GUEST_MINOR_MASK) != MINOR_LOG;
 }
 
 bool trace_file_reference(const struct guest_file *file, struct object_reference *reference)

@@ -258,6 +258,17 @@ void trace_let_pass(struct trace *trace, const struct pending_call *call)
 	allow(trace, &pass);
 }
 
+static void let_inode(struct trace *trace, const struct guest_file *file)
+{
+	const struct trace_pass pass = { .of = PASS_OF_INODE,
+					 .inode = file->inode,
+					 .inode_number = file->inode_number,
+					 .generation = file->generation,
+					 .kinds = kinds_that(trace, PASS_TAKES | PASS_GIVES | PASS_SHOWS) };
+	if (pass.kinds)
+		allow(trace, &pass);
+}
+
 void trace_let_open(struct trace_event *event, const struct guest_file *file)
 {
 	struct trace *trace = event->trace;
@@ -276,8 +287,11 @@ void trace_let_open(struct trace_event *event, const struct guest_file *file)
 					 .parent = dentry.parent,
 					 .name_hash = dentry.name_hash,
 					 .name_length = dentry.name_length };
-	if (may_let(trace, event->call) && dentry.inode == file->inode && let_thread(trace, &thread, 0))
+	if (may_let(trace, event->call) && dentry.inode == file->inode && let_thread(trace, &thread, 0)) {
 		allow(trace, &pass);
+		if (trace_keeps_nothing(file))
+			let_inode(trace, file);
+	}
 	trace_unlock(trace);
 }
 

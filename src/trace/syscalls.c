@@ -158,6 +158,8 @@ static void look_at_opened(struct trace_event *event, int32_t number, uint64_t a
 	trace_note_device(event, &file);
 	if (S_ISCHR(file.mode)) {
 		trace_new_terminal(event, &file);
+		if (trace_keeps_nothing(&file))
+			trace_let_open(event, &file);
 		return;
 	}
 	file.viewer = event->task.fs;

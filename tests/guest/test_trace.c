@@ -801,6 +801,11 @@ static void test_what_anyone_may(void **state)
 	assert_int_equal(count_opened_unseen(&jailed, SETTLED), 0);
 	assert_int_equal(count_passed(&jailed, SYS_write, SETTLED), 2); // as the descriptor has come
 	assert_int_equal(count_opened_unseen(&jailed, SETTLED), 0);
+	// Nothing comes out of /dev/null but what was not written there.
+	assert_int_equal(count_opened_unseen(&holder, HOLDER_NULL), 0);
+	assert_int_equal(count_opened_unseen(&holder, HOLDER_NULL), 1);
+	assert_int_equal(count_passed(&holder, SYS_read, HOLDER_NULL), 2);
+	assert_int_equal(count_passed(&holder, SYS_write, HOLDER_NULL), 2);
 	// It has two names, or none.
 	assert_int_equal(count_opened_unseen(&holder, HOLDER_GONE), 0);
 	assert_int_equal(count_opened_unseen(&holder, HOLDER_GONE), 0);
