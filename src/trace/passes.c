@@ -477,6 +477,7 @@ void trace_forget_passes(struct trace *trace)
 		atomic_store_explicit(&trace->originals[i], 0, memory_order_relaxed);
 	trace->pass_holder_count = 0;
 	trace->pass_end = false;
+	atomic_store_explicit(&trace->pipe_device, 0, memory_order_relaxed);
 	trace->settled_at = trace->emptied_at = trace->last_edge;
 	atomic_store(&trace->census, false);
 }
