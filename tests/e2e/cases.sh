@@ -1156,13 +1156,13 @@ judge_daemon_killed()
 	done
 }
 
-# ---- fault: of the agent, in the VM that makes enough system calls
+# ---- fault: of the agent, in the VM that makes enough system calls, of which each is seen, whatever the hook
 
 guest_fault()
 {
 	cat <<- 'END'
 		/payload/scenario case1 || exit 1
-		[ "$VM" = 1 ] && { dd if=/dev/zero of=/dev/null bs=1 count=5000 2>/dev/null; }
+		[ "$VM" = 1 ] && { head -c 5000 /dev/zero > /classified/much; dd if=/classified/much of=/dev/null bs=1 2>/dev/null; }
 		/payload/scenario case2 || exit 1
 		echo "GUEST WENT ON"
 	END
@@ -1202,7 +1202,9 @@ stop_on_failure()
 guest_fault_closed()
 {
 	cat <<- 'END'
-		dd if=/dev/zero of=/dev/null bs=1 count=20000 2>/dev/null &
+		mkdir -p /secrets
+		head -c 20000 /dev/zero > /secrets/much
+		dd if=/secrets/much of=/dev/null bs=1 2>/dev/null &
 		call halted
 		echo "GUEST WENT ON"
 	END
