@@ -71,7 +71,6 @@ static const struct {
 	{ SYS_exit_group, PASS_ENDS },
 	{ SYS_connect, PASS_CONNECTS },
 	{ SYS_recvmsg, PASS_TAKES },
-	{ SYS_recvmmsg, PASS_TAKES },
 	{ SYS_sendmsg, PASS_GIVES },
 };
 enum { KINDS = sizeof(kinds) / sizeof(kinds[0]) };
