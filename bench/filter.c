@@ -11,7 +11,7 @@
 #include "filter_world.h"
 #include "measure.h"
 
-enum { FILES = 1000, KIND = 1, BATCH = 1000 };
+enum { FILES = 1000, KIND = 1, BATCH = 1000, PIPES = 0x50495045 };
 
 static struct filter_world world;
 static struct fake_inode inodes[FILES];
@@ -26,6 +26,12 @@ static struct hook_filter_entry entry_of(unsigned i)
 	entry.inode_number = inodes[i].number;
 	entry.generation = inodes[i].generation;
 	return entry;
+}
+
+static void allow_file_system(unsigned i)
+{
+	const struct hook_filter_entry entry = filter_world_file_system_entry(world.superblock.magic, KIND);
+	hook_filter_allow(world.filter, &entry);
 }
 
 static void call(uint64_t function, unsigned descriptor)
@@ -91,6 +97,7 @@ static const struct row {
 	{"a NOP, 1000 files in turn", call_nothing_on_many, BATCH, allow},
 	{"the filter, 1000 files in turn", call_many, BATCH, allow},
 	{"the same, task and inode", call_many, BATCH, allow_to_anyone},
+	{"the same, task and file system", call_many, BATCH, allow_file_system},
 	{"to allow a call", allow, BATCH, NULL},
 	{"to forget 1000 calls", forget, 1, allow},
 };
@@ -118,9 +125,11 @@ static void make_files(void)
 {
 	for (unsigned i = 0; i < FILES; i++) {
 		inodes[i].number = i + 1;
+		inodes[i].superblock = &world.superblock;
 		files[i].inode = &inodes[i];
 		descriptors[i] = &files[i];
 	}
+	world.superblock.magic = PIPES;
 	world.fdt.fd = descriptors;
 	world.fdt.max_fds = FILES;
 }
