@@ -28,12 +28,6 @@ static struct hook_filter_entry entry_of(unsigned i)
 	return entry;
 }
 
-static void allow_file_system(unsigned i)
-{
-	const struct hook_filter_entry entry = filter_world_file_system_entry(world.superblock.magic, KIND);
-	hook_filter_allow(world.filter, &entry);
-}
-
 static void call(uint64_t function, unsigned descriptor)
 {
 	world.regs.di = descriptor;
@@ -76,6 +70,12 @@ static void allow_to_anyone(unsigned i)
 	struct hook_filter_entry entry = entry_of(i);
 	entry.task = HOOK_FILTER_ANY;
 	entry.start_time = 0;
+	hook_filter_allow(world.filter, &entry);
+}
+
+static void allow_file_system(unsigned i)
+{
+	const struct hook_filter_entry entry = filter_world_file_system_entry(world.superblock.magic, KIND);
 	hook_filter_allow(world.filter, &entry);
 }
 

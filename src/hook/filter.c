@@ -207,12 +207,6 @@ static const struct instruction exiting_unless_task_is_let[] = {
 	COMPARING_ANY(task, otherwise),                                                                                \
 	COMPARING_INODE(otherwise)
 
-static const struct instruction exiting_unless_inode_is_let[] = {
-	FINDING_THAT_OF_ANYONE(EXIT),
-	COMPARING_NUMBERS_OF(OF_RDX, EXIT),
-	ENDING_THE_LOOK(EXIT),
-};
-
 static const struct instruction passing_if_inode_is_let[] = {
 	FINDING_THAT_OF_ANYONE(NEXT),
 	COMPARING_NUMBERS_OF(OF_RDX, NEXT),
@@ -351,12 +345,12 @@ struct hook_filter {
 	} stubs[HOOK_FILTER_STUBS_MAXIMUM];
 };
 
-// How it decides, in this order.
+// How it decides, in this order; behind the last part it stops.
 static const struct part deciding_parts[][PARTS_MAXIMUM] = {
 	[HOOK_FILTER_DESCRIPTOR] = { PART(exiting_unless_alone), PART(deciding), PART(exiting_unless_task_is_let),
 				     PART(passing_if_inode_is_let), PART(exiting_unless_file_system_is_let), PART(passing) },
 	[HOOK_FILTER_MAPPING] = { PART(deciding_of_mapping), PART(exiting_unless_alone), PART(deciding),
-				  PART(exiting_unless_task_is_let), PART(exiting_unless_inode_is_let), PART(passing) },
+				  PART(exiting_unless_task_is_let), PART(passing_if_inode_is_let) },
 	[HOOK_FILTER_TASK] = { PART(exiting_unless_alone), PART(making_barrier), PART(exiting_unless_task_is_let), PART(passing) },
 	[HOOK_FILTER_COMMAND] = { PART(reading_command), PART_EACH(exiting_at_command), PART(passing) },
 	[HOOK_FILTER_ALONE] = { PART(exiting_unless_alone), PART(passing) },

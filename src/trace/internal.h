@@ -555,6 +555,8 @@ bool trace_file_reference(const struct guest_file *file, struct object_reference
 struct object_reference trace_socket_reference(const struct guest_socket *socket,
 					       enum socket_side side);
 bool trace_file_is_socket(const struct guest_file *file);
+/** One without a name: a FIFO is none. */
+bool trace_file_is_pipe(const struct guest_file *file);
 /** A file of an anonymous inode: told apart by what hangs on the file, not by its inode. */
 bool trace_is_anonymous_inode(const struct object_id *id);
 
@@ -968,6 +970,8 @@ void trace_spread_lent(struct trace *trace, const struct object_reference *proce
 /* places.c, others.c: rows' functions. */
 bool trace_wants_syslog(const struct guest_registers *registers);
 bool trace_begin_syslog(struct trace_event *event);
+/** /dev/kmsg, by whatever name. */
+bool trace_is_log_device(const struct guest_file *file);
 /** The kernel's log, behind one of its files. */
 bool trace_log_of_file(struct trace_event *event, const struct guest_file *file,
 		       struct object_reference *log);
@@ -1017,6 +1021,8 @@ bool trace_flows_from_file(struct trace_event *event, const struct guest_file *f
 bool trace_flows_to_file(struct trace_event *event, const struct guest_file *file,
 			 const struct object_reference *giver, uint64_t name_address,
 			 uint32_t name_length);
+/** The caller writes to the file, or sends to this name, and may do so unseen later. False: it goes nowhere. (syscalls.c) */
+bool trace_write_to(struct trace_event *event, const struct guest_file *file, uint64_t name_address, uint32_t name_length);
 /** At the exit of a call that has received something. Locked. */
 void trace_sniff(struct trace *trace, const struct pending_call *call);
 /** The descriptor is a TCP socket that has a peer, or is about to: it gets another one only after it has lost this one. */

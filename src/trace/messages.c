@@ -51,10 +51,7 @@ bool trace_begin_sendmsg(struct trace_event *event)
 	if (!trace_read_descriptor(event, trace_descriptor_argument(event, 0), &file))
 		return false;
 	read_message(event, 0, &message);
-	if (!trace_flows_to_file(event, &file, &event->call->process, message.name, (uint32_t)message.name_length))
-		return false;
-	trace_offer_writing(event, &file);
-	return true;
+	return trace_write_to(event, &file, message.name, (uint32_t)message.name_length);
 }
 
 // All but the first: carried out at once, as there may be any number of them, or only looked at.

@@ -21,7 +21,6 @@ enum {
 	MAJOR_MEMORY = 1, // null, zero, full, random, ...: all but mem, kmem, port
 	MINOR_MEM = 1,
 	MINOR_PORT = 4,
-	MINOR_LOG = 11,
 };
 
 uint64_t trace_now(void)
@@ -49,6 +48,11 @@ bool trace_file_is_socket(const struct guest_file *file)
 	return S_ISSOCK(file->mode) && strcmp(file->filesystem, "sockfs") == 0;
 }
 
+bool trace_file_is_pipe(const struct guest_file *file)
+{
+	return strcmp(file->filesystem, "pipefs") == 0;
+}
+
 static bool device_keeps_nothing(uint32_t device)
 {
 	uint32_t major = device >> GUEST_MINOR_BITS;
@@ -58,8 +62,7 @@ static bool device_keeps_nothing(uint32_t device)
 
 bool trace_keeps_nothing(const struct guest_file *file)
 {
-	return S_ISCHR(file->mode) && device_keeps_nothing(file->device_number) &&
-	       (file->device_number & GUEST_MINOR_MASK) != MINOR_LOG;
+	return S_ISCHR(file->mode) && device_keeps_nothing(file->device_number) && !trace_is_log_device(file);
 }
 
 bool trace_file_reference(const struct guest_file *file, struct object_reference *reference)
@@ -92,7 +95,7 @@ bool trace_file_reference(const struct guest_file *file, struct object_reference
 	}
 	// By the time that it is described the file may have been closed, and its memory be another's: its name has the
 	// inode as well. That of a pipe goes with it.
-	bool is_pipe = strcmp(file->filesystem, "pipefs") == 0;
+	bool is_pipe = trace_file_is_pipe(file);
 	*reference = (struct object_reference){
 		.id = id,
 		.hint = { file->address, file->viewer, is_pipe ? file->inode : file->dentry, is_pipe ? 0 : file->mount },
@@ -257,7 +260,7 @@ static void describe_file(struct trace *trace, struct description *scratch,
 	watched->device = inode.device;
 	watched->generation = inode.generation;
 	// A message queue's name holds its inode, as long as there is one.
-	watched->transient = (inode.links == 0 && !inode.on_unknown_disk) || strcmp(file->filesystem, "pipefs") == 0 ||
+	watched->transient = (inode.links == 0 && !inode.on_unknown_disk) || trace_file_is_pipe(file) ||
 			     strcmp(file->filesystem, "mqueue") == 0;
 	trace_disk_of_file(trace, watched, file);
 	if (object->id.b == DEVICE_ANONYMOUS_INODE)

@@ -114,7 +114,7 @@ static void offer(struct trace_event *event, const struct guest_file *file, uint
 	call->pass.inode_number = file->inode_number;
 	call->pass.generation = file->generation;
 	call->pass.of_anyone = S_ISREG(file->mode) && !guest_file_is_overlay(file);
-	if (S_ISFIFO(file->mode) && strcmp(file->filesystem, "pipefs") == 0)
+	if (S_ISFIFO(file->mode) && trace_file_is_pipe(file))
 		atomic_store_explicit(&event->trace->pipe_device, file->device, memory_order_relaxed);
 }
 
@@ -233,16 +233,23 @@ static bool may_let(const struct trace *trace, const struct pending_call *call)
 	       !trace->pass_end && call->pass.epoch == atomic_load(&trace->namespace_epoch);
 }
 
+static struct trace_pass pass_of_inode(const struct trace *trace, uint64_t inode, uint64_t inode_number, uint32_t generation,
+				       uint8_t does)
+{
+	return (struct trace_pass){ .of = PASS_OF_INODE,
+				    .inode = inode,
+				    .inode_number = inode_number,
+				    .generation = generation,
+				    .kinds = kinds_that(trace, does) };
+}
+
 void trace_let_pass(struct trace *trace, const struct pending_call *call)
 {
 	if (call->pass.inode == 0 || !may_let(trace, call) || !returns_as_others(trace, call))
 		return;
 	const struct candidate thread = caller(call);
-	struct trace_pass pass = { .of = PASS_OF_INODE,
-				   .inode = call->pass.inode,
-				   .inode_number = call->pass.inode_number,
-				   .generation = call->pass.generation,
-				   .kinds = kinds_that(trace, call->pass.does) };
+	struct trace_pass pass =
+		pass_of_inode(trace, call->pass.inode, call->pass.inode_number, call->pass.generation, call->pass.does);
 	if (!pass.kinds)
 		return;
 	// The thread's is good for others, too: of pipes and sockets, of files that somebody else has used.
@@ -259,11 +266,8 @@ void trace_let_pass(struct trace *trace, const struct pending_call *call)
 
 static void let_inode(struct trace *trace, const struct guest_file *file)
 {
-	const struct trace_pass pass = { .of = PASS_OF_INODE,
-					 .inode = file->inode,
-					 .inode_number = file->inode_number,
-					 .generation = file->generation,
-					 .kinds = kinds_that(trace, PASS_TAKES | PASS_GIVES | PASS_SHOWS) };
+	const struct trace_pass pass =
+		pass_of_inode(trace, file->inode, file->inode_number, file->generation, PASS_TAKES | PASS_GIVES | PASS_SHOWS);
 	if (pass.kinds)
 		allow(trace, &pass);
 }

@@ -106,12 +106,16 @@ bool trace_begin_syslog(struct trace_event *event)
 	return trace_add_flow(event, &log, &event->call->process);
 }
 
+bool trace_is_log_device(const struct guest_file *file)
+{
+	enum { KMSG_DEVICE = 1 << 20 | 11 }; // admin-guide/devices.txt
+	return S_ISCHR(file->mode) && file->device_number == KMSG_DEVICE;
+}
+
 bool trace_log_of_file(struct trace_event *event, const struct guest_file *file,
 		       struct object_reference *log)
 {
-	enum { KMSG_DEVICE = 1 << 20 | 11 }; // admin-guide/devices.txt
-	bool device = S_ISCHR(file->mode) && file->device_number == KMSG_DEVICE;
-	if (!device && (strcmp(file->filesystem, "proc") != 0 || !S_ISREG(file->mode) ||
+	if (!trace_is_log_device(file) && (strcmp(file->filesystem, "proc") != 0 || !S_ISREG(file->mode) ||
 			!guest_is_named(event->kernel, file, "kmsg")))
 		return false;
 	*log = log_reference(event);

@@ -37,14 +37,19 @@ static bool begin_read(struct trace_event *event)
 	return true;
 }
 
+bool trace_write_to(struct trace_event *event, const struct guest_file *file, uint64_t name_address, uint32_t name_length)
+{
+	if (!trace_flows_to_file(event, file, &event->call->process, name_address, name_length))
+		return false;
+	trace_offer_writing(event, file);
+	return true;
+}
+
 static bool begin_writing_to(struct trace_event *event, uint64_t name_address, uint32_t name_length)
 {
 	struct guest_file file;
-	if (!trace_read_descriptor(event, trace_descriptor_argument(event, 0), &file) ||
-	    !trace_flows_to_file(event, &file, &event->call->process, name_address, name_length))
-		return false;
-	trace_offer_writing(event, &file);
-	return true;
+	return trace_read_descriptor(event, trace_descriptor_argument(event, 0), &file) &&
+	       trace_write_to(event, &file, name_address, name_length);
 }
 
 static bool begin_write(struct trace_event *event)

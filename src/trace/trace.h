@@ -97,8 +97,9 @@ struct trace_returns {
 /**
  * Calls that need not be seen, of these kinds (a bit each, trace_pass_kind()): made by this thread (its task_struct, and start_boottime),
  * on a descriptor of this inode. Or whatever passes by two of them: one of the thread, whatever it uses, and one of the inode, whoever
- * uses it (or of any on a file system, by its magic number; not of mappings), of which the thread's is looked up first. With TRACE_OPENING_KIND the second one is of a file as it is installed
- * (trace_file_installed()), by the name that it was opened by. mprotect() and exit_group() ask for the thread's only.
+ * uses it (or of any on a file system, by its magic number; not of mappings), of which the thread's is looked up first. With
+ * TRACE_OPENING_KIND the second one is of a file as it is installed (trace_file_installed()), by the name that it was opened by.
+ * mprotect() and exit_group() ask for the thread's only.
  */
 struct trace_pass {
 	enum trace_pass_of { PASS_OF_CALL, PASS_OF_THREAD, PASS_OF_INODE, PASS_OF_NAME, PASS_OF_FILE_SYSTEM } of;

@@ -236,6 +236,13 @@ static bool is_let(const struct replay *replay, enum trace_pass_of of, const str
 		   uint32_t kind)
 {
 	struct guest_dentry dentry = { 0 };
+	uint64_t inode = file ? file->inode : 0, inode_number = file ? file->inode_number : 0;
+	uint32_t generation = file ? file->generation : 0;
+	if (of == PASS_OF_FILE_SYSTEM) {
+		inode_number = generation = 0;
+		if (guest_read_field(replay->kernel, file->superblock, FIELD_super_block_s_magic, &inode) != GUEST_OK)
+			return false;
+	}
 	if (of == PASS_OF_NAME && guest_dentry_read(replay->kernel, file->dentry, &dentry) != GUEST_OK)
 		return false;
 	for (size_t i = 0; i < replay->pass_count; i++) {
@@ -243,25 +250,20 @@ static bool is_let(const struct replay *replay, enum trace_pass_of of, const str
 		bool by_thread = of == PASS_OF_CALL || of == PASS_OF_THREAD, by_inode = of != PASS_OF_THREAD;
 		if (pass->of == of && (pass->kinds & 1u << kind) &&
 		    (!by_thread || (pass->task == task->address && pass->start_time == task->start_time)) &&
-		    (!by_inode || (pass->inode_number == file->inode_number && pass->generation == file->generation)) &&
+		    (!by_inode || (pass->inode_number == inode_number && pass->generation == generation)) &&
 		    (of == PASS_OF_NAME ? pass->dentry == file->dentry && pass->mount == file->mount && pass->parent == dentry.parent &&
 						  pass->name_hash == dentry.name_hash && pass->name_length == dentry.name_length
-					: !by_inode || pass->inode == file->inode))
+					: !by_inode || pass->inode == inode))
 			return true;
 	}
 	return false;
 }
 
-static bool file_system_is_let(const struct replay *replay, const struct guest_task *task, const struct guest_file *file, uint32_t kind)
+// By two of them, one of the thread's and that of another kind.
+static bool are_let(const struct replay *replay, enum trace_pass_of other, const struct guest_task *task, const struct guest_file *file,
+		    uint32_t kind)
 {
-	uint64_t magic;
-	if (guest_read_field(replay->kernel, file->superblock, FIELD_super_block_s_magic, &magic) != GUEST_OK ||
-	    !is_let(replay, PASS_OF_THREAD, task, NULL, kind))
-		return false;
-	for (size_t i = 0; i < replay->pass_count; i++)
-		if (replay->passes[i].of == PASS_OF_FILE_SYSTEM && replay->passes[i].inode == magic && (replay->passes[i].kinds & 1u << kind))
-			return true;
-	return false;
+	return is_let(replay, PASS_OF_THREAD, task, NULL, kind) && is_let(replay, other, task, file, kind);
 }
 
 static bool opening_passes(struct replay *replay, const struct guest_task *task, uint64_t address)
@@ -270,9 +272,8 @@ static bool opening_passes(struct replay *replay, const struct guest_task *task,
 	if (!replay_passes || !is_alone(replay, task) || guest_file_read(replay->kernel, address, &file) != GUEST_OK)
 		return false;
 	pthread_mutex_lock(&replay->lock);
-	bool found = S_ISDIR(file.mode) || (is_let(replay, PASS_OF_THREAD, task, NULL, TRACE_OPENING_KIND) &&
-					    is_let(replay, PASS_OF_NAME, task, &file, TRACE_OPENING_KIND)) ||
-		     file_system_is_let(replay, task, &file, TRACE_OPENING_KIND);
+	bool found = S_ISDIR(file.mode) || are_let(replay, PASS_OF_NAME, task, &file, TRACE_OPENING_KIND) ||
+		     are_let(replay, PASS_OF_FILE_SYSTEM, task, &file, TRACE_OPENING_KIND);
 	replay->opening_passed_count += found;
 	pthread_mutex_unlock(&replay->lock);
 	return found;
@@ -301,8 +302,8 @@ static bool passes(struct replay *replay, const struct guest_task *task, const u
 		return false;
 	pthread_mutex_lock(&replay->lock);
 	found = is_let(replay, PASS_OF_CALL, task, &file, (uint32_t)kind) ||
-		(is_let(replay, PASS_OF_THREAD, task, NULL, (uint32_t)kind) && is_let(replay, PASS_OF_INODE, task, &file, (uint32_t)kind));
-	found = found || file_system_is_let(replay, task, &file, (uint32_t)kind);
+		are_let(replay, PASS_OF_INODE, task, &file, (uint32_t)kind) ||
+		are_let(replay, PASS_OF_FILE_SYSTEM, task, &file, (uint32_t)kind);
 	replay->passed_count += found;
 	pthread_mutex_unlock(&replay->lock);
 	return found;

@@ -848,12 +848,23 @@ static void test_labels_come_to_a_new_process(void **state)
 	assert_false(has_edge("/run/settled", "read", "unix"));
 }
 
+// Time goes by, in which the thread's memory says that it has ended, or not.
+static void verify_while(const struct guest_task *thread, bool has_ended)
+{
+	const uint64_t field = field_of(thread->address, FIELD_task_stack), none = 0;
+	uint64_t stack;
+	assert_read(guest_read_kernel(&frozen.kernel, field, &stack, sizeof(stack)));
+	if (has_ended)
+		replay_poke(&replay, field, &none, sizeof(none));
+	for (int i = 0; i < 20; i++)
+		trace_verify(replay.trace, &frozen.recording.reader);
+	replay_poke(&replay, field, &stack, sizeof(stack));
+}
+
 // Who has ended is looked for no more; who is alive is, however often that was asked.
 static void test_who_has_ended(void **state)
 {
 	struct guest_task holder = frozen_task("holder"), child = frozen_task("inet"), other = frozen_task("unix");
-	const uint64_t field = field_of(child.address, FIELD_task_stack), none = 0;
-	uint64_t stack;
 	if (!replay_passes)
 		return;
 	for (int ends = 0; ends < 2; ends++) {
@@ -864,12 +875,7 @@ static void test_who_has_ended(void **state)
 		call(&other, SYS_read, SETTLED, 10);
 		make_anew(&child);
 		enter(&child, SYS_read, SETTLED, 0);
-		assert_read(guest_read_kernel(&frozen.kernel, field, &stack, sizeof(stack)));
-		if (ends)
-			replay_poke(&replay, field, &none, sizeof(none));
-		for (int i = 0; i < 20; i++)
-			trace_verify(replay.trace, &frozen.recording.reader);
-		replay_poke(&replay, field, &stack, sizeof(stack));
+		verify_while(&child, ends);
 		call(&holder, SYS_read, HOLDER_SECRET, 10);
 		call(&holder, SYS_write, SETTLED, 10);
 		leave(&child, SYS_read, 10);
@@ -881,16 +887,10 @@ static void test_who_has_ended(void **state)
 static void test_all_have_ended(void **state)
 {
 	struct guest_task holder = frozen_task("holder"), child = frozen_task("inet"), other = frozen_task("unix");
-	const uint64_t field = field_of(other.address, FIELD_task_stack), none = 0;
-	uint64_t stack;
 	trace_verify(replay.trace, &frozen.recording.reader); // reads how dumps are called
 	call(&holder, SYS_read, HOLDER_SECRET, 10);
 	call(&other, SYS_read, SETTLED, 10);
-	assert_read(guest_read_kernel(&frozen.kernel, field, &stack, sizeof(stack)));
-	replay_poke(&replay, field, &none, sizeof(none));
-	for (int i = 0; i < 20; i++)
-		trace_verify(replay.trace, &frozen.recording.reader);
-	replay_poke(&replay, field, &stack, sizeof(stack));
+	verify_while(&other, true);
 	call(&holder, SYS_write, SETTLED, 10);
 	make_anew(&child);
 	call(&child, SYS_read, SETTLED, 10);

@@ -137,6 +137,8 @@ struct hook_filter_entry filter_world_entry(const struct filter_world *world, ui
 struct hook_filter_entry filter_world_task_entry(const struct filter_world *world, uint32_t kind);
 struct hook_filter_entry filter_world_inode_entry(const struct filter_world *world, uint32_t kind);
 struct hook_filter_entry filter_world_name_entry(const struct filter_world *world, uint32_t kind);
+/** Instead of the second one: of any inode whose file system has this magic number. */
+struct hook_filter_entry filter_world_file_system_entry(uint64_t magic, uint32_t kind);
 
 /** The table's place of this number: the task, the sequence number, then what else an entry has. */
 const uint64_t *filter_world_cell(const struct filter_world *world, size_t index);
@@ -144,9 +146,6 @@ const uint64_t *filter_world_cell(const struct filter_world *world, size_t index
 /** What distinguishes entries of one place: an address, which may become any multiple of 64 bytes up to FAKE_ROOM above `base`. */
 enum difference { ANOTHER_TASK, ANOTHER_INODE };
 enum { FAKE_ROOM = 64 * 200000 };
-
-/** Of any inode whose file system has this magic number. */
-struct hook_filter_entry filter_world_file_system_entry(uint64_t magic, uint32_t kind);
 
 /** Changes that of `other` until it belongs into the same place as `entry`. What is allowed is then one of the two.
  *  False: there is none. */

@@ -454,10 +454,12 @@ static bool is_writable(ZydisRegister written)
 	return false;
 }
 
+enum { LOOKS_MAXIMUM = 8 };
+
 // What one instruction may do. Its kind is counted.
 struct counts {
 	unsigned outs, barriers, jumps_behind;
-	uint64_t further[8]; // behind the jumps that lead back: where the next look begins
+	uint64_t further[LOOKS_MAXIMUM]; // behind the jumps that lead back: where the next look begins
 };
 
 static void check_operand(const ZydisDecodedInstruction *instruction, const ZydisDecodedOperand *operand,
@@ -522,7 +524,7 @@ static void find_looks(const ZydisDecoder *decoder, uint64_t stub, size_t length
 	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
 	for (size_t at = 0; at < length; at += instruction.length) {
 		assert_true(ZYAN_SUCCESS(ZydisDecoderDecodeFull(decoder, (void *)(stub + at), length - at, &instruction, operands)));
-		if (instruction.mnemonic == ZYDIS_MNEMONIC_JMP && count < 8)
+		if (instruction.mnemonic == ZYDIS_MNEMONIC_JMP && count < LOOKS_MAXIMUM)
 			counts->further[count++] = stub + at + instruction.length;
 	}
 }
