@@ -86,6 +86,7 @@ enum agent_site_kind {
 	AGENT_SITE_DUPLICATE, // f_dupfd()
 	AGENT_SITE_READ_LINK, // vfs_readlink()
 	AGENT_SITE_WAKE, // wake_up_new_task()
+	AGENT_SITE_CLOSING, // a file has been taken out of a table of descriptors: locks_remove_posix()
 	AGENT_SITE_LOST, // has come back from somewhere, and it is not known where to
 };
 
@@ -134,6 +135,7 @@ struct agent_vm {
 	_Atomic(struct hook_filter *) filter; // beside it, likewise; NULL: was never wanted
 	pthread_mutex_t filter_lock; // of what is allowed there
 	bool filter_wanted;	    // its sites lead there
+	bool filter_of_threads;	    // calls of threads that share their descriptors can pass
 	bool seen_inside[TRACE_INNERS]; // calls that are seen there, and not at their own functions
 	_Atomic bool filter_refused; // its place was needed
 	char filter_reason[160]; // why it is not there
@@ -308,8 +310,8 @@ bool agent_filter_is_asked_for(void);
 bool agent_filter_place(struct agent_vm *vm, struct error *error);
 /** The site of this function, which carries out the call of this number, leads to the filter, if it decides anything of such calls. */
 bool agent_filter_add(struct agent_vm *vm, uint64_t function, uint32_t number, struct error *error);
-/** The same of fd_install(). */
-bool agent_filter_add_install(struct agent_vm *vm, uint64_t function, struct error *error);
+/** The same of functions of the kernel that calls go on with: fd_install(), and what is called when a descriptor is closed. */
+bool agent_filter_add_inner(struct agent_vm *vm, struct error *error);
 bool agent_filter_put_in(struct agent_vm *vm, struct error *error);
 /** What has passed is known to the trace. Before anything is taken out. */
 void agent_filter_see_all(struct agent_vm *vm);

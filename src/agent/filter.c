@@ -35,6 +35,7 @@ static bool read_layout(const struct guest_kernel *kernel, struct hook_filter_la
 	    !guest_has_field(kernel, FIELD_super_block_s_magic))
 		return error_set(error, ERROR_UNSUPPORTED,
 				 "the kernel's types do not tell files_struct.count, task_struct.stack or super_block.s_magic");
+	const bool counts_from_zero = guest_has_field(kernel, FIELD_file_f_ref); // holders(), guest/file.c
 	*layout = (struct hook_filter_layout){
 		.current_task = (int64_t)guest_current_task_variable(kernel),
 		.task_start_time = guest_offset(kernel, FIELD_task_start_boottime),
@@ -55,6 +56,8 @@ static bool read_layout(const struct guest_kernel *kernel, struct hook_filter_la
 		.superblock_magic = guest_offset(kernel, FIELD_super_block_s_magic),
 		.file_private_data = guest_offset(kernel, FIELD_file_private_data),
 		.socket_state = guest_offset(kernel, FIELD_socket_state),
+		.file_references = counts_from_zero ? guest_offset(kernel, FIELD_file_f_ref) : guest_offset(kernel, FIELD_file_f_count),
+		.one_reference = !counts_from_zero,
 		.regs_di = offsetof(struct guest_registers, di),
 		.regs_si = offsetof(struct guest_registers, si),
 		.regs_r10 = offsetof(struct guest_registers, r10),
@@ -133,6 +136,7 @@ bool agent_filter_add(struct agent_vm *vm, uint64_t function, uint32_t number, s
 	} else if (kind >= 0) {
 		site.shape = number == SYS_mmap			? HOOK_FILTER_MAPPING
 			     : trace_passes_by_thread(number) ? HOOK_FILTER_TASK
+			     : vm->filter_of_threads	     ? HOOK_FILTER_SHARED_DESCRIPTOR
 							      : HOOK_FILTER_DESCRIPTOR;
 		site.kind = (uint32_t)kind;
 	} else {
@@ -141,7 +145,22 @@ bool agent_filter_add(struct agent_vm *vm, uint64_t function, uint32_t number, s
 	return add_site(vm, function, &site, error);
 }
 
-bool agent_filter_add_install(struct agent_vm *vm, uint64_t function, struct error *error)
+// Others may close descriptors, install them, and become: all of that has to be seen.
+static bool add_closing(struct agent_vm *vm, struct error *error)
+{
+	const uint64_t function = guest_symbol(&vm->kernel, SYMBOL_locks_remove_posix);
+	struct hook_filter_site site = { .shape = HOOK_FILTER_CLOSING };
+	struct error unused = { 0 };
+	uint64_t gpa;
+	vm->filter_of_threads =
+		vm->seen_inside[TRACE_INNER_INSTALL] && vm->seen_inside[TRACE_INNER_WAKE] &&
+		(guest_has_field(&vm->kernel, FIELD_file_f_ref) || guest_has_field(&vm->kernel, FIELD_file_f_count)) && function &&
+		guest_locate_code(&vm->kernel, function, &gpa) == GUEST_OK &&
+		hook_patch_add(vm->patch, function, gpa, AGENT_SITE_CLOSING, &unused);
+	return !vm->filter_of_threads || add_site(vm, function, &site, error);
+}
+
+static bool add_install(struct agent_vm *vm, uint64_t function, struct error *error)
 {
 	const struct trace_unnamed unnamed = trace_unnamed();
 	struct hook_filter_site site = { .shape = HOOK_FILTER_INSTALL,
@@ -154,6 +173,13 @@ bool agent_filter_add_install(struct agent_vm *vm, uint64_t function, struct err
 			guest_offset(&vm->kernel, FIELD_dentry_name_hash) + sizeof(uint32_t);
 	return !guest_has_field(&vm->kernel, FIELD_socket_state) || !one_word ||
 	       add_site(vm, function, &site, error);
+}
+
+bool agent_filter_add_inner(struct agent_vm *vm, struct error *error)
+{
+	return (!vm->seen_inside[TRACE_INNER_INSTALL] ||
+		add_install(vm, guest_symbol(&vm->kernel, SYMBOL_fd_install), error)) &&
+	       add_closing(vm, error);
 }
 
 /* In and out, all vCPUs stopped */

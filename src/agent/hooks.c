@@ -24,6 +24,7 @@ enum {
 	REKICK_NANOSECONDS = 1000000,
 	STOP_WAIT_NANOSECONDS = 20000,
 	GATE_SECONDS = 1,
+	EFLAGS_INTERRUPT = 1 << 9,
 	NMI_TRIES = 50,
 	I386_PERF_EVENT_OPEN = 336, // arch/x86/entry/syscalls/syscall_32.tbl
 	SYSTEM_SCHEDULING = 1, // enum system_states, include/linux/kernel.h
@@ -208,25 +209,26 @@ static bool any_in_nmi(struct agent_vm *vm)
 	return false;
 }
 
-// A vCPU that is about to execute the landing goes on where it was going to; one in the filter, where it has come from.
-static bool find_way_out(struct agent_vm *vm, const struct kvm_regs *registers, uint64_t *rip)
+// A vCPU that is about to execute the landing goes on where it was going to; one in the filter, where it has come from: with interrupts, which
+// the filter may have kept out.
+static bool find_way_out(struct agent_vm *vm, struct kvm_regs *registers)
 {
-	uint64_t behind;
+	uint64_t behind, rip;
 	int tag;
-	if (vm->filter && hook_filter_inside(vm->filter, registers->rip, rip))
-		return true;
-	return hook_patch_find(vm->patch, registers->rip, &behind, &tag) == HOOK_PATCH_LANDING &&
-	       hook_patch_returned(vm->patch, registers->rsp, rip);
+	if (vm->filter && hook_filter_inside(vm->filter, registers->rip, &rip))
+		registers->rflags |= EFLAGS_INTERRUPT;
+	else if (hook_patch_find(vm->patch, registers->rip, &behind, &tag) != HOOK_PATCH_LANDING ||
+		 !hook_patch_returned(vm->patch, registers->rsp, &rip))
+		return false;
+	registers->rip = rip;
+	return true;
 }
 
 static void release_vcpu(struct agent_vm *vm, struct agent_vcpu *vcpu)
 {
 	struct kvm_regs registers;
-	uint64_t rip;
-	if (real_ioctl(vcpu->fd, KVM_GET_REGS, &registers) != 0 || !find_way_out(vm, &registers, &rip))
-		return;
-	registers.rip = rip;
-	real_ioctl(vcpu->fd, KVM_SET_REGS, &registers);
+	if (real_ioctl(vcpu->fd, KVM_GET_REGS, &registers) == 0 && find_way_out(vm, &registers))
+		real_ioctl(vcpu->fd, KVM_SET_REGS, &registers);
 }
 
 static void release_vcpus(struct agent_vm *vm)
@@ -389,8 +391,7 @@ static bool add_inner(struct agent_vm *vm, struct error *error)
 	}
 	// Those of io_uring are seen from the first one on: add_ring().
 	vm->seen_inside[TRACE_INNER_REQUEST] = vm->kernel.sites.ring_request != 0;
-	return !vm->filter_wanted || !vm->seen_inside[TRACE_INNER_INSTALL] ||
-	       agent_filter_add_install(vm, guest_symbol(&vm->kernel, SYMBOL_fd_install), error);
+	return !vm->filter_wanted || agent_filter_add_inner(vm, error);
 }
 
 // Fills vm->patch and vm->patch_sites. False: this kernel cannot be traced so.

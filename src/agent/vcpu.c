@@ -319,6 +319,9 @@ static void trace_site(struct agent_vcpu *vcpu, const struct agent_event *event)
 	case AGENT_SITE_WAKE:
 		trace_task_woken(vm->trace, &vcpu->cpu, event->slot, registers->rdi);
 		break;
+	case AGENT_SITE_CLOSING:
+		trace_file_closed(vm->trace, &vcpu->cpu, registers->rsp, registers->rdi, registers->rsi);
+		break;
 	case AGENT_SITE_LOST:
 		trace_lost_return(vm->trace, &vcpu->cpu, event->slot, registers->rip);
 		break;

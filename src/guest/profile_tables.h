@@ -51,6 +51,7 @@
 	S(O, f_dupfd, "f_dupfd")                                                                  \
 	S(O, vfs_readlink, "vfs_readlink")                                                        \
 	S(O, wake_up_new_task, "wake_up_new_task")                                                \
+	S(O, locks_remove_posix, "locks_remove_posix") /* CONFIG_FILE_LOCKING */                  \
 	S(O, machine_kexec, "machine_kexec") /* CONFIG_KEXEC_CORE */                              \
 	S(O, boot_cpu_data, "boot_cpu_data")                                                      \
 	S(O, klp_transition_patch, "klp_transition_patch") /* CONFIG_LIVEPATCH */                 \

@@ -68,6 +68,7 @@ enum operand {
 	MAGIC,
 	PRIVATE_DATA,
 	STATE,
+	REFERENCES,
 	FIRST, // arguments
 	SECOND,
 	FOURTH,
@@ -82,9 +83,11 @@ enum operand {
 	MAGIC_ALWAYS,
 	MAGIC_IF_ALONE,
 	MAGIC_IF_UNCONNECTED,
+	ONE_REFERENCE,
 	CELLS, // addresses, relative to the next instruction; what comes before CELLS is a number
 	NEXT, // behind the instructions of this part
 	EXIT,
+	PASS, // behind the site, or first what brings there
 	BEHIND,
 	OPERANDS
 };
@@ -97,14 +100,52 @@ struct instruction {
 
 #define CELL(member) ((unsigned char)offsetof(struct cell, member))
 
+#define FINDING_THE_TABLE                                                                                              \
+	{ 5, { 0x65, 0x48, 0x8b, 0x04, 0x25 }, CURRENT_TASK }, /* mov %gs:current_task, %rax */                        \
+	{ 3, { 0x48, 0x8b, 0x88 }, FILES }, /* mov files(%rax), %rcx */                                                \
+	{ 3, { 0x48, 0x85, 0xc9 }, NOTHING }, /* test %rcx, %rcx */                                                    \
+	{ 2, { 0x0f, 0x84 }, EXIT }, /* je: it is exiting */                                                           \
+	{ 2, { 0x8b, 0x91 }, COUNT }, /* mov count(%rcx), %edx */                                                      \
+	{ 3, { 0x83, 0xfa, 1 }, NOTHING } /* cmp $1, %edx */
+
 static const struct instruction exiting_unless_alone[] = {
-	{ 5, { 0x65, 0x48, 0x8b, 0x04, 0x25 }, CURRENT_TASK }, // mov %gs:current_task, %rax
-	{ 3, { 0x48, 0x8b, 0x88 }, FILES }, // mov files(%rax), %rcx
-	{ 3, { 0x48, 0x85, 0xc9 }, NOTHING }, // test %rcx, %rcx
-	{ 2, { 0x0f, 0x84 }, EXIT }, // je: it is exiting
-	{ 2, { 0x8b, 0x91 }, COUNT }, // mov count(%rcx), %edx
-	{ 3, { 0x83, 0xfa, 1 }, NOTHING }, // cmp $1, %edx
+	FINDING_THE_TABLE,
 	{ 2, { 0x0f, 0x85 }, EXIT }, // jne: others may change the table
+};
+
+// Others may close a descriptor meanwhile. Files, their tables and inodes are freed when all CPUs have taken interrupts (RCU) or gone on
+// to another task: so this one does neither while they are looked at. r10d: whether it was told to.
+static const struct instruction keeping_the_table[] = {
+	{ 3, { 0x45, 0x31, 0xd2 }, NOTHING }, // xor %r10d, %r10d
+	FINDING_THE_TABLE,
+	{ 2, { 0x0f, 0x82 }, EXIT }, // jb
+	{ 2, { 0x0f, 0x84 }, NEXT }, // je: nobody else uses it
+	{ 1, { 0xfa }, NOTHING }, // cli
+	{ 3, { 0x41, 0xff, 0xc2 }, NOTHING }, // inc %r10d
+};
+
+#define LETTING_THE_TABLE_GO(where)                                                                                    \
+	{ 3, { 0x45, 0x85, 0xd2 }, NOTHING }, /* test %r10d, %r10d */                                                  \
+	{ 2, { 0x0f, 0x84 }, where }, /* je */                                                                         \
+	{ 1, { 0xfb }, NOTHING } /* sti */
+
+static const struct instruction letting_the_table_go_and_passing[] = {
+	LETTING_THE_TABLE_GO(BEHIND),
+	{ 1, { JUMP }, BEHIND }, // jmp
+};
+
+static const struct instruction letting_the_table_go[] = { LETTING_THE_TABLE_GO(NEXT) };
+
+// A file (rdi) that stands in its table (rsi) no more.
+static const struct instruction exiting_if_others_use_it[] = {
+	{ 3, { 0x48, 0x85, 0xf6 }, NOTHING }, // test %rsi, %rsi
+	{ 2, { 0x0f, 0x84 }, BEHIND }, // je: it is of none
+	{ 2, { 0x8b, 0x86 }, COUNT }, // mov count(%rsi), %eax
+	{ 3, { 0x83, 0xf8, 1 }, NOTHING }, // cmp $1, %eax
+	{ 2, { 0x0f, 0x86 }, BEHIND }, // jbe: no other thread has the table
+	{ 3, { 0x48, 0x8b, 0x87 }, REFERENCES }, // mov f_count(%rdi), %rax
+	{ 2, { 0x48, 0x3d }, ONE_REFERENCE }, // cmp $ONE_REFERENCE, %rax
+	{ 2, { 0x0f, 0x84 }, BEHIND }, // je: there is only the one that is given up
 };
 
 // A look into the table: rax is the task, and stays; r11 becomes the place, by what it is already.
@@ -163,7 +204,8 @@ static const struct instruction exiting_unless_alone[] = {
 
 static const struct instruction making_barrier[] = { MAKING_BARRIER };
 
-static const struct instruction deciding[] = { // behind exiting_unless_alone
+static const struct instruction deciding[] = { // behind exiting_unless_alone, or keeping_the_table
+	MAKING_BARRIER, // before the table is looked at, too, which others may be changing
 	{ 3, { 0x48, 0x8b, 0x89 }, FDT }, // mov fdt(%rcx), %rcx
 	{ 2, { 0x8b, 0x97 }, DESCRIPTOR }, // mov descriptor(%rdi), %edx
 	{ 2, { 0x8b, 0xb1 }, MAX_FDS }, // mov max_fds(%rcx), %esi
@@ -177,7 +219,8 @@ static const struct instruction deciding[] = { // behind exiting_unless_alone
 	{ 3, { 0x48, 0x85, 0xc9 }, NOTHING }, // test %rcx, %rcx
 	{ 2, { 0x0f, 0x84 }, EXIT }, // je: it is closed
 	{ 3, { 0x48, 0x8b, 0x91 }, INODE }, // mov f_inode(%rcx), %rdx
-	MAKING_BARRIER,
+	{ 3, { 0x48, 0x85, 0xd2 }, NOTHING }, // test %rdx, %rdx
+	{ 2, { 0x0f, 0x84 }, EXIT }, // je: it is closed just now
 	{ 3, { 0x4c, 0x69, 0xd8 }, BY_TASK }, // imul $BY_TASK, %rax, %r11
 	{ 3, { 0x4c, 0x69, 0xc2 }, BY_INODE }, // imul $BY_INODE, %rdx, %r8
 	{ 3, { 0x4d, 0x01, 0xc3 }, NOTHING }, // add %r8, %r11
@@ -187,7 +230,7 @@ static const struct instruction deciding[] = { // behind exiting_unless_alone
 	COMPARING_START_TIME(NEXT),
 	COMPARING_NUMBERS_OF(OF_RDX, NEXT),
 	ENDING_THE_LOOK(NEXT),
-	{ 1, { JUMP }, BEHIND }, // jmp
+	{ 1, { JUMP }, PASS }, // jmp
 };
 
 static const struct instruction exiting_unless_task_is_let[] = {
@@ -211,7 +254,7 @@ static const struct instruction passing_if_inode_is_let[] = {
 	FINDING_THAT_OF_ANYONE(NEXT),
 	COMPARING_NUMBERS_OF(OF_RDX, NEXT),
 	ENDING_THE_LOOK(NEXT),
-	{ 1, { JUMP }, BEHIND }, // jmp
+	{ 1, { JUMP }, PASS }, // jmp
 };
 
 // rdx is the inode.
@@ -349,6 +392,9 @@ struct hook_filter {
 static const struct part deciding_parts[][PARTS_MAXIMUM] = {
 	[HOOK_FILTER_DESCRIPTOR] = { PART(exiting_unless_alone), PART(deciding), PART(exiting_unless_task_is_let),
 				     PART(passing_if_inode_is_let), PART(exiting_unless_file_system_is_let), PART(passing) },
+	[HOOK_FILTER_SHARED_DESCRIPTOR] = { PART(keeping_the_table), PART(deciding), PART(exiting_unless_task_is_let),
+					    PART(passing_if_inode_is_let), PART(exiting_unless_file_system_is_let) },
+	[HOOK_FILTER_CLOSING] = { PART(exiting_if_others_use_it) },
 	[HOOK_FILTER_MAPPING] = { PART(deciding_of_mapping), PART(exiting_unless_alone), PART(deciding),
 				  PART(exiting_unless_task_is_let), PART(passing_if_inode_is_let) },
 	[HOOK_FILTER_TASK] = { PART(exiting_unless_alone), PART(making_barrier), PART(exiting_unless_task_is_let), PART(passing) },
@@ -457,6 +503,7 @@ bool hook_filter_place(struct hook_filter *filter, uint64_t address, uint64_t gp
 		[MAGIC] = layout->superblock_magic,
 		[PRIVATE_DATA] = layout->file_private_data,
 		[STATE] = layout->socket_state,
+		[REFERENCES] = layout->file_references,
 		[FIRST] = layout->regs_di,
 		[SECOND] = layout->regs_si,
 		[FOURTH] = layout->regs_r10,
@@ -465,6 +512,7 @@ bool hook_filter_place(struct hook_filter *filter, uint64_t address, uint64_t gp
 		[BY_INODE] = INODE_FACTOR,
 		[MIXING] = MIXING_FACTOR,
 		[MASK] = HASH_MASK,
+		[ONE_REFERENCE] = layout->one_reference,
 	};
 	for (int i = 0; i < OPERANDS; i++)
 		if (!fits(values[i]))
@@ -507,16 +555,23 @@ static uint64_t stub_address(const struct hook_filter *filter, uint32_t index)
 	return filter->address + (uint64_t)index * STUB_SPACE;
 }
 
+static unsigned length_of_all(const struct part *parts, const struct hook_filter_site *site)
+{
+	unsigned length = 0;
+	for (int i = 0; i < PARTS_MAXIMUM; i++)
+		length += length_of(&parts[i]) * times_of(&parts[i], site);
+	return length;
+}
+
 static void make_stub(struct hook_filter *filter, uint32_t index, const struct hook_filter_site *site)
 {
-	static const struct part leaving = PART(exiting);
+	static const struct part leaving = PART(exiting), going = PART(letting_the_table_go), passing_then = PART(letting_the_table_go_and_passing);
+	const bool keeps_table = site->shape == HOOK_FILTER_SHARED_DESCRIPTOR;
 	const struct part *parts = deciding_parts[site->shape];
 	uint64_t address = stub_address(filter, index);
 	unsigned char *begin = filter->bytes + (size_t)index * STUB_SPACE;
-	unsigned used = 0, exit_at = 0;
+	unsigned used = 0, deciding_length = length_of_all(parts, site);
 	int64_t values[OPERANDS];
-	for (int i = 0; i < PARTS_MAXIMUM; i++)
-		exit_at += length_of(&parts[i]) * times_of(&parts[i], site);
 	memcpy(values, filter->layout, sizeof(values));
 	values[DESCRIPTOR] = values[site->shape == HOOK_FILTER_MAPPING ? FIFTH : FIRST];
 	values[KIND_BIT] = (int32_t)(1u << site->kind);
@@ -524,19 +579,26 @@ static void make_stub(struct hook_filter *filter, uint32_t index, const struct h
 	values[MAGIC_IF_ALONE] = (int32_t)site->magic_if_alone;
 	values[MAGIC_IF_UNCONNECTED] = (int32_t)site->magic_if_unconnected;
 	values[CELLS] = (int64_t)(filter->address + CELLS_AT);
-	values[EXIT] = (int64_t)(address + exit_at);
-	values[BEHIND] = (int64_t)(site->address + HOOK_PATCH_LENGTH);
+	values[BEHIND] = values[PASS] = (int64_t)(site->address + HOOK_PATCH_LENGTH);
+	if (keeps_table)
+		values[PASS] = (int64_t)(address + deciding_length);
+	values[EXIT] = (int64_t)(address + deciding_length + (keeps_table ? length_of(&passing_then) : 0));
 	for (int i = 0; i < PARTS_MAXIMUM; i++)
 		for (unsigned time = 0; time < times_of(&parts[i], site); time++) {
 			values[COMMAND] = parts[i].each ? (int32_t)site->commands[time] : 0;
 			values[NEXT] = (int64_t)(address + used + length_of(&parts[i]));
 			used += assemble(begin + used, address + used, &parts[i], values);
 		}
+	if (keeps_table) {
+		used += assemble(begin + used, address + used, &passing_then, values);
+		values[NEXT] = (int64_t)(address + used + length_of(&going));
+		used += assemble(begin + used, address + used, &going, values);
+	}
+	filter->stubs[index].exit_at = used;
 	used += assemble(begin + used, address + used, &leaving, values);
-	assert(used == exit_at + length_of(&leaving) && used <= STUB_SPACE);
+	assert(used <= STUB_SPACE);
 	filter->stubs[index].site = site->address;
 	filter->stubs[index].kind = site->kind;
-	filter->stubs[index].exit_at = exit_at;
 	filter->stubs[index].length = used;
 }
 

@@ -24,8 +24,11 @@
  * arch/x86/include/asm/syscall_wrapper.h); of HOOK_FILTER_INSTALL rsi, too. So whoever was interrupted anywhere in a stub can just as well go on at
  * its site again, which is how it is taken out.
  *
- * What a stub follows from the task to the inode cannot change under it: the call's own task is the only one that
- * uses its table of descriptors (files_struct.count is 1, or the vCPU is stopped), and it is here.
+ * What a stub follows from the task to the inode cannot change under it where the call's own task is the only one that
+ * uses its table of descriptors (files_struct.count is 1): it is here. Where others use it, they may close the descriptor: then it
+ * keeps interrupts out while it looks, which makes it a reader in the sense of RCU (Linux, Documentation/RCU/whatisRCU.rst: what is freed
+ * after call_rcu() is there as long as a CPU that was in such a section has not left it), and files, tables and inodes are freed so. What the descriptor
+ * means when the call comes to use it may be another file: that is for who allows it (trace/sharers.c).
  *
  * That no call passes which must not (Intel SDM vol. 3A, 9.2.2: only a load may overtake an older store):
  *
@@ -61,12 +64,17 @@ struct hook_filter_layout {
 	uint32_t inode_mode, inode_number, inode_generation, inode_superblock;
 	uint32_t superblock_magic; // its lower half is compared
 	uint32_t file_private_data, socket_state; // for HOOK_FILTER_INSTALL
+	uint32_t file_references, one_reference; // for HOOK_FILTER_CLOSING: f_count, and what it is where there is one holder
 	uint32_t regs_di, regs_si, regs_r10, regs_r8; // pt_regs: the first, second, fourth and fifth argument of a call
 };
 
 /** What a stub decides by. */
 enum hook_filter_shape {
-	HOOK_FILTER_DESCRIPTOR, // what is allowed on the first argument
+	HOOK_FILTER_DESCRIPTOR, // what is allowed on the first argument; stops if the table of descriptors is shared
+	HOOK_FILTER_SHARED_DESCRIPTOR, // the same, but does not stop for that
+	/** A function that is called when a file (its first argument) has been taken out of a table of descriptors (its second one): stops if
+	 *  that is shared, and the file is being used, or kept, by somebody else. */
+	HOOK_FILTER_CLOSING,
 	/** mmap(): one of a file for oneself by what is allowed on the fifth argument; of memory without a file passes what is for
 	 *  oneself; what is shared stops. */
 	HOOK_FILTER_MAPPING,
@@ -149,7 +157,8 @@ size_t hook_filter_count(const struct hook_filter *filter);
 /** Whether RIP is where a stub stops the vCPU, and of which site. In bounded time, without a lock. */
 bool hook_filter_find(const struct hook_filter *filter, uint64_t rip, uint64_t *site);
 
-/** Whether RIP is anywhere in a stub: it can be set to the site instead. In bounded time, without a lock. */
+/** Whether RIP is anywhere in a stub: it can be set to the site instead, with RFLAGS.IF set, as it was there. In bounded time, without a
+ *  lock. */
 bool hook_filter_inside(const struct hook_filter *filter, uint64_t rip, uint64_t *site);
 
 /** From now on such calls do not stop, until they are forgotten, or displaced by others; nor do those of other kinds that the same task

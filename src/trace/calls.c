@@ -245,11 +245,12 @@ static void prepare_call(struct trace_event *event, struct pending_call *call,
 	call->slot = event->slot;
 	call->original = event->original;
 	call->returns = RETURN_SEEN;
-	call->was_quiet = begun->derived;
+	call->was_quiet = begun->derived && !begun->certain;
 	call->pass.inode = 0;
 	call->pass.epoch = atomic_load_explicit(&event->trace->namespace_epoch, memory_order_seq_cst);
 	call->pass.of_socket = call->pass.of_anyone = false;
 	call->pass.viewer = event->task.fs;
+	call->files = event->task.files;
 	call->pass.derived = begun->derived;
 	call->loose = begun->loose;
 	call->compat = begun->compat;
@@ -326,7 +327,7 @@ static bool begin_call(struct trace_event *event, const struct trace_begun *begu
 	}
 	if (atomic_load_explicit(&trace->core_is_piped, memory_order_relaxed))
 		trace_feed_helper(event);
-	event->beginning = !event->request && !begun->derived; // a ring's request has its file already
+	event->beginning = !event->request && (!begun->derived || begun->certain); // a ring's request has its file already
 	bool followed = begun->row->begin(event) && !event->denied;
 	event->beginning = false;
 	event->site = SITE_NONE;
@@ -336,7 +337,7 @@ static bool begin_call(struct trace_event *event, const struct trace_begun *begu
 		return false;
 	struct pending_call *stale = trace_find_call(trace, call->task);
 	bool has_gone_on = stale && (!stale->was_quiet || stale->serial > event->derived_after);
-	if (begun->derived && (has_gone_on || !trace_has_passed(trace, call))) {
+	if (begun->derived && (has_gone_on || (!begun->certain && !trace_has_passed(trace, call)))) {
 		trace_unlock(trace);
 		return false;
 	}

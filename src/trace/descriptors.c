@@ -66,28 +66,37 @@ static void use_instead(struct trace_event *event, const struct pending_call *ca
 	trace_unlock(trace);
 }
 
-static bool uses(const struct pending_call *call, uint64_t files, int32_t number, uint64_t file)
+// The number that it uses, if another file than this one was under it; -1: none of those.
+static int32_t used_number(const struct pending_call *call, const struct descriptor_change *change)
 {
-	if (call->shared_files != files || call->installs)
-		return false;
-	for (unsigned i = 0; i < call->descriptor_count; i++)
-		if (call->descriptors[i].number == number && call->descriptors[i].file != file)
-			return true;
-	return false;
+	if (call->shared_files != change->files || call->installs)
+		return -1;
+	for (unsigned i = 0; i < call->descriptor_count; i++) {
+		const struct used_descriptor *used = &call->descriptors[i];
+		if (used->number >= change->first && used->number <= change->last && used->file != change->file)
+			return used->number;
+	}
+	return -1;
 }
 
-// A file comes under a number: all calls in progress that use it.
-static void tell_users(struct trace_event *event, uint64_t files, int32_t number, uint64_t file)
+static struct descriptor_change change_of(uint64_t files, const struct used_descriptor *installed)
+{
+	return (struct descriptor_change){ .files = files, .first = installed->number, .last = installed->number, .file = installed->file };
+}
+
+// A file comes under a number, or was under it: all calls in progress that use it.
+void trace_tell_users(struct trace_event *event, const struct descriptor_change *change)
 {
 	struct trace *trace = event->trace;
 	struct pending_call copy;
+	int32_t number = -1;
 	for (unsigned wanted = 0;; wanted++) {
 		unsigned found = 0;
 		const struct pending_call *match = NULL;
 		if (!trace_lock(trace))
 			return;
 		for (const struct pending_call *call = trace->newest; call && !match; call = call->older)
-			if (uses(call, files, number, file) && found++ == wanted)
+			if ((number = used_number(call, change)) >= 0 && found++ == wanted)
 				match = call;
 		if (match)
 			copy = *match;
@@ -97,10 +106,10 @@ static void tell_users(struct trace_event *event, uint64_t files, int32_t number
 		if (wanted == MATCHES_MAXIMUM) {
 			trace_gap(trace, "changed-descriptor",
 				  "descriptor %d of pid %u is changed under more than %d calls", number,
-				  event->task.tgid, MATCHES_MAXIMUM);
+				  copy.tgid, MATCHES_MAXIMUM);
 			return;
 		}
-		use_instead(event, &copy, number, file);
+		use_instead(event, &copy, number, change->file);
 	}
 }
 
@@ -113,11 +122,11 @@ static void ask_installers(struct trace_event *event, const struct pending_call 
 	if (!trace_lock(trace))
 		return;
 	for (const struct pending_call *other = trace->newest; other && count < MATCHES_MAXIMUM;
-	     other = other->older)
-		if (other->installs &&
-		    uses(call, other->shared_files, other->descriptors[0].number,
-			 other->descriptors[0].file))
+	     other = other->older) {
+		const struct descriptor_change change = change_of(other->shared_files, &other->descriptors[0]);
+		if (other->installs && used_number(call, &change) >= 0)
 			found[count++] = other->descriptors[0];
+	}
 	trace_unlock(trace);
 	for (unsigned i = 0; i < count; i++)
 		use_instead(event, call, found[i].number, found[i].file);
@@ -144,8 +153,12 @@ void trace_look_again(struct trace_event *event, const struct pending_call *call
 void trace_descriptors_begun(struct trace_event *event, const struct pending_call *call)
 {
 	if (call->installs) {
-		tell_users(event, call->shared_files, call->descriptors[0].number,
-			   call->descriptors[0].file);
+		// It is known that something comes: who is seen from now on is told.
+		if (event->trace->config.filter.allow &&
+		    !trace_reading_is_quiet(event, call->descriptors[0].number, call->descriptors[0].file))
+			trace_see_all(event->trace);
+		const struct descriptor_change change = change_of(call->shared_files, &call->descriptors[0]);
+		trace_tell_users(event, &change);
 		return;
 	}
 	trace_look_again(event, call, false);
@@ -155,10 +168,12 @@ void trace_descriptors_begun(struct trace_event *event, const struct pending_cal
 
 void trace_descriptor_made(struct trace_event *event, int64_t number)
 {
-	uint64_t file;
-	if (trace_table_is_shared(event->kernel, event->task.files) &&
-	    guest_file_from_descriptor(event->kernel, &event->task, number, &file) == GUEST_OK)
-		tell_users(event, event->task.files, (int32_t)number, file);
+	struct used_descriptor made = { .number = (int32_t)number };
+	if (!trace_table_is_shared(event->kernel, event->task.files) ||
+	    guest_file_from_descriptor(event->kernel, &event->task, number, &made.file) != GUEST_OK)
+		return;
+	const struct descriptor_change change = change_of(event->task.files, &made);
+	trace_tell_users(event, &change);
 }
 
 bool trace_begin_dup_onto(struct trace_event *event)

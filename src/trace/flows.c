@@ -63,12 +63,12 @@ bool trace_read_descriptor(struct trace_event *event, int64_t fd, struct guest_f
 	// Descriptors are ints; the upper half of the register is not looked at by the kernel.
 	enum guest_result result =
 		guest_file_from_descriptor(event->kernel, &event->task, (int32_t)fd, &address);
-	if (event->beginning && (result == GUEST_OK || result == GUEST_NOT_FOUND))
-		trace_note_descriptor(event, (int32_t)fd, result == GUEST_OK ? address : 0);
 	if (event->instead_file && event->instead_number == (int32_t)fd) {
 		address = event->instead_file;
 		result = GUEST_OK;
 	}
+	if (event->beginning && (result == GUEST_OK || result == GUEST_NOT_FOUND))
+		trace_note_descriptor(event, (int32_t)fd, result == GUEST_OK ? address : 0);
 	if (result == GUEST_NOT_FOUND)
 		return false; // the call will fail with EBADF
 	if (result == GUEST_OK)

@@ -35,6 +35,7 @@ enum {
 	LEADS_MAXIMUM = 32,
 	SYSCALL_ROWS = 512,
 	SEEN_TASKS = 64, // at one time, of which the census knows: a power of two
+	SHARERS_MAXIMUM = 2048, // of those, who share descriptors
 	PASS_HOLDERS = 4096, // threads that may make calls unseen, twice as many: a power of two
 	EDGES_COUNTED = 2, // into one object, of which it is counted what follows
 	MOVED_INTO_MAXIMUM = 1024,
@@ -108,6 +109,7 @@ struct pending_call {
 	uint64_t ip;		  // the user's, behind SYSCALL
 	uint64_t thread;	  // its task_struct: ends the call when it ends
 	uint64_t subject;	  // task_struct of whose call it is; the same, but for io_uring
+	uint64_t files;		  // its files_struct
 	uint64_t task_start_time; // tells a reused task_struct
 	uint32_t pid, tgid;
 	uint32_t number; // of the system call
@@ -344,6 +346,11 @@ struct trace {
 		uint64_t census; // how many there had been
 	} pass_holders[PASS_HOLDERS]; // open addressing
 	uint32_t pass_holder_count, pass_holder_looked_at;
+	struct pass_sharer {
+		struct pass_holder thread;
+		uint64_t files; // files_struct
+	} sharers[SHARERS_MAXIMUM]; // of them, who share their table of descriptors: sharers.c
+	_Atomic uint32_t sharer_count;
 	uint64_t census_count;
 	_Atomic uint64_t seen_tasks[SEEN_TASKS]; // whose calls are being begun by vCPUs
 	uint64_t last_edge, emptied_at, settled_at; // sequence numbers of edges: see trace_has_passed()
@@ -494,6 +501,7 @@ struct trace_begun {
 	uint32_t cause;
 	bool loose, compat;
 	bool derived; // has begun before, unseen
+	bool certain; // likewise, and it is known what it uses, or looked at when it ends: it is watched until then
 };
 bool trace_begin_call(struct trace_event *event, const struct trace_begun *begun);
 /** The same of a system call whose registers and task are read; they are those of a 64-bit one. */
@@ -511,7 +519,9 @@ void trace_enter_function(struct trace_event *event);
 /** What lies in event->slot; a gap if that is no return address. */
 bool trace_read_return_address(struct trace_event *event);
 /* The others locked. */
-/** Nothing that the call takes from holds a label, or is about to get one: how it ends is of no interest. */
+/** Nothing that the call takes from holds a label, or is about to get one. */
+bool trace_moves_nothing(struct trace *trace, const struct pending_call *call);
+/** So how it ends is of no interest: what it takes from is known. */
 bool trace_is_quiet(struct trace *trace, const struct pending_call *call);
 /** It has begun: is its return to be watched? */
 void trace_decide_return(struct trace *trace, struct pending_call *call);
@@ -785,6 +795,25 @@ bool trace_has_passed(struct trace *trace, const struct pending_call *call);
 void trace_names_changed(struct trace *trace);
 /** Not locked: nobody may use the socket of this descriptor unseen any more, which may have other addresses than it had. */
 void trace_addresses_change(struct trace_event *event, int64_t fd);
+/** What may concern calls that have passed, and are in progress, in a table of descriptors that is shared. */
+struct descriptor_change {
+	uint64_t files, by;	// files_struct; the task_struct of who changes it
+	int32_t first, last;	// the numbers
+	uint64_t file;		// what was taken away from one of them; 0: something comes there
+};
+/** If the thread is in a call on one of these numbers, and has passed, it begins now; with NULL: any call. For who derives. */
+void trace_derive_call(struct trace *trace, const struct pass_holder *holder, const struct descriptor_change *change);
+/** As trace_try_derive(), but waits, and a census that is wanted is taken. False: the trace is abandoned. */
+bool trace_start_deriving(struct trace *trace);
+/** Whether nothing would come out of this file if it were what the call's descriptor means. Not locked. */
+bool trace_reading_is_quiet(struct trace_event *event, int32_t descriptor, uint64_t file);
+
+/* sharers.c: threads that share their descriptors, and make calls that are not seen. */
+/** The thread can pass, or may, and shares this table. False: there is no place for it. Locked. */
+bool trace_note_sharer(struct trace *trace, const struct pass_holder *thread, uint64_t files);
+/** Something is about to come under this number, by who runs. Not locked. */
+void trace_number_comes(struct trace *trace, struct trace_cpu *cpu, uint64_t stack, int32_t number);
+
 /** For the lock: true if trace_take_census() has to be called behind it. */
 bool trace_begin_census(struct trace *trace);
 /** Who looks for calls in progress, by trace->census_cpu: one at a time, and no census is taken by him meanwhile. False: another one does. */
@@ -905,6 +934,8 @@ struct trace_event trace_imagine(const struct trace_event *event, const struct p
 bool trace_table_is_shared(const struct guest_kernel *kernel, uint64_t files);
 /** At the entry: the call is given this descriptor. */
 void trace_note_descriptor(struct trace_event *event, int32_t number, uint64_t file);
+/** A file comes under a number, or was taken away from it: calls in progress that are known, and use it, use that file, too. Not locked. */
+void trace_tell_users(struct trace_event *event, const struct descriptor_change *change);
 /** The call is in progress since now. */
 void trace_descriptors_begun(struct trace_event *event, const struct pending_call *call);
 /** Its descriptors may mean something else by now. */

@@ -149,13 +149,23 @@ static struct pass_holder *holder_of(struct trace *trace, uint64_t task)
 
 /** A thread that may get a pass. */
 struct candidate {
-	uint64_t task, start_time, pt_regs, viewer;
+	uint64_t task, start_time, pt_regs, viewer, files;
 	const struct object_id *process;
 };
+
+// While a descriptor is being put in another's place it is not known what is used (descriptors.c).
+static bool note_if_sharing(struct trace *trace, const struct candidate *thread)
+{
+	const struct pass_holder sharer = { .task = thread->task, .start_time = thread->start_time, .pt_regs = thread->pt_regs };
+	return !trace_table_is_shared(trace->kernel, thread->files) ||
+	       (atomic_load(&trace->installers) == 0 && trace_note_sharer(trace, &sharer, thread->files));
+}
 
 static bool note_holder(struct trace *trace, const struct candidate *thread)
 {
 	struct pass_holder *holder = holder_of(trace, thread->task);
+	if (!note_if_sharing(trace, thread))
+		return false;
 	if (!holder->task && trace->pass_holder_count == PASS_HOLDERS / 2) {
 		trace_end_passes(trace); // the census forgets them
 		return false;
@@ -223,7 +233,7 @@ static bool let_thread(struct trace *trace, const struct candidate *thread, uint
 
 static struct candidate caller(const struct pending_call *call)
 {
-	return (struct candidate){ call->task, call->task_start_time, call->pt_regs, call->pass.viewer, &call->process.id };
+	return (struct candidate){ call->task, call->task_start_time, call->pt_regs, call->pass.viewer, call->files, &call->process.id };
 }
 
 // Whether a pass can come of it at all.
@@ -302,11 +312,16 @@ void trace_let_open(struct trace_event *event, const struct guest_file *file)
 void trace_let_child(struct trace *trace, const struct pending_call *fork, const struct guest_task *child,
 		     const struct object_id *process)
 {
+	const struct pass_holder parent = { .task = fork->task, .start_time = fork->task_start_time, .pt_regs = fork->pt_regs };
 	uint64_t stack;
+	if (!trace->config.filter.allow)
+		return;
+	if (child->files && child->files == fork->files && !trace_note_sharer(trace, &parent, fork->files))
+		trace_end_passes(trace); // it may have one
 	if (!may_let(trace, fork) || guest_read_field(trace->kernel, child->address, FIELD_task_stack, &stack) != GUEST_OK || stack == 0)
 		return;
 	const struct candidate thread = { child->address, child->start_time, stack + fork->pt_regs % GUEST_STACK_SIZE, child->fs,
-					  process };
+					  child->files, process };
 	let_thread(trace, &thread, 0);
 }
 
@@ -314,7 +329,7 @@ void trace_let_child(struct trace *trace, const struct pending_call *fork, const
 void trace_let_program(struct trace *trace, const struct pending_call *execve, const struct guest_task *task,
 		       const struct object_id *process)
 {
-	const struct candidate thread = { task->address, task->start_time, execve->pt_regs, task->fs, process };
+	const struct candidate thread = { task->address, task->start_time, execve->pt_regs, task->fs, task->files, process };
 	if (may_let(trace, execve))
 		let_thread(trace, &thread, PASS_PROTECTS);
 }
@@ -330,36 +345,44 @@ void trace_note_unused_mapping(struct trace_event *event, const struct guest_fil
 	trace_unlock_only(trace);
 }
 
-// As if the call of event->call were one of this number, on that file. False: it would be none that may pass.
-static bool let_pass_as(struct trace_event *event, uint32_t call_number, int32_t descriptor, uint64_t file)
+enum imagined { IMAGINED_NOTHING, IMAGINED_QUIET, IMAGINED_MOVING }; // nothing that may pass
+
+// As if the call of event->call were one of this number, on that file; `let`: others like it may pass.
+static enum imagined imagine_call(struct trace_event *event, uint32_t call_number, int32_t descriptor, uint64_t file, bool let)
 {
 	struct trace *trace = event->trace;
 	struct pending_call scratch;
 	struct trace_event imagined = trace_imagine(event, event->call, descriptor, file, &scratch);
 	scratch.row = &syscall_rows[call_number];
 	scratch.arguments[0] = (uint64_t)descriptor;
+	scratch.installs = scratch.only_watched = false;
 	scratch.pass.inode = 0;
 	scratch.pass.of_socket = false;
 	scratch.pass.epoch = atomic_load(&trace->namespace_epoch);
 	if (!scratch.row->begin(&imagined) || scratch.pass.inode == 0 || !trace_lock(trace))
-		return false;
-	if (trace_is_quiet(trace, &scratch))
+		return IMAGINED_NOTHING;
+	bool quiet = trace_moves_nothing(trace, &scratch);
+	if (quiet && let)
 		trace_let_pass(trace, &scratch);
 	trace_unlock(trace);
-	return true;
+	return quiet ? IMAGINED_QUIET : IMAGINED_MOVING;
+}
+
+bool trace_reading_is_quiet(struct trace_event *event, int32_t descriptor, uint64_t file)
+{
+	return imagine_call(event, SYS_read, descriptor, file, false) == IMAGINED_QUIET;
 }
 
 void trace_let_pass_ahead(struct trace_event *event, int32_t number, uint64_t file, bool reads, bool writes)
 {
 	const struct pending_call *call = event->call;
-	if (!event->trace->config.filter.allow || call->slot == 0 || call->compat ||
-	    trace_table_is_shared(event->kernel, event->task.files))
+	if (!event->trace->config.filter.allow || call->slot == 0 || call->compat)
 		return;
 	// What a socket of another kind does when it is written to would be taken for done.
-	if (reads && !let_pass_as(event, SYS_read, number, file))
+	if (reads && imagine_call(event, SYS_read, number, file, true) == IMAGINED_NOTHING)
 		return;
 	if (writes)
-		let_pass_as(event, SYS_write, number, file);
+		imagine_call(event, SYS_write, number, file, true);
 }
 
 /* Whoever may pass, on any pipe or socket */
@@ -479,6 +502,7 @@ void trace_forget_passes(struct trace *trace)
 	for (size_t i = 0; i < SYSCALL_ROWS; i++)
 		atomic_store_explicit(&trace->originals[i], 0, memory_order_relaxed);
 	trace->pass_holder_count = 0;
+	atomic_store(&trace->sharer_count, 0);
 	trace->pass_end = false;
 	atomic_store_explicit(&trace->pipe_device, 0, memory_order_relaxed);
 	trace->settled_at = trace->emptied_at = trace->last_edge;
@@ -590,8 +614,38 @@ static bool is_seen(struct trace *trace, uint64_t thread)
 	return false;
 }
 
-// What the thread is doing, if that can be a call that has passed.
-static void derive_call(struct trace *trace, const struct pass_holder *holder)
+// Calls that use the descriptor in their first argument.
+static bool uses_descriptor(uint32_t number)
+{
+	int kind = trace_pass_kind(number);
+	return kind >= 0 && !trace_passes_by_thread(number) && number != SYS_mmap;
+}
+
+// What is under the number has changed, or does, since it was looked at.
+static bool is_uncertain(const struct trace *trace, const struct guest_task *task, const struct trace_event *event)
+{
+	uint64_t file;
+	return uses_descriptor(event->raw_number) && trace_table_is_shared(trace->kernel, task->files) &&
+	       (atomic_load(&trace->installers) != 0 ||
+		guest_file_from_descriptor(trace->kernel, task, (int32_t)event->registers.di, &file) != GUEST_OK);
+}
+
+// Whether the thread, in this call, may be using what is changed.
+static bool is_concerned(const struct trace *trace, const struct guest_task *task, struct trace_event *event,
+			 const struct descriptor_change *change)
+{
+	uint64_t file;
+	int32_t number = (int32_t)event->registers.di;
+	if (!uses_descriptor(event->raw_number) || number < change->first || number > change->last)
+		return false;
+	if (!change->file)
+		return true;
+	event->instead_number = number;
+	event->instead_file = change->file;
+	return guest_file_from_descriptor(trace->kernel, task, number, &file) != GUEST_OK || file != change->file;
+}
+
+void trace_derive_call(struct trace *trace, const struct pass_holder *holder, const struct descriptor_change *change)
 {
 	struct trace_event event;
 	struct guest_task task;
@@ -602,7 +656,7 @@ static void derive_call(struct trace *trace, const struct pass_holder *holder)
 	event.task = task;
 	number = event.raw_number;
 	if (trace_pass_kind(number) < 0 || original_of(trace, number) == 0 ||
-	    trace_is_compat(event.kernel, holder->task))
+	    trace_is_compat(event.kernel, holder->task) || (change && !is_concerned(trace, &task, &event, change)))
 		return;
 	// Its address is not known: that of pt_regs stands for it, which is no return address.
 	event.slot = holder->pt_regs;
@@ -610,7 +664,8 @@ static void derive_call(struct trace *trace, const struct pass_holder *holder)
 	const struct trace_begun begun = { .row = &syscall_rows[number],
 					   .cause = number,
 					   .key = holder->task,
-					   .derived = true };
+					   .derived = true,
+					   .certain = change || is_uncertain(trace, &task, &event) };
 	if (!trace_lock(trace))
 		return;
 	// One that was seen is known.
@@ -650,7 +705,7 @@ static void derive_all(struct trace *trace)
 		more = take_holder(trace, &next, &holder);
 		if (more) {
 			trace_unlock_only(trace);
-			derive_call(trace, &holder);
+			trace_derive_call(trace, &holder, NULL);
 			continue;
 		}
 		// A mapping may not have been there yet, or not been usable, when that was asked, by a call that was over when it was looked for.
@@ -669,6 +724,7 @@ bool trace_begin_census(struct trace *trace)
 		trace->census_count++;
 		trace->emptied_at = trace->last_edge;
 		trace_empty_passes(trace);
+		atomic_store(&trace->sharer_count, 0);
 		atomic_store(&trace->census, true);
 	}
 	return atomic_load_explicit(&trace->census, memory_order_acquire);
@@ -688,22 +744,31 @@ void trace_end_deriving(struct trace *trace)
 	atomic_flag_clear_explicit(&trace->census_lock, memory_order_release);
 }
 
+static bool is_census_wanted(struct trace *trace)
+{
+	return atomic_load_explicit(&trace->census, memory_order_acquire);
+}
+
+bool trace_start_deriving(struct trace *trace)
+{
+	for (unsigned spins = 0; !atomic_load_explicit(&trace->abandoned, memory_order_relaxed); spins++) {
+		if (trace_try_derive(trace)) {
+			if (is_census_wanted(trace))
+				derive_all(trace);
+			return true;
+		}
+		if (spins % WAIT_SPINS == WAIT_SPINS - 1)
+			sched_yield(); // the other's thread may be waiting for this CPU
+		else
+			__builtin_ia32_pause();
+	}
+	return false;
+}
+
 void trace_take_census(struct trace *trace)
 {
-	if (is_deriving)
-		return;
-	for (unsigned spins = 0; atomic_load_explicit(&trace->census, memory_order_acquire) &&
-				 !atomic_load_explicit(&trace->abandoned, memory_order_relaxed);
-	     spins++) {
-		if (trace_try_derive(trace)) {
-			derive_all(trace);
-			trace_end_deriving(trace);
-		} else if (spins % WAIT_SPINS == WAIT_SPINS - 1) {
-			sched_yield(); // the other's thread may be waiting for this CPU
-		} else {
-			__builtin_ia32_pause();
-		}
-	}
+	while (!is_deriving && is_census_wanted(trace) && trace_start_deriving(trace))
+		trace_end_deriving(trace);
 }
 
 void trace_see_all(struct trace *trace)

@@ -48,10 +48,10 @@ static void set_returns(struct trace *trace, struct pending_call *call, enum cal
 	call->returns = returns;
 }
 
-bool trace_is_quiet(struct trace *trace, const struct pending_call *call)
+bool trace_moves_nothing(struct trace *trace, const struct pending_call *call)
 {
 	bool injected = atomic_load_explicit(&trace->packets_sent, memory_order_relaxed);
-	if ((call->row->end && !call->end_is_idle) || call->row->makes_descriptor || call->loose || call->shared_files ||
+	if ((call->row->end && !call->end_is_idle) || call->row->makes_descriptor || call->loose ||
 	    call->installs || call->only_watched || call->makes != MAKES_NOTHING || call->fork_parent ||
 	    call->paths || call->sniffs == SNIFFS_ALL ||
 	    (call->sniffs == SNIFFS_INJECTED && injected))
@@ -60,6 +60,11 @@ bool trace_is_quiet(struct trace *trace, const struct pending_call *call)
 		if (engine_labels_in_flight(trace->engine, &call->flows[i].from.id))
 			return false;
 	return true;
+}
+
+bool trace_is_quiet(struct trace *trace, const struct pending_call *call)
+{
+	return !call->shared_files && trace_moves_nothing(trace, call);
 }
 
 // Its end will not be seen.
@@ -86,6 +91,8 @@ void trace_decide_return(struct trace *trace, struct pending_call *call)
 		trace_finish_call(trace, call, false); // it was over
 	else if (watching != RETURNS_WATCHED)
 		give_return_up(trace, call);
+	else if (trace_moves_nothing(trace, call))
+		trace_let_pass(trace, call); // next time
 }
 
 static bool is_over(const struct trace *trace, const struct pending_call *call)
@@ -372,6 +379,7 @@ void trace_inner_entry(struct trace *trace, struct trace_cpu *cpu, uint64_t slot
 void trace_file_installed(struct trace *trace, struct trace_cpu *cpu, uint64_t slot, int32_t number, uint64_t file)
 {
 	struct trace_event event;
+	trace_number_comes(trace, cpu, slot, number);
 	if (!comes_from(trace, cpu, slot, TRACE_INNER_INSTALL, &event))
 		return;
 	event.installed_number = number;

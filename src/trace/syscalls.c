@@ -213,7 +213,8 @@ static void give_to_child(struct trace_event *event, const struct guest_task *ta
 	struct object_reference child = trace_process_reference(task);
 	if (!trace_lock(trace))
 		return;
-	engine_transfer(trace->engine, &event->call->process, &child, (uint32_t)(event->call->row - syscall_rows));
+	if (task->tgid != event->task.tgid) // else it is a thread
+		engine_transfer(trace->engine, &event->call->process, &child, (uint32_t)(event->call->row - syscall_rows));
 	trace_let_child(trace, event->call, task, &child.id);
 	trace_unlock(trace);
 }
@@ -226,7 +227,7 @@ static void look_at_woken(struct trace_event *event)
 	if (result != GUEST_OK)
 		trace_gap(event->trace, "unread-children", "the new child of pid %u (%s): %s", event->task.tgid, event->task.comm,
 			  guest_result_text(result));
-	else if (child.tgid != event->task.tgid) // else it is a thread
+	else
 		give_to_child(event, &child);
 }
 

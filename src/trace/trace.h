@@ -206,6 +206,9 @@ enum trace_inner trace_inner_of(uint32_t number, bool compat);
 void trace_inner_entry(struct trace *trace, struct trace_cpu *cpu, uint64_t slot, enum trace_inner inner);
 /** The same of fd_install(): the descriptor, and the struct file that it is about to mean. */
 void trace_file_installed(struct trace *trace, struct trace_cpu *cpu, uint64_t slot, int32_t number, uint64_t file);
+/** The vCPU stands at the start of locks_remove_posix(): the struct file that has been taken out of a table of descriptors (files_struct);
+ *  `stack`: an address of its stack. Needed with a filter only. */
+void trace_file_closed(struct trace *trace, struct trace_cpu *cpu, uint64_t stack, uint64_t file, uint64_t files);
 /** The same of wake_up_new_task(): the task_struct of who is about to run. */
 void trace_task_woken(struct trace *trace, struct trace_cpu *cpu, uint64_t slot, uint64_t task);
 /** The vCPU stands inside a call whose function cannot be stopped at; `stack`: an address of its stack. How it ends is not

@@ -288,7 +288,7 @@ static bool passes(struct replay *replay, const struct guest_task *task, const u
 	int kind = trace_pass_kind(number);
 	if (number == SYS_mmap && (registers[PT_R10] & (MAP_SHARED | MAP_ANONYMOUS)))
 		return replay_passes && !(registers[PT_R10] & MAP_SHARED);
-	if (kind < 0 || !is_alone(replay, task))
+	if (kind < 0 || ((number == SYS_mmap || trace_passes_by_thread(number)) && !is_alone(replay, task)))
 		return false;
 	if (trace_passes_by_thread(number)) {
 		pthread_mutex_lock(&replay->lock);
@@ -386,6 +386,24 @@ void replay_wake(struct replay *replay, int cpu, const struct guest_task *parent
 	stack_of(replay, child->address); // it has one from the beginning
 	trace_task_woken(replay->trace, &replay->cpus[cpu], replay->kernel->direct_map + stack->page + STACK_SLOT, child->address);
 	stack->inner = TRACE_INNER_NONE; // once is enough
+}
+
+void replay_install(struct replay *replay, int cpu, const struct guest_task *task, int32_t number, uint64_t file)
+{
+	struct replay_stack *stack = stack_of(replay, task->address);
+	memcpy(replay->recording->ram + replay->slots[cpu].current, &task->address, sizeof(uint64_t));
+	trace_file_installed(replay->trace, &replay->cpus[cpu], replay->kernel->direct_map + stack->page + STACK_SLOT, number, file);
+	stack->inner = TRACE_INNER_NONE; // once is enough
+}
+
+void replay_close(struct replay *replay, int cpu, const struct guest_task *task, int call, uint64_t first, uint64_t second,
+		  uint64_t file)
+{
+	struct replay_stack *stack = stack_of(replay, task->address);
+	const uint64_t registers[PT_SIZE] = { [PT_DI] = first, [PT_SI] = second, [PT_ORIG_AX] = (uint64_t)call, [PT_IP] = 0x401000, [PT_CS] = 0x33 };
+	memcpy(replay->recording->ram + replay->slots[cpu].current, &task->address, sizeof(uint64_t));
+	memcpy(replay->recording->ram + stack->page + STACK_PT_REGS, registers, sizeof(registers));
+	trace_file_closed(replay->trace, &replay->cpus[cpu], replay->kernel->direct_map + stack->page + STACK_SLOT, file, task->files);
 }
 
 static void leave_function(struct replay *replay, int cpu, const struct guest_task *task, int64_t result)

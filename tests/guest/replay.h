@@ -64,6 +64,13 @@ struct replay {
 /** Inside fork() of the parent: the child is about to run (else it is taken to be when fork() ends). */
 void replay_wake(struct replay *replay, int cpu, const struct guest_task *parent, const struct guest_task *child);
 
+/** Inside a call of the task's, whatever it is: this file is about to come under the number. */
+void replay_install(struct replay *replay, int cpu, const struct guest_task *task, int32_t number, uint64_t file);
+
+/** The task is in this call, and has taken the file out of its table of descriptors. */
+void replay_close(struct replay *replay, int cpu, const struct guest_task *task, int call, uint64_t first, uint64_t second,
+		  uint64_t file);
+
 /** Where the return address of the task's calls lies. */
 uint64_t replay_slot(struct replay *replay, const struct guest_task *task);
 

@@ -10,7 +10,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-enum { REGION = 8 * HOOK_FILTER_SIZE, PAGE = 4096, SITE_SPACE = 32, SITES = PAGE, RETURN = 0xc3 };
+enum { REGION = 8 * HOOK_FILTER_SIZE, PAGE = 4096, SITE_SPACE = 32, SITES = PAGE, RETURN = 0xc3, CLI = 0xfa, STI = 0xfb };
 
 const struct hook_filter_layout fake_layout = {
 	.current_task = offsetof(struct fake_cpu, current_task),
@@ -32,21 +32,41 @@ const struct hook_filter_layout fake_layout = {
 	.superblock_magic = offsetof(struct fake_superblock, magic),
 	.file_private_data = offsetof(struct fake_file, private_data),
 	.socket_state = offsetof(struct fake_socket, state),
+	.file_references = offsetof(struct fake_file, references),
+	.one_reference = 1,
 	.regs_di = offsetof(struct fake_regs, di),
 	.regs_si = offsetof(struct fake_regs, si),
 	.regs_r10 = offsetof(struct fake_regs, r10),
 	.regs_r8 = offsetof(struct fake_regs, r8),
 };
 
-_Thread_local unsigned filter_world_stopped;
+_Thread_local unsigned filter_world_stopped, filter_world_kept_out;
+_Thread_local bool filter_world_uninterruptible;
 static const struct hook_filter *handled; // by the handler of signals, which has no argument
+
+static bool is_about_interrupts(uint64_t rip)
+{
+	uint64_t site;
+	if (!hook_filter_inside(handled, rip, &site))
+		return false;
+	unsigned char code = *(const unsigned char *)rip;
+	if (code != CLI && code != STI)
+		return false;
+	filter_world_uninterruptible = code == CLI;
+	filter_world_kept_out += code == CLI;
+	return true;
+}
 
 // As the agent at an exit: the vCPU goes on behind the site.
 static void handle_fault(int number, siginfo_t *information, void *context)
 {
 	greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
 	uint64_t site;
-	if (!hook_filter_find(handled, (uint64_t)registers[REG_RIP], &site)) {
+	if (is_about_interrupts((uint64_t)registers[REG_RIP])) {
+		registers[REG_RIP]++;
+		return;
+	}
+	if (filter_world_uninterruptible || !hook_filter_find(handled, (uint64_t)registers[REG_RIP], &site)) {
 		signal(number, SIG_DFL); // a fault, then
 		return;
 	}
@@ -161,6 +181,14 @@ bool filter_world_install_stops(const struct filter_world *world, uint64_t site)
 	unsigned before = filter_world_stopped;
 	filter_world_catch_stops(world);
 	((void (*)(int, const struct fake_file *))site)(3, &world->file);
+	return filter_world_stopped != before;
+}
+
+bool filter_world_closing_stops(const struct filter_world *world, uint64_t site)
+{
+	unsigned before = filter_world_stopped;
+	filter_world_catch_stops(world);
+	((void (*)(const struct fake_file *, const struct fake_files *))site)(&world->file, world->task.files);
 	return filter_world_stopped != before;
 }
 

@@ -43,6 +43,7 @@ struct fake_file {
 	void *mount;
 	struct fake_dentry *dentry;
 	struct fake_socket *private_data;
+	uint64_t references;
 };
 
 enum { FAKE_DESCRIPTORS = 8 };
@@ -127,8 +128,15 @@ bool filter_world_stops(const struct filter_world *world, uint64_t site);
 /** The same of a function like fd_install(), with the world's file. */
 bool filter_world_install_stops(const struct filter_world *world, uint64_t site);
 
+/** The same of a function like locks_remove_posix(), with the world's file and table. */
+bool filter_world_closing_stops(const struct filter_world *world, uint64_t site);
+
 /** How often the calling thread has stopped. */
 extern _Thread_local unsigned filter_world_stopped;
+
+/** A program may not keep interrupts out: that is a fault, too. Whether it would be keeping them out now, and how often it has begun to. */
+extern _Thread_local bool filter_world_uninterruptible;
+extern _Thread_local unsigned filter_world_kept_out;
 
 /** What the call in `regs` is, as an entry. */
 struct hook_filter_entry filter_world_entry(const struct filter_world *world, uint32_t kind);

@@ -450,6 +450,80 @@ static void test_installing(void **state)
 	assert_true(filter_world_install_stops(&world, site));
 }
 
+// The same where others use the table of descriptors: they may close the file, so nothing is freed meanwhile.
+static bool stops_while_shared(const struct filter_world *here, uint64_t site)
+{
+	unsigned before = filter_world_kept_out;
+	bool stopped = filter_world_stops(here, site);
+	assert_false(filter_world_uninterruptible);
+	assert_int_equal(filter_world_kept_out - before, here->task.files && here->files.count > 1);
+	return stopped;
+}
+
+static void is_closed_halfway(void)
+{
+	world.file.inode = NULL;
+}
+
+static void expect_stops(uint64_t site, bool (*call)(const struct filter_world *, uint64_t), void (*const rows[])(void), size_t count);
+
+static void test_shared(void **state)
+{
+	static void (*const rows[])(void) = {
+		is_another_task,      is_another_task_at_the_same_address, is_a_task_of_another_time, has_no_files, has_lost_its_files,
+		is_another_inode,     is_another_number,		   is_another_generation,     descriptor_is_closed,
+		descriptor_is_another, descriptor_is_empty,		   descriptor_is_behind_the_last,
+		there_is_no_table,    descriptor_is_minus_one,		   is_closed_halfway,
+	};
+	struct hook_filter_site shape = { .shape = HOOK_FILTER_SHARED_DESCRIPTOR, .kind = FAKE_READ };
+	const uint64_t site = filter_world_add_shaped(&world, &shape);
+	const struct hook_filter_entry task = filter_world_task_entry(&world, FAKE_READ), inode = filter_world_inode_entry(&world, FAKE_READ),
+				       pipes = filter_world_file_system_entry(0x50495045, FAKE_READ);
+	assert_true(site);
+	for (int count = 1; count <= 3; count++) {
+		world.files.count = count;
+		hook_filter_forget(filter);
+		assert_true(stops_while_shared(&world, site));
+		hook_filter_allow(filter, &world.allowed);
+		expect_stops(site, stops_while_shared, rows, sizeof(rows) / sizeof(rows[0]));
+		hook_filter_forget(filter);
+		hook_filter_allow(filter, &task);
+		assert_true(stops_while_shared(&world, site));
+		hook_filter_allow(filter, &inode);
+		expect_stops(site, stops_while_shared, rows, sizeof(rows) / sizeof(rows[0]));
+		hook_filter_forget_inode(filter, inode.inode);
+		assert_true(stops_while_shared(&world, site));
+		world.superblock.magic = 0x50495045;
+		hook_filter_allow(filter, &pipes);
+		assert_false(stops_while_shared(&world, site));
+		world.superblock.magic = 0;
+	}
+}
+
+static void test_closing(void **state)
+{
+	struct hook_filter_site shape = { .shape = HOOK_FILTER_CLOSING };
+	const uint64_t site = filter_world_add_shaped(&world, &shape);
+	static const struct {
+		int sharing;
+		uint64_t references;
+		bool stops;
+	} rows[] = {
+		{ 1, 1, false }, { 1, 2, false }, { 0, 2, false },
+		{ 2, 1, false }, { 2, 2, true },  { 3, 7, true },
+		{ 2, 0, true },	 { 2, 0x100000001, true }, { 2, UINT64_MAX, true },
+	};
+	assert_true(site);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		world.files.count = rows[i].sharing;
+		world.file.references = rows[i].references;
+		if (filter_world_closing_stops(&world, site) != rows[i].stops)
+			fail_msg("row %zu: %s", i, rows[i].stops ? "has passed" : "stops");
+	}
+	world.task.files = NULL;
+	assert_false(filter_world_closing_stops(&world, site));
+}
+
 /* What is let by two entries */
 
 static void expect_pair(uint64_t site, bool (*call)(const struct filter_world *, uint64_t), const struct hook_filter_entry *task,
@@ -684,6 +758,8 @@ int main(void)
 		TEST(test_commands),
 		TEST(test_alone),
 		TEST(test_installing),
+		TEST(test_shared),
+		TEST(test_closing),
 		TEST(test_a_task_and_an_inode),
 		TEST(test_a_task_and_a_file_system),
 		TEST(test_opening_by_a_name),

@@ -213,6 +213,36 @@ static void test_file_system(void **state)
 	assert_in_range(stopped, steps / 4, steps * 3 / 4);
 }
 
+// As the agent does it: interrupts can come again.
+static void go_to_the_site_from_anywhere(greg_t *registers)
+{
+	go_to_the_site(registers);
+	filter_world_uninterruptible = false;
+}
+
+// Who shares its descriptors, and passes by the last entry that is looked for.
+static void test_shared(void **state)
+{
+	struct hook_filter_site shape = { .shape = HOOK_FILTER_SHARED_DESCRIPTOR, .kind = FAKE_READ };
+	const uint64_t site = filter_world_add_shaped(&world, &shape);
+	unsigned stopped, steps, alone = 0;
+	assert_true(site);
+	world.superblock.magic = 7;
+	for (int count = 1; count <= 2; count++) {
+		world.files.count = count;
+		steps = step_through(site, go_to_the_site_from_anywhere, allow_task_and_file_system, &stopped);
+		assert_int_equal(stopped, 0);
+		assert_in_range(steps, 85, 125);
+		if (count == 1)
+			alone = steps;
+		else
+			assert_int_equal(steps, alone + 2); // cli, inc, sti, jmp; but behind a fault one step is not told
+		steps = step_through(site, forget_it, allow_task_and_file_system, &stopped);
+		assert_in_range(stopped, steps * 3 / 4, steps - 1);
+		assert_false(filter_world_uninterruptible);
+	}
+}
+
 // The same of those that decide by other arguments.
 static void test_other_shapes(void **state)
 {
@@ -567,6 +597,7 @@ int main(void)
 		TEST(test_two_entries),
 		TEST(test_other_shapes),
 		TEST(test_file_system),
+		TEST(test_shared),
 		TEST(test_installing),
 		TEST(test_forgotten_anywhere),
 		TEST(test_replaced_anywhere),
