@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/io_uring.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -353,6 +354,45 @@ static void call_ring(struct row *row)
 	}
 }
 
+// The same calls of a process in which another thread shares the descriptors.
+static void *sleep_in_thread(void *unused)
+{
+	for (;;)
+		pause();
+	return NULL;
+}
+
+static void add_thread(struct row *row)
+{
+	pthread_t thread;
+	if (pthread_create(&thread, NULL, sleep_in_thread, NULL) != 0)
+		fail("pthread_create");
+}
+
+static void prepare_read_in_threads(struct row *row)
+{
+	add_thread(row);
+	prepare_read(row);
+}
+
+static void prepare_write_in_threads(struct row *row)
+{
+	add_thread(row);
+	prepare_write(row);
+}
+
+static void prepare_send_in_threads(struct row *row)
+{
+	add_thread(row);
+	prepare_send(row);
+}
+
+static void prepare_listener_in_threads(struct row *row)
+{
+	add_thread(row);
+	prepare_listener(row);
+}
+
 static const struct measured {
 	const char *name;
 	void (*prepare)(struct row *row);
@@ -380,6 +420,11 @@ static const struct measured {
 	{"fcntl", prepare_read, call_flags, 1},
 	{"readlink", nothing, call_read_no_link, 1},
 	{"io_uring", prepare_ring, call_ring, 1},
+	{"thr-read", prepare_read_in_threads, call_read, 1},
+	{"thr-write", prepare_write_in_threads, call_write, 1},
+	{"thr-send", prepare_send_in_threads, call_send, 1},
+	{"thr-open", add_thread, call_open_and_read, 2},
+	{"thr-conn", prepare_listener_in_threads, call_connection, 10},
 };
 
 static void stop(void)

@@ -167,7 +167,8 @@ static bool add_install(struct agent_vm *vm, uint64_t function, struct error *er
 					 .kind = TRACE_OPENING_KIND,
 					 .magic_always = unnamed.always,
 					 .magic_if_alone = unnamed.if_alone,
-					 .magic_if_unconnected = unnamed.if_unconnected };
+					 .magic_if_unconnected = unnamed.if_unconnected,
+					 .reading_kind = (uint32_t)trace_pass_kind(SYS_read) };
 	// A name's hash and length are compared in one.
 	bool one_word = guest_offset(&vm->kernel, FIELD_dentry_name_length) ==
 			guest_offset(&vm->kernel, FIELD_dentry_name_hash) + sizeof(uint32_t);

@@ -79,6 +79,7 @@ enum operand {
 	MASK,
 	DESCRIPTOR, // the site's: one of the arguments
 	KIND_BIT,
+	READING_BIT,
 	COMMAND,
 	MAGIC_ALWAYS,
 	MAGIC_IF_ALONE,
@@ -87,6 +88,7 @@ enum operand {
 	CELLS, // addresses, relative to the next instruction; what comes before CELLS is a number
 	NEXT, // behind the instructions of this part
 	EXIT,
+	OPENED, // where it is decided who else may use it
 	PASS, // behind the site, or first what brings there
 	BEHIND,
 	OPERANDS
@@ -107,6 +109,11 @@ struct instruction {
 	{ 2, { 0x0f, 0x84 }, EXIT }, /* je: it is exiting */                                                           \
 	{ 2, { 0x8b, 0x91 }, COUNT }, /* mov count(%rcx), %edx */                                                      \
 	{ 3, { 0x83, 0xfa, 1 }, NOTHING } /* cmp $1, %edx */
+
+static const struct instruction exiting_unless_there_is_a_table[] = {
+	FINDING_THE_TABLE,
+	{ 2, { 0x0f, 0x82 }, EXIT }, // jb
+};
 
 static const struct instruction exiting_unless_alone[] = {
 	FINDING_THE_TABLE,
@@ -192,8 +199,9 @@ static const struct instruction exiting_if_others_use_it[] = {
 #define OF_R10 0x4d, 0x45
 #define COMPARING_NUMBERS_OF(inode, otherwise) COMPARING_NUMBERS(inode, otherwise)
 
-#define ENDING_THE_LOOK(otherwise)                                                                                     \
-	{ 4, { 0x41, 0xf7, 0x43, CELL(kinds) }, KIND_BIT }, /* testl $KIND_BIT, kinds(%r11) */                         \
+#define ENDING_THE_LOOK(otherwise) ENDING_THE_LOOK_FOR(KIND_BIT, otherwise)
+#define ENDING_THE_LOOK_FOR(kind, otherwise)                                                                           \
+	{ 4, { 0x41, 0xf7, 0x43, CELL(kinds) }, kind }, /* testl $kind, kinds(%r11) */                                 \
 	{ 2, { 0x0f, 0x84 }, otherwise }, /* je */                                                                     \
 	{ 4, { 0x4d, 0x39, 0x43, CELL(sequence) }, NOTHING }, /* cmp %r8, sequence(%r11) */                            \
 	UNLESS_EQUAL(otherwise) /* another stands here now */
@@ -314,11 +322,17 @@ static const struct instruction keeping_magic[] = {
 
 enum { FORMAT_SHIFT = 12, DIRECTORY = 4 }; // of i_mode (include/uapi/linux/stat.h)
 
-// Behind exiting_unless_alone. A directory that is opened tells nothing; of other files it is asked whether they were opened by this very
+// Behind exiting_unless_there_is_a_table.
+static const struct instruction passing_if_made_alone[] = {
+	{ 3, { 0x41, 0x81, 0xf8 }, MAGIC_IF_ALONE }, // cmp $MAGIC_IF_ALONE, %r8d
+	{ 2, { 0x0f, 0x85 }, NEXT }, // jne
+	{ 3, { 0x83, 0xfa, 1 }, NOTHING }, // cmp $1, %edx
+	{ 2, { 0x0f, 0x84 }, BEHIND }, // je
+};
+
+// A directory that is opened tells nothing; of other files it is asked whether they were opened by this very
 // name before (its directory, the name's hash and length, the mount), and are what they were.
 static const struct instruction deciding_of_opening[] = {
-	{ 3, { 0x41, 0x81, 0xf8 }, MAGIC_IF_ALONE }, // cmp $MAGIC_IF_ALONE, %r8d
-	{ 2, { 0x0f, 0x84 }, BEHIND }, // je
 	{ 3, { 0x4c, 0x8b, 0x96 }, INODE }, // mov f_inode(%rsi), %r10
 	{ 4, { 0x41, 0x0f, 0xb7, 0x8a }, MODE }, // movzwl i_mode(%r10), %ecx
 	{ 3, { 0xc1, 0xe9, FORMAT_SHIFT }, NOTHING }, // shr $FORMAT_SHIFT, %ecx
@@ -329,7 +343,7 @@ static const struct instruction deciding_of_opening[] = {
 	{ 2, { 0x0f, 0x84 }, EXIT }, // je
 };
 
-static const struct instruction passing_if_opening_is_let[] = {
+static const struct instruction going_on_if_opening_is_let[] = {
 	FINDING_THAT_OF_ANYONE(NEXT),
 	{ 3, { 0x4c, 0x8b, 0x8e }, MOUNT }, // mov f_path.mnt(%rsi), %r9
 	{ 4, { 0x4d, 0x39, 0x4b, CELL(start_time) }, NOTHING }, // cmp %r9, start_time(%r11)
@@ -342,7 +356,19 @@ static const struct instruction passing_if_opening_is_let[] = {
 	{ 4, { 0x4d, 0x39, 0x4b, CELL(name) }, NOTHING }, // cmp %r9, name(%r11)
 	UNLESS_EQUAL(NEXT),
 	ENDING_THE_LOOK(NEXT),
-	{ 1, { JUMP }, BEHIND }, // jmp
+	{ 1, { JUMP }, OPENED }, // jmp
+};
+
+// Where others may use the descriptor at once, without being seen to begin, it is of interest what they would read.
+static const struct instruction exiting_unless_it_can_be_used[] = {
+	{ 3, { 0x48, 0x8b, 0x88 }, FILES }, // mov files(%rax), %rcx
+	{ 2, { 0x8b, 0x91 }, COUNT }, // mov count(%rcx), %edx
+	{ 3, { 0x83, 0xfa, 1 }, NOTHING }, // cmp $1, %edx
+	{ 2, { 0x0f, 0x84 }, BEHIND }, // je
+	{ 3, { 0x4c, 0x89, 0xd2 }, NOTHING }, // mov %r10, %rdx
+	FINDING_THAT_OF_ANYONE(EXIT),
+	COMPARING_NUMBERS_OF(OF_RDX, EXIT),
+	ENDING_THE_LOOK_FOR(READING_BIT, EXIT),
 };
 
 static const struct instruction taking_its_inode[] = {
@@ -365,7 +391,7 @@ struct part {
 	bool each;
 };
 
-enum { PARTS_MAXIMUM = 10 };
+enum { PARTS_MAXIMUM = 13 };
 #define PART(list) { list, sizeof(list) / sizeof((list)[0]), false }
 #define PART_EACH(list) { list, sizeof(list) / sizeof((list)[0]), true }
 
@@ -401,9 +427,10 @@ static const struct part deciding_parts[][PARTS_MAXIMUM] = {
 	[HOOK_FILTER_COMMAND] = { PART(reading_command), PART_EACH(exiting_at_command), PART(passing) },
 	[HOOK_FILTER_ALONE] = { PART(exiting_unless_alone), PART(passing) },
 	[HOOK_FILTER_INSTALL] = { PART(reading_magic), PART(passing_if_unconnected), PART(keeping_magic),
-				  PART(exiting_unless_alone), PART(deciding_of_opening), PART(exiting_unless_task_is_let),
-				  PART(passing_if_opening_is_let), PART(taking_its_inode),
-				  PART(exiting_unless_file_system_is_let), PART(passing) },
+				  PART(exiting_unless_there_is_a_table), PART(passing_if_made_alone), PART(deciding_of_opening),
+				  PART(exiting_unless_task_is_let), PART(going_on_if_opening_is_let), PART(taking_its_inode),
+				  PART(exiting_unless_file_system_is_let), PART(passing), PART(exiting_unless_it_can_be_used),
+				  PART(passing) },
 };
 
 static unsigned times_of(const struct part *part, const struct hook_filter_site *site)
@@ -555,12 +582,13 @@ static uint64_t stub_address(const struct hook_filter *filter, uint32_t index)
 	return filter->address + (uint64_t)index * STUB_SPACE;
 }
 
-static unsigned length_of_all(const struct part *parts, const struct hook_filter_site *site)
+// Where this part begins; NULL: the end of all.
+static unsigned offset_of(const struct part *parts, const struct hook_filter_site *site, const struct instruction *instructions)
 {
-	unsigned length = 0;
-	for (int i = 0; i < PARTS_MAXIMUM; i++)
-		length += length_of(&parts[i]) * times_of(&parts[i], site);
-	return length;
+	unsigned offset = 0;
+	for (int i = 0; i < PARTS_MAXIMUM && (!instructions || parts[i].instructions != instructions); i++)
+		offset += length_of(&parts[i]) * times_of(&parts[i], site);
+	return offset;
 }
 
 static void make_stub(struct hook_filter *filter, uint32_t index, const struct hook_filter_site *site)
@@ -570,11 +598,12 @@ static void make_stub(struct hook_filter *filter, uint32_t index, const struct h
 	const struct part *parts = deciding_parts[site->shape];
 	uint64_t address = stub_address(filter, index);
 	unsigned char *begin = filter->bytes + (size_t)index * STUB_SPACE;
-	unsigned used = 0, deciding_length = length_of_all(parts, site);
+	unsigned used = 0, deciding_length = offset_of(parts, site, NULL);
 	int64_t values[OPERANDS];
 	memcpy(values, filter->layout, sizeof(values));
 	values[DESCRIPTOR] = values[site->shape == HOOK_FILTER_MAPPING ? FIFTH : FIRST];
 	values[KIND_BIT] = (int32_t)(1u << site->kind);
+	values[READING_BIT] = (int32_t)(site->reading_kind < HOOK_FILTER_KINDS ? 1u << site->reading_kind : 0);
 	values[MAGIC_ALWAYS] = (int32_t)site->magic_always;
 	values[MAGIC_IF_ALONE] = (int32_t)site->magic_if_alone;
 	values[MAGIC_IF_UNCONNECTED] = (int32_t)site->magic_if_unconnected;
@@ -583,6 +612,7 @@ static void make_stub(struct hook_filter *filter, uint32_t index, const struct h
 	if (keeps_table)
 		values[PASS] = (int64_t)(address + deciding_length);
 	values[EXIT] = (int64_t)(address + deciding_length + (keeps_table ? length_of(&passing_then) : 0));
+	values[OPENED] = (int64_t)(address + offset_of(parts, site, exiting_unless_it_can_be_used));
 	for (int i = 0; i < PARTS_MAXIMUM; i++)
 		for (unsigned time = 0; time < times_of(&parts[i], site); time++) {
 			values[COMMAND] = parts[i].each ? (int32_t)site->commands[time] : 0;

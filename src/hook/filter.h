@@ -49,7 +49,7 @@ struct hook_filter;
 enum {
 	HOOK_FILTER_SIZE = 2 << 20, // bytes, and what it is aligned to in the guest: one large page
 	HOOK_FILTER_STUBS_MAXIMUM = 64,
-	HOOK_FILTER_STUB_SPACE = 704, // bytes from one stub's beginning to the next; they come first in the memory
+	HOOK_FILTER_STUB_SPACE = 832, // bytes from one stub's beginning to the next; they come first in the memory
 	HOOK_FILTER_ENTRIES = 16384, // what is allowed at one time, at most
 };
 
@@ -82,7 +82,8 @@ enum hook_filter_shape {
 	HOOK_FILTER_COMMAND, // stops if the second argument is one of some values, and passes otherwise
 	HOOK_FILTER_ALONE, // passes unless the table of descriptors is shared
 	/** fd_install(): by the file (its second argument), which is of a file system with one of three magic numbers, a directory, was
-	 *  opened before by the name that it is opened by, or is of a file system of which that is allowed */
+	 *  opened before by the name that it is opened by, or is of a file system of which that is allowed. If the table of descriptors is
+	 *  shared, what was opened before passes only if anybody may read it. */
 	HOOK_FILTER_INSTALL,
 };
 
@@ -100,6 +101,7 @@ struct hook_filter_site {
 	/** With the first one a file always passes; with the second one unless the table of descriptors is shared; with the third one it is
 	 *  a socket, and passes if that is connected to nothing, whoever installs it. */
 	uint32_t magic_always, magic_if_alone, magic_if_unconnected;
+	uint32_t reading_kind; // of HOOK_FILTER_INSTALL: what others who share the table may do with it
 };
 
 enum { HOOK_FILTER_ANY = 1 }; // instead of a task's or inode's address

@@ -437,7 +437,7 @@ void trace_let_messages(struct trace *trace)
 	if (!trace->pass_end && !atomic_load(&trace->census)) {
 		uint32_t moving = kinds_that(trace, PASS_TAKES | PASS_GIVES);
 		if (atomic_load_explicit(&trace->pipe_device, memory_order_relaxed))
-			let_file_system(trace, &trace->pipes_let, PIPEFS_MAGIC, moving);
+			let_file_system(trace, &trace->pipes_let, PIPEFS_MAGIC, moving | 1u << TRACE_OPENING_KIND);
 		let_file_system(trace, &trace->sockets_let, SOCKFS_MAGIC,
 				moving | kinds_that(trace, PASS_CONNECTS) | 1u << TRACE_OPENING_KIND);
 	}

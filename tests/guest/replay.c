@@ -269,10 +269,11 @@ static bool are_let(const struct replay *replay, enum trace_pass_of other, const
 static bool opening_passes(struct replay *replay, const struct guest_task *task, uint64_t address)
 {
 	struct guest_file file;
-	if (!replay_passes || !is_alone(replay, task) || guest_file_read(replay->kernel, address, &file) != GUEST_OK)
+	if (!replay_passes || guest_file_read(replay->kernel, address, &file) != GUEST_OK)
 		return false;
 	pthread_mutex_lock(&replay->lock);
-	bool found = S_ISDIR(file.mode) || are_let(replay, PASS_OF_NAME, task, &file, TRACE_OPENING_KIND) ||
+	bool can_be_used = is_alone(replay, task) || is_let(replay, PASS_OF_INODE, task, &file, (uint32_t)trace_pass_kind(SYS_read));
+	bool found = S_ISDIR(file.mode) || (can_be_used && are_let(replay, PASS_OF_NAME, task, &file, TRACE_OPENING_KIND)) ||
 		     are_let(replay, PASS_OF_FILE_SYSTEM, task, &file, TRACE_OPENING_KIND);
 	replay->opening_passed_count += found;
 	pthread_mutex_unlock(&replay->lock);

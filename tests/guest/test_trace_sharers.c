@@ -141,6 +141,30 @@ static void test_passes(void **state)
 	assert_int_equal(replay.gap_count, 0);
 }
 
+static size_t count_opened_unseen(const struct guest_task *task, int64_t fd)
+{
+	size_t before = replay.opening_passed_count;
+	enter(task, SYS_openat, (uint64_t)-100, 0);
+	leave(task, SYS_openat, fd);
+	return replay.opening_passed_count - before;
+}
+
+// What others could read at once without being seen is opened unseen only if there is nothing in it.
+static void test_opens(void **state)
+{
+	call(&sharer, SYS_read, SETTLED, 10);
+	call(&changer, SYS_read, SETTLED, 10);
+	assert_int_equal(count_opened_unseen(&sharer, SETTLED), 0);
+	assert_int_equal(count_opened_unseen(&sharer, SETTLED), 1);
+	assert_int_equal(count_opened_unseen(&changer, SETTLED), 1);
+	label_settled();
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(count_opened_unseen(&changer, SETTLED), 0);
+		assert_int_equal(count_opened_unseen(&sharer, SETTLED), 0);
+	}
+	assert_int_equal(replay.gap_count, 0);
+}
+
 // Labels come to a file that is being read.
 static void test_labels_come(void **state)
 {
@@ -272,6 +296,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, finish)
 	const struct CMUnitTest tests[] = {
 		TEST(test_passes),
+		TEST(test_opens),
 		TEST(test_labels_come),
 		TEST(test_closed_before),
 		TEST(test_labels_come_while_it_is_closed),

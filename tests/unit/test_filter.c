@@ -639,8 +639,13 @@ static void test_a_task_and_a_file_system(void **state)
 	world.socket.state = 3;
 	world.file.inode = &world.inode;
 	expect_pair(install, filter_world_install_stops, &opener, &sockets);
-	world.files.count = 2;
+	world.files.count = 2; // nothing is in any: whoever uses it at once finds nothing
+	assert_false(filter_world_install_stops(&world, install));
+	world.superblock.magic = PIPE;
 	assert_true(filter_world_install_stops(&world, install));
+	const struct hook_filter_entry made = filter_world_file_system_entry(PIPE, OPENS);
+	hook_filter_allow(filter, &made);
+	assert_false(filter_world_install_stops(&world, install));
 	world.files.count = 1;
 	world.superblock.magic = SOCKET + 1;
 	assert_true(filter_world_install_stops(&world, install));
@@ -697,11 +702,15 @@ static void test_opening_by_a_name(void **state)
 		is_a_longer_name,  is_on_another_mount,
 		has_no_dentry,	   has_no_inode,
 	};
+	static void (*const shared_rows[])(void) = {
+		is_another_task,   is_a_task_of_another_time, has_lost_its_files, is_another_inode,    is_another_number,
+		is_another_generation, is_another_dentry,     is_another_name,	  is_on_another_mount,
+	};
 	struct hook_filter_site shape = { .shape = HOOK_FILTER_INSTALL, .kind = OPENS, .magic_always = 1, .magic_if_alone = 2,
-					  .magic_if_unconnected = 3 };
+					  .magic_if_unconnected = 3, .reading_kind = FAKE_READ };
 	const uint64_t site = filter_world_add_shaped(&world, &shape);
 	const struct hook_filter_entry task = filter_world_task_entry(&world, OPENS), name = filter_world_name_entry(&world, OPENS),
-				       inode = filter_world_inode_entry(&world, OPENS);
+				       inode = filter_world_inode_entry(&world, OPENS), read = filter_world_inode_entry(&world, FAKE_READ);
 	assert_true(site);
 	world.superblock.magic = EXT4;
 	expect_pair(site, filter_world_install_stops, &task, &name);
@@ -717,9 +726,22 @@ static void test_opening_by_a_name(void **state)
 		world.inode.mode = (uint16_t)(format << 12 | 0755);
 		assert_int_equal(filter_world_install_stops(&world, site), format != 4);
 	}
-	world.inode.mode = 0040755;
+	// Where others can use it at once anybody has to be allowed to read it.
 	world.files.count = 2;
+	world.inode.mode = 0100644;
+	hook_filter_allow(filter, &task);
+	hook_filter_allow(filter, &name);
+	hook_filter_allow(filter, &inode);
 	assert_true(filter_world_install_stops(&world, site));
+	hook_filter_forget(filter);
+	hook_filter_allow(filter, &task);
+	hook_filter_allow(filter, &read);
+	assert_true(filter_world_install_stops(&world, site));
+	hook_filter_allow(filter, &name);
+	expect_stops(site, filter_world_install_stops, shared_rows, sizeof(shared_rows) / sizeof(shared_rows[0]));
+	hook_filter_forget(filter);
+	world.inode.mode = 0040755;
+	assert_false(filter_world_install_stops(&world, site));
 }
 
 static void test_whatever_it_is_on(void **state)

@@ -271,15 +271,16 @@ static void test_other_shapes(void **state)
 static void allow_opening(void)
 {
 	const struct hook_filter_entry task = filter_world_task_entry(&world, FAKE_READ), name = filter_world_name_entry(&world, FAKE_READ),
-				       sockets = filter_world_file_system_entry(2, FAKE_READ);
+				       sockets = filter_world_file_system_entry(2, FAKE_READ), inode = filter_world_inode_entry(&world, FAKE_READ);
 	hook_filter_allow(filter, &task);
 	hook_filter_allow(filter, &name);
 	hook_filter_allow(filter, &sockets);
+	hook_filter_allow(filter, &inode);
 }
 
 static void test_installing(void **state)
 {
-	struct hook_filter_site shape = { .shape = HOOK_FILTER_INSTALL, .kind = FAKE_READ, .magic_always = 1, .magic_if_unconnected = 2, .magic_if_alone = 3 };
+	struct hook_filter_site shape = { .shape = HOOK_FILTER_INSTALL, .kind = FAKE_READ, .magic_always = 1, .magic_if_unconnected = 2, .magic_if_alone = 3, .reading_kind = FAKE_READ };
 	const uint64_t site = filter_world_add_shaped(&world, &shape);
 	static const struct {
 		uint64_t magic;
@@ -289,13 +290,15 @@ static void test_installing(void **state)
 	} rows[] = {
 		{ 1, 2, 0, false, false, 7, 7 },
 		{ 2, 2, 1, false, false, 15, 15 },
-		{ 2, 2, 3, true, false, 20, 25 },
+		{ 2, 2, 3, true, false, 40, 55 },
 		{ 2, 1, 3, false, true, 75, 125 },
-		{ 3, 1, 0, false, false, 17, 20 },
-		{ 3, 2, 0, true, false, 16, 20 },
-		{ 4, 2, 0, true, true, 16, 20 },
-		{ 4, 1, 0, true, false, 40, 45 },
-		{ 4, 1, 0, false, true, 75, 95 },
+		{ 2, 2, 3, false, true, 75, 125 },
+		{ 3, 1, 0, false, false, 17, 22 },
+		{ 3, 2, 0, true, false, 40, 55 },
+		{ 4, 2, 0, true, false, 40, 55 },
+		{ 4, 2, 0, false, true, 105, 130 },
+		{ 4, 1, 0, true, false, 40, 50 },
+		{ 4, 1, 0, false, true, 75, 100 },
 	};
 	is_install = true;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
