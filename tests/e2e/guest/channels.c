@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/sendfile.h>
@@ -332,6 +333,128 @@ static void threads(void)
 	play("threads", act_threads);
 }
 
+static volatile pid_t taker;
+
+// Until the descriptor is closed.
+static void *take_in_thread(void *unused)
+{
+	char bytes[64];
+	taker = (pid_t)syscall(SYS_gettid);
+	while (read(channel[0], bytes, sizeof(bytes)) > 0)
+		continue;
+	need(errno == EBADF, "read");
+	return NULL;
+}
+
+// While it waits at a pipe another thread closes the descriptor: it goes on waiting there, and gets what comes.
+static void act_closed_by_thread(void)
+{
+	pthread_t thread;
+	int left = 1;
+	need(pthread_create(&thread, NULL, take_in_thread, NULL) == 0, "pthread_create");
+	for (int i = 0; i < 3; i++) {
+		write_some(channel[1]);
+		while (left > 0 || taker == 0) {
+			pause_milliseconds(10);
+			need(ioctl(channel[1], FIONREAD, &left) == 0, "FIONREAD");
+		}
+		left = 1;
+	}
+	await_asleep(taker);
+	need(close(channel[0]) == 0, "close");
+	pthread_join(thread, NULL);
+	int copy = write_file(plain("copy"));
+	expect_self(LIVE);
+	expect_file(copy, LIVE);
+	expect_edge("read", end_fd(channel[1]), end_self());
+	stay();
+}
+
+static void closed_by_thread(void)
+{
+	make_source();
+	need(pipe(channel) == 0, "pipe");
+	pid_t reader = actor("closed", act_closed_by_thread);
+	pause_milliseconds(300);
+	await_asleep(reader);
+	play("writer", act_pipe_writer);
+	await(reader);
+	expect_file(channel[0], LIVE);
+}
+
+static int replaced;
+
+// Until there is something else than was.
+static void *look_in_thread(void *unused)
+{
+	char byte = '.';
+	while (byte == '.')
+		need(pread(replaced, &byte, 1, 0) == 1, "pread");
+	return NULL;
+}
+
+// While it reads a file again and again another thread puts a classified one in its place.
+static void act_replaced_by_thread(void)
+{
+	pthread_t thread;
+	int from = open_or_fault(source, O_RDONLY);
+	replaced = open_or_fault(plain("dots"), O_RDWR | O_CREAT);
+	need(write(replaced, ".", 1) == 1, "write");
+	need(pthread_create(&thread, NULL, look_in_thread, NULL) == 0, "pthread_create");
+	pause_milliseconds(200);
+	need(dup2(from, replaced) == replaced, "dup2");
+	pthread_join(thread, NULL);
+	int copy = write_file(plain("copy"));
+	expect_self(LIVE);
+	expect_file(copy, LIVE);
+	expect_edge("pread64", end_path(source), end_self());
+	stay();
+}
+
+static void replaced_by_thread(void)
+{
+	make_source();
+	play("replaced", act_replaced_by_thread);
+}
+
+// The same number means a file that holds nothing, and one that is classified, in turns, as others open and close them.
+static volatile bool stops;
+
+static void *read_number_in_thread(void *unused)
+{
+	char byte;
+	while (!stops)
+		if (pread(replaced, &byte, 1, 0) == 1 && byte != '.')
+			break;
+	return NULL;
+}
+
+static void act_reopened_by_thread(void)
+{
+	pthread_t thread;
+	const char *dots = plain("dots");
+	replaced = open_or_fault(dots, O_RDWR | O_CREAT);
+	need(write(replaced, ".", 1) == 1, "write");
+	need(pthread_create(&thread, NULL, read_number_in_thread, NULL) == 0, "pthread_create");
+	for (int i = 0; i < 200; i++) {
+		need(close(replaced) == 0, "close");
+		need(open_or_fault(i % 2 ? source : dots, O_RDONLY) == replaced, "another number");
+	}
+	pause_milliseconds(100);
+	stops = true;
+	pthread_join(thread, NULL);
+	int copy = write_file(plain("copy"));
+	expect_self(LIVE);
+	expect_file(copy, LIVE);
+	stay();
+}
+
+static void reopened_by_thread(void)
+{
+	make_source();
+	play("reopened", act_reopened_by_thread);
+}
+
 static void *exec_in_thread(void *unused)
 {
 	execl("/bin/sleep", "sleep", "100000", NULL);
@@ -433,6 +556,9 @@ const struct scenario channel_scenarios[] = {
 	{ "executed-by-thread", executed_by_thread },
 	{ "threads", threads },
 	{ "forked-by-thread", forked_by_thread },
+	{ "closed-by-thread", closed_by_thread },
+	{ "replaced-by-thread", replaced_by_thread },
+	{ "reopened-by-thread", reopened_by_thread },
 	{ "memory-file", memory_file },
 	{ "chain", chain },
 	{ NULL, NULL },
