@@ -417,42 +417,28 @@ static void replaced_by_thread(void)
 	play("replaced", act_replaced_by_thread);
 }
 
-// The same number means a file that holds nothing, and one that is classified, in turns, as others open and close them.
-static volatile bool stops;
-
-static void *read_number_in_thread(void *unused)
-{
-	char byte;
-	while (!stops)
-		if (pread(replaced, &byte, 1, 0) == 1 && byte != '.')
-			break;
-	return NULL;
-}
-
-static void act_reopened_by_thread(void)
+// The same number means a file that holds nothing, and one that is classified, in turns.
+static void act_exchanged_by_thread(void)
 {
 	pthread_t thread;
-	const char *dots = plain("dots");
-	replaced = open_or_fault(dots, O_RDWR | O_CREAT);
-	need(write(replaced, ".", 1) == 1, "write");
-	need(pthread_create(&thread, NULL, read_number_in_thread, NULL) == 0, "pthread_create");
-	for (int i = 0; i < 200; i++) {
-		need(close(replaced) == 0, "close");
-		need(open_or_fault(i % 2 ? source : dots, O_RDONLY) == replaced, "another number");
-	}
-	pause_milliseconds(100);
-	stops = true;
+	int from[2] = { open_or_fault(plain("dots"), O_RDWR | O_CREAT), open_or_fault(source, O_RDONLY) };
+	need(write(from[0], ".", 1) == 1, "write");
+	replaced = dup(from[0]);
+	need(pthread_create(&thread, NULL, look_in_thread, NULL) == 0, "pthread_create");
+	for (int i = 0; i < 200; i++)
+		need(dup2(from[i % 2], replaced) == replaced, "dup2");
 	pthread_join(thread, NULL);
 	int copy = write_file(plain("copy"));
 	expect_self(LIVE);
 	expect_file(copy, LIVE);
+	expect_edge("pread64", end_path(source), end_self());
 	stay();
 }
 
-static void reopened_by_thread(void)
+static void exchanged_by_thread(void)
 {
 	make_source();
-	play("reopened", act_reopened_by_thread);
+	play("exchanged", act_exchanged_by_thread);
 }
 
 static void *exec_in_thread(void *unused)
@@ -558,7 +544,7 @@ const struct scenario channel_scenarios[] = {
 	{ "forked-by-thread", forked_by_thread },
 	{ "closed-by-thread", closed_by_thread },
 	{ "replaced-by-thread", replaced_by_thread },
-	{ "reopened-by-thread", reopened_by_thread },
+	{ "exchanged-by-thread", exchanged_by_thread },
 	{ "memory-file", memory_file },
 	{ "chain", chain },
 	{ NULL, NULL },
