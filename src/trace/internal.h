@@ -351,6 +351,7 @@ struct trace {
 		uint64_t files; // files_struct
 	} sharers[SHARERS_MAXIMUM]; // of them, who share their table of descriptors: sharers.c
 	_Atomic uint32_t sharer_count;
+	bool sharers_full; // nearly: it is not looked for places that have come free, for a while
 	uint64_t census_count;
 	_Atomic uint64_t seen_tasks[SEEN_TASKS]; // whose calls are being begun by vCPUs
 	uint64_t last_edge, emptied_at, settled_at; // sequence numbers of edges: see trace_has_passed()
@@ -801,6 +802,8 @@ struct descriptor_change {
 	int32_t first, last;	// the numbers
 	uint64_t file;		// what was taken away from one of them; 0: something comes there
 };
+/** Whether 64-bit calls of this number can pass by what their first argument, a descriptor, means. */
+bool trace_uses_descriptor(uint32_t number);
 /** If the thread is in a call on one of these numbers, and has passed, it begins now; with NULL: any call. For who derives. */
 void trace_derive_call(struct trace *trace, const struct pass_holder *holder, const struct descriptor_change *change);
 /** As trace_try_derive(), but waits, and a census that is wanted is taken. False: the trace is abandoned. */
@@ -811,6 +814,8 @@ bool trace_reading_is_quiet(struct trace_event *event, int32_t descriptor, uint6
 /* sharers.c: threads that share their descriptors, and make calls that are not seen. */
 /** The thread can pass, or may, and shares this table. False: there is no place for it. Locked. */
 bool trace_note_sharer(struct trace *trace, const struct pass_holder *thread, uint64_t files);
+/** All that had passes are about to be known, or there is another kernel. Locked. */
+void trace_forget_sharers(struct trace *trace);
 /** Something is about to come under this number, by who runs. Not locked. */
 void trace_number_comes(struct trace *trace, struct trace_cpu *cpu, uint64_t stack, int32_t number);
 

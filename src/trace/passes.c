@@ -502,7 +502,7 @@ void trace_forget_passes(struct trace *trace)
 	for (size_t i = 0; i < SYSCALL_ROWS; i++)
 		atomic_store_explicit(&trace->originals[i], 0, memory_order_relaxed);
 	trace->pass_holder_count = 0;
-	atomic_store(&trace->sharer_count, 0);
+	trace_forget_sharers(trace);
 	trace->pass_end = false;
 	atomic_store_explicit(&trace->pipe_device, 0, memory_order_relaxed);
 	trace->settled_at = trace->emptied_at = trace->last_edge;
@@ -515,6 +515,7 @@ void trace_drop_ended_holders(struct trace *trace)
 	enum { AT_ONCE = 64, PARTS = 4 };
 	static_assert(PASS_HOLDERS % AT_ONCE == 0, "a part does not go beyond the end");
 	for (int part = 0; part < PARTS && trace_lock(trace); part++) {
+		trace->sharers_full = false; // of them, too
 		struct pass_holder *holder = &trace->pass_holders[trace->pass_holder_looked_at];
 		for (const struct pass_holder *end = holder + AT_ONCE; holder < end; holder++) {
 			struct guest_task task;
@@ -537,15 +538,15 @@ void trace_names_changed(struct trace *trace)
 	trace_unlock_only(trace);
 }
 
-// Whoever else has the socket under another number has it by its inode. Where others can put another one under this number,
-// it may be that one's addresses that change.
+// Whoever else has the socket under another number has it by its inode. Where others put another one under this number, that is told like
+// a descriptor that comes (use_instead(), descriptors.c), and at the call's end.
 void trace_addresses_change(struct trace_event *event, int64_t fd)
 {
 	struct trace *trace = event->trace;
 	struct guest_file file;
 	if (!trace->config.filter.forget)
 		return;
-	bool known = !trace_table_is_shared(event->kernel, event->task.files) && trace_read_descriptor(event, fd, &file);
+	bool known = trace_read_descriptor(event, fd, &file);
 	if (!trace_lock(trace))
 		return;
 	if (!known)
@@ -614,8 +615,7 @@ static bool is_seen(struct trace *trace, uint64_t thread)
 	return false;
 }
 
-// Calls that use the descriptor in their first argument.
-static bool uses_descriptor(uint32_t number)
+bool trace_uses_descriptor(uint32_t number)
 {
 	int kind = trace_pass_kind(number);
 	return kind >= 0 && !trace_passes_by_thread(number) && number != SYS_mmap;
@@ -625,7 +625,7 @@ static bool uses_descriptor(uint32_t number)
 static bool is_uncertain(const struct trace *trace, const struct guest_task *task, const struct trace_event *event)
 {
 	uint64_t file;
-	return uses_descriptor(event->raw_number) && trace_table_is_shared(trace->kernel, task->files) &&
+	return trace_uses_descriptor(event->raw_number) && trace_table_is_shared(trace->kernel, task->files) &&
 	       (atomic_load(&trace->installers) != 0 ||
 		guest_file_from_descriptor(trace->kernel, task, (int32_t)event->registers.di, &file) != GUEST_OK);
 }
@@ -636,7 +636,7 @@ static bool is_concerned(const struct trace *trace, const struct guest_task *tas
 {
 	uint64_t file;
 	int32_t number = (int32_t)event->registers.di;
-	if (!uses_descriptor(event->raw_number) || number < change->first || number > change->last)
+	if (!trace_uses_descriptor(event->raw_number) || number < change->first || number > change->last)
 		return false;
 	if (!change->file)
 		return true;
@@ -724,7 +724,7 @@ bool trace_begin_census(struct trace *trace)
 		trace->census_count++;
 		trace->emptied_at = trace->last_edge;
 		trace_empty_passes(trace);
-		atomic_store(&trace->sharer_count, 0);
+		trace_forget_sharers(trace);
 		atomic_store(&trace->census, true);
 	}
 	return atomic_load_explicit(&trace->census, memory_order_acquire);

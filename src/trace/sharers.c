@@ -25,7 +25,7 @@
  * calls of their own; but what is closed by those is to be looked for with all who have passes.
  */
 
-enum { SHARERS_AT_ONCE = 32 };
+enum { SHARERS_AT_ONCE = 32, SHARERS_FULL = SHARERS_MAXIMUM / 8 * 7 };
 
 static bool is_gone(const struct trace *trace, const struct pass_holder *sharer)
 {
@@ -41,6 +41,7 @@ static void drop_gone(struct trace *trace)
 		if (!is_gone(trace, &trace->sharers[i].thread))
 			trace->sharers[kept++] = trace->sharers[i];
 	trace->sharer_count = kept;
+	trace->sharers_full = kept > SHARERS_FULL;
 }
 
 bool trace_note_sharer(struct trace *trace, const struct pass_holder *thread, uint64_t files)
@@ -48,7 +49,7 @@ bool trace_note_sharer(struct trace *trace, const struct pass_holder *thread, ui
 	uint32_t i = 0;
 	while (i < trace->sharer_count && trace->sharers[i].thread.task != thread->task)
 		i++;
-	if (i == SHARERS_MAXIMUM) {
+	if (i == SHARERS_MAXIMUM && !trace->sharers_full) {
 		drop_gone(trace);
 		i = trace->sharer_count;
 	}
@@ -58,6 +59,12 @@ bool trace_note_sharer(struct trace *trace, const struct pass_holder *thread, ui
 	if (i == trace->sharer_count)
 		atomic_store(&trace->sharer_count, i + 1);
 	return true;
+}
+
+void trace_forget_sharers(struct trace *trace)
+{
+	atomic_store(&trace->sharer_count, 0);
+	trace->sharers_full = false;
 }
 
 // Some of the table's, from the place *next on; all who have a pass, if `all`.
@@ -93,6 +100,15 @@ static uint32_t copy_holders(struct trace *trace, uint32_t *next, const struct d
 	return count;
 }
 
+// By its registers alone: most are not.
+static bool may_be_concerned(const struct trace *trace, const struct pass_holder *sharer, const struct descriptor_change *change)
+{
+	struct guest_registers registers;
+	return guest_read_kernel(trace->kernel, sharer->pt_regs, &registers, sizeof(registers)) == GUEST_OK &&
+	       trace_uses_descriptor((uint32_t)registers.orig_ax) && (int32_t)registers.di >= change->first &&
+	       (int32_t)registers.di <= change->last;
+}
+
 // Whom the change concerns.
 static void derive_users(struct trace *trace, const struct descriptor_change *change, bool all)
 {
@@ -103,7 +119,8 @@ static void derive_users(struct trace *trace, const struct descriptor_change *ch
 	do {
 		count = all ? copy_holders(trace, &next, change, copies) : copy_sharers(trace, &next, change, copies);
 		for (uint32_t i = 0; i < count; i++)
-			trace_derive_call(trace, &copies[i], change);
+			if (may_be_concerned(trace, &copies[i], change))
+				trace_derive_call(trace, &copies[i], change);
 	} while (count == SHARERS_AT_ONCE);
 	trace_end_deriving(trace);
 	trace_take_census(trace); // what they take may have brought labels

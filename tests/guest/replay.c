@@ -401,7 +401,7 @@ void replay_close(struct replay *replay, int cpu, const struct guest_task *task,
 		  uint64_t file)
 {
 	struct replay_stack *stack = stack_of(replay, task->address);
-	const uint64_t registers[PT_SIZE] = { [PT_DI] = first, [PT_SI] = second, [PT_ORIG_AX] = (uint64_t)call, [PT_IP] = 0x401000, [PT_CS] = 0x33 };
+	const uint64_t registers[PT_SIZE] = { [PT_DI] = first, [PT_SI] = second, [PT_ORIG_AX] = (uint64_t)call, [PT_IP] = 0x401000, [PT_CS] = call < 0 ? 0x10 : 0x33 };
 	memcpy(replay->recording->ram + replay->slots[cpu].current, &task->address, sizeof(uint64_t));
 	memcpy(replay->recording->ram + stack->page + STACK_PT_REGS, registers, sizeof(registers));
 	trace_file_closed(replay->trace, &replay->cpus[cpu], replay->kernel->direct_map + stack->page + STACK_SLOT, file, task->files);

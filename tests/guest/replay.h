@@ -67,7 +67,7 @@ void replay_wake(struct replay *replay, int cpu, const struct guest_task *parent
 /** Inside a call of the task's, whatever it is: this file is about to come under the number. */
 void replay_install(struct replay *replay, int cpu, const struct guest_task *task, int32_t number, uint64_t file);
 
-/** The task is in this call, and has taken the file out of its table of descriptors. */
+/** The task is in this call, and has taken the file out of its table of descriptors. -1: it is a worker of io_uring's. */
 void replay_close(struct replay *replay, int cpu, const struct guest_task *task, int call, uint64_t first, uint64_t second,
 		  uint64_t file);
 

@@ -38,7 +38,17 @@ static uint64_t place_of(int32_t number)
 	return number_in(fdt + guest_offset(&frozen.kernel, FIELD_fdtable_fd)) + 8 * (uint64_t)number;
 }
 
-static int begin(void **state)
+// The table of `first` is that of `second`, too.
+static void share(struct guest_task *first, struct guest_task *second)
+{
+	const struct guest_kernel *kernel = &frozen.kernel;
+	uint64_t count = first->files + guest_offset(kernel, FIELD_files_count);
+	replay_change(&replay, second->address + guest_offset(kernel, FIELD_task_files), first->files);
+	replay_change(&replay, count, (number_in(count) & ~(uint64_t)UINT32_MAX) | 2);
+	second->files = first->files;
+}
+
+static int begin_alone(void **state)
 {
 	const struct guest_kernel *kernel = &frozen.kernel;
 	if (!replay_init(&replay, &frozen.recording, kernel, &secret, 1))
@@ -47,11 +57,15 @@ static int begin(void **state)
 	holder = frozen_task("holder");
 	changer = frozen_task("unix");
 	sharer = frozen_task("inet");
-	uint64_t count = changer.files + guest_offset(kernel, FIELD_files_count);
-	replay_change(&replay, sharer.address + guest_offset(kernel, FIELD_task_files), changer.files);
-	replay_change(&replay, count, (number_in(count) & ~(uint64_t)UINT32_MAX) | 2);
-	sharer = frozen_task("inet");
-	return sharer.files == changer.files ? 0 : -1;
+	return 0;
+}
+
+static int begin(void **state)
+{
+	if (begin_alone(state) != 0)
+		return -1;
+	share(&changer, &sharer);
+	return 0;
 }
 
 static int finish(void **state)
@@ -217,6 +231,35 @@ static void test_over_before_it_is_told(void **state)
 	assert_non_null(strstr(replay.last_gap, "was open during read only"));
 }
 
+// A worker of io_uring's closes what its ring's owner uses: it is not told by which number.
+static void test_closed_by_a_worker(void **state)
+{
+	pass_inside(&sharer, SETTLED);
+	uint64_t file = take_away(SETTLED);
+	replay_close(&replay, 0, &changer, -1, 0, 0, file);
+	label_settled();
+	leave(&sharer, SYS_read, 10);
+	assert_true(has_edge("/run/settled", "read", "inet"));
+	assert_int_equal(replay.gap_count, 0);
+}
+
+// It could pass before it made a thread.
+static void test_makes_a_thread(void **state)
+{
+	call(&sharer, SYS_read, SETTLED, 10);
+	enter(&sharer, SYS_clone, 0, 0);
+	share(&sharer, &changer);
+	replay_wake(&replay, 0, &sharer, &changer);
+	leave(&sharer, SYS_clone, changer.tgid);
+	pass_inside(&sharer, SETTLED);
+	uint64_t file = take_away(SETTLED);
+	replay_close(&replay, 0, &changer, SYS_close, SETTLED, 0, file);
+	label_settled();
+	leave(&sharer, SYS_read, 10);
+	assert_true(has_edge("/run/settled", "read", "inet"));
+	assert_int_equal(replay.gap_count, 0);
+}
+
 // Another number than that which is closed: not concerned, nor is who has another table.
 static void test_others_are_not_concerned(void **state)
 {
@@ -301,6 +344,8 @@ int main(void)
 		TEST(test_closed_before),
 		TEST(test_labels_come_while_it_is_closed),
 		TEST(test_over_before_it_is_told),
+		TEST(test_closed_by_a_worker),
+		cmocka_unit_test_setup_teardown(test_makes_a_thread, begin_alone, finish),
 		TEST(test_others_are_not_concerned),
 		TEST(test_another_comes),
 		TEST(test_another_is_received),
