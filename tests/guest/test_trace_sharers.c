@@ -234,6 +234,9 @@ static void test_over_before_it_is_told(void **state)
 // A worker of io_uring's closes what its ring's owner uses: it is not told by which number.
 static void test_closed_by_a_worker(void **state)
 {
+	call(&sharer, SYS_io_uring_setup, 8, -EPERM); // whether there are rings is not told by its result
+	call(&sharer, SYS_read, SETTLED, 10);
+	share(&sharer, &changer); // which is no call of its
 	pass_inside(&sharer, SETTLED);
 	uint64_t file = take_away(SETTLED);
 	replay_close(&replay, 0, &changer, -1, 0, 0, file);
@@ -344,7 +347,7 @@ int main(void)
 		TEST(test_closed_before),
 		TEST(test_labels_come_while_it_is_closed),
 		TEST(test_over_before_it_is_told),
-		TEST(test_closed_by_a_worker),
+		cmocka_unit_test_setup_teardown(test_closed_by_a_worker, begin_alone, finish),
 		cmocka_unit_test_setup_teardown(test_makes_a_thread, begin_alone, finish),
 		TEST(test_others_are_not_concerned),
 		TEST(test_another_comes),
