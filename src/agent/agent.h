@@ -324,6 +324,7 @@ bool agent_filter_overlaps(const struct agent_vm *vm, uint64_t gpa, uint64_t siz
 void agent_filter_allow(void *vm, const struct trace_pass *pass);
 void agent_filter_forget(void *vm);
 void agent_filter_forget_inode(void *vm, uint64_t inode);
+void agent_filter_forget_thread(void *vm, uint64_t task);
 
 /* guard.c */
 /** A ring of io_uring is there, or is being made: its requests are seen from now on. Takes some

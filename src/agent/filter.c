@@ -331,6 +331,15 @@ void agent_filter_forget_inode(void *context, uint64_t inode)
 	pthread_mutex_unlock(&vm->filter_lock);
 }
 
+void agent_filter_forget_thread(void *context, uint64_t task)
+{
+	struct agent_vm *vm = context;
+	pthread_mutex_lock(&vm->filter_lock);
+	if (vm->filter)
+		hook_filter_forget_task(vm->filter, task);
+	pthread_mutex_unlock(&vm->filter_lock);
+}
+
 void agent_filter_forget(void *context)
 {
 	struct agent_vm *vm = context;

@@ -98,7 +98,8 @@ static void learn_vm(int kvm_fd, int fd)
 				       .context = vm,
 				       .returns = { agent_hook_watch, agent_hook_original } };
 	if (agent_filter_is_asked_for())
-		config.filter = (struct trace_filter){ agent_filter_allow, agent_filter_forget, agent_filter_forget_inode };
+		config.filter = (struct trace_filter){ agent_filter_allow, agent_filter_forget, agent_filter_forget_inode,
+							 agent_filter_forget_thread };
 	vm->trace = trace_create(&config, &error);
 	if (!vm->memory || !vm->trace) {
 		agent_say("this VM is not traced: %s", error.message);

@@ -758,13 +758,15 @@ void hook_filter_allow(struct hook_filter *filter, const struct hook_filter_entr
 	PUT(task, entry->task);
 }
 
-void hook_filter_forget_inode(struct hook_filter *filter, uint64_t inode)
+enum forgotten { FORGET_OF_TASK, FORGET_OF_INODE };
+
+static void forget_some(struct hook_filter *filter, enum forgotten which, uint64_t address)
 {
 	uint16_t kept = 0;
 	for (uint32_t i = 0; i < filter->used_count; i++) {
 		uint16_t index = filter->used[i];
 		struct cell *cell = &filter->cells[index];
-		if (IS(inode, inode)) {
+		if (which == FORGET_OF_TASK ? IS(task, address) : IS(inode, address)) {
 			PUT(task, 0);
 			filter->in_use[index] = false;
 		} else {
@@ -773,6 +775,16 @@ void hook_filter_forget_inode(struct hook_filter *filter, uint64_t inode)
 	}
 	filter->used_count = kept;
 	atomic_thread_fence(memory_order_seq_cst);
+}
+
+void hook_filter_forget_inode(struct hook_filter *filter, uint64_t inode)
+{
+	forget_some(filter, FORGET_OF_INODE, inode);
+}
+
+void hook_filter_forget_task(struct hook_filter *filter, uint64_t task)
+{
+	forget_some(filter, FORGET_OF_TASK, task);
 }
 
 void hook_filter_forget(struct hook_filter *filter)

@@ -170,6 +170,9 @@ void hook_filter_allow(struct hook_filter *filter, const struct hook_filter_entr
 /** Nothing is allowed on this inode any more. Takes as long as something is allowed at all, and ends with a full barrier. */
 void hook_filter_forget_inode(struct hook_filter *filter, uint64_t inode);
 
+/** The same of this task. What is allowed to any task stays. */
+void hook_filter_forget_task(struct hook_filter *filter, uint64_t task);
+
 /** Nothing is allowed any more. Takes as long as there was something, and ends with a full barrier: see above. */
 void hook_filter_forget(struct hook_filter *filter);
 

@@ -341,7 +341,7 @@ static bool begin_call(struct trace_event *event, const struct trace_begun *begu
 		trace_unlock(trace);
 		return false;
 	}
-	if (stale && stale->was_quiet)
+	if (stale && (stale->was_quiet || stale->pass.derived))
 		trace_finish_call(trace, stale, false); // it was over before it was watched
 	else if (stale)
 		trace_abandon_call(trace, stale); // its exit never came

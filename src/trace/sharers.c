@@ -109,6 +109,16 @@ static bool may_be_concerned(const struct trace *trace, const struct pass_holder
 	       (int32_t)registers.di <= change->last;
 }
 
+// What it does may be over: its next call is seen, so that this is known then, and none passes that would be taken for this one.
+static void derive_user(struct trace *trace, const struct pass_holder *sharer, const struct descriptor_change *change)
+{
+	if (!trace_lock(trace))
+		return;
+	trace->config.filter.forget_thread(trace->config.context, sharer->task);
+	trace_unlock_only(trace);
+	trace_derive_call(trace, sharer, change);
+}
+
 // Whom the change concerns.
 static void derive_users(struct trace *trace, const struct descriptor_change *change, bool all)
 {
@@ -120,7 +130,7 @@ static void derive_users(struct trace *trace, const struct descriptor_change *ch
 		count = all ? copy_holders(trace, &next, change, copies) : copy_sharers(trace, &next, change, copies);
 		for (uint32_t i = 0; i < count; i++)
 			if (may_be_concerned(trace, &copies[i], change))
-				trace_derive_call(trace, &copies[i], change);
+				derive_user(trace, &copies[i], change);
 	} while (count == SHARERS_AT_ONCE);
 	trace_end_deriving(trace);
 	trace_take_census(trace); // what they take may have brought labels

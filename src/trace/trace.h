@@ -115,14 +115,14 @@ enum { TRACE_OPENING_KIND = 31 }; // no call's own
 /** Keeps calls from being seen (trace_function_entry()) that would make no difference: a filter in the guest. NULL: none. Called with
  *  the lock of the trace, in vCPU threads and others: must not block, nor call the trace. */
 struct trace_filter {
-	/** From now on, and what was allowed before. The descriptor's meaning is looked up at every call; if the thread shares its
-	 *  table of descriptors none passes. */
+	/** From now on, and what was allowed before. The descriptor's meaning is looked up at every call, behind the barrier of forget(). */
 	void (*allow)(void *context, const struct trace_pass *pass);
 	/** None of them any more: all entries that look for theirs afterwards are seen. Ends with a full memory barrier; and a call
 	 *  writes its pt_regs, then makes a full memory barrier, then looks. */
 	void (*forget)(void *context);
-	/** The same of those on one inode. */
+	/** The same of those on one inode, and of one thread's. */
 	void (*forget_inode)(void *context, uint64_t inode);
+	void (*forget_thread)(void *context, uint64_t task);
 };
 
 struct trace_config {

@@ -226,6 +226,19 @@ static void forget_inode(void *context, uint64_t inode)
 	atomic_thread_fence(memory_order_seq_cst);
 }
 
+static void forget_thread(void *context, uint64_t task)
+{
+	struct replay *replay = context;
+	size_t kept = 0;
+	pthread_mutex_lock(&replay->lock);
+	for (size_t i = 0; i < replay->pass_count; i++)
+		if (replay->passes[i].task != task)
+			replay->passes[kept++] = replay->passes[i];
+	replay->pass_count = kept;
+	pthread_mutex_unlock(&replay->lock);
+	atomic_thread_fence(memory_order_seq_cst);
+}
+
 static bool is_alone(const struct replay *replay, const struct guest_task *task)
 {
 	uint64_t count = 0;
@@ -324,7 +337,7 @@ bool replay_init(struct replay *replay, struct recording *recording,
 				       .context = replay,
 				       .returns = { watch, original } };
 	if (replay_passes)
-		config.filter = (struct trace_filter){ allow, forget, forget_inode };
+		config.filter = (struct trace_filter){ allow, forget, forget_inode, forget_thread };
 	memset(replay, 0, sizeof(*replay));
 	pthread_mutex_init(&replay->lock, NULL);
 	replay->recording = recording;
@@ -441,7 +454,7 @@ void replay_enter(struct replay *replay, int cpu, const struct guest_task *task,
 					[PT_CS] = 0x33 };
 	if (replay->functions) {
 		uint64_t other[PT_SIZE] = { [PT_DI] = 9999, [PT_AX] = (uint64_t)-38, [PT_IP] = 0x401000, [PT_CS] = 0x33 };
-		if (replay_passes && trace_pass_kind((uint32_t)number) >= 0 && !replay->stands_elsewhere) {
+		if (replay_passes && trace_pass_kind((uint32_t)number) >= 0 && !replay->stands_elsewhere && !replay->once) {
 			enter_function(replay, cpu, task, registers);
 			if (!replay_was_refused(replay, cpu, REPLAY_CALL))
 				leave_function(replay, cpu, task, -EAGAIN);

@@ -58,6 +58,7 @@ struct replay {
 	size_t object_count, edge_count, gap_count, cleared_count, moved_count;
 	uint32_t last_cleared; // number; 0: all
 	char last_gap[256];
+	bool once; // calls are made once, also where they may pass
 	bool stands_elsewhere; // what the vCPU has in its registers is not what it should be
 };
 

@@ -166,8 +166,9 @@ static size_t count_opened_unseen(const struct guest_task *task, int64_t fd)
 // What others could read at once without being seen is opened unseen only if there is nothing in it.
 static void test_opens(void **state)
 {
-	call(&sharer, SYS_read, SETTLED, 10);
-	call(&changer, SYS_read, SETTLED, 10);
+	put(FREE, number_in(place_of(SETTLED)));
+	call(&sharer, SYS_read, FREE, 10);
+	call(&changer, SYS_read, FREE, 10); // who was in a call on SETTLED last would have to be seen
 	assert_int_equal(count_opened_unseen(&sharer, SETTLED), 0);
 	assert_int_equal(count_opened_unseen(&sharer, SETTLED), 1);
 	assert_int_equal(count_opened_unseen(&changer, SETTLED), 1);
@@ -229,6 +230,23 @@ static void test_over_before_it_is_told(void **state)
 	leave(&sharer, SYS_read, 10);
 	assert_false(has_edge("/run/settled", "read", "inet"));
 	assert_non_null(strstr(replay.last_gap, "was open during read only"));
+}
+
+// It is not inside any more, which its registers do not tell: what it does next must not be taken for known.
+static void test_closed_behind(void **state)
+{
+	uint64_t file = number_in(place_of(SETTLED));
+	put(FREE, file);
+	call(&sharer, SYS_read, SETTLED, 10);
+	call(&sharer, SYS_read, SETTLED, 10);
+	take_away(SETTLED);
+	replay_close(&replay, 0, &changer, SYS_close, SETTLED, 0, file);
+	replay.once = true;
+	enter(&sharer, SYS_read, FREE, 0);
+	label_settled();
+	leave(&sharer, SYS_read, 10);
+	assert_true(has_edge("/run/settled", "read", "inet"));
+	assert_int_equal(replay.gap_count, 0);
 }
 
 // A worker of io_uring's closes what its ring's owner uses: it is not told by which number.
@@ -349,6 +367,7 @@ int main(void)
 		TEST(test_over_before_it_is_told),
 		cmocka_unit_test_setup_teardown(test_closed_by_a_worker, begin_alone, finish),
 		cmocka_unit_test_setup_teardown(test_makes_a_thread, begin_alone, finish),
+		TEST(test_closed_behind),
 		TEST(test_others_are_not_concerned),
 		TEST(test_another_comes),
 		TEST(test_another_is_received),

@@ -310,6 +310,20 @@ static void test_forget_inode(void **state)
 		world.regs.di = 4;
 		assert_false(stops(world.reads));
 	}
+	// Of a task.
+	const struct hook_filter_entry task = filter_world_task_entry(&world, FAKE_READ), inode = filter_world_inode_entry(&world, FAKE_READ);
+	world.regs.di = 3;
+	hook_filter_allow(filter, &write);
+	hook_filter_allow(filter, &task);
+	hook_filter_allow(filter, &inode);
+	hook_filter_forget_task(filter, world.allowed.task - 64);
+	assert_false(stops(world.reads));
+	assert_false(stops(world.writes));
+	hook_filter_forget_task(filter, world.allowed.task);
+	assert_true(stops(world.reads));
+	assert_true(stops(world.writes));
+	hook_filter_allow(filter, &task);
+	assert_false(stops(world.reads)); // anybody's has stayed
 	// The rest is still known.
 	hook_filter_forget(filter);
 	assert_true(stops(world.reads));
