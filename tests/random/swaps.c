@@ -8,6 +8,7 @@
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "random.h"
@@ -15,10 +16,11 @@
 /*
  * One thread copies from a descriptor, inside the kernel, while others put another file in its place: by dup2(), and by
  * closing and opening. What was copied is told by how long it is, so nobody has to read it. A copy of the secret
- * must be managed, a copy of the other may be.
+ * must be managed, a copy of the other may be. The same of processes that read, again and again, until they have got the secret, and write then:
+ * reads may be let pass where others are not (the filter in the guest).
  */
 
-enum { SWAPPED = 20, SECRET_SIZE = 40, OTHER_SIZE = 30, COPIES = 900 };
+enum { SWAPPED = 20, SECRET_SIZE = 40, OTHER_SIZE = 30, COPIES = 900, READS = 300, READERS_PART = 4 };
 
 static _Atomic bool started, done;
 static char secret[PATH], other[PATH];
@@ -74,17 +76,54 @@ static void open_copies(uint64_t seed, unsigned first, unsigned count)
 	}
 }
 
+static void note_copy(uint64_t seed, unsigned number, bool of_secret)
+{
+	struct stat status;
+	fstat(copies[number], &status);
+	note("@ %llu %s file %u:%u/%lu /plain/r%llu/%u\n", (unsigned long long)seed, of_secret ? "must" : "may", major(status.st_dev),
+	     minor(status.st_dev), (unsigned long)status.st_ino, (unsigned long long)seed, number);
+}
+
 static void copy(uint64_t seed, unsigned number)
 {
-	char path[PATH];
-	struct stat status;
 	off_t start = 0;
-	snprintf(path, sizeof(path), "/plain/r%llu/%u", (unsigned long long)seed, number);
-	ssize_t size = sendfile(copies[number], SWAPPED, &start, SECRET_SIZE);
-	fstat(copies[number], &status);
-	note("@ %llu %s file %u:%u/%lu %s\n", (unsigned long long)seed,
-	     size == SECRET_SIZE ? "must" : "may", major(status.st_dev), minor(status.st_dev),
-	     (unsigned long)status.st_ino, path);
+	note_copy(seed, number, sendfile(copies[number], SWAPPED, &start, SECRET_SIZE) == SECRET_SIZE);
+}
+
+// In a process of its own. Whether it has got the secret.
+static bool read_and_write(void *(*swap)(void *), int out)
+{
+	pthread_t thread;
+	char bytes[SECRET_SIZE];
+	ssize_t size = 0;
+	started = done = false;
+	if (pthread_create(&thread, NULL, swap, NULL) != 0)
+		return false;
+	while (!started)
+		usleep(1000);
+	for (int i = 0; i < READS && size != SECRET_SIZE; i++)
+		size = pread(SWAPPED, bytes, sizeof(bytes), 0);
+	done = true;
+	pthread_join(thread, NULL);
+	return write(out, bytes, sizeof(bytes)) == (ssize_t)sizeof(bytes) && size == SECRET_SIZE;
+}
+
+static void play_readers(uint64_t seed, unsigned rounds, void *(*swap)(void *), unsigned first)
+{
+	int fd = open(other, O_RDONLY), status;
+	open_copies(seed, first, rounds);
+	while (fd < SWAPPED)
+		fd = dup(fd);
+	for (unsigned i = first; i < first + rounds; i++) {
+		pid_t reader = fork();
+		if (reader == 0)
+			_exit(read_and_write(swap, copies[i]));
+		if (reader < 0 || waitpid(reader, &status, 0) != reader || !WIFEXITED(status))
+			note("@ %llu fault a reader\n", (unsigned long long)seed);
+		else
+			note_copy(seed, i, WEXITSTATUS(status) != 0);
+	}
+	closefrom(3);
 }
 
 static void play(uint64_t seed, unsigned rounds, void *(*swap)(void *), unsigned first)
@@ -120,12 +159,14 @@ void play_swaps(uint64_t seed, unsigned rounds)
 	snprintf(other, sizeof(other), "/plain/r%llu/other", (unsigned long long)seed);
 	make(secret, SECRET_SIZE);
 	make(other, OTHER_SIZE);
-	if (rounds > COPIES / 2)
-		rounds = COPIES / 2;
+	if (rounds > COPIES / 4)
+		rounds = COPIES / 4;
 	stat(secret, &status);
 	note("@ %llu must file %u:%u/%lu %s\n", (unsigned long long)seed, major(status.st_dev),
 	     minor(status.st_dev), (unsigned long)status.st_ino, secret);
 	play(seed, rounds, swap_by_dup2, 0);
 	play(seed, rounds, swap_by_open, rounds);
+	play_readers(seed, rounds / READERS_PART, swap_by_dup2, 2 * rounds);
+	play_readers(seed, rounds / READERS_PART, swap_by_open, 3 * rounds);
 	note("@ %llu done\n", (unsigned long long)seed);
 }
