@@ -21,7 +21,7 @@ def exits_per_call($call; $state):
 
 .columns as $columns
 | [("getpid", "read", "write", "fork", "sendto", "recvfrom", "openat", "open-read", "connection", "pipe", "execve", "mmap", "map-own", "map-none", "mprotect",
-	"ioctl", "fcntl", "readlink", "io_uring", "thr-read", "thr-write", "thr-send", "thr-open", "thr-conn") as $call
+	"ioctl", "fcntl", "readlink", "io_uring", "eventfd", "thr-read", "thr-write", "thr-send", "thr-open", "thr-conn") as $call
 	| ("unmanaged", "managed") as $state
 	| ($columns[0] | times($call; $state) | median) as $untraced
 	| {call: $call, state: $state, columns: [$columns[] | times($call; $state) as $times | ($times | median) as $median

@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -354,6 +355,24 @@ static void call_ring(struct row *row)
 	}
 }
 
+static void prepare_event(struct row *row)
+{
+	uint64_t value = 1;
+	row->in = (int)must(eventfd(0, 0), "eventfd");
+	must(write(row->in, &value, sizeof(value)), "write");
+	must(read(row->in, &value, sizeof(value)), "read");
+}
+
+// One thread wakes another: both calls.
+static void call_event(struct row *row)
+{
+	uint64_t value = 1;
+	for (unsigned i = 0; i < row->count; i++) {
+		must(write(row->in, &value, sizeof(value)), "write");
+		must(read(row->in, &value, sizeof(value)), "read");
+	}
+}
+
 // The same calls of a process in which another thread shares the descriptors.
 static void *sleep_in_thread(void *unused)
 {
@@ -420,6 +439,7 @@ static const struct measured {
 	{"fcntl", prepare_read, call_flags, 1},
 	{"readlink", nothing, call_read_no_link, 1},
 	{"io_uring", prepare_ring, call_ring, 1},
+	{"eventfd", prepare_event, call_event, 1},
 	{"thr-read", prepare_read_in_threads, call_read, 1},
 	{"thr-write", prepare_write_in_threads, call_write, 1},
 	{"thr-send", prepare_send_in_threads, call_send, 1},

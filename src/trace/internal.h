@@ -358,7 +358,7 @@ struct trace {
 	_Atomic uint64_t originals[SYSCALL_ROWS]; // return addresses of 64-bit calls that were seen at their functions
 	bool pass_end; // labels have come somewhere
 	bool any_let;  // since all were forgotten
-	bool pipes_let, sockets_let; // whichever it is
+	bool pipes_let, sockets_let, anonymous_let; // whichever it is
 	_Atomic uint32_t pipe_device; // s_dev of pipefs; 0: not known yet
 	_Atomic bool census; // wanted, or under way
 	atomic_flag census_lock; // taken outside of `lock`
@@ -775,7 +775,7 @@ void trace_note_original(struct trace *trace, uint32_t number, uint64_t original
 void trace_note_unused_mapping(struct trace_event *event, const struct guest_file *file);
 /** For trace_verify(): so that threads that have ended take no places. Not locked. */
 void trace_drop_ended_holders(struct trace *trace);
-/** For trace_verify(): as long as nothing is in any pipe, or socket, who may pass may use each of them. Not locked. */
+/** For trace_verify(): as long as nothing is in any pipe, socket, or anonymous inode, who may pass may use each of them. Not locked. */
 void trace_let_messages(struct trace *trace);
 /** None may any more, since labels have come, or will: when the lock is given back, what has passed and is in progress is
  *  looked for. Locked. */

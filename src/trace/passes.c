@@ -27,7 +27,7 @@
  * thread gets none. A file that is opened by a name by which it was looked at need not be looked at again (a pass of the name), as long as it
  * has no other.
  *
- * What is in no pipe, or in no socket, comes out of none: then that it is one is all that has to be known of an inode, and connections are of
+ * What is in no pipe, in no socket, or in no anonymous inode (eventfd), comes out of none: then that it is one is all that has to be known of an inode, and connections are of
  * no interest (what is kept under an address is of an older one). That is asked from time to time (a pass of the file system), not by vCPUs.
  *
  * Who is inside a call that has passed is not known. When labels come somewhere it has to be: before who brings
@@ -385,7 +385,7 @@ void trace_let_pass_ahead(struct trace_event *event, int32_t number, uint64_t fi
 		imagine_call(event, SYS_write, number, file, true);
 }
 
-/* Whoever may pass, on any pipe or socket */
+/* Whoever may pass, on any pipe, socket, or anonymous inode (eventfd, timerfd, ...) */
 
 enum { PLACES_MAXIMUM = 4096, CALLS_MAXIMUM = 1024 }; // more are not looked at
 
@@ -393,6 +393,8 @@ static bool is_of(const struct trace *trace, uint32_t magic, const struct object
 {
 	if (magic == SOCKFS_MAGIC)
 		return id->kind == OBJECT_SOCKET || id->kind == OBJECT_ENDPOINT;
+	if (magic == ANON_INODE_FS_MAGIC)
+		return trace_is_anonymous_inode(id);
 	return id->kind == OBJECT_FILE && id->b == atomic_load_explicit(&trace->pipe_device, memory_order_relaxed);
 }
 
@@ -440,6 +442,7 @@ void trace_let_messages(struct trace *trace)
 			let_file_system(trace, &trace->pipes_let, PIPEFS_MAGIC, moving | 1u << TRACE_OPENING_KIND);
 		let_file_system(trace, &trace->sockets_let, SOCKFS_MAGIC,
 				moving | kinds_that(trace, PASS_CONNECTS) | 1u << TRACE_OPENING_KIND);
+		let_file_system(trace, &trace->anonymous_let, ANON_INODE_FS_MAGIC, moving);
 	}
 	trace_unlock_only(trace);
 }
@@ -463,7 +466,7 @@ void trace_empty_passes(struct trace *trace)
 {
 	if (trace->any_let)
 		trace->config.filter.forget(trace->config.context);
-	trace->any_let = trace->pipes_let = trace->sockets_let = false;
+	trace->any_let = trace->pipes_let = trace->sockets_let = trace->anonymous_let = false;
 }
 
 void trace_end_passes(struct trace *trace)

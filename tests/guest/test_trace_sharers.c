@@ -16,7 +16,7 @@
 #include "replay.h"
 
 // SETTLED is /run/settled, which all have open.
-enum { SETTLED = 1, HOLDER_SECRET = 10, FREE = 150 };
+enum { SETTLED = 1, HOLDER_SECRET = 10, HOLDER_EVENT = 22, FREE = 150 };
 
 static struct replay replay;
 static const struct trace_glob secret = { "/data/classified/**", 1 };
@@ -232,6 +232,27 @@ static void test_over_before_it_is_told(void **state)
 	assert_non_null(strstr(replay.last_gap, "was open during read only"));
 }
 
+// As long as nothing is in any anonymous inode whoever may pass may use each of them.
+static void test_events(void **state)
+{
+	uint64_t event = frozen_file(&holder, HOLDER_EVENT).address;
+	put(FREE, event);
+	call(&sharer, SYS_read, SETTLED, 10);
+	call(&sharer, SYS_write, SETTLED, 10);
+	assert_int_equal(count_passed(&sharer, SYS_read, FREE), 0);
+	trace_verify(replay.trace, &frozen.recording.reader);
+	assert_int_equal(count_passed(&sharer, SYS_read, FREE), 2);
+	assert_int_equal(count_passed(&sharer, SYS_write, FREE), 2);
+	enter(&sharer, SYS_read, FREE, 0);
+	call(&holder, SYS_read, HOLDER_SECRET, 10);
+	call(&holder, SYS_write, HOLDER_EVENT, 8);
+	leave(&sharer, SYS_read, 8);
+	assert_true(has_edge("anon_inode:[eventfd]", "read", "inet"));
+	trace_verify(replay.trace, &frozen.recording.reader);
+	assert_int_equal(count_passed(&changer, SYS_read, FREE), 0);
+	assert_int_equal(replay.gap_count, 0);
+}
+
 // It is not inside any more, which its registers do not tell: what it does next must not be taken for known.
 static void test_closed_behind(void **state)
 {
@@ -367,6 +388,7 @@ int main(void)
 		TEST(test_over_before_it_is_told),
 		cmocka_unit_test_setup_teardown(test_closed_by_a_worker, begin_alone, finish),
 		cmocka_unit_test_setup_teardown(test_makes_a_thread, begin_alone, finish),
+		TEST(test_events),
 		TEST(test_closed_behind),
 		TEST(test_others_are_not_concerned),
 		TEST(test_another_comes),
