@@ -424,12 +424,27 @@ bool hook_patch_is_watched(struct hook_patch *patch, uint64_t slot)
 	return watched;
 }
 
+// Where the CPU pushes the RIP of a task that it interrupts with this RSP.
+static uint64_t frame_below(uint64_t rsp)
+{
+	return (rsp & ~15ull) - sizeof(struct interrupt_frame);
+}
+
+static bool leads_to_landing(const struct hook_patch *patch, const struct slot *slot)
+{
+	uint64_t word;
+	return vm_memory_read(patch->memory, slot->gpa, &word, sizeof(word)) == MEMORY_OK && word == patch->landing;
+}
+
 bool hook_patch_returned(struct hook_patch *patch, uint64_t rsp, uint64_t *original)
 {
 	pthread_mutex_lock(&patch->lock);
 	uint32_t bucket = find_slot(patch, rsp - sizeof(uint64_t));
+	// Or an interrupt has ended, which came just behind a call, and what the CPU had pushed was taken for a return address.
+	if (!patch->slots[bucket].address)
+		bucket = find_slot(patch, frame_below(rsp));
 	const struct slot *slot = &patch->slots[bucket];
-	bool found = slot->address != 0, exchanged;
+	bool found = slot->address != 0 && (slot->address == rsp - sizeof(uint64_t) || leads_to_landing(patch, slot)), exchanged;
 	if (found) {
 		// Nothing of ours stays below the stack's end.
 		vm_memory_exchange(patch->memory, slot->gpa, patch->landing, slot->original, &exchanged);
@@ -440,19 +455,12 @@ bool hook_patch_returned(struct hook_patch *patch, uint64_t rsp, uint64_t *origi
 	return found;
 }
 
-// Where the CPU pushes the RIP of a task that it interrupts just after it has returned through the slot.
-static uint64_t frame_behind(const struct slot *slot)
-{
-	uint64_t rsp = slot->address + sizeof(uint64_t);
-	return (rsp & ~15ull) - sizeof(struct interrupt_frame);
-}
-
 // The GPA of the saved RIP of a task that was interrupted on the landing after it came through this slot.
 static bool find_interrupted(const struct hook_patch *patch, const struct slot *slot,
 			     hook_patch_locate locate, void *context, uint64_t *gpa)
 {
 	uint64_t words[sizeof(struct interrupt_frame) / sizeof(uint64_t)];
-	uint64_t address = frame_behind(slot);
+	uint64_t address = frame_below(slot->address + sizeof(uint64_t));
 	struct interrupt_frame frame;
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
 		uint64_t word;

@@ -126,7 +126,8 @@ uint64_t hook_patch_original(struct hook_patch *patch, uint64_t slot, uint64_t w
  *  at another's, which has jumped there. */
 bool hook_patch_is_watched(struct hook_patch *patch, uint64_t slot);
 
-/** A vCPU stands at the landing, or was interrupted there, with this RSP: where it goes on. False: none of ours. */
+/** A vCPU stands at the landing, or was interrupted there, with this RSP: where it goes on. Also if it has come there since an interrupt that came
+ *  just behind the call has ended, whose frame was watched for a slot. False: none of ours. */
 bool hook_patch_returned(struct hook_patch *patch, uint64_t rsp, uint64_t *original);
 
 /** Forgets slots by which nobody can return any more. All vCPUs are out of the guest, and none of them at the landing. */

@@ -253,6 +253,27 @@ static void test_events(void **state)
 	assert_int_equal(replay.gap_count, 0);
 }
 
+// The call is over, and an interrupt came just behind it: what the CPU has pushed is how it goes on, and no way back of a call.
+static void test_interrupted_behind_the_call(void **state)
+{
+	enum { LANDING = 0x100 };
+	const uint64_t text = frozen.kernel.text, nothing = 0;
+	for (uint64_t above = 512; above > 496; above -= 8) {
+		uint64_t slot = replay_slot(&replay, &sharer), rsp = slot - above;
+		uint64_t frame[5] = { text, 0x10, 0x246, rsp, 0x18 }, at = (rsp & ~15ull) - sizeof(frame);
+		pass_inside(&sharer, SETTLED);
+		replay_poke(&replay, slot, &nothing, sizeof(nothing));
+		replay_poke(&replay, at, frame, sizeof(frame));
+		replay_poke(&replay, at - 512, &text, sizeof(text)); // a return address, for all that can be seen
+		label_settled();
+		assert_int_equal(number_in(at), text);
+		assert_int_equal(number_in(at - 512), text + LANDING);
+		replay_poke(&replay, at - 512, &nothing, sizeof(nothing));
+		finish(NULL);
+		begin(NULL);
+	}
+}
+
 // It is not inside any more, which its registers do not tell: what it does next must not be taken for known.
 static void test_closed_behind(void **state)
 {
@@ -389,6 +410,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_closed_by_a_worker, begin_alone, finish),
 		cmocka_unit_test_setup_teardown(test_makes_a_thread, begin_alone, finish),
 		TEST(test_events),
+		TEST(test_interrupted_behind_the_call),
 		TEST(test_closed_behind),
 		TEST(test_others_are_not_concerned),
 		TEST(test_another_comes),

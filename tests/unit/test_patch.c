@@ -246,6 +246,28 @@ static void test_returns(void **state)
 	assert_int_equal(hook_patch_slots(patch), 0);
 }
 
+// Who was interrupted just behind a call goes on by what the CPU has pushed. Where that was taken for a return address, RSP tells it still.
+static void test_interrupted_behind_a_call(void **state)
+{
+	uint64_t original = 0;
+	install();
+	for (uint64_t rsp = STACK + 512; rsp < STACK + 528; rsp += 8) {
+		uint64_t frame = (rsp & ~15ull) - 40;
+		put_word(rsp - 8, 0x1234); // that call's slot is no more
+		put_word(frame, CALLER);
+		assert_true(watch(frame));
+		assert_true(hook_patch_returned(patch, base + rsp, &original));
+		assert_int_equal(original, CALLER);
+		assert_int_equal(word_at(frame), CALLER);
+		assert_int_equal(hook_patch_slots(patch), 0);
+		// Something else was pushed there since: then it is not the one.
+		assert_true(watch(frame));
+		put_word(frame, 0x5678);
+		assert_false(hook_patch_returned(patch, base + rsp, &original));
+		hook_patch_sweep(patch, locate, NULL);
+	}
+}
+
 static void test_what_is_not_watched(void **state)
 {
 	bool full = true;
@@ -471,6 +493,7 @@ int main(void)
 		TEST(test_what_cannot_be_written),
 		TEST(test_without_a_landing),
 		TEST(test_returns),
+		TEST(test_interrupted_behind_a_call),
 		TEST(test_what_is_not_watched),
 		TEST(test_full),
 		TEST(test_any_order),
