@@ -122,6 +122,7 @@ static void play_readers(uint64_t seed, unsigned rounds, void *(*swap)(void *), 
 			note("@ %llu fault a reader\n", (unsigned long long)seed);
 		else
 			note_copy(seed, i, WEXITSTATUS(status) != 0);
+		note("@ %llu may process %d random\n", (unsigned long long)seed, (int)reader);
 	}
 	closefrom(3);
 }
