@@ -25,13 +25,31 @@ bool trace_table_is_shared(const struct guest_kernel *kernel, uint64_t files)
 	       guest_read_field(kernel, files, FIELD_files_count, &holders) == GUEST_OK && holders > 1;
 }
 
+uint64_t trace_file_identity(const struct guest_kernel *kernel, uint64_t file)
+{
+	static const uint64_t factor = 0x9E3779B97F4A7C15ull;
+	uint64_t inode = 0, parts[3] = { 0 }, sum = file;
+	if (file == 0)
+		return 0;
+	if (guest_read_field(kernel, file, FIELD_file_f_inode, &inode) == GUEST_OK && inode != 0) {
+		guest_read_field(kernel, inode, FIELD_inode_i_ino, &parts[0]);
+		guest_read_field(kernel, inode, FIELD_inode_i_generation, &parts[1]);
+	}
+	guest_read_field(kernel, file, FIELD_file_private_data, &parts[2]); // of anonymous inodes
+	sum = (sum ^ inode) * factor;
+	for (unsigned i = 0; i < 3; i++)
+		sum = (sum ^ parts[i] ^ sum >> 32) * factor;
+	return sum | 1;
+}
+
 void trace_note_descriptor(struct trace_event *event, int32_t number, uint64_t file)
 {
 	struct pending_call *call = event->call;
 	if (call->descriptor_count == 0)
 		call->shared_files = trace_table_is_shared(event->kernel, event->task.files) ? event->task.files : 0;
 	if (call->shared_files && call->descriptor_count < USED_DESCRIPTORS)
-		call->descriptors[call->descriptor_count++] = (struct used_descriptor){ file, number };
+		call->descriptors[call->descriptor_count++] =
+			(struct used_descriptor){ file, trace_file_identity(event->kernel, file), number };
 }
 
 struct trace_event trace_imagine(const struct trace_event *event, const struct pending_call *call, int32_t number, uint64_t file,
@@ -73,7 +91,7 @@ static int32_t used_number(const struct pending_call *call, const struct descrip
 		return -1;
 	for (unsigned i = 0; i < call->descriptor_count; i++) {
 		const struct used_descriptor *used = &call->descriptors[i];
-		if (used->number >= change->first && used->number <= change->last && used->file != change->file)
+		if (used->number >= change->first && used->number <= change->last && used->identity != change->identity)
 			return used->number;
 	}
 	return -1;
@@ -81,7 +99,11 @@ static int32_t used_number(const struct pending_call *call, const struct descrip
 
 static struct descriptor_change change_of(uint64_t files, const struct used_descriptor *installed)
 {
-	return (struct descriptor_change){ .files = files, .first = installed->number, .last = installed->number, .file = installed->file };
+	return (struct descriptor_change){ .files = files,
+					   .first = installed->number,
+					   .last = installed->number,
+					   .file = installed->file,
+					   .identity = installed->identity };
 }
 
 // A file comes under a number, or was under it: all calls in progress that use it.
@@ -138,7 +160,7 @@ void trace_look_again(struct trace_event *event, const struct pending_call *call
 		uint64_t file = 0;
 		enum guest_result result = guest_file_from_descriptor(
 			event->kernel, &event->task, call->descriptors[i].number, &file);
-		if (result == GUEST_OK && file != call->descriptors[i].file) {
+		if (result == GUEST_OK && trace_file_identity(event->kernel, file) != call->descriptors[i].identity) {
 			use_instead(event, call, -1, 0);
 			return;
 		}
@@ -172,6 +194,7 @@ void trace_descriptor_made(struct trace_event *event, int64_t number)
 	if (!trace_table_is_shared(event->kernel, event->task.files) ||
 	    guest_file_from_descriptor(event->kernel, &event->task, number, &made.file) != GUEST_OK)
 		return;
+	made.identity = trace_file_identity(event->kernel, made.file);
 	const struct descriptor_change change = change_of(event->task.files, &made);
 	trace_tell_users(event, &change);
 }
@@ -186,7 +209,7 @@ bool trace_begin_dup_onto(struct trace_event *event)
 		return false;
 	call->shared_files = event->task.files;
 	call->installs = true;
-	call->descriptors[0] = (struct used_descriptor){ file, (int32_t)call->arguments[1] };
+	call->descriptors[0] = (struct used_descriptor){ file, trace_file_identity(event->kernel, file), (int32_t)call->arguments[1] };
 	call->descriptor_count = 1;
 	return true;
 }

@@ -85,6 +85,7 @@ struct call_paths {
 /** A descriptor that a call was given, and what was under the number at its entry; 0: nothing. */
 struct used_descriptor {
 	uint64_t file;
+	uint64_t identity; // of what it is: the memory of a struct file that is closed is soon another's (from 6.7 at once)
 	int32_t number;
 };
 
@@ -801,6 +802,7 @@ struct descriptor_change {
 	uint64_t files, by;	// files_struct; the task_struct of who changes it
 	int32_t first, last;	// the numbers
 	uint64_t file;		// what was taken away from one of them; 0: something comes there
+	uint64_t identity;	// of that: used_descriptor
 };
 /** Whether 64-bit calls of this number can pass by what their first argument, a descriptor, means. */
 bool trace_uses_descriptor(uint32_t number);
@@ -937,6 +939,8 @@ struct trace_event trace_imagine(const struct trace_event *event, const struct p
 				 struct pending_call *scratch);
 /** Whether others use this table of descriptors, too (threads, mostly). */
 bool trace_table_is_shared(const struct guest_kernel *kernel, uint64_t files);
+/** A number that two struct files at one address have in common if they are of the same object; 0: there is none. */
+uint64_t trace_file_identity(const struct guest_kernel *kernel, uint64_t file);
 /** At the entry: the call is given this descriptor. */
 void trace_note_descriptor(struct trace_event *event, int32_t number, uint64_t file);
 /** A file comes under a number, or was taken away from it: calls in progress that are known, and use it, use that file, too. Not locked. */

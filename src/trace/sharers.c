@@ -164,7 +164,8 @@ void trace_number_comes(struct trace *trace, struct trace_cpu *cpu, uint64_t sta
 static void find_numbers(struct trace_event *event, struct descriptor_change *change)
 {
 	const struct guest_registers *registers = &event->registers;
-	*change = (struct descriptor_change){ change->files, change->by, 0, INT32_MAX, change->file };
+	change->first = 0;
+	change->last = INT32_MAX;
 	if (trace_is_compat(event->kernel, change->by))
 		return;
 	switch (event->raw_number) {
@@ -184,7 +185,7 @@ static void find_numbers(struct trace_event *event, struct descriptor_change *ch
 
 void trace_file_closed(struct trace *trace, struct trace_cpu *cpu, uint64_t stack, uint64_t file, uint64_t files)
 {
-	struct descriptor_change change = { .files = files, .last = INT32_MAX, .file = file };
+	struct descriptor_change change = { .files = files, .last = INT32_MAX, .file = file, .identity = trace_file_identity(trace->kernel, file) };
 	struct trace_event event;
 	trace_count(&cpu->counters.entries);
 	if (!trace->config.filter.allow || file == 0 || guest_current_task(trace->kernel, cpu->gs_base, &change.by) != GUEST_OK ||
