@@ -280,6 +280,21 @@ static void test_interrupted_behind_the_call(void **state)
 	}
 }
 
+// Between two looks the file is closed, and a classified one is opened, whose struct file is given the same memory.
+static void test_memory_is_used_again(void **state)
+{
+	static const enum profile_field_id fields[] = { FIELD_file_f_inode, FIELD_file_f_path_mnt, FIELD_file_f_path_dentry };
+	uint64_t file = number_in(place_of(SETTLED)), value;
+	replay.once = true;
+	enter(&sharer, SYS_read, SETTLED, 0);
+	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+		assert_read(guest_read_field(&frozen.kernel, secret_file(), fields[i], &value));
+		replay_change(&replay, file + guest_offset(&frozen.kernel, fields[i]), value);
+	}
+	leave(&sharer, SYS_read, 10);
+	assert_true(has_edge("/data/classified/secret", "read", "inet"));
+}
+
 // It is not inside any more, which its registers do not tell: what it does next must not be taken for known.
 static void test_closed_behind(void **state)
 {
@@ -417,6 +432,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_makes_a_thread, begin_alone, finish),
 		TEST(test_events),
 		TEST(test_interrupted_behind_the_call),
+		TEST(test_memory_is_used_again),
 		TEST(test_closed_behind),
 		TEST(test_others_are_not_concerned),
 		TEST(test_another_comes),
