@@ -1388,7 +1388,7 @@ payload_swaps()
 
 guest_swaps()
 {
-	echo "exec /payload/random \$((\${SEED:-1000} + VM * 500)) swaps 120"
+	echo "exec /payload/random \$((\${SEED:-1000} + VM * 500)) swaps 40"
 }
 
 judge_swaps()
