@@ -19,7 +19,7 @@
  *
  * - labels that come to anything, or are about to (where leads are noted), and whatever makes a file of which it was
  *   known look classified when it is used next (the epoch of names). Then the table is emptied.
- * - A descriptor that means something else is another inode, or the table of descriptors is shared, which the filter sees itself.
+ * - A descriptor that means something else is another inode. Where others share the table it may mean something else while it is used: sharers.c.
  *
  * Of regular files that depends on the thread and on the inode by themselves: reading a file that holds nothing is quiet for everybody, writing
  * to it for whoever holds nothing. So there is a pass of the thread and one of the inode, and a new process needs only the first, which it

@@ -10,7 +10,7 @@
  * What decides is the file that the filter has found under the number. The call may come to use another one, since others change the
  * table meanwhile; and when the census looks for calls in progress, there may be another under the number than the one that is used. So all that changes
  * a table that is shared is seen, and looks for those whom it concerns: who has passed, and is in a call on that number, begins for the trace now, with
- * the return watched.
+ * the return watched. That it is in that call is told by its registers, which say the same when it is over: so its next call is seen.
  *
  * - A file comes under a number (fd_install()) that nothing was under. Who has passed on the number had found a file that has been
  *   taken away since. Where new ones are anonymous, or sockets without a peer, nothing is in them, and the census finds them under the number.
