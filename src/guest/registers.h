@@ -13,7 +13,6 @@ struct guest_registers {
 
 enum {
 	GUEST_KERNEL_CS = 0x10, // arch/x86/include/asm/segment.h
-	GUEST_KERNEL_SS = 0x18,
 	GUEST_STACK_SIZE = 16384, // of a task in the kernel, and its alignment: THREAD_SIZE, arch/x86/include/asm/page_64_types.h
 };
 

@@ -2,6 +2,7 @@
 #include "hook/patch.h"
 
 #include <pthread.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +13,8 @@ enum {
 	SLOT_BUCKETS = 2 * HOOK_PATCH_SLOTS_MAXIMUM,
 	LANDING = 2, // bytes behind a site's start
 	PROLOGUE = 4 + HOOK_PATCH_LENGTH, // bytes that are looked at
+	FRAME_BELOW = 192, // bytes below RSP in which an interrupt's frame begins: 40 and up to 8 more; with FRED 56, 64, and up to 63 more
+	PAGE = 4096,
 };
 
 // The length of a site tells what it is.
@@ -430,21 +433,31 @@ static uint64_t frame_below(uint64_t rsp)
 	return (rsp & ~15ull) - sizeof(struct interrupt_frame);
 }
 
-static bool leads_to_landing(const struct hook_patch *patch, const struct slot *slot)
+// What the CPU has pushed for a task that it interrupted just behind a call has that call's return address in it, and can have been taken for
+// one. Then the task comes to the landing when the interrupt ends, with the RSP that was pushed as well (the fourth word; with FRED, too).
+static bool find_returned_frame(const struct hook_patch *patch, uint64_t rsp, uint32_t *bucket)
 {
-	uint64_t word;
-	return vm_memory_read(patch->memory, slot->gpa, &word, sizeof(word)) == MEMORY_OK && word == patch->landing;
+	for (uint64_t address = rsp - sizeof(struct interrupt_frame); rsp - address <= FRAME_BELOW; address -= sizeof(uint64_t)) {
+		const struct slot *slot = &patch->slots[*bucket = find_slot(patch, address)];
+		const uint64_t rsp_at = slot->gpa + offsetof(struct interrupt_frame, rsp);
+		uint64_t rip, saved;
+		if (!slot->address || vm_memory_read(patch->memory, slot->gpa, &rip, sizeof(rip)) != MEMORY_OK || rip != patch->landing)
+			continue;
+		// A frame across two pages is told by its place.
+		bool is_whole = slot->gpa / PAGE == rsp_at / PAGE;
+		if (is_whole ? vm_memory_read(patch->memory, rsp_at, &saved, sizeof(saved)) == MEMORY_OK && saved == rsp
+			     : address == frame_below(rsp))
+			return true;
+	}
+	return false;
 }
 
 bool hook_patch_returned(struct hook_patch *patch, uint64_t rsp, uint64_t *original)
 {
 	pthread_mutex_lock(&patch->lock);
 	uint32_t bucket = find_slot(patch, rsp - sizeof(uint64_t));
-	// Or an interrupt has ended, which came just behind a call, and what the CPU had pushed was taken for a return address.
-	if (!patch->slots[bucket].address)
-		bucket = find_slot(patch, frame_below(rsp));
+	bool found = patch->slots[bucket].address != 0 || find_returned_frame(patch, rsp, &bucket), exchanged;
 	const struct slot *slot = &patch->slots[bucket];
-	bool found = slot->address != 0 && (slot->address == rsp - sizeof(uint64_t) || leads_to_landing(patch, slot)), exchanged;
 	if (found) {
 		// Nothing of ours stays below the stack's end.
 		vm_memory_exchange(patch->memory, slot->gpa, patch->landing, slot->original, &exchanged);

@@ -561,15 +561,6 @@ void trace_addresses_change(struct trace_event *event, int64_t fd)
 
 /* The census */
 
-// What the CPU has pushed of a task that it interrupted just behind the call (Intel SDM vol. 3A, 6.14.2; with FRED vol. 1, 8.3): it goes on there, and
-// nobody returns through that word.
-static bool is_interrupt_frame(const uint64_t words[WORDS_BELOW], unsigned rip, uint64_t address)
-{
-	enum { CS = 1, RSP = 3, SS = 4 };
-	return rip + SS < WORDS_BELOW && (uint16_t)words[rip + CS] == GUEST_KERNEL_CS && (uint16_t)words[rip + SS] == GUEST_KERNEL_SS &&
-	       words[rip + RSP] > address && (words[rip + RSP] ^ address) < GUEST_STACK_SIZE;
-}
-
 static enum trace_watching watch_words(struct trace *trace, const struct pending_call *call)
 {
 	uint64_t words[WORDS_BELOW];
@@ -579,7 +570,7 @@ static enum trace_watching watch_words(struct trace *trace, const struct pending
 		return RETURNS_NOT_THERE;
 	for (unsigned i = 0; i < WORDS_BELOW; i++) {
 		uint64_t slot = start + i * sizeof(words[0]);
-		if (words[i] - trace->kernel->text >= trace->kernel->image_size || is_interrupt_frame(words, i, slot) ||
+		if (words[i] - trace->kernel->text >= trace->kernel->image_size ||
 		    trace->config.returns.original(trace->config.context, slot, words[i]) != call->original)
 			continue;
 		enum trace_watching watching =

@@ -253,33 +253,6 @@ static void test_events(void **state)
 	assert_int_equal(replay.gap_count, 0);
 }
 
-// The replay's stacks are not mapped otherwise than directly.
-static void put_on_stack(uint64_t address, const void *bytes, size_t length)
-{
-	memcpy(frozen.recording.ram + (address - frozen.kernel.direct_map), bytes, length);
-}
-
-// The call is over, and an interrupt came just behind it: what the CPU has pushed is how it goes on, and no way back of a call.
-static void test_interrupted_behind_the_call(void **state)
-{
-	enum { LANDING = 0x100 };
-	const uint64_t text = frozen.kernel.text, nothing = 0;
-	for (uint64_t above = 512; above > 496; above -= 8) {
-		uint64_t slot = replay_slot(&replay, &sharer), rsp = slot - above;
-		uint64_t frame[5] = { text, 0x10, 0x246, rsp, 0x18 }, at = (rsp & ~15ull) - sizeof(frame);
-		pass_inside(&sharer, SETTLED);
-		put_on_stack(slot, &nothing, sizeof(nothing));
-		put_on_stack(at, frame, sizeof(frame));
-		put_on_stack(at - 512, &text, sizeof(text)); // a return address, for all that can be seen
-		label_settled();
-		assert_int_equal(number_in(at), text);
-		assert_int_equal(number_in(at - 512), text + LANDING);
-		put_on_stack(at - 512, &nothing, sizeof(nothing));
-		finish(NULL);
-		begin(NULL);
-	}
-}
-
 // Between two looks the file is closed, and a classified one is opened, whose struct file is given the same memory.
 static void test_memory_is_used_again(void **state)
 {
@@ -431,7 +404,6 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_closed_by_a_worker, begin_alone, finish),
 		cmocka_unit_test_setup_teardown(test_makes_a_thread, begin_alone, finish),
 		TEST(test_events),
-		TEST(test_interrupted_behind_the_call),
 		TEST(test_memory_is_used_again),
 		TEST(test_closed_behind),
 		TEST(test_others_are_not_concerned),

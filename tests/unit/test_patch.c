@@ -246,16 +246,31 @@ static void test_returns(void **state)
 	assert_int_equal(hook_patch_slots(patch), 0);
 }
 
-// Who was interrupted just behind a call goes on by what the CPU has pushed. Where that was taken for a return address, RSP tells it still.
+// Who was interrupted just behind a call goes on by what the CPU has pushed. Where that was taken for a return address, the RSP that was
+// pushed with it tells.
 static void test_interrupted_behind_a_call(void **state)
 {
 	uint64_t original = 0;
 	install();
-	for (uint64_t rsp = STACK + 512; rsp < STACK + 528; rsp += 8) {
-		uint64_t frame = (rsp & ~15ull) - 40;
+	const struct { uint64_t rsp, frame; } rows[] = {
+		{ STACK + 512, STACK + 512 - 40 },
+		{ STACK + 520, STACK + 512 - 40 },
+		{ STACK + 520, ((STACK + 520 - 64) & ~63ull) - 56 }, // with FRED
+		{ STACK + 568, ((STACK + 568 - 64) & ~63ull) - 56 },
+		{ STACK + PAGE + 16, STACK + PAGE + 16 - 40 }, // across two pages
+		{ STACK + PAGE + 24, STACK + PAGE + 16 - 40 },
+	};
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		uint64_t rsp = rows[i].rsp, frame = rows[i].frame;
 		put_word(rsp - 8, 0x1234); // that call's slot is no more
+		put_word(frame + 8, 0x10);
+		put_word(frame + 16, 0x246);
+		put_word(frame + 24, base + rsp);
+		put_word(frame + 32, 0x18);
 		put_word(frame, CALLER);
 		assert_true(watch(frame));
+		assert_false(hook_patch_returned(patch, base + rsp + 32, &original)); // another's
+		assert_false(hook_patch_returned(patch, base + rsp - 16, &original));
 		assert_true(hook_patch_returned(patch, base + rsp, &original));
 		assert_int_equal(original, CALLER);
 		assert_int_equal(word_at(frame), CALLER);
@@ -265,6 +280,7 @@ static void test_interrupted_behind_a_call(void **state)
 		put_word(frame, 0x5678);
 		assert_false(hook_patch_returned(patch, base + rsp, &original));
 		hook_patch_sweep(patch, locate, NULL);
+		assert_int_equal(hook_patch_slots(patch), 0);
 	}
 }
 
