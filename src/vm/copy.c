@@ -130,6 +130,9 @@ static void handle_fault(int signal, siginfo_t *info, void *context)
 		fault_recovery = NULL;
 		recovery->signal = signal;
 		recovery->address = address;
+#ifdef __SANITIZE_THREAD__
+		copy_guard_unblock_thread(); // its own handler, which calls this one, has blocked all signals: the thread's next fault would kill
+#endif
 		siglongjmp(recovery->environment, 1);
 	}
 	for (int i = 0; i < GUARDED_SIGNALS; i++) {

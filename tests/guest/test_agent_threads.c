@@ -900,7 +900,11 @@ static bool play(const char *const row[3])
 	pid_t child = fork();
 	if (child == 0)
 		exit(be_vmm(row));
-	return child > 0 && waitpid(child, &status, 0) == child && status == 0;
+	if (child <= 0 || waitpid(child, &status, 0) != child)
+		return false;
+	if (WIFSIGNALED(status))
+		fprintf(stderr, "%s on %s, %s: ended by signal %d\n", row[0], row[1], row[2], WTERMSIG(status));
+	return status == 0;
 }
 
 int main(void)
