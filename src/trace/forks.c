@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <errno.h>
 #include <sched.h>
 
 #include "trace/compat.h"
@@ -18,16 +19,37 @@ struct fork_search {
 	uint32_t left;
 };
 
+// The thread's registers as it called the system last, if that was fork(), and as a 64-bit call.
+static bool last_call_is_fork(struct trace *trace, uint64_t address, struct trace_event *event, bool *compat)
+{
+	uint64_t stack;
+	if (guest_read_field(trace->kernel, address, FIELD_task_stack, &stack) != GUEST_OK || stack == 0 ||
+	    !trace_find_entry_frame(trace, &trace->census_cpu, stack, event))
+		return false;
+	*compat = trace_is_compat(trace->kernel, address);
+	return trace_inner_of(event->raw_number, *compat) == TRACE_INNER_WAKE &&
+	       guest_task_read(trace->kernel, address, &event->task) == GUEST_OK && (!*compat || trace_translate_compat(event));
+}
+
+// copy_thread() copies the registers, and sets the result; what the caller's say is set as the kernel is entered.
+bool trace_is_being_made(struct trace *trace, const struct guest_task *child, const struct object_id *process, uint32_t *cause)
+{
+	struct trace_event made, making;
+	bool compat;
+	if (!guest_has_field(trace->kernel, FIELD_task_stack) || !last_call_is_fork(trace, child->address, &made, &compat) ||
+	    made.registers.ax != 0 || !last_call_is_fork(trace, child->real_parent, &making, &compat) ||
+	    (int64_t)making.registers.ax != -ENOSYS || making.raw_number != made.raw_number)
+		return false;
+	const struct object_reference maker = trace_process_reference(&making.task);
+	*cause = (uint32_t)making.registers.orig_ax;
+	return object_id_equal(&maker.id, process);
+}
+
 static void begin_if_fork(struct trace *trace, uint64_t address)
 {
 	struct trace_event event;
-	uint64_t stack;
-	if (guest_read_field(trace->kernel, address, FIELD_task_stack, &stack) != GUEST_OK || stack == 0 ||
-	    !trace_find_entry_frame(trace, &trace->census_cpu, stack, &event))
-		return;
-	bool compat = trace_is_compat(trace->kernel, address);
-	if (trace_inner_of(event.raw_number, compat) != TRACE_INNER_WAKE ||
-	    guest_task_read(trace->kernel, address, &event.task) != GUEST_OK || (compat && !trace_translate_compat(&event)))
+	bool compat;
+	if (!last_call_is_fork(trace, address, &event, &compat))
 		return;
 	if (!trace_lock(trace))
 		return;

@@ -552,6 +552,9 @@ void trace_carry_loose(struct trace *trace);
 struct pending_call *trace_find_call(struct trace *trace, uint64_t key);
 /** A fork in progress that may be making this process; NULL: none. */
 const struct pending_call *trace_fork_of(const struct trace *trace, const struct guest_task *child);
+/** forks.c: whether the process is inside the fork() that has made `child`, which has called nothing since; where fork() is seen as the
+ *  child is about to run nothing else tells. `cause`: the call's number. */
+bool trace_is_being_made(struct trace *trace, const struct guest_task *child, const struct object_id *process, uint32_t *cause);
 /** Ends the call's flows and the call. */
 void trace_finish_call(struct trace *trace, struct pending_call *call, bool moved);
 /** The same for a call whose exit will never come: its thread died inside. */

@@ -67,11 +67,14 @@ struct owner_search {
 	struct spread *spread;
 };
 
-// A child that is being made, and shares its parent's memory, has it from the fork.
-static uint32_t cause_of_sharing(const struct trace *trace, const struct guest_task *task)
+// A child that is being made, and shares its parent's memory, has it from the fork. It is in the list of processes before it is seen to run.
+static uint32_t cause_of_sharing(const struct spread *spread, const struct guest_task *task)
 {
-	const struct pending_call *fork = trace_fork_of(trace, task);
-	return fork ? fork->cause : CAUSE_MEMORY;
+	const struct pending_call *fork = trace_fork_of(spread->trace, task);
+	uint32_t cause;
+	if (fork)
+		return fork->cause;
+	return trace_is_being_made(spread->trace, task, &spread->object.id, &cause) ? cause : CAUSE_MEMORY;
 }
 
 static bool visit_user_of_memory(uint64_t address, void *context)
@@ -80,7 +83,7 @@ static bool visit_user_of_memory(uint64_t address, void *context)
 	struct guest_task task;
 	if (guest_task_read(search->kernel, address, &task) == GUEST_OK && task.mm == search->mm &&
 	    !(task.flags & GUEST_PF_KTHREAD))
-		give_to_process(search->spread, &task, cause_of_sharing(search->spread->trace, &task));
+		give_to_process(search->spread, &task, cause_of_sharing(search->spread, &task));
 	return true;
 }
 

@@ -402,6 +402,13 @@ void replay_wake(struct replay *replay, int cpu, const struct guest_task *parent
 	stack->inner = TRACE_INNER_NONE; // once is enough
 }
 
+void replay_made(struct replay *replay, const struct guest_task *child, int number)
+{
+	const uint64_t registers[PT_SIZE] = { [PT_ORIG_AX] = (uint64_t)number, [PT_IP] = 0x401000, [PT_CS] = 0x33 };
+	struct replay_stack *stack = stack_of(replay, child->address);
+	memcpy(replay->recording->ram + stack->page + STACK_PT_REGS, registers, sizeof(registers));
+}
+
 void replay_install(struct replay *replay, int cpu, const struct guest_task *task, int32_t number, uint64_t file)
 {
 	struct replay_stack *stack = stack_of(replay, task->address);

@@ -65,6 +65,9 @@ struct replay {
 /** Inside fork() of the parent: the child is about to run (else it is taken to be when fork() ends). */
 void replay_wake(struct replay *replay, int cpu, const struct guest_task *parent, const struct guest_task *child);
 
+/** The child has the registers that this call of its parent's begins it with. */
+void replay_made(struct replay *replay, const struct guest_task *child, int number);
+
 /** Inside a call of the task's, whatever it is: this file is about to come under the number. */
 void replay_install(struct replay *replay, int cpu, const struct guest_task *task, int32_t number, uint64_t file);
 

@@ -309,6 +309,40 @@ static void test_child_runs_first(void **state)
 	expect_no_gaps();
 }
 
+// Who shares its parent's memory is among the processes before it is seen to run: should somebody look at that memory then, it has
+// its labels from the call that makes it. What is shared with anybody else has them by memory.
+static void test_child_shares_memory_before_it_runs(void **state)
+{
+	struct guest_task holder = frozen_task("holder"), child = frozen_task("inet");
+	int32_t users, more;
+	assert_read(guest_read_field(&frozen.kernel, holder.mm, FIELD_mm_users, &users));
+	more = users + 1;
+	for (int made = 0; made < 2; made++) {
+		if (made) {
+			finish(NULL);
+			begin(NULL);
+		}
+		call(&holder, SYS_read, HOLDER_SECRET, 10);
+		replay_poke(&replay, field_of(holder.mm, FIELD_mm_users), &more, sizeof(more));
+		replay_change(&replay, field_of(child.address, FIELD_task_mm), holder.mm);
+		replay_change(&replay, field_of(child.address, FIELD_task_real_parent), holder.address);
+		replay_made(&replay, &child, made ? SYS_vfork : SYS_clone);
+		if (made)
+			enter(&holder, SYS_vfork, 0, 0);
+		trace_verify(replay.trace, &frozen.recording.reader);
+		assert_int_equal(replay.edge_count, 3);
+		assert_true(has_edge("holder", made ? "vfork" : "memory", "inet"));
+		if (made) {
+			replay_wake(&replay, 0, &holder, &child);
+			leave(&holder, SYS_vfork, child.tgid);
+		}
+		assert_int_equal(replay.edge_count, 3);
+		replay_take_back(&replay);
+		replay_poke(&replay, field_of(holder.mm, FIELD_mm_users), &users, sizeof(users));
+		expect_no_gaps();
+	}
+}
+
 static struct guest_task sibling_before(uint64_t link)
 {
 	struct guest_task task;
@@ -994,6 +1028,7 @@ int main(void)
 		TEST(test_bytes_that_come_late),
 		TEST(test_bytes_that_are_not_known),
 		TEST(test_child_runs_first),
+		TEST(test_child_shares_memory_before_it_runs),
 		TEST(test_child_of_the_same_time),
 		cmocka_unit_test_setup_teardown(test_mapped, begin_mapped, finish),
 		TEST(test_labels_come_while_mapping),
