@@ -4,9 +4,17 @@
 
 # NO-DISK: the guest's notes come over its console, slowly. FILESYSTEMS: with disks that hold a btrfs and an XFS.
 # SMP: its processors have to run at the same time, so a box for it has two (see lab/box --help for what that costs).
+# The longest come first, so that all boxes end at about the same time.
 #
 # name             kernels               cpus  scenarios or groups (guest/)              options of lab/host
 readonly CASES='
+hostile-6.1        6.1,6.1               2     -
+hostile-6.12       6.12,6.1              2     -
+migrated           6.1                   2     -
+migrated-7.2       7.2                   1     -
+filesystems-7.2    7.2                   2     filesystems                               FILESYSTEMS
+swaps              6.1,6.12              2     -
+random             5.10,7.2              2     -
 all-5.10-1         5.10                  1     EVERYTHING
 all-6.1-1          6.1                   1     EVERYTHING
 all-6.12-1         6.12                  1     EVERYTHING
@@ -35,8 +43,6 @@ yields-6.1         6.1                   2     case1,chain,case2
 yields-6.12        6.12                  1     case1,chain,case2
 yields-7.2         7.2                   1     case1,chain,case2
 tampered           6.12                  1     case1,chain                               --qemu-arg -gdb --qemu-arg unix:{dir}/gdb.sock,server=on,wait=off
-migrated           6.1                   2     -
-migrated-7.2       7.2                   1     -
 sandbox            7.2                   2     case1,case2                               --qemu-arg -sandbox --qemu-arg on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
 daemonize          6.1                   1     case1,case2                               --qemu-arg -daemonize
 microvm            6.1                   1     case1,case2                               NO-DISK --machine microvm
@@ -53,10 +59,7 @@ ipc-7.2            7.2                   2     ipc,packets,cores,containers,ring
 filesystems-5.10   5.10                  1     filesystems                               FILESYSTEMS
 filesystems-6.1    6.1                   2     filesystems                               FILESYSTEMS
 filesystems-6.12   6.12                  1     filesystems                               FILESYSTEMS
-filesystems-7.2    7.2                   2     filesystems                               FILESYSTEMS
-random             5.10,7.2              2     -
 random-1           6.1,6.12              1     -
-swaps              6.1,6.12              2     -
 compat-5.10        5.10                  1     compat,compat-32,EXACT
 compat-6.1         6.1                   2     compat,compat-32,EXACT
 compat-6.12        6.12                  1     compat,compat-32,EXACT
@@ -73,8 +76,6 @@ hand-5.10          5.10                  1     -
 hand-6.1           6.1                   2     -
 hand-6.12          6.12                  1     -
 hand-7.2           7.2                   2     -
-hostile-6.1        6.1,6.1               2     -
-hostile-6.12       6.12,6.1              2     -
 hostile-closed     6.1                   1     -
 stalled            6.12,6.1              1     -
 bad-use            -                     -     -
@@ -93,10 +94,10 @@ readonly KERNEL_ARGUMENTS='loglevel=1 rcupdate.rcu_cpu_stall_suppress=1'
 # each. E2E_HOOKS=both: patch and debugreg of everything (about 50 minutes); E2E_HOOKS=HOOK: all with that one. Then also what is not in the
 # list since another kernel has it (NOT_ALWAYS).
 readonly WITH_BOTH_HOOKS='^(all-.*-1|kexec|gdb|snapshot|ipc-7.2) '
-readonly WITH_DEBUGREG='^((stored|ipc|filesystems|compat|policy|hand)-(5.10|6.12)|block-5.10|hostile-6.1|pair-1-b|pair-2-a|random-1|all-6.12-2) '
+readonly WITH_DEBUGREG='^((stored|ipc|filesystems|compat|policy|hand)-(5.10|6.12)|block-5.10|pair-1-b|pair-2-a|random-1|all-6.12-2) '
 readonly WITH_FILTER='^(all-.*-1|all-7.2-2|kexec|ipc-6.1|filesystems-7.2|block-6.12|migrated-7.2|yields-6.12|random|swaps) '
 readonly WITH_PATCH_ONLY='^(yields-(5.10|6.1|7.2)|tampered|migrated|bad-use) '
-readonly NOT_ALWAYS='^(pair-2-a@debugreg|all-5.10-2|early-7.2|daemonize|hostile-6.12|hand-6.1|hand-6.12@debugreg|policy-(6.1|5.10@debugreg)|stored|stored-6.12@debugreg|pair-1-b@debugreg|pair-2-b|pair-2-c|all-(6.12|6.1|7.2)-1@debugreg|all-(5.10|6.12|7.2)-1@filter|all-6.1-2|all-7.2-2|all-6.12-2@debugreg|kexec|kexec@debugreg|gdb@debugreg|snapshot@debugreg|yields-5.10|ipc-6.12@debugreg|filesystems-6.12@debugreg|compat-6.12@debugreg|random-1@debugreg|yields-(6.1|7.2)|block-(6.1|7.2)|ipc-7.2@debugreg|compat-6.1|hand-5.10@debugreg|policy-6.12@debugreg|stored-5.10@debugreg|filesystems-6.1) '
+readonly NOT_ALWAYS='^(pair-2-a@debugreg|migrated|all-6.1-1|all-5.10-2|early-7.2|daemonize|hostile-6.12|hand-6.1|hand-6.12@debugreg|policy-(6.1|5.10@debugreg)|stored|stored-6.12@debugreg|pair-1-b@debugreg|pair-2-b|pair-2-c|all-(6.12|6.1|7.2)-1@debugreg|all-(5.10|6.12|7.2)-1@filter|all-6.1-2|all-7.2-2|all-6.12-2@debugreg|kexec|kexec@debugreg|gdb@debugreg|snapshot@debugreg|yields-5.10|ipc-6.12@debugreg|filesystems-6.12@debugreg|compat-6.12@debugreg|random-1@debugreg|yields-(6.1|7.2)|block-(6.1|7.2)|ipc-7.2@debugreg|compat-6.1|hand-5.10@debugreg|policy-6.12@debugreg|stored-5.10@debugreg|filesystems-6.1) '
 
 # case_row NAME: into KERNELS, CPUS, SCENARIOS, SMP and OPTIONS.
 case_row()
