@@ -174,6 +174,12 @@ case_names()
 	done <<< "$CASES"
 }
 
+# is_case NAME: whether there is that one, in the list or not.
+is_case()
+{
+	[[ $1 =~ ^([^@]+)(@debugreg|@filter)?$ && $CASES == *$'\n'"${BASH_REMATCH[1]} "* ]]
+}
+
 # has FUNCTION
 has()
 {
