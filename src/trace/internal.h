@@ -169,7 +169,7 @@ struct pending_call {
 };
 
 /** What calls do on an inode of which those that do the same are quiet together. */
-enum { PASS_TAKES = 1, PASS_SHOWS = 2, PASS_GIVES = 4, PASS_PROTECTS = 8, PASS_ENDS = 16, PASS_CONNECTS = 32 };
+enum { PASS_TAKES = 1, PASS_SHOWS = 2, PASS_GIVES = 4, PASS_PROTECTS = 8, PASS_ENDS = 16, PASS_CONNECTS = 32, PASS_MARKS = 64 };
 
 /** What a call makes that has no number before it has ended. */
 enum maker { MAKES_NOTHING, MAKES_KEY, MAKES_LINK, MAKES_ATTRIBUTE };
@@ -337,6 +337,7 @@ struct trace {
 	_Atomic uint32_t stored_count;
 
 	uint32_t quiet_count; // of calls in progress
+	uint32_t unlinking;   // likewise, that may take a name from a file, and are not seen to end
 	struct object_id leads[LEADS_MAXIMUM]; // have got labels, which quiet calls may take (returns.c)
 	uint32_t lead_count;
 	bool lead_overflow;
@@ -549,6 +550,7 @@ void trace_settle_names(struct trace *trace);
 void trace_carry_loose(struct trace *trace);
 
 /* calls.c. Locked. */
+void trace_give_back_paths(struct trace *trace, struct pending_call *call);
 struct pending_call *trace_find_call(struct trace *trace, uint64_t key);
 /** A fork in progress that may be making this process; NULL: none. */
 const struct pending_call *trace_fork_of(const struct trace *trace, const struct guest_task *child);
@@ -730,6 +732,7 @@ static inline bool trace_is_way_out(const struct object_id *id)
 }
 
 /** Some file may have another owner now. */
+bool trace_owners_matter(const struct trace *trace);
 void trace_owner_changed(struct trace *trace);
 
 /** A directory has another path now: what lies below stays as classified as it was. */
@@ -758,6 +761,8 @@ bool trace_paths(struct trace *trace, const struct guest_file *file, char path[G
 /** At the entry: what is read, or written, is all that the call does; its flows are there. */
 void trace_offer_reading(struct trace_event *event, const struct guest_file *file);
 void trace_offer_writing(struct trace_event *event, const struct guest_file *file);
+/** Likewise, that its owner or mode is changed, which says nothing of any content. */
+void trace_offer_attributes(struct trace_event *event, const struct guest_file *file);
 /** Others like this quiet call may pass. Locked. */
 void trace_let_pass(struct trace *trace, const struct pending_call *call);
 /** The thread has got this descriptor, or will: what it reads or writes there may pass from the first time on, if that is quiet. For
@@ -922,7 +927,12 @@ void trace_object_cleared(void *trace, uint32_t number, const struct object_id *
 enum { NAMES_2, NAMES_AT_4, NAMES_1, NAMES_AT_2 };
 bool trace_begin_names(struct trace_event *event);
 void trace_end_names(struct trace_event *event, int64_t result);
+bool trace_begin_unlink(struct trace_event *event);
 void trace_end_unlink(struct trace_event *event, int64_t result);
+/** Whether what is managed may end with the call. Locked. */
+bool trace_ends_managed(const struct trace *trace, const struct pending_call *call);
+/** Whether the file may lose a name by a call that is not seen to end. Locked. */
+bool trace_is_being_unlinked(const struct trace *trace, const struct object_id *file);
 /** The inode that is known by the new name of event->call now; 0: none, or the old one is there still. */
 uint64_t trace_name_arrived(struct trace_event *event);
 

@@ -33,8 +33,17 @@ void trace_copied_up(struct trace *trace, const struct guest_file *file, uint32_
 	trace_unlock(trace);
 }
 
+// By a descriptor that nobody else can replace meanwhile it is known that the file is in no layer.
 bool trace_begin_attributes(struct trace_event *event)
 {
+	struct pending_call *call = event->call;
+	struct guest_file file;
+	if (call->row->extra != 2 || trace_owners_matter(event->trace) || trace_table_is_shared(event->kernel, event->task.files) ||
+	    !trace_read_descriptor(event, (int64_t)trace_argument(event, 0), &file) || guest_file_is_overlay(&file))
+		return true;
+	call->end_is_idle = true;
+	if (S_ISREG(file.mode))
+		trace_offer_attributes(event, &file);
 	return true;
 }
 

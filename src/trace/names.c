@@ -124,6 +124,35 @@ bool trace_begin_names(struct trace_event *event)
 	return true;
 }
 
+// Its end concerns what is managed only, and that is asked as it is decided whether to see it (trace_ends_managed()).
+bool trace_begin_unlink(struct trace_event *event)
+{
+	struct pending_call *call = event->call;
+	trace_begin_names(event);
+	if (call->slot == 0 || !call->paths || !trace_lock(event->trace))
+		return true;
+	trace_give_back_paths(event->trace, call);
+	call->end_is_idle = true;
+	trace_unlock(event->trace);
+	return true;
+}
+
+bool trace_ends_managed(const struct trace *trace, const struct pending_call *call)
+{
+	struct engine_object object;
+	struct object_id attributes = trace_attributes_id(&call->unlinked.id);
+	return call->unlinked.inode != 0 && call->unlinked.links <= 1 &&
+	       (engine_find(trace->engine, &call->unlinked.id, &object) || engine_find(trace->engine, &attributes, &object));
+}
+
+bool trace_is_being_unlinked(const struct trace *trace, const struct object_id *file)
+{
+	const struct pending_call *call = trace->unlinking == 0 ? NULL : trace->oldest;
+	while (call && !(call->unlinked.inode != 0 && object_id_equal(&call->unlinked.id, file)))
+		call = call->newer;
+	return call != NULL;
+}
+
 void trace_begin_paths(struct trace_event *event)
 {
 	struct name to = to_name(event);
@@ -184,7 +213,7 @@ static void end_unlinked(struct trace_event *event)
 
 void trace_end_unlink(struct trace_event *event, int64_t result)
 {
-	if (result == 0 && event->call->paths)
+	if (result == 0)
 		end_unlinked(event);
 }
 

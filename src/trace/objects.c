@@ -260,8 +260,8 @@ static void describe_file(struct trace *trace, struct description *scratch,
 	watched->device = inode.device;
 	watched->generation = inode.generation;
 	// A message queue's name holds its inode, as long as there is one.
-	watched->transient = (inode.links == 0 && !inode.on_unknown_disk) || trace_file_is_pipe(file) ||
-			     strcmp(file->filesystem, "mqueue") == 0;
+	watched->transient = (inode.links == 0 && !inode.on_unknown_disk) || trace_is_being_unlinked(trace, &object->id) ||
+			     trace_file_is_pipe(file) || strcmp(file->filesystem, "mqueue") == 0;
 	trace_disk_of_file(trace, watched, file);
 	if (object->id.b == DEVICE_ANONYMOUS_INODE)
 		watch_anonymous(trace, file, scratch->path, watched);

@@ -72,6 +72,8 @@ static const struct {
 	{ SYS_connect, PASS_CONNECTS },
 	{ SYS_recvmsg, PASS_TAKES },
 	{ SYS_sendmsg, PASS_GIVES },
+	{ SYS_fchmod, PASS_MARKS },
+	{ SYS_fchown, PASS_MARKS },
 };
 enum { KINDS = sizeof(kinds) / sizeof(kinds[0]) };
 static_assert((int)KINDS <= (int)TRACE_OPENING_KIND, "trace_pass.kinds has a bit for each");
@@ -136,6 +138,11 @@ void trace_offer_writing(struct trace_event *event, const struct guest_file *fil
 					   (call->flow_count == 1 || all_from(call, &call->flows[0].to.id, 1))
 				 : !trace_file_is_socket(file) && all_from(call, process, 0))
 		offer(event, file, PASS_GIVES);
+}
+
+void trace_offer_attributes(struct trace_event *event, const struct guest_file *file)
+{
+	offer(event, file, PASS_MARKS);
 }
 
 // The place of the task, or where it belongs.
@@ -225,7 +232,7 @@ static bool let_thread(struct trace *trace, const struct candidate *thread, uint
 	bool holds = engine_labels_in_flight(trace->engine, thread->process) != 0;
 	if (trace->pass_end || !sees_what_others_do(trace, thread->viewer) || !note_holder(trace, thread))
 		return false;
-	does = PASS_TAKES | PASS_SHOWS | PASS_CONNECTS | (holds ? 0 : PASS_GIVES | PASS_ENDS | does);
+	does = PASS_TAKES | PASS_SHOWS | PASS_CONNECTS | PASS_MARKS | (holds ? 0 : PASS_GIVES | PASS_ENDS | does);
 	pass.kinds = kinds_that(trace, does) | 1u << TRACE_OPENING_KIND;
 	allow(trace, &pass);
 	return true;
@@ -355,7 +362,7 @@ static enum imagined imagine_call(struct trace_event *event, uint32_t call_numbe
 	struct trace_event imagined = trace_imagine(event, event->call, descriptor, file, &scratch);
 	scratch.row = &syscall_rows[call_number];
 	scratch.arguments[0] = (uint64_t)descriptor;
-	scratch.installs = scratch.only_watched = false;
+	scratch.installs = scratch.only_watched = scratch.end_is_idle = false;
 	scratch.pass.inode = 0;
 	scratch.pass.of_socket = false;
 	scratch.pass.epoch = atomic_load(&trace->namespace_epoch);
@@ -383,6 +390,8 @@ void trace_let_pass_ahead(struct trace_event *event, int32_t number, uint64_t fi
 		return;
 	if (writes)
 		imagine_call(event, SYS_write, number, file, true);
+	if (kinds_that(event->trace, PASS_MARKS))
+		imagine_call(event, SYS_fchmod, number, file, true);
 }
 
 /* Whoever may pass, on any pipe, socket, or anonymous inode (eventfd, timerfd, ...) */

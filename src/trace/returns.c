@@ -53,7 +53,7 @@ bool trace_moves_nothing(struct trace *trace, const struct pending_call *call)
 	bool injected = atomic_load_explicit(&trace->packets_sent, memory_order_relaxed);
 	if ((call->row->end && !call->end_is_idle) || call->row->makes_descriptor || call->loose ||
 	    call->installs || call->only_watched || call->makes != MAKES_NOTHING || call->fork_parent ||
-	    call->paths || call->sniffs == SNIFFS_ALL ||
+	    call->paths || trace_ends_managed(trace, call) || call->sniffs == SNIFFS_ALL ||
 	    (call->sniffs == SNIFFS_INJECTED && injected))
 		return false;
 	for (unsigned i = 0; i < call->flow_count; i++)

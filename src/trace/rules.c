@@ -68,13 +68,17 @@ bool trace_rules_may_match_below(const struct trace *trace, const char *director
 }
 
 // What is open already may be classified when it is used next.
-void trace_owner_changed(struct trace *trace)
+bool trace_owners_matter(const struct trace *trace)
 {
 	const struct trace_rules *rules = rules_now(trace);
-	for (size_t i = 0; i < rules->count; i++) {
-		if (!(rules->rules[i].criteria & (WIRE_BY_OWNER | WIRE_BY_GROUP)))
-			continue;
+	for (size_t i = 0; i < rules->count; i++)
+		if (rules->rules[i].criteria & (WIRE_BY_OWNER | WIRE_BY_GROUP))
+			return true;
+	return false;
+}
+
+void trace_owner_changed(struct trace *trace)
+{
+	if (trace_owners_matter(trace))
 		trace_names_changed(trace);
-		return;
-	}
 }

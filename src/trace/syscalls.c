@@ -454,7 +454,7 @@ static bool begin_perf_event(struct trace_event *event)
 			     .makes_descriptor = true
 #define NAMES(kind)	     .begin = trace_begin_names, .end = trace_end_names, .extra = kind, \
 			     .assume = ASSUME_ZERO
-#define UNLINK(kind)	     .begin = trace_begin_names, .end = trace_end_unlink, .extra = kind, \
+#define UNLINK(kind)	     .begin = trace_begin_unlink, .end = trace_end_unlink, .extra = kind, \
 			     .assume = ASSUME_ZERO
 #define FORK(kind)	     .begin = begin_fork, .end = end_fork, .extra = kind, .assume = ASSUME_POSITIVE
 #define EXECUTE		     .begin = begin_always, .end = end_execve, .assume = ASSUME_ZERO

@@ -314,7 +314,7 @@ static void test_child_runs_first(void **state)
 static void test_child_shares_memory_before_it_runs(void **state)
 {
 	struct guest_task holder = frozen_task("holder"), child = frozen_task("inet");
-	int32_t users, more;
+	uint64_t users, more;
 	assert_read(guest_read_field(&frozen.kernel, holder.mm, FIELD_mm_users, &users));
 	more = users + 1;
 	for (int made = 0; made < 2; made++) {
@@ -323,7 +323,7 @@ static void test_child_shares_memory_before_it_runs(void **state)
 			begin(NULL);
 		}
 		call(&holder, SYS_read, HOLDER_SECRET, 10);
-		replay_poke(&replay, field_of(holder.mm, FIELD_mm_users), &more, sizeof(more));
+		replay_poke(&replay, field_of(holder.mm, FIELD_mm_users), &more, sizeof(int32_t));
 		replay_change(&replay, field_of(child.address, FIELD_task_mm), holder.mm);
 		replay_change(&replay, field_of(child.address, FIELD_task_real_parent), holder.address);
 		replay_made(&replay, &child, made ? SYS_vfork : SYS_clone);
@@ -338,7 +338,7 @@ static void test_child_shares_memory_before_it_runs(void **state)
 		}
 		assert_int_equal(replay.edge_count, 3);
 		replay_take_back(&replay);
-		replay_poke(&replay, field_of(holder.mm, FIELD_mm_users), &users, sizeof(users));
+		replay_poke(&replay, field_of(holder.mm, FIELD_mm_users), &users, sizeof(int32_t));
 		expect_no_gaps();
 	}
 }
@@ -1013,6 +1013,116 @@ static void test_what_a_new_program_may(void **state)
 	assert_int_equal(count_passed(&task, SYS_exit_group, 0), 0);
 }
 
+// What changes a mode or an owner matters to layers and to rules that ask for owners, and to nothing else.
+static void test_attributes(void **state)
+{
+	static const struct trace_rule by_owner = { .criteria = WIRE_BY_OWNER, .owner = 4711, .labels = 1 };
+	static const struct trace_rules rules = { .rules = &by_owner, .count = 1 };
+	struct guest_task holder = frozen_task("holder"), other = frozen_task("unix");
+	if (!replay_passes)
+		return;
+	assert_int_equal(count_passed(&other, SYS_fchmod, SETTLED), 1);
+	assert_int_equal(count_passed(&other, SYS_fchmod, SETTLED), 2);
+	call(&other, SYS_fchown, SETTLED, 0);
+	assert_int_equal(count_passed(&other, SYS_fchown, SETTLED), 2);
+	assert_int_equal(count_passed(&holder, SYS_fchown, HOLDER_NULL), 0); // no regular file
+	// What is opened is known to pass.
+	open_as(&holder, HOLDER_PUBLIC_MEMORY_FILE);
+	assert_int_equal(count_passed(&holder, SYS_fchown, HOLDER_PUBLIC_MEMORY_FILE), 2);
+	// It may hold whatever it likes.
+	call(&holder, SYS_read, HOLDER_SECRET, 10);
+	call(&holder, SYS_fchown, HOLDER_SECRET, 0);
+	assert_int_equal(count_passed(&holder, SYS_fchown, HOLDER_SECRET), 2);
+	assert_int_equal(replay.edge_count, 2);
+	trace_set_rules(replay.trace, &rules);
+	assert_int_equal(count_passed(&other, SYS_fchmod, SETTLED), 0);
+	assert_int_equal(count_passed(&other, SYS_fchmod, SETTLED), 0);
+	trace_set_rules(replay.trace, NULL);
+	expect_no_gaps();
+}
+
+struct text_search {
+	const struct guest_task *task;
+	const char *text;
+	uint64_t found;
+};
+
+static bool visit_text(const struct guest_mapping *mapping, void *context)
+{
+	struct text_search *search = context;
+	size_t length = strlen(search->text) + 1;
+	unsigned char page[4096];
+	for (uint64_t at = mapping->start; at < mapping->end && !search->found; at += sizeof(page)) {
+		if (guest_read_user(&frozen.kernel, search->task, at, page, sizeof(page)) != GUEST_OK)
+			continue;
+		const unsigned char *place = memmem(page, sizeof(page), search->text, length);
+		search->found = place ? at + (uint64_t)(place - page) : 0;
+	}
+	return !search->found;
+}
+
+// Where the process has this text, which its program contains.
+static uint64_t text_of(const struct guest_task *task, const char *text)
+{
+	struct text_search search = { task, text, 0 };
+	assert_read(guest_for_each_mapping(&frozen.kernel, task, 1000, visit_text, &search));
+	assert_int_not_equal(search.found, 0);
+	return search.found;
+}
+
+static bool is_watched(const struct guest_task *task)
+{
+	uint64_t word;
+	assert_read(guest_read_kernel(&frozen.kernel, replay_slot(&replay, task), &word, sizeof(word)));
+	return word != frozen.kernel.text;
+}
+
+static bool has_ended(const char *name)
+{
+	for (size_t i = 0; i < replay.object_count; i++)
+		if (replay.objects[i].ended && strcmp(replay.objects[i].name, name) == 0)
+			return true;
+	return false;
+}
+
+// That a file has lost its last name matters if it holds something, or comes to hold something meanwhile.
+static void test_unlinked(void **state)
+{
+	struct guest_task holder = frozen_task("holder"), other = frozen_task("unix");
+	const char *const name = "/mnt/memory/file";
+	uint64_t path = text_of(&other, name);
+	struct guest_file file;
+	uint64_t address;
+	assert_read(guest_file_from_descriptor(&frozen.kernel, &holder, HOLDER_PUBLIC_MEMORY_FILE, &address));
+	assert_read(guest_file_read(&frozen.kernel, address, &file));
+	for (int comes_meanwhile = 0; comes_meanwhile < 2; comes_meanwhile++) {
+		if (comes_meanwhile) {
+			finish(NULL);
+			begin(NULL);
+		}
+		call(&holder, SYS_read, HOLDER_SECRET, 10);
+		enter(&other, SYS_unlink, path, 0);
+		if (replay.functions)
+			assert_false(is_watched(&other));
+		if (!comes_meanwhile)
+			leave(&other, SYS_unlink, -EACCES);
+		call(&holder, SYS_write, HOLDER_PUBLIC_MEMORY_FILE, 10);
+		assert_true(has_edge("holder", "write", name));
+		if (!comes_meanwhile) {
+			enter(&other, SYS_unlink, path, 0);
+			if (replay.functions)
+				assert_true(is_watched(&other));
+		}
+		// The last one who had it open has closed it.
+		replay_change(&replay, field_of(file.inode, FIELD_inode_i_count), 0);
+		leave(&other, SYS_unlink, 0);
+		trace_verify(replay.trace, &frozen.recording.reader);
+		assert_true(has_ended(name));
+		replay_take_back(&replay);
+		expect_no_gaps();
+	}
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, begin, finish)
 
 int main(void)
@@ -1055,6 +1165,8 @@ int main(void)
 		TEST(test_pipes_and_sockets_hold_nothing),
 		TEST(test_about_to_be_in_a_pipe),
 		TEST(test_what_a_new_program_may),
+		TEST(test_attributes),
+		TEST(test_unlinked),
 		TEST(test_sweep),
 		TEST(test_abandoned_trace_does_nothing),
 	};

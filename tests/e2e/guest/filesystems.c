@@ -219,6 +219,24 @@ static void overlay_attribute(void)
 	expect_real(in(upper, "f"), in(merged, "f"));
 }
 
+// As it may unseen with another file.
+static void act_fchmod(void)
+{
+	int other = open_or_fault(plain("other"), O_RDWR), fd = open_or_fault(in(merged, "f"), O_RDONLY);
+	for (int i = 0; i < 3; i++)
+		need(fchmod(other, 0600) == 0, "fchmod");
+	need(fchmod(fd, 0600) == 0, "fchmod of what lies below");
+}
+
+static void overlay_descriptor(void)
+{
+	make_managed_lower();
+	create(plain("other"));
+	play("changer", act_fchmod);
+	read_as("upper", in(upper, "f"), act_read_managed);
+	expect_real(in(upper, "f"), in(merged, "f"));
+}
+
 static void act_rename(void)
 {
 	need(rename(in(merged, "f"), in(merged, "g")) == 0, "rename");
@@ -697,6 +715,7 @@ const struct scenario filesystem_scenarios[] = {
 	{ "overlay-lower", overlay_lower },
 	{ "overlay-copied-up", overlay_copied_up },
 	{ "overlay-attribute", overlay_attribute },
+	{ "overlay-descriptor", overlay_descriptor },
 	{ "overlay-renamed", overlay_renamed },
 	{ "overlay-written", overlay_written },
 	{ "overlay-unlinked", overlay_unlinked },
