@@ -20,7 +20,7 @@ def exits_per_call($call; $state):
 		| ($all - $looking - $each * (interrupts_between($marks; [$call, $state]) - $usual)) / ($line[3] | tonumber) end;
 
 .columns as $columns
-| [("getpid", "read", "write", "fork", "sendto", "recvfrom", "openat", "open-read", "connection", "pipe", "execve", "mmap", "map-own", "map-none", "mprotect",
+| [("getpid", "read", "write", "fork", "sendto", "recvfrom", "openat", "open-read", "new-file", "connection", "pipe", "execve", "mmap", "map-own", "map-none", "mprotect",
 	"ioctl", "fcntl", "readlink", "io_uring", "eventfd", "thr-read", "thr-write", "thr-send", "thr-open", "thr-conn") as $call
 	| ("unmanaged", "managed") as $state
 	| ($columns[0] | times($call; $state) | median) as $untraced

@@ -240,6 +240,21 @@ static void call_open_and_read(struct row *row)
 	}
 }
 
+// As with what is kept for a moment.
+static void call_new_file(struct row *row)
+{
+	static const char name[] = OPEN "/new";
+	char byte = 'n';
+	for (unsigned i = 0; i < row->count; i++) {
+		int file = (int)must(openat(AT_FDCWD, name, O_RDWR | O_CREAT | O_EXCL, 0600), name);
+		must(write(file, &byte, 1) - 1, "write");
+		must(pread(file, &byte, 1, 0) - 1, "pread");
+		must(fchmod(file, 0640), "fchmod");
+		close(file);
+		must(unlink(name), "unlink");
+	}
+}
+
 static const struct sockaddr_un listener = { AF_UNIX, "\0listener" };
 
 static void prepare_listener(struct row *row)
@@ -428,6 +443,7 @@ static const struct measured {
 	{"recvfrom", prepare_receive, call_receive, 1},
 	{"openat", allow_descriptors, call_open, 2},
 	{"open-read", nothing, call_open_and_read, 2},
+	{"new-file", nothing, call_new_file, 2},
 	{"connection", prepare_listener, call_connection, 10},
 	{"pipe", allow_descriptors, call_pipe, 2},
 	{"execve", nothing, call_execute, 20},
