@@ -33,12 +33,19 @@ void trace_copied_up(struct trace *trace, const struct guest_file *file, uint32_
 	trace_unlock(trace);
 }
 
+// The row says where the path (extra 0: argument 0, extra 1: descriptor 0, path 1) or descriptor
+// (extra 2) is. futimens() is utimensat() without a path.
+static bool is_by_descriptor(const struct pending_call *call)
+{
+	return call->row->extra == 2 || (call->row->extra == 1 && call->arguments[1] == 0);
+}
+
 // By a descriptor that nobody else can replace meanwhile it is known that the file is in no layer.
 bool trace_begin_attributes(struct trace_event *event)
 {
 	struct pending_call *call = event->call;
 	struct guest_file file;
-	if (call->row->extra != 2 || trace_owners_matter(event->trace) || trace_table_is_shared(event->kernel, event->task.files) ||
+	if (!is_by_descriptor(call) || trace_owners_matter(event->trace) || trace_table_is_shared(event->kernel, event->task.files) ||
 	    !trace_read_descriptor(event, (int64_t)trace_argument(event, 0), &file) || guest_file_is_overlay(&file))
 		return true;
 	call->end_is_idle = true;
@@ -47,8 +54,6 @@ bool trace_begin_attributes(struct trace_event *event)
 	return true;
 }
 
-// The row says where the path (extra 0: argument 0, extra 1: descriptor 0, path 1) or descriptor
-// (extra 2) is.
 void trace_end_attributes(struct trace_event *event, int64_t result)
 {
 	const struct syscall_row *row = event->call->row;
@@ -61,7 +66,7 @@ void trace_end_attributes(struct trace_event *event, int64_t result)
 	trace_owner_changed(event->trace);
 	uint64_t address = event->call->arguments[row->extra];
 	int64_t directory = row->extra ? (int32_t)event->call->arguments[0] : AT_FDCWD;
-	if (row->extra == 2 || address == 0) { // futimens() is utimensat() without a path
+	if (is_by_descriptor(event->call)) {
 		if (trace_read_descriptor(event, (int64_t)event->call->arguments[0], &file))
 			trace_copied_up(event->trace, &file, cause);
 		return;

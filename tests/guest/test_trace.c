@@ -1041,6 +1041,31 @@ static void test_attributes(void **state)
 	expect_no_gaps();
 }
 
+static bool is_watched(const struct guest_task *task)
+{
+	uint64_t word;
+	assert_read(guest_read_kernel(&frozen.kernel, replay_slot(&replay, task), &word, sizeof(word)));
+	return word != frozen.kernel.text;
+}
+
+// By a descriptor it is known that no layer is concerned; by a path (which is not there) it is not.
+static void test_whose_attributes(void **state)
+{
+	static const struct {
+		int number;
+		uint64_t second;
+		bool watched;
+	} rows[] = { { SYS_fchmod, 0600, false }, { SYS_fchown, 0, false }, { SYS_utimensat, 0, false }, { SYS_utimensat, 4711, true },
+		     { SYS_fchmodat, 4711, true } };
+	struct guest_task holder = frozen_task("holder");
+	for (size_t i = 0; replay.functions && !replay_passes && i < sizeof(rows) / sizeof(rows[0]); i++) {
+		enter(&holder, rows[i].number, HOLDER_PUBLIC_MEMORY_FILE, rows[i].second);
+		assert_int_equal(is_watched(&holder), rows[i].watched);
+		leave(&holder, rows[i].number, 0);
+	}
+	expect_no_gaps();
+}
+
 struct text_search {
 	const struct guest_task *task;
 	const char *text;
@@ -1068,13 +1093,6 @@ static uint64_t text_of(const struct guest_task *task, const char *text)
 	assert_read(guest_for_each_mapping(&frozen.kernel, task, 1000, visit_text, &search));
 	assert_int_not_equal(search.found, 0);
 	return search.found;
-}
-
-static bool is_watched(const struct guest_task *task)
-{
-	uint64_t word;
-	assert_read(guest_read_kernel(&frozen.kernel, replay_slot(&replay, task), &word, sizeof(word)));
-	return word != frozen.kernel.text;
 }
 
 static bool has_ended(const char *name)
@@ -1166,6 +1184,7 @@ int main(void)
 		TEST(test_about_to_be_in_a_pipe),
 		TEST(test_what_a_new_program_may),
 		TEST(test_attributes),
+		TEST(test_whose_attributes),
 		TEST(test_unlinked),
 		TEST(test_sweep),
 		TEST(test_abandoned_trace_does_nothing),
