@@ -731,8 +731,9 @@ static inline bool trace_is_way_out(const struct object_id *id)
 	return id->kind == OBJECT_ENDPOINT && id->c >= WAY_OUT && id->c <= KEPT_BACK;
 }
 
-/** Some file may have another owner now. */
+/** Whether any rule asks for owners. */
 bool trace_owners_matter(const struct trace *trace);
+/** Some file may have another owner now. */
 void trace_owner_changed(struct trace *trace);
 
 /** A directory has another path now: what lies below stays as classified as it was. */

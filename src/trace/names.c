@@ -140,9 +140,10 @@ bool trace_begin_unlink(struct trace_event *event)
 bool trace_ends_managed(const struct trace *trace, const struct pending_call *call)
 {
 	struct engine_object object;
-	struct object_id attributes = trace_attributes_id(&call->unlinked.id);
-	return call->unlinked.inode != 0 && call->unlinked.links <= 1 &&
-	       (engine_find(trace->engine, &call->unlinked.id, &object) || engine_find(trace->engine, &attributes, &object));
+	if (call->unlinked.inode == 0 || call->unlinked.links > 1)
+		return false;
+	const struct object_id attributes = trace_attributes_id(&call->unlinked.id);
+	return engine_find(trace->engine, &call->unlinked.id, &object) || engine_find(trace->engine, &attributes, &object);
 }
 
 bool trace_is_being_unlinked(const struct trace *trace, const struct object_id *file)

@@ -281,10 +281,9 @@ void trace_let_pass(struct trace *trace, const struct pending_call *call)
 	allow(trace, &pass);
 }
 
-static void let_inode(struct trace *trace, const struct guest_file *file)
+static void let_inode(struct trace *trace, const struct guest_file *file, uint8_t does)
 {
-	const struct trace_pass pass =
-		pass_of_inode(trace, file->inode, file->inode_number, file->generation, PASS_TAKES | PASS_GIVES | PASS_SHOWS);
+	const struct trace_pass pass = pass_of_inode(trace, file->inode, file->inode_number, file->generation, does);
 	if (pass.kinds)
 		allow(trace, &pass);
 }
@@ -310,7 +309,9 @@ void trace_let_open(struct trace_event *event, const struct guest_file *file)
 	if (may_let(trace, event->call) && dentry.inode == file->inode && let_thread(trace, &thread, 0)) {
 		allow(trace, &pass);
 		if (trace_keeps_nothing(file))
-			let_inode(trace, file);
+			let_inode(trace, file, PASS_TAKES | PASS_GIVES | PASS_SHOWS);
+		else if (!trace_owners_matter(trace))
+			let_inode(trace, file, PASS_MARKS);
 	}
 	trace_unlock(trace);
 }
@@ -362,7 +363,7 @@ static enum imagined imagine_call(struct trace_event *event, uint32_t call_numbe
 	struct trace_event imagined = trace_imagine(event, event->call, descriptor, file, &scratch);
 	scratch.row = &syscall_rows[call_number];
 	scratch.arguments[0] = (uint64_t)descriptor;
-	scratch.installs = scratch.only_watched = scratch.end_is_idle = false;
+	scratch.installs = scratch.only_watched = false;
 	scratch.pass.inode = 0;
 	scratch.pass.of_socket = false;
 	scratch.pass.epoch = atomic_load(&trace->namespace_epoch);
@@ -390,8 +391,6 @@ void trace_let_pass_ahead(struct trace_event *event, int32_t number, uint64_t fi
 		return;
 	if (writes)
 		imagine_call(event, SYS_write, number, file, true);
-	if (kinds_that(event->trace, PASS_MARKS))
-		imagine_call(event, SYS_fchmod, number, file, true);
 }
 
 /* Whoever may pass, on any pipe, socket, or anonymous inode (eventfd, timerfd, ...) */

@@ -67,7 +67,6 @@ bool trace_rules_may_match_below(const struct trace *trace, const char *director
 	return false;
 }
 
-// What is open already may be classified when it is used next.
 bool trace_owners_matter(const struct trace *trace)
 {
 	const struct trace_rules *rules = rules_now(trace);
@@ -77,6 +76,7 @@ bool trace_owners_matter(const struct trace *trace)
 	return false;
 }
 
+// What is open already may be classified when it is used next.
 void trace_owner_changed(struct trace *trace)
 {
 	if (trace_owners_matter(trace))
