@@ -251,10 +251,11 @@ static void *run_reader(void *argument)
 	return NULL;
 }
 
+static const struct timespec moment = {.tv_nsec = 20000000};
+
 // Alerts go out in threads of their own.
 static bool await_alerts(void)
 {
-	const struct timespec moment = {.tv_nsec = 20000000};
 	struct stat status;
 	for (int i = 0; i < 500; i++) {
 		if (stat(world.log, &status) == 0 && status.st_size > 0)
@@ -272,12 +273,15 @@ static void test_all_at_once(void **state)
 	size_t count = 0;
 	assert_true(world.metrics_port > 0 && world.web_port > 0);
 	world.agents = AGENTS;
-	for (intptr_t i = 0; i < AGENTS; i++)
-		assert_int_equal(pthread_create(&threads[count++], NULL, run_agent, (void *)i), 0);
 	for (intptr_t i = 0; i < CLIENTS; i++)
 		assert_int_equal(pthread_create(&threads[count++], NULL, run_client, (void *)i), 0);
 	for (intptr_t i = 0; i < READERS; i++)
 		assert_int_equal(pthread_create(&threads[count++], NULL, run_reader, (void *)i), 0);
+	// A busy machine might let the agents come to their end before anybody else has begun.
+	for (int tries = 0; tries < 500 && (world.asked == 0 || world.read == 0); tries++)
+		nanosleep(&moment, NULL);
+	for (intptr_t i = 0; i < AGENTS; i++)
+		assert_int_equal(pthread_create(&threads[count++], NULL, run_agent, (void *)i), 0);
 	while (count > 0)
 		pthread_join(threads[--count], NULL);
 	assert_int_equal(world.wrong, 0);
