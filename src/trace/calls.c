@@ -37,7 +37,7 @@ static struct pending_call *take_call(struct trace *trace)
 	return call;
 }
 
-void trace_give_back_paths(struct trace *trace, struct pending_call *call)
+static void give_back_paths(struct trace *trace, struct pending_call *call)
 {
 	if (call->paths) {
 		call->paths->next = trace->paths_free;
@@ -48,7 +48,7 @@ void trace_give_back_paths(struct trace *trace, struct pending_call *call)
 
 static void give_back(struct trace *trace, struct pending_call *call)
 {
-	trace_give_back_paths(trace, call);
+	give_back_paths(trace, call);
 	call->next = trace->pending_free;
 	trace->pending_free = call;
 }
@@ -85,7 +85,7 @@ static void insert_call(struct trace *trace, struct pending_call *call)
 		atomic_fetch_add_explicit(&trace->loose_count, 1, memory_order_release);
 	if (call->changes_names)
 		atomic_fetch_add_explicit(&trace->renaming_count, 1, memory_order_release);
-	trace->unlinking += call->unlinked.inode != 0 && call->end_is_idle;
+	trace->unlinking += trace_unlinks_unseen(call);
 	if (call->fork_parent) {
 		call->next_fork = trace->forks;
 		call->fork_link = &trace->forks;
@@ -112,7 +112,7 @@ static void unlink_call(struct trace *trace, struct pending_call *call)
 		atomic_fetch_sub_explicit(&trace->loose_count, 1, memory_order_release);
 	if (call->changes_names)
 		atomic_fetch_sub_explicit(&trace->renaming_count, 1, memory_order_release);
-	trace->unlinking -= call->unlinked.inode != 0 && call->end_is_idle;
+	trace->unlinking -= trace_unlinks_unseen(call);
 	if (call->returns != RETURN_SEEN)
 		trace->quiet_count--;
 	*(call->newer ? &call->newer->older : &trace->newest) = call->older;
@@ -347,11 +347,11 @@ static bool begin_call(struct trace_event *event, const struct trace_begun *begu
 		trace_finish_call(trace, stale, false); // it was over before it was watched
 	else if (stale)
 		trace_abandon_call(trace, stale); // its exit never came
+	if (!followed || call->end_is_idle)
+		give_back_paths(trace, call);
 	if (followed) {
 		event->cpu->spare = NULL;
 		begin_flows(trace, call);
-	} else {
-		trace_give_back_paths(trace, call);
 	}
 	bool shared = followed && call->shared_files; // then it is not quiet, and nobody else ends it
 	trace_unlock(trace);

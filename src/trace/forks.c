@@ -36,9 +36,9 @@ bool trace_is_being_made(struct trace *trace, const struct guest_task *child, co
 {
 	struct trace_event made, making;
 	bool compat;
-	if (!guest_has_field(trace->kernel, FIELD_task_stack) || !last_call_is_fork(trace, child->address, &made, &compat) ||
-	    made.registers.ax != 0 || !last_call_is_fork(trace, child->real_parent, &making, &compat) ||
-	    (int64_t)making.registers.ax != -ENOSYS || making.raw_number != made.raw_number)
+	if (!last_call_is_fork(trace, child->address, &made, &compat) || made.registers.ax != 0 ||
+	    !last_call_is_fork(trace, child->real_parent, &making, &compat) || (int64_t)making.registers.ax != -ENOSYS ||
+	    making.raw_number != made.raw_number)
 		return false;
 	const struct object_reference maker = trace_process_reference(&making.task);
 	*cause = (uint32_t)making.registers.orig_ax;

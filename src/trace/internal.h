@@ -550,7 +550,6 @@ void trace_settle_names(struct trace *trace);
 void trace_carry_loose(struct trace *trace);
 
 /* calls.c. Locked. */
-void trace_give_back_paths(struct trace *trace, struct pending_call *call);
 struct pending_call *trace_find_call(struct trace *trace, uint64_t key);
 /** A fork in progress that may be making this process; NULL: none. */
 const struct pending_call *trace_fork_of(const struct trace *trace, const struct guest_task *child);
@@ -932,7 +931,12 @@ bool trace_begin_unlink(struct trace_event *event);
 void trace_end_unlink(struct trace_event *event, int64_t result);
 /** Whether what is managed may end with the call. Locked. */
 bool trace_ends_managed(const struct trace *trace, const struct pending_call *call);
-/** Whether the file may lose a name by a call that is not seen to end. Locked. */
+/** Whether the call may take a name from a file, and is quiet if that is of no interest. */
+static inline bool trace_unlinks_unseen(const struct pending_call *call)
+{
+	return call->end_is_idle && call->unlinked.inode != 0;
+}
+/** Whether the file may lose a name by such a call. Locked. */
 bool trace_is_being_unlinked(const struct trace *trace, const struct object_id *file);
 /** The inode that is known by the new name of event->call now; 0: none, or the old one is there still. */
 uint64_t trace_name_arrived(struct trace_event *event);

@@ -127,20 +127,19 @@ bool trace_begin_names(struct trace_event *event)
 // Its end concerns what is managed only, and that is asked as it is decided whether to see it (trace_ends_managed()).
 bool trace_begin_unlink(struct trace_event *event)
 {
-	struct pending_call *call = event->call;
-	trace_begin_names(event);
-	if (call->slot == 0 || !call->paths || !trace_lock(event->trace))
-		return true;
-	trace_give_back_paths(event->trace, call);
-	call->end_is_idle = true;
-	trace_unlock(event->trace);
-	return true;
+	event->call->end_is_idle = event->call->slot != 0;
+	return trace_begin_names(event);
+}
+
+static bool takes_last_name(const struct pending_call *call)
+{
+	return call->unlinked.inode != 0 && call->unlinked.links <= 1;
 }
 
 bool trace_ends_managed(const struct trace *trace, const struct pending_call *call)
 {
 	struct engine_object object;
-	if (call->unlinked.inode == 0 || call->unlinked.links > 1)
+	if (!takes_last_name(call))
 		return false;
 	const struct object_id attributes = trace_attributes_id(&call->unlinked.id);
 	return engine_find(trace->engine, &call->unlinked.id, &object) || engine_find(trace->engine, &attributes, &object);
@@ -149,7 +148,7 @@ bool trace_ends_managed(const struct trace *trace, const struct pending_call *ca
 bool trace_is_being_unlinked(const struct trace *trace, const struct object_id *file)
 {
 	const struct pending_call *call = trace->unlinking == 0 ? NULL : trace->oldest;
-	while (call && !(call->unlinked.inode != 0 && object_id_equal(&call->unlinked.id, file)))
+	while (call && !(trace_unlinks_unseen(call) && object_id_equal(&call->unlinked.id, file)))
 		call = call->newer;
 	return call != NULL;
 }
@@ -190,7 +189,7 @@ static void end_unlinked(struct trace_event *event)
 	struct engine_object object;
 	bool alive;
 	uint32_t links;
-	if (unlinked->inode == 0 || unlinked->links > 1)
+	if (!takes_last_name(event->call))
 		return;
 	// A failed read means that the memory is used otherwise now.
 	if (guest_inode_alive(event->kernel, unlinked->inode, unlinked->id.a,

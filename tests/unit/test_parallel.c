@@ -251,18 +251,27 @@ static void *run_reader(void *argument)
 	return NULL;
 }
 
-static const struct timespec moment = {.tv_nsec = 20000000};
-
-// Alerts go out in threads of their own.
-static bool await_alerts(void)
+static bool await(bool (*condition)(void))
 {
-	struct stat status;
+	const struct timespec moment = {.tv_nsec = 20000000};
 	for (int i = 0; i < 500; i++) {
-		if (stat(world.log, &status) == 0 && status.st_size > 0)
+		if (condition())
 			return true;
 		nanosleep(&moment, NULL);
 	}
 	return false;
+}
+
+// Alerts go out in threads of their own.
+static bool has_alerts(void)
+{
+	struct stat status;
+	return stat(world.log, &status) == 0 && status.st_size > 0;
+}
+
+static bool has_begun(void)
+{
+	return world.asked > 0 && world.read > 0;
 }
 
 // All --------------------------------------------------------------------------------------------
@@ -278,15 +287,14 @@ static void test_all_at_once(void **state)
 	for (intptr_t i = 0; i < READERS; i++)
 		assert_int_equal(pthread_create(&threads[count++], NULL, run_reader, (void *)i), 0);
 	// A busy machine might let the agents come to their end before anybody else has begun.
-	for (int tries = 0; tries < 500 && (world.asked == 0 || world.read == 0); tries++)
-		nanosleep(&moment, NULL);
+	await(has_begun);
 	for (intptr_t i = 0; i < AGENTS; i++)
 		assert_int_equal(pthread_create(&threads[count++], NULL, run_agent, (void *)i), 0);
 	while (count > 0)
 		pthread_join(threads[--count], NULL);
 	assert_int_equal(world.wrong, 0);
 	assert_true(world.asked > 0 && world.read > 0);
-	assert_true(await_alerts());
+	assert_true(await(has_alerts));
 
 	char *vms = ask("{\"command\":\"vms\"}\n");
 	assert_non_null(vms);
