@@ -255,7 +255,8 @@ static bool release_process(uint64_t leader, void *context)
 {
 	struct agent_vm *vm = context;
 	struct guest_task task;
-	if (guest_task_read(&vm->kernel, leader, &task) == GUEST_OK && task.mm != 0)
+	// Who has no memory (any more) may be there, too: descriptors are closed behind it as a process ends.
+	if (guest_task_read(&vm->kernel, leader, &task) == GUEST_OK)
 		guest_for_each_thread(&vm->kernel, &task, PROCESSES_MAXIMUM, release_task, vm);
 	return true;
 }

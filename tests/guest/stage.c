@@ -753,6 +753,51 @@ struct stage_vcpu *stage_create_vcpu(const struct stage_program *programs, size_
 	return vcpu;
 }
 
+/* Who was interrupted in the filter */
+
+static struct {
+	uint64_t site, memory; // where it came from; its mm
+	_Atomic uint64_t *mm, *state, *saved_rip, *saved_cs;
+	uint64_t state_before, rip_before, cs_before;
+} interrupted;
+
+static _Atomic uint64_t *field_at(uint64_t task, enum profile_field_id field)
+{
+	return word_at(physical(task + guest_offset(stage.kernel, field)));
+}
+
+bool stage_interrupt(const char *name)
+{
+	enum { JUMP = 0xe9, INSIDE = 5, DEPTH = 4000 };
+	uint64_t task, stack, read_function;
+	int32_t distance;
+	if (guest_system_call_function(stage.kernel, false, SYS_read, &read_function) != GUEST_OK ||
+	    guest_find_process(stage.kernel, (uint32_t)recording_pid(stage.recording, name), &task) != GUEST_OK ||
+	    guest_read_field(stage.kernel, task, FIELD_task_stack, &stack) != GUEST_OK)
+		errx(1, "%s is not in the recording", name);
+	interrupted.site = *code_at(read_function) == JUMP ? read_function : read_function + MARK;
+	if (*code_at(interrupted.site) != JUMP)
+		return false;
+	memcpy(&distance, code_at(interrupted.site) + 1, sizeof(distance));
+	interrupted.mm = field_at(task, FIELD_task_mm);
+	interrupted.state = field_at(task, FIELD_task_state);
+	interrupted.saved_rip = word_at(physical(stack + DEPTH));
+	interrupted.saved_cs = word_at(physical(stack + DEPTH + sizeof(uint64_t)));
+	interrupted.memory = atomic_exchange(interrupted.mm, 0);
+	interrupted.state_before = atomic_fetch_and(interrupted.state, ~(uint64_t)UINT32_MAX); // it runs
+	interrupted.rip_before = atomic_exchange(interrupted.saved_rip, interrupted.site + SITE + (uint64_t)distance + INSIDE);
+	interrupted.cs_before = atomic_exchange(interrupted.saved_cs, GUEST_KERNEL_CS);
+	return true;
+}
+
+bool stage_has_left_filter(void)
+{
+	atomic_store(interrupted.mm, interrupted.memory);
+	atomic_store(interrupted.state, interrupted.state_before);
+	atomic_store(interrupted.saved_cs, interrupted.cs_before);
+	return atomic_exchange(interrupted.saved_rip, interrupted.rip_before) == interrupted.site;
+}
+
 /* What is left of the agent */
 
 static bool code_is_touched(char *text, size_t size)

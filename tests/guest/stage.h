@@ -107,6 +107,11 @@ void stage_close(void);
 void stage_create_vm(void);
 struct stage_vcpu *stage_create_vcpu(const struct stage_program *programs, size_t count);
 
+/** A process that no vCPU runs ends, and has given up its memory: it was interrupted where the filter looks at read(), if that
+ * is in force. Then, whether it is back where it came from; it is as it was after that. */
+bool stage_interrupt(const char *name);
+bool stage_has_left_filter(void);
+
 /** Whether something of the agent's is in the guest's kernel, in its page tables or on the stacks;
  * where it is, as text. Only while nothing is changed there: there was no hook in the guest's
  * memory before, or all vCPUs are stopped. */

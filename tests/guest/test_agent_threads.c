@@ -694,6 +694,8 @@ static bool waits_for_kernel(const void *unused)
 static void play_tracking(void)
 {
 	const struct agent_vm *vm = agent_vcpu_of(threads[0].vcpu->fd)->vm;
+	bool filter = strcmp(agent_hook_name(vm), "filter") == 0;
+	assert_int_equal(stage_interrupt("inet"), filter);
 	atomic_store(&stage.nmi, 3);
 	track_memory(true);
 	// Once more where a vCPU was late: is_machines_fault().
@@ -701,6 +703,7 @@ static void play_tracking(void)
 		track_memory(false);
 		track_memory(true);
 	}
+	assert_true(!filter || stage_has_left_filter());
 	assert_untouched(false, "memory is tracked");
 	await_hook("debugreg");
 	let_run(true);
