@@ -585,10 +585,8 @@ static void prepare_entry(struct agent_vcpu *vcpu)
 // The VMM stops the VM, and says so.
 static int refuse_to_run(struct agent_vcpu *vcpu)
 {
-	if (atomic_load(&vcpu->busy)) { // comes from an exit of ours
-		flush_registers(vcpu);
-		atomic_store(&vcpu->busy, false);
-	}
+	flush_registers(vcpu); // if it comes from an exit of ours
+	atomic_store(&vcpu->busy, false);
 	vcpu->run->exit_reason = KVM_EXIT_INTERNAL_ERROR;
 	vcpu->run->internal.suberror = KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON;
 	vcpu->run->internal.ndata = 0;
@@ -639,9 +637,9 @@ int agent_run(struct agent_vcpu *vcpu)
 		}
 		if (ours && !kicked)
 			continue;
+		flush_registers(vcpu);
 		if (ours) {
 			// Not to lose a kick of the VMM's own that came at the same time.
-			flush_registers(vcpu);
 			result = -1;
 			saved_errno = EINTR;
 		}
