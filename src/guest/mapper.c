@@ -121,10 +121,9 @@ bool guest_mm_is_shared(const struct guest_kernel *kernel, const struct guest_ta
 {
 	uint64_t threads;
 	int32_t users;
-	return count_users(kernel, task, &users) && guest_has_field(kernel, FIELD_signal_nr_threads) &&
-	       guest_read_field(kernel, task->signal, FIELD_signal_nr_threads, &threads) ==
-		       GUEST_OK &&
-	       users > (int32_t)threads;
+	// Not nr_threads, in which a leader that has ended before its threads is counted.
+	return count_users(kernel, task, &users) &&
+	       guest_read_field(kernel, task->signal, FIELD_signal_live, &threads) == GUEST_OK && users > (int32_t)threads;
 }
 
 bool guest_mm_has_one_user(const struct guest_kernel *kernel, const struct guest_task *task)

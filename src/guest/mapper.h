@@ -40,7 +40,7 @@ enum guest_result guest_mm_owner(const struct guest_kernel *kernel, uint64_t mm,
 				 struct guest_task *task);
 
 /** Whether more than this one process uses its address space (clone(CLONE_VM) without CLONE_THREAD). It may
- *  say so wrongly for a moment, while somebody looks into it through /proc. */
+ *  say so wrongly for a moment, while a thread of it ends, or somebody looks into it through /proc. */
 bool guest_mm_is_shared(const struct guest_kernel *kernel, const struct guest_task *task);
 /** Whether this thread is the only one that uses its address space. False if that is not known, too. */
 bool guest_mm_has_one_user(const struct guest_kernel *kernel, const struct guest_task *task);

@@ -178,7 +178,6 @@
 	F(O, rb_right, "rb_node.rb_right")                                                        \
 	F(O, mm_owner, "mm_struct.owner") /* CONFIG_MEMCG */                                      \
 	F(O, mm_users, "mm_struct.mm_users.counter")                                              \
-	F(O, signal_nr_threads, "signal_struct.nr_threads")                                       \
 	F(O, maple_range_pivot, "maple_range_64.pivot")                                           \
 	F(O, maple_range_slot, "maple_range_64.slot")                                             \
 	F(O, maple_arange_pivot, "maple_arange_64.pivot")                                         \

@@ -8,6 +8,7 @@
 
 enum {
 	PID_LIMIT = 4 * 1024 * 1024, // PID_MAX_LIMIT of include/linux/threads.h
+	THREADS_MAXIMUM = 1 << 16,
 	CPUS_MAXIMUM = 8192,	     // the largest CONFIG_NR_CPUS on x86-64
 	CPUS_PART = 64,
 	PIDTYPE_TGID = 1, // enum pid_type of include/linux/pid_types.h, since 4.19
@@ -253,4 +254,35 @@ enum guest_result guest_for_each_thread(const struct guest_kernel *kernel,
 	return for_each_in_ring(
 		kernel, leader->signal + guest_offset(kernel, FIELD_signal_thread_head),
 		guest_offset(kernel, FIELD_task_thread_node), maximum, visit, context);
+}
+
+struct acting_search {
+	const struct guest_kernel *kernel;
+	struct guest_task *thread;
+};
+
+static bool has_no_memory(uint64_t address, void *context)
+{
+	struct acting_search *search = context;
+	struct guest_task thread;
+	if (guest_task_read(search->kernel, address, &thread) != GUEST_OK || thread.mm == 0)
+		return true;
+	*search->thread = thread;
+	return false;
+}
+
+enum guest_result guest_acting_thread(const struct guest_kernel *kernel, const struct guest_task *leader,
+				      struct guest_task *thread)
+{
+	struct acting_search search = { kernel, thread };
+	uint64_t live;
+	*thread = *leader;
+	if (leader->flags & GUEST_PF_KTHREAD)
+		return GUEST_NOT_FOUND;
+	if (leader->mm)
+		return GUEST_OK;
+	enum guest_result result = guest_read_field(kernel, leader->signal, FIELD_signal_live, &live);
+	if (result == GUEST_OK && (int32_t)live > 0)
+		result = guest_for_each_thread(kernel, leader, THREADS_MAXIMUM, has_no_memory, &search);
+	return result == GUEST_OK && thread->mm == 0 ? GUEST_NOT_FOUND : result;
 }

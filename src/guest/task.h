@@ -51,6 +51,14 @@ enum guest_result guest_find_process(const struct guest_kernel *kernel, uint32_t
 enum guest_result guest_process_alive(const struct guest_kernel *kernel,
 				      const struct guest_task *leader, bool *alive);
 
+/**
+ * A thread of the process that has its memory, descriptors and root: the leader, or, where that has ended before the
+ * others (pthread_exit() in main()) and has none of them any more, one of these. GUEST_NOT_FOUND: a kernel thread, or a process that
+ * has ended. `thread` is filled, whatever the result, and may be `leader` itself.
+ */
+enum guest_result guest_acting_thread(const struct guest_kernel *kernel, const struct guest_task *leader,
+				      struct guest_task *thread);
+
 /** The task's exe file (mm->exe_file); GUEST_NOT_FOUND for a kernel thread. */
 enum guest_result guest_task_exe(const struct guest_kernel *kernel, const struct guest_task *task,
 				 uint64_t *file);

@@ -72,7 +72,8 @@ static bool visit_thread(uint64_t address, void *context)
 static bool visit_leader(uint64_t address, void *context)
 {
 	struct fork_search *search = context;
-	if (guest_task_read(search->trace->kernel, address, &search->leader) == GUEST_OK && search->leader.mm != 0)
+	if (guest_task_read(search->trace->kernel, address, &search->leader) == GUEST_OK &&
+	    !(search->leader.flags & GUEST_PF_KTHREAD))
 		guest_for_each_thread(search->trace->kernel, &search->leader, THREADS_MAXIMUM, visit_thread, search);
 	return search->left > 0;
 }

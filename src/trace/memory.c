@@ -80,10 +80,10 @@ static uint32_t cause_of_sharing(const struct spread *spread, const struct guest
 static bool visit_user_of_memory(uint64_t address, void *context)
 {
 	struct owner_search *search = context;
-	struct guest_task task;
-	if (guest_task_read(search->kernel, address, &task) == GUEST_OK && task.mm == search->mm &&
-	    !(task.flags & GUEST_PF_KTHREAD))
-		give_to_process(search->spread, &task, cause_of_sharing(search->spread, &task));
+	struct guest_task leader, acting;
+	if (guest_task_read(search->kernel, address, &leader) == GUEST_OK &&
+	    guest_acting_thread(search->kernel, &leader, &acting) == GUEST_OK && acting.mm == search->mm)
+		give_to_process(search->spread, &leader, cause_of_sharing(search->spread, &leader));
 	return true;
 }
 
@@ -148,21 +148,30 @@ static bool visit_own_mapping(const struct guest_mapping *mapping, void *context
 	return true;
 }
 
+static void spread_memory(struct spread *spread, const struct guest_task *task)
+{
+	const struct guest_kernel *kernel = spread->trace->kernel;
+	spread->mm = task->mm;
+	note(spread, guest_for_each_mapping(kernel, task, MAPPINGS_MAXIMUM, visit_own_mapping, spread));
+	if (guest_mm_is_shared(kernel, task))
+		give_to_users_of(spread, task->mm);
+}
+
 static enum guest_result spread_process(struct spread *spread, const struct watched_object *watched)
 {
 	const struct guest_kernel *kernel = spread->trace->kernel;
-	struct guest_task task;
+	struct guest_task leader, acting;
 	if (watched->leader.address == 0)
 		return GUEST_OK; // could not be read: said when it became managed
-	if (guest_task_read(kernel, watched->leader.address, &task) != GUEST_OK ||
-	    task.tgid != watched->leader.tgid ||
-	    task.leader_start_time != watched->leader.leader_start_time)
+	if (guest_task_read(kernel, watched->leader.address, &leader) != GUEST_OK ||
+	    leader.tgid != watched->leader.tgid || leader.leader_start_time != watched->leader.leader_start_time)
 		return GUEST_OK; // has ended
-	spread->object.hint[0] = task.group_leader;
-	spread->mm = task.mm;
-	note(spread, guest_for_each_mapping(kernel, &task, MAPPINGS_MAXIMUM, visit_own_mapping, spread));
-	if (guest_mm_is_shared(kernel, &task))
-		give_to_users_of(spread, task.mm);
+	spread->object.hint[0] = leader.group_leader;
+	enum guest_result result = guest_acting_thread(kernel, &leader, &acting);
+	if (result == GUEST_OK)
+		spread_memory(spread, &acting);
+	else if (result != GUEST_NOT_FOUND) // it ends just now
+		note(spread, result);
 	trace_spread_lent(spread->trace, &spread->object);
 	return spread->worst;
 }
@@ -207,22 +216,29 @@ static bool find_shared(const struct guest_mapping *mapping, void *context)
 	return !*found;
 }
 
+static bool is_process_seen_by_others(struct trace *trace, const struct object_reference *process)
+{
+	struct guest_task leader, acting;
+	bool found = false;
+	if (trace_has_lent(trace, &process->id) || guest_task_read(trace->kernel, process->hint[0], &leader) != GUEST_OK)
+		return true;
+	enum guest_result result = guest_acting_thread(trace->kernel, &leader, &acting);
+	if (result != GUEST_OK)
+		return result != GUEST_NOT_FOUND;
+	return guest_mm_is_shared(trace->kernel, &acting) ||
+	       guest_for_each_mapping(trace->kernel, &acting, MAPPINGS_MAXIMUM, find_shared, &found) != GUEST_OK || found;
+}
+
 // Whether others may see what comes to the object, without a system call of theirs. What cannot be read
 // is taken for such.
 static bool is_seen_by_others(struct trace *trace, const struct object_reference *object)
 {
-	struct guest_task task;
 	struct guest_file file;
 	bool found = false;
 	if (object->hint[0] == 0)
 		return false;
 	if (object->id.kind == OBJECT_PROCESS)
-		return guest_task_read(trace->kernel, object->hint[0], &task) != GUEST_OK ||
-		       guest_mm_is_shared(trace->kernel, &task) ||
-		       trace_has_lent(trace, &object->id) ||
-		       (task.mm && guest_for_each_mapping(trace->kernel, &task, MAPPINGS_MAXIMUM,
-							  find_shared, &found) != GUEST_OK) ||
-		       found;
+		return is_process_seen_by_others(trace, object);
 	if (object->id.kind != OBJECT_FILE || trace_is_anonymous_inode(&object->id) ||
 	    guest_file_read(trace->kernel, object->hint[0], &file) != GUEST_OK ||
 	    S_ISFIFO(file.mode) || S_ISCHR(file.mode))

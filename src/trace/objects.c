@@ -271,7 +271,7 @@ static void describe_process(struct trace *trace, struct description *scratch,
 			     const struct object_reference *object, struct wire_object *wire,
 			     struct watched_object *watched)
 {
-	struct guest_task *task = &scratch->task;
+	struct guest_task *task = &scratch->task, acting;
 	uint64_t exe;
 	wire->kind = WIRE_PROCESS;
 	wire->pid = (uint32_t)object->id.a;
@@ -284,10 +284,11 @@ static void describe_process(struct trace *trace, struct description *scratch,
 	wire->name = task->comm;
 	watched->leader = *task;
 	watched->transient = true;
-	bool readable = guest_task_exe(trace->kernel, task, &exe) == GUEST_OK &&
+	bool readable = guest_acting_thread(trace->kernel, task, &acting) == GUEST_OK &&
+			guest_task_exe(trace->kernel, &acting, &exe) == GUEST_OK &&
 			guest_file_read(trace->kernel, exe, &scratch->file) == GUEST_OK;
 	trace_note_program(trace, &object->id, readable ? &scratch->file : NULL);
-	scratch->file.viewer = task->fs;
+	scratch->file.viewer = acting.fs;
 	if (readable && trace_paths(trace, &scratch->file, scratch->path, scratch->host_path)) {
 		wire->path = scratch->path;
 		wire->host_path = scratch->host_path;

@@ -16,7 +16,7 @@ struct sweep {
 	struct trace *trace;
 	struct memory_reader *reader;
 	struct guest_task task;
-	uint64_t leader_files;
+	uint64_t shared_files;
 	uint64_t seen_file; // mappings of one file come in rows
 	size_t processes;
 };
@@ -67,18 +67,18 @@ static void note(struct sweep *sweep, enum guest_result result, const char *what
 static bool sweep_thread(uint64_t address, void *context)
 {
 	struct sweep *sweep = context;
-	struct guest_task leader = sweep->task;
+	struct guest_task acting = sweep->task;
 	uint64_t rings;
 	if (guest_read_field(sweep->trace->kernel, address, FIELD_task_io_uring, &rings) == GUEST_OK &&
 	    rings != 0)
 		atomic_store_explicit(&sweep->trace->has_rings, true, memory_order_relaxed);
 	if (guest_task_read(sweep->trace->kernel, address, &sweep->task) == GUEST_OK &&
-	    sweep->task.files != sweep->leader_files && sweep->task.files != 0)
+	    sweep->task.files != sweep->shared_files && sweep->task.files != 0)
 		note(sweep,
 		     guest_for_each_descriptor(sweep->trace->kernel, &sweep->task,
 					       DESCRIPTORS_MAXIMUM, sweep_descriptor, sweep),
 		     "descriptors");
-	sweep->task = leader;
+	sweep->task = acting;
 	return true;
 }
 
@@ -86,11 +86,13 @@ static bool sweep_process(uint64_t address, void *context)
 {
 	struct sweep *sweep = context;
 	const struct guest_kernel *kernel = sweep->trace->kernel;
+	struct guest_task leader;
 	memory_leave(sweep->reader);
 	memory_enter(sweep->reader);
-	if (guest_task_read(kernel, address, &sweep->task) != GUEST_OK || sweep->task.mm == 0)
+	if (guest_task_read(kernel, address, &leader) != GUEST_OK ||
+	    guest_acting_thread(kernel, &leader, &sweep->task) != GUEST_OK)
 		return true;
-	sweep->leader_files = sweep->task.files;
+	sweep->shared_files = sweep->task.files;
 	sweep->seen_file = 0;
 	sweep->processes++;
 	note(sweep,

@@ -147,13 +147,12 @@ struct orphan_search {
 static bool visit_possible_child(uint64_t address, void *context)
 {
 	struct orphan_search *search = context;
-	struct guest_task task;
-	if (guest_task_read(search->trace->kernel, address, &task) != GUEST_OK ||
-	    task.mm == 0 ||
-	    !guest_is_newer(&search->call->fork_after, task.group_leader, task.tgid,
-			    task.leader_start_time))
+	struct guest_task leader, acting;
+	if (guest_task_read(search->trace->kernel, address, &leader) != GUEST_OK ||
+	    !guest_is_newer(&search->call->fork_after, leader.group_leader, leader.tgid, leader.leader_start_time) ||
+	    guest_acting_thread(search->trace->kernel, &leader, &acting) != GUEST_OK)
 		return true;
-	struct object_reference child = trace_process_reference(&task);
+	struct object_reference child = trace_process_reference(&leader);
 	engine_transfer(search->trace->engine, &search->call->process, &child,
 			(uint32_t)(search->call->row - syscall_rows));
 	return true;

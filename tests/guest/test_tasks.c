@@ -234,7 +234,9 @@ static void kernel_threads_have_no_user_memory(void **state)
 {
 	struct guest_task task = read_process(2);
 	uint64_t file, byte;
+	struct guest_task acting;
 	assert_int_equal(task.mm, 0);
+	assert_int_equal(guest_acting_thread(&frozen.kernel, &task, &acting), GUEST_NOT_FOUND);
 	assert_int_equal(guest_task_exe(&frozen.kernel, &task, &file), GUEST_NOT_FOUND);
 	assert_int_equal(guest_read_user(&frozen.kernel, &task, 0x400000, &byte, 1),
 			 GUEST_NOT_FOUND);

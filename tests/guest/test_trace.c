@@ -464,6 +464,40 @@ static void test_flow_into_shared_memory(void **state)
 	expect_no_gaps();
 }
 
+// main() has called pthread_exit(), and other threads go on.
+static struct guest_task end_leader(const char *name)
+{
+	struct guest_task leader = frozen_task(name);
+	replay_change(&replay, field_of(leader.address, FIELD_task_mm), 0);
+	replay_change(&replay, field_of(leader.address, FIELD_task_files), 0);
+	replay_change(&replay, field_of(leader.address, FIELD_task_fs), 0);
+	return leader;
+}
+
+// Its memory is that of its threads, and has a program, and others who see it.
+static void test_leader_has_ended(void **state)
+{
+	struct guest_task holder = frozen_task("holder"), leader = frozen_task("threads"), acting;
+	struct guest_mapping mapping = { 0 };
+	assert_read(guest_for_each_mapping(&frozen.kernel, &leader, 4096, first_of_a_file, &mapping));
+	assert_true(mapping.file != 0);
+	replay_change(&replay, field_of(mapping.address, FIELD_vma_flags), mapping.flags | GUEST_VM_SHARED | GUEST_VM_WRITE);
+	end_leader("threads");
+	struct guest_task ended = frozen_task("threads");
+	assert_read(guest_acting_thread(&frozen.kernel, &ended, &acting));
+	assert_int_equal(acting.mm, leader.mm);
+	assert_int_not_equal(acting.address, leader.address);
+	assert_int_equal(acting.group_leader, leader.address);
+	make_managed(&holder, &leader);
+	assert_true(has_edge("threads", "mapping", "/"));
+	assert_true(has_edge("/", "mapping", "unix"));
+	expect_no_gaps();
+
+	replay_change(&replay, field_of(ended.signal, FIELD_signal_live), 0); // and all others
+	assert_int_equal(guest_acting_thread(&frozen.kernel, &ended, &acting), GUEST_NOT_FOUND);
+	assert_int_equal(acting.address, leader.address);
+}
+
 // Two threads with one table of descriptors: one reads, the other puts another file under the number. Whichever
 // comes first, and whatever is there at the exit, both files are taken to have been read.
 static void test_descriptor_is_changed(void **state)
@@ -672,6 +706,13 @@ static void test_sweep(void **state)
 		assert_string_not_equal(replay.edges[i].to, "inet");
 		assert_string_not_equal(replay.edges[i].to, "pipe-reader");
 	}
+}
+
+static void test_sweep_after_the_leader(void **state)
+{
+	size_t programs = trace_sweep(replay.trace, &frozen.recording.reader);
+	end_leader("threads");
+	assert_int_equal(trace_sweep(replay.trace, &frozen.recording.reader), programs);
 }
 
 static void test_abandoned_trace_does_nothing(void **state)
@@ -1163,6 +1204,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_mapped, begin_mapped, finish),
 		TEST(test_labels_come_while_mapping),
 		TEST(test_labels_come_while_mapping_fails),
+		TEST(test_leader_has_ended),
 		TEST(test_flow_into_shared_memory),
 		TEST(test_descriptor_is_changed),
 		TEST(test_descriptor_comes_meanwhile),
@@ -1189,6 +1231,7 @@ int main(void)
 		TEST(test_whose_attributes),
 		TEST(test_unlinked),
 		TEST(test_sweep),
+		TEST(test_sweep_after_the_leader),
 		TEST(test_abandoned_trace_does_nothing),
 	};
 	return replay_both(tests);

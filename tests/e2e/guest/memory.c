@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -8,6 +9,7 @@
 #include <sys/mman.h>
 #include <sys/shm.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "scenario.h"
@@ -454,6 +456,55 @@ static void common_memory(void)
 	play("parent", act_common);
 }
 
+/* main() ends before its thread: the process, its memory and who shares it are the thread's from then on */
+
+static void *act_after_leader(void *unused)
+{
+	char path[64], state = 0;
+	// Until the leader is a zombie.
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", getpid());
+	for (unsigned tries = 0; state != 'Z'; tries++) {
+		FILE *stat = fopen(path, "r");
+		need(stat != NULL && tries < 3000, path);
+		need(fscanf(stat, "%*d (%*[^)]) %c", &state) == 1, path);
+		fclose(stat);
+		pause_milliseconds(10);
+	}
+	read_file(source);
+	int copy = write_file(plain("giver-copy"));
+	expect_file(copy, LIVE);
+	memcpy((char *)shared, secret, sizeof(secret));
+	expect_self(LIVE);
+	stay();
+	return NULL;
+}
+
+static void act_leader(void)
+{
+	pthread_t thread;
+	shared = map(shared_fd, PROT_READ | PROT_WRITE, MAP_SHARED);
+	need(pthread_create(&thread, NULL, act_after_leader, NULL) == 0, "pthread_create");
+	syscall(SYS_exit, 0); // of this thread
+}
+
+static void act_file_taker_of(void)
+{
+	shared = map(shared_fd, PROT_READ, MAP_SHARED);
+	close(shared_fd);
+	act_taker();
+}
+
+static void leader_ends(void)
+{
+	make_source();
+	close(sized_file(plain("map")));
+	shared_fd = open_or_fault(plain("map"), O_RDWR);
+	pid_t taker = actor("taker", act_file_taker_of);
+	play("giver", act_leader);
+	await(taker);
+	expect_file(shared_fd, LIVE);
+}
+
 const struct scenario memory_scenarios[] = {
 	{ "shared-file", shared_file },
 	{ "remapped", remapped },
@@ -465,5 +516,6 @@ const struct scenario memory_scenarios[] = {
 	{ "system-v-memory", system_v_memory },
 	{ "read-into-memory", read_into_memory },
 	{ "common-memory", common_memory },
+	{ "leader-ends", leader_ends },
 	{ NULL, NULL },
 };
