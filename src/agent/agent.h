@@ -12,6 +12,7 @@
 #include "agent/journal.h"
 #include "base/error.h"
 #include "guest/profile.h"
+#include "guest/task.h"
 #include "hook/debug_registers.h"
 #include "hook/filter.h"
 #include "hook/patch.h"
@@ -164,6 +165,7 @@ struct agent_vm {
 	struct profile_anchor anchor; // of the kernel that runs now
 	_Atomic bool anchor_ready;
 	_Atomic bool kernel_gone;  // LSTAR is another now
+	_Atomic bool machine_reset; // it boots, or has slept and its kernel goes on
 	_Atomic bool sweep_wanted; // the VM's state was loaded
 	_Atomic bool failing;	   // somebody says why, then sets:
 	_Atomic bool failed;	   // a fault of ours
@@ -180,6 +182,10 @@ struct agent_vm {
 	char reason[WIRE_TEXT_MAXIMUM];
 
 	// The guard's own.
+	bool resting; // it was reset, and which of both it is is not known yet
+	uint64_t rest_ends; // it boots, if nothing is known by then, CLOCK_MONOTONIC ns
+	uint64_t rested_lstar;
+	struct guest_task first_process; // as it was reset; address 0: there was none
 	uint32_t attempts;
 	uint64_t next_attempt;
 	uint64_t next_moved; // report of bytes, CLOCK_MONOTONIC ns

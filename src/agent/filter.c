@@ -277,7 +277,7 @@ void agent_filter_take_out(struct agent_vm *vm)
 	memory_enter(&vm->hook_reader);
 	// Where another kernel has been put in its place (kexec, a reset) its tasks are no more.
 	if (guest_for_each_process(&vm->kernel, PROCESSES_MAXIMUM, release_process, vm) != GUEST_OK &&
-	    !atomic_load(&vm->kernel_gone))
+	    !atomic_load(&vm->kernel_gone) && !atomic_load(&vm->machine_reset))
 		trace_gap(vm->trace, "not-removed", "who was interrupted in the filter could not be looked up");
 	hook_filter_unmap(vm->filter);
 	memory_leave(&vm->hook_reader);

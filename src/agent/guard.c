@@ -26,6 +26,7 @@ enum {
 	VERIFY_TO_BE_SURE = 4, // passes: see is_ended() in src/trace/verify.c
 };
 
+static const uint64_t rest_nanoseconds = 60000000000; // from a reset to a kernel that has slept
 static const struct timespec millisecond = { .tv_nsec = 1000000 };
 static const struct timespec tenth = { .tv_nsec = 100000 };
 
@@ -318,6 +319,22 @@ static void recall(struct agent_vm *vm)
 	atomic_store(&vm->recall_late, atomic_load(&vm->recall) != RECALL_DONE);
 }
 
+static void begin_armed(struct agent_vm *vm, void (*look_round)(struct agent_vm *vm))
+{
+	if (!agent_hook_arm(vm)) {
+		agent_hook_disarm(vm);
+		drop_kernel(vm);
+		set_state(vm, AGENT_UNTRACED, "a vCPU did not leave the guest to be armed");
+		return;
+	}
+	if (vm->failed)
+		return;
+	guarded(vm, look_round);
+	if (trace_has_rings(vm->trace))
+		agent_arm_rings(vm);
+	set_state(vm, AGENT_ARMED, "");
+}
+
 static void arm(struct agent_vm *vm)
 {
 	struct error error = { 0 };
@@ -331,39 +348,83 @@ static void arm(struct agent_vm *vm)
 	recall(vm);
 	await_labels(vm);
 	trace_boot(vm->trace, &vm->kernel);
-	if (!agent_hook_arm(vm)) {
-		agent_hook_disarm(vm);
-		drop_kernel(vm);
-		set_state(vm, AGENT_UNTRACED, "a vCPU did not leave the guest to be armed");
-		return;
-	}
-	if (vm->failed)
-		return;
-	guarded(vm, sweep_first);
-	if (trace_has_rings(vm->trace))
-		agent_arm_rings(vm);
-	set_state(vm, AGENT_ARMED, "");
+	begin_armed(vm, sweep_first);
 }
 
-static void forget_kernel(struct agent_vm *vm)
+// Where the kernel is entered is to be looked for anew.
+static void look_for_kernel(struct agent_vm *vm)
 {
-	bool was_armed = vm->state == AGENT_ARMED;
-	if (!agent_hook_disarm(vm))
-		return; // a vCPU may come to our code, which needs what is known of this kernel: soon again
-	trace_boot(vm->trace, NULL);
-	drop_kernel(vm);
 	pthread_mutex_lock(&vm->anchor_lock);
 	atomic_store(&vm->anchor_ready, false);
 	atomic_store(&vm->kernel_gone, false);
 	pthread_mutex_unlock(&vm->anchor_lock);
 	atomic_store(&vm->check_after, 0);
+}
+
+static void forget_kernel(struct agent_vm *vm)
+{
+	bool was_traced = vm->state == AGENT_ARMED || vm->resting;
+	if (!agent_hook_disarm(vm))
+		return; // a vCPU may come to our code, which needs what is known of this kernel: soon again
+	trace_boot(vm->trace, NULL);
+	drop_kernel(vm);
+	look_for_kernel(vm);
+	vm->resting = false;
 	vm->attempts = 0;
 	vm->next_attempt = 0;
-	if (was_armed) {
+	if (was_traced) {
 		struct wire_message message = { .type = WIRE_BOOT };
 		agent_emit(vm, &message);
 	}
 	set_state(vm, AGENT_WAITING, "");
+}
+
+/* A VMM resets a machine that boots, and also one that has slept (ACPI S3): then its memory, and all that was known of it, is as it was. */
+
+static void note_first_process(struct agent_vm *vm)
+{
+	uint64_t address;
+	if (guest_find_process(&vm->kernel, 1, &address) != GUEST_OK ||
+	    guest_task_read(&vm->kernel, address, &vm->first_process) != GUEST_OK)
+		vm->first_process = (struct guest_task){ 0 };
+}
+
+static void rest(struct agent_vm *vm)
+{
+	if (vm->state == AGENT_ARMED)
+		guarded(vm, note_first_process);
+	if (vm->state == AGENT_ARMED && vm->first_process.address != 0) {
+		if (!agent_hook_disarm(vm))
+			return; // as above
+		vm->rested_lstar = vm->anchor.lstar;
+		vm->rest_ends = agent_monotonic() + rest_nanoseconds;
+		vm->resting = true;
+		look_for_kernel(vm);
+		set_state(vm, AGENT_WAITING, "the machine was reset: it boots, or has slept");
+	} else if (!vm->resting) { // only programs send it to sleep
+		atomic_store(&vm->kernel_gone, true);
+	}
+	atomic_store(&vm->machine_reset, false);
+}
+
+// No other boot's first process was made in the same nanosecond.
+static bool has_slept(struct agent_vm *vm)
+{
+	const struct guest_task before = vm->first_process;
+	guarded(vm, note_first_process);
+	return vm->anchor.lstar == vm->rested_lstar && vm->first_process.address == before.address &&
+	       vm->first_process.start_time == before.start_time;
+}
+
+// False: a kernel boots.
+static bool wake_up(struct agent_vm *vm)
+{
+	if (!has_slept(vm))
+		return false;
+	vm->resting = false;
+	trace_hook_changes(vm->trace, true); // how the calls have ended that were in progress is not seen
+	begin_armed(vm, sweep);
+	return true;
 }
 
 static void give_up(struct agent_vm *vm)
@@ -431,7 +492,11 @@ static void tend(struct agent_vm *vm, int verifications)
 		give_up(vm);
 		return;
 	}
-	if (atomic_load(&vm->kernel_gone))
+	if (atomic_load(&vm->machine_reset))
+		rest(vm);
+	bool is_up = atomic_load(&vm->anchor_ready);
+	if (atomic_load(&vm->kernel_gone) ||
+	    (vm->resting && (is_up ? !wake_up(vm) : agent_monotonic() >= vm->rest_ends)))
 		forget_kernel(vm);
 	switch (vm->state) {
 	case AGENT_WAITING:

@@ -25,7 +25,7 @@ enum {
 	STOP_WAIT_NANOSECONDS = 20000,
 	GATE_SECONDS = 1,
 	EFLAGS_INTERRUPT = 1 << 9,
-	NMI_TRIES = 50,
+	AWAY_TRIES = 50,
 	I386_PERF_EVENT_OPEN = 336, // arch/x86/entry/syscalls/syscall_32.tbl
 	SYSTEM_SCHEDULING = 1, // enum system_states, include/linux/kernel.h
 	CALLS_MAXIMUM = 512, // entries of a table of system calls that are looked at
@@ -198,12 +198,13 @@ static bool use_patch(struct agent_vm *vm, struct error *error)
 	return true;
 }
 
-// Whether a vCPU is where the interrupted RIP lies on a stack that is not its task's.
-static bool any_in_nmi(struct agent_vm *vm)
+// Whether a vCPU is where the interrupted RIP does not lie on its task's stack: in a non-maskable interrupt, or in firmware (SMM).
+static bool any_is_away(struct agent_vm *vm)
 {
 	for (struct agent_vcpu *vcpu = vm->vcpus; vcpu; vcpu = vcpu->next) {
 		struct kvm_vcpu_events events;
-		if (real_ioctl(vcpu->fd, KVM_GET_VCPU_EVENTS, &events) == 0 && events.nmi.masked)
+		if (real_ioctl(vcpu->fd, KVM_GET_VCPU_EVENTS, &events) == 0 &&
+		    (events.nmi.masked || events.smi.smm))
 			return true;
 	}
 	return false;
@@ -249,14 +250,14 @@ static void take_patch_out(struct agent_vm *vm)
 	agent_filter_take_out(vm);
 }
 
-// As stop_vcpus(), and no vCPU is inside a non-maskable interrupt. They last some microseconds.
+// As stop_vcpus(), and no vCPU is inside a non-maskable interrupt, or one of its firmware's. They last some microseconds.
 static bool stop_for_patch(struct agent_vm *vm, struct agent_vcpu *self, uint64_t timeout)
 {
-	for (int tries = 0; tries < NMI_TRIES; tries++) {
+	for (int tries = 0; tries < AWAY_TRIES; tries++) {
 		static const struct timespec pause = { .tv_nsec = REKICK_NANOSECONDS };
 		if (!stop_vcpus(vm, self, timeout))
 			return false;
-		if (!vm->patch || !hook_patch_in_force(vm->patch) || !any_in_nmi(vm))
+		if (!vm->patch || !hook_patch_in_force(vm->patch) || !any_is_away(vm))
 			return true;
 		let_go(vm, self);
 		nanosleep(&pause, NULL);
@@ -703,7 +704,7 @@ void agent_hook_logging(struct agent_vm *vm)
 void agent_hook_lift(struct agent_vcpu *reader)
 {
 	struct agent_vm *vm = reader->vm;
-	bool in_nmi = false;
+	bool is_away = false;
 	if (atomic_load(&vm->patch_lifted) || anybody_busy(vm))
 		return;
 	// Whoever has the lock waits for busy vCPUs only, of which this is none.
@@ -711,16 +712,16 @@ void agent_hook_lift(struct agent_vcpu *reader)
 	atomic_store(&vm->stopped, 1);
 	vm->stop_began = agent_monotonic();
 	if (!anybody_busy(vm) && !atomic_load(&vm->patch_lifted)) {
-		in_nmi = atomic_load(&vm->hook) == AGENT_HOOK_PATCH && any_in_nmi(vm);
-		if (!in_nmi) {
+		is_away = atomic_load(&vm->hook) == AGENT_HOOK_PATCH && any_is_away(vm);
+		if (!is_away) {
 			take_patch_out(vm);
 			atomic_store(&vm->patch_lifted, true); // and nothing comes in until the VM runs
 		}
 	}
 	let_go(vm, NULL);
-	if (in_nmi)
+	if (is_away)
 		trace_gap(vm->trace, "not-removed",
-			  "the VM was read while a virtual CPU was in a non-maskable interrupt: what nijimi has put into its code is still there");
+			  "the VM was read while a virtual CPU was in a non-maskable interrupt, or in its firmware: what nijimi has put into its code is still there");
 }
 
 // The first vCPU that runs again.

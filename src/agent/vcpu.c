@@ -572,7 +572,7 @@ static void prepare_entry(struct agent_vcpu *vcpu)
 {
 	if (vcpu->was_reset) {
 		vcpu->was_reset = false;
-		atomic_store(&vcpu->vm->kernel_gone, true);
+		atomic_store(&vcpu->vm->machine_reset, true);
 		agent_wake_guard();
 	}
 	uint32_t generation = atomic_load(&vcpu->vm->generation);

@@ -587,9 +587,11 @@ static void get_special(const struct stage_vcpu *vcpu, struct kvm_sregs *special
 static void get_events(struct kvm_vcpu_events *events)
 {
 	*events = (struct kvm_vcpu_events){0};
-	if (atomic_load_explicit(&stage.nmi, memory_order_relaxed) > 0)
-		events->nmi.masked =
-			atomic_fetch_sub_explicit(&stage.nmi, 1, memory_order_relaxed) > 0;
+	int left = atomic_load_explicit(&stage.away, memory_order_relaxed);
+	if (left > 0)
+		left = atomic_fetch_sub_explicit(&stage.away, 1, memory_order_relaxed);
+	events->nmi.masked = left > 0 && left % 2;
+	events->smi.smm = left > 0 && left % 2 == 0;
 }
 
 static int answer_vcpu(struct stage_vcpu *vcpu, unsigned long request, void *argument)
@@ -753,7 +755,7 @@ struct stage_vcpu *stage_create_vcpu(const struct stage_program *programs, size_
 	return vcpu;
 }
 
-/* Who was interrupted in the filter */
+/* What its kernel has in its memory: another boot, who was interrupted in the filter */
 
 static struct {
 	uint64_t site, memory; // where it came from; its mm
@@ -764,6 +766,14 @@ static struct {
 static _Atomic uint64_t *field_at(uint64_t task, enum profile_field_id field)
 {
 	return word_at(physical(task + guest_offset(stage.kernel, field)));
+}
+
+void stage_boot_anew(void)
+{
+	uint64_t first;
+	if (guest_find_process(stage.kernel, 1, &first) != GUEST_OK)
+		errx(1, "the first process is not in the recording");
+	atomic_fetch_add(field_at(first, FIELD_task_start_boottime), 1);
 }
 
 bool stage_interrupt(const char *name)

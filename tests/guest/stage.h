@@ -86,7 +86,7 @@ struct stage {
 	pthread_mutex_t slots_lock;
 	struct kvm_userspace_memory_region slots[STAGE_SLOTS]; // size 0: none
 	_Atomic uint64_t filter_gpa, filter_memory; // of the one at the highest number; 0: none
-	_Atomic int nmi;	    // so often somebody who asks hears that the vCPU is in one
+	_Atomic int away; // so often somebody who asks hears that the vCPU is in a non-maskable interrupt, or in firmware
 	_Atomic bool traces_itself; // the guest's kernel is about to, once
 	_Atomic bool is_booting;    // there is no kernel yet: LSTAR is 0
 	_Atomic int stands;	    // enum stage_place
@@ -111,6 +111,9 @@ struct stage_vcpu *stage_create_vcpu(const struct stage_program *programs, size_
  * is in force. Then, whether it is back where it came from; it is as it was after that. */
 bool stage_interrupt(const char *name);
 bool stage_has_left_filter(void);
+
+/** What is in the memory is another boot's. */
+void stage_boot_anew(void);
 
 /** Whether something of the agent's is in the guest's kernel, in its page tables or on the stacks;
  * where it is, as text. Only while nothing is changed there: there was no hook in the guest's

@@ -676,19 +676,40 @@ static void play_pauses(void)
 	assert_fine();
 }
 
-static void play_reset(uint32_t boot, const char *hook)
+static bool waits_for_kernel(const void *unused)
 {
+	return atomic_load(&host.vm_state) == WIRE_VM_WAITING;
+}
+
+static void reset_all(void)
+{
+	atomic_store(&stage.is_booting, true);
 	pause_all();
 	order_all(reset);
 	resume_all();
+	await(waits_for_kernel, NULL, "the reset");
+}
+
+static void play_reset(uint32_t boot, const char *hook)
+{
+	reset_all();
+	stage_boot_anew();
+	atomic_store(&stage.is_booting, false);
 	await(has_booted, &boot, "the next boot");
 	await_hook(hook);
 	let_run(true);
 }
 
-static bool waits_for_kernel(const void *unused)
+// Its memory is as it was: nothing is forgotten, and there is no next boot.
+static void play_sleep(const char *hook)
 {
-	return atomic_load(&host.vm_state) == WIRE_VM_WAITING;
+	const uint32_t boot = atomic_load(&host.boot);
+	reset_all();
+	assert_untouched(false, "it sleeps");
+	atomic_store(&stage.is_booting, false);
+	await_hook(hook);
+	let_run(true);
+	assert_int_equal(atomic_load(&host.boot), boot);
 }
 
 static void play_tracking(void)
@@ -696,7 +717,7 @@ static void play_tracking(void)
 	const struct agent_vm *vm = agent_vcpu_of(threads[0].vcpu->fd)->vm;
 	bool filter = strcmp(agent_hook_name(vm), "filter") == 0;
 	assert_int_equal(stage_interrupt("inet"), filter);
-	atomic_store(&stage.nmi, 3);
+	atomic_store(&stage.away, 3);
 	track_memory(true);
 	// Once more where a vCPU was late: is_machines_fault().
 	for (int i = 0; i < TRIES && strcmp(agent_hook_name(vm), "debugreg") != 0; i++) {
@@ -713,11 +734,8 @@ static void play_tracking(void)
 
 static void play_tracking_at_boot(uint32_t boot, const char *hook)
 {
-	atomic_store(&stage.is_booting, true);
-	pause_all();
-	order_all(reset);
-	resume_all();
-	await(waits_for_kernel, NULL, "the reset");
+	reset_all();
+	stage_boot_anew();
 	track_memory(true);
 	atomic_store(&stage.is_booting, false);
 	await(has_booted, &boot, "the next boot");
@@ -872,6 +890,7 @@ static void test_vmm(void **state)
 	play_pauses();
 	play_tracking();
 	play_tracking_at_boot(2, hook);
+	play_sleep(hook);
 	play_reset(3, hook);
 	if (is_in_memory()) {
 		play_tracing();
