@@ -38,6 +38,8 @@ stored-7.2         7.2                   2     -                                
 gdb                6.1                   2     -                                         --qemu-arg -gdb --qemu-arg unix:{dir}/gdb.sock,server=on,wait=off
 snapshot           6.12                  1     -                                         NO-DISK
 stopped            7.2                   2     -
+suspended          6.1                   2     -
+suspended-7.2      7.2                   1     -
 yields-5.10        5.10                  1     case1,chain,case2
 yields-6.1         6.1                   2     case1,chain,case2
 yields-6.12        6.12                  1     case1,chain,case2
@@ -95,10 +97,10 @@ readonly KERNEL_ARGUMENTS='loglevel=1 rcupdate.rcu_cpu_stall_suppress=1'
 # list since another kernel has it (NOT_ALWAYS).
 readonly WITH_BOTH_HOOKS='^(all-.*-1|kexec|gdb|snapshot|ipc-7.2) '
 readonly WITH_DEBUGREG='^((stored|ipc|filesystems|compat|policy|hand)-(5.10|6.12)|block-5.10|pair-1-b|pair-2-a|random-1|all-6.12-2) '
-readonly WITH_FILTER='^(all-.*-1|all-7.2-2|kexec|ipc-6.1|filesystems-7.2|block-6.12|migrated-7.2|yields-6.12|random|swaps) '
+readonly WITH_FILTER='^(all-.*-1|all-7.2-2|kexec|ipc-6.1|filesystems-7.2|block-6.12|migrated-7.2|suspended-7.2|yields-6.12|random|swaps) '
 # What is about giving way to debug registers, or about no hook.
 readonly NEVER_WITH_DEBUGREG='^(yields-.*|tampered|migrated|migrated-7.2|bad-use) '
-readonly NOT_ALWAYS='^(pair-2-a@debugreg|reboot|twins|migrated|block-5.10@debugreg|fault-closed|all-6.1-1|all-5.10-2|early-7.2|daemonize|hostile-6.12|hand-6.1|hand-6.12@debugreg|policy-(6.1|5.10@debugreg)|stored|stored-6.12@debugreg|pair-1-b@debugreg|pair-2-b|pair-2-c|all-(6.12|6.1|7.2)-1@debugreg|all-(5.10|6.12|7.2)-1@filter|all-6.1-2|all-7.2-2|all-6.12-2@debugreg|kexec|kexec@debugreg|gdb@debugreg|snapshot@debugreg|yields-5.10|ipc-6.12@debugreg|filesystems-6.12@debugreg|compat-6.12@debugreg|random-1@debugreg|yields-(6.1|7.2)|block-(6.1|7.2)|ipc-7.2@debugreg|compat-6.1|hand-5.10@debugreg|policy-6.12@debugreg|stored-5.10@debugreg|filesystems-6.1) '
+readonly NOT_ALWAYS='^(suspended|pair-2-a@debugreg|reboot|twins|migrated|block-5.10@debugreg|fault-closed|all-6.1-1|all-5.10-2|early-7.2|daemonize|hostile-6.12|hand-6.1|hand-6.12@debugreg|policy-(6.1|5.10@debugreg)|stored|stored-6.12@debugreg|pair-1-b@debugreg|pair-2-b|pair-2-c|all-(6.12|6.1|7.2)-1@debugreg|all-(5.10|6.12|7.2)-1@filter|all-6.1-2|all-7.2-2|all-6.12-2@debugreg|kexec|kexec@debugreg|gdb@debugreg|snapshot@debugreg|yields-5.10|ipc-6.12@debugreg|filesystems-6.12@debugreg|compat-6.12@debugreg|random-1@debugreg|yields-(6.1|7.2)|block-(6.1|7.2)|ipc-7.2@debugreg|compat-6.1|hand-5.10@debugreg|policy-6.12@debugreg|stored-5.10@debugreg|filesystems-6.1) '
 
 # case_row NAME: into KERNELS, CPUS, SCENARIOS, SMP and OPTIONS.
 case_row()
@@ -516,7 +518,10 @@ judge_gdb()
 # default_hook OUT: what stands for `patch` in the case that is played there.
 default_hook()
 {
-	[[ $1 == *@filter ]] && echo filter || echo patch
+	case $1 in
+	*@*) echo "${1##*@}" ;;
+	*) echo patch ;;
+	esac
 }
 
 # on_hook VM HOOK SECONDS: until it is in force.
@@ -602,53 +607,68 @@ judge_tampered()
 guest_migrated()
 {
 	cat <<- 'END'
-		function=$(grep ' T __x64_sys_read$' /proc/kallsyms | cut -d' ' -f1)
+		# Ways back to us lead into the first of these that begins with nothing but our code.
+		functions=$(grep -E ' [Tt] (fd_install|f_dupfd|vfs_readlink|wake_up_new_task)$' /proc/kallsyms | cut -d' ' -f1)
 		/payload/scenario case1 || exit 1
-		# Inside a call that is watched: it has classified information, and waits to write it.
+		# Inside a call that is watched: it has classified information, and waits to write it, as the pipe is full of other things.
 		mkfifo /tmp/waiting
-		(cat /classified/case1/source; exec sleep 1000) > /tmp/waiting &
-		sh -c 'read line < /tmp/waiting; read line < /tmp/waiting' &
+		sh -c 'exec 3<> /tmp/waiting; dd if=/dev/zero bs=4096 count=16 >&3; read line < /classified/case1/source; echo "$line" >&3' &
 		(while :; do echo alive; cat /classified/case1/source > /dev/null; sleep 0.2; done) > /dev/ttyS0 &
 		call hook patch 10 || exit 1
-		call dumped "$function" || exit 1
+		call dumped $functions || exit 1
 		call hook patch 10 || exit 1
 		call cancelled || exit 1
 		call hook patch 30 || exit 1
-		call migrated "$function" || exit 1
+		call migrated $functions || exit 1
 		call hook patch 30 || exit 1
-		kill %1 %2 %3
+		kill %1 %2
 		exec /payload/scenario case2
 	END
 }
 guest_migrated_7_2() { guest_migrated; }
 
-# ours_in FILE FUNCTION: how many places in the memory there are code of ours, or a way back to it.
-ours_in()
-{
-	local landing pattern='\xe7\xe5\xe7\xe5\x90' behind
+readonly OUR_CODE='\xe7\xe5\xe7\xe5\x90'
 
-	for behind in 2 6; do # without, and with four bytes in front of the site
-		landing=$(printf '%016x' $((0x$2 + behind)) | sed 's/../\\x&/g')
-		# The other way round: the lowest byte first.
-		pattern+="|$(sed 's/\(\\x..\)\(\\x..\)\(\\x..\)\(\\x..\)\(\\x..\)\(\\x..\)\(\\x..\)\(\\x..\)/\8\7\6\5\4\3\2\1/' <<< "$landing")"
+# ways_back FUNCTION...: a pattern of the return addresses that lead to us.
+ways_back()
+{
+	local function behind address pattern=''
+
+	for function; do
+		for behind in 2 6; do # without, and with four bytes in front of the site
+			address=$(printf '%016x' $((0x$function + behind)) | sed 's/../\\x&/g')
+			# The other way round: the lowest byte first.
+			pattern+="|$(sed 's/\(\\x..\)\(\\x..\)\(\\x..\)\(\\x..\)\(\\x..\)\(\\x..\)\(\\x..\)\(\\x..\)/\8\7\6\5\4\3\2\1/' <<< "$address")"
+		done
 	done
-	{ LC_ALL=C grep -aoP "$pattern" "$1" || true; } | wc -l
+	echo "${pattern#|}"
 }
 
-# on_dumped VM FUNCTION: the memory as it is while the VM runs has our code in it, what is dumped has not.
+# count_ours FILE FUNCTION...: sets CODE and WAYS, how many places there are with code of ours, and with a way back to it.
+count_ours()
+{
+	local ways found=$RUN/found
+
+	ways=$(ways_back "${@:2}")
+	LC_ALL=C grep -aoP "$OUR_CODE|$ways" "$1" > "$found" || true # once through all of the memory
+	CODE=$(LC_ALL=C grep -acP "$OUR_CODE" "$found" || true)
+	WAYS=$(LC_ALL=C grep -acP "$ways" "$found" || true)
+}
+
+# on_dumped VM FUNCTION...: the memory as it is while the VM runs has our code in it, what is dumped has not.
 on_dumped()
 {
-	local memory=$RUN/memory found
+	local memory=$RUN/memory CODE WAYS
 
 	qmp "$1" "pmemsave 0 268435456 \"$memory\"" || return 1
-	found=$(ours_in "$memory" "$2")
-	echo "dumped: $found places while it runs" >> "$OUT/host.log"
-	((found > 50)) || return 1
+	count_ours "$memory" "${@:2}"
+	echo "dumped: code in $CODE places and $WAYS ways back while it runs" >> "$OUT/host.log"
+	((CODE > 50 && WAYS > 0)) || return 1
 	rm -f "$memory"
 	qmp "$1" "dump-guest-memory $memory" || return 1
-	found=$(ours_in "$memory" "$2")
-	echo "dumped: $found places in the dump" >> "$OUT/host.log"
-	((found == 0)) || return 1
+	count_ours "$memory" "${@:2}"
+	echo "dumped: code in $CODE places and $WAYS ways back in the dump" >> "$OUT/host.log"
+	((CODE == 0 && WAYS == 0)) || return 1
 	rm -f "$memory"
 }
 
@@ -679,12 +699,13 @@ destination_arguments()
 	done < "/proc/$(cat "$dir/pid")/cmdline"
 }
 
-# on_migrated VM FUNCTION
-on_migrated()
+# migrate_once VM FUNCTION...: to another QEMU, until it has run on there for a while. The VM here stands still then.
+migrate_once()
 {
-	local DESTINATION=() limit status=0 pid alive
+	local DESTINATION=() limit status=0 pid alive CODE WAYS
 
-	mkdir -p "$RUN/vm9"
+	rm -rf "$RUN/vm9"
+	mkdir "$RUN/vm9"
 	truncate -s 1M "$RUN/vm9/notes"
 	destination_arguments "$1"
 	env -u LD_PRELOAD LD_LIBRARY_PATH="$NIJIMI_LAB_QEMU_LIBRARIES" "${DESTINATION[@]}" \
@@ -704,12 +725,36 @@ on_migrated()
 	echo "migrated: $alive signs of life" >> "$OUT/host.log"
 	((alive >= 5)) || status=1
 	qmp 9 "pmemsave 0 268435456 \"$RUN/memory\"" || status=1
-	echo "migrated: $(ours_in "$RUN/memory" "$2") places in what has arrived" >> "$OUT/host.log"
-	(($(ours_in "$RUN/memory" "$2") == 0)) || status=1
+	count_ours "$RUN/memory" "${@:2}"
+	echo "migrated: code in $CODE places and $WAYS ways back in what has arrived" >> "$OUT/host.log"
+	((CODE == 0 && WAYS == 0)) || status=1
 	rm -f "$RUN/memory"
 	kill "$pid"
 	wait "$pid" 2> /dev/null || true
-	qmp "$1" cont || status=1
+	return "$status"
+}
+
+# lost_error_code: QEMU 10.0 (until a patch of 2025-08, "save/load exception error_code") does not migrate the error code of an exception that is about to be delivered. Then the guest's
+# kernel takes a program's page fault for one of its own, and says that it was its own in user mode, which no other reason gives.
+lost_error_code()
+{
+	grep -q '#PF: supervisor read access in user mode' "$OUT/destination.log" &&
+		grep -q '#PF: error_code(0x0000)' "$OUT/destination.log" && grep -q 'RIP: 0033:' "$OUT/destination.log"
+}
+
+# on_migrated VM FUNCTION...
+on_migrated()
+{
+	local status=0 tries
+
+	for tries in 1 2 3; do
+		migrate_once "$@" || status=1
+		qmp "$1" cont || status=1
+		((status == 0)) && lost_error_code && ((tries < 3)) || break
+		echo 'migrated: QEMU has lost the error code of a page fault: once more' >> "$OUT/host.log"
+		mv "$OUT/destination.log" "$OUT/destination-$tries.log"
+		on_hook "$1" patch 30 || status=1
+	done
 	return "$status"
 }
 
@@ -744,6 +789,50 @@ judge_stopped()
 	judge_played "$1" "$2" || return 0
 	judge_vm "$1" 1 7.2 'case1 case2 chain'
 }
+
+# ---- suspended: the guest sleeps (ACPI S3), and its machine is reset; but its kernel goes on, and with it all that was known
+
+guest_suspended()
+{
+	cat <<- 'END'
+		/payload/scenario case1 || exit 1
+		echo deep > /sys/power/mem_sleep || exit 1
+		call sleeps || exit 1
+		echo mem > /sys/power/state || exit 1
+		call hook patch 30 || exit 1
+		exec /payload/scenario case2 chain
+	END
+}
+guest_suspended_7_2() { guest_suspended; }
+
+# wake_when_asleep VM
+wake_when_asleep()
+{
+	local limit=$((SECONDS + 60))
+
+	: > "$OUT/qmp.log"
+	until qmp "$1" 'info status'; grep -q 'suspended' "$OUT/qmp.log"; do
+		((SECONDS < limit)) || return 1
+		sleep 0.5
+	done
+	"$NIJIMI" vms --json | jq -r '.[0] | "suspended: \(.state) \(.reason)"' >> "$OUT/host.log"
+	qmp "$1" system_wakeup # or anything else that wakes such a machine
+}
+
+on_sleeps()
+{
+	wake_when_asleep "$1" > /dev/null 2>&1 < /dev/null &
+}
+
+judge_suspended()
+{
+	judge_played "$1" "$2" || return 0
+	case_row "$(basename "$1")"
+	judge_vm "$1" 1 "$KERNELS" 'case1 case2 chain'
+	want "$(state "$1/vm1.json" .boot)" 1 'boot'
+	grep -q 'paused (suspended)' "$1/qmp.log" || echo 'the VM has not slept'
+}
+judge_suspended_7_2() { judge_suspended "$@"; }
 
 # ---- policy: labels of the daemon's file reach the VM before it is traced; what comes to a sink is an alert
 
@@ -1327,6 +1416,20 @@ guest_compat_6_12()
 guest_compat_7_2()
 {
 	guest_compat_5_10
+}
+
+# With debug registers 32-bit calls are not seen to end there (docs/coverage.md): which file the scenario closed-by-thread has used is not
+# known, and that is told.
+judge_compat_7_2()
+{
+	local known='^$'
+
+	judge_played "$1" "$2" || return 0
+	if [[ $1 == *@debugreg ]]; then
+		known='^vm1 \(7\.2\): gap changed-descriptor '
+		want "$(state "$1/vm1.json" '[.gaps[].kind] | join(" ")')" changed-descriptor 'vm1: gaps'
+	fi
+	judge_vm "$1" 1 7.2 "$SCENARIOS" | grep -vE "$known" || true
 }
 
 # ---- filesystems: one more is an image file
