@@ -227,10 +227,16 @@ static const struct stage_call *call_of(struct stage_vcpu *vcpu)
 	return &task->program->calls[task->next];
 }
 
+static bool is_compat(const struct stage_call *call)
+{
+	return call->number >= STAGE_COMPAT;
+}
+
 static void show_registers(struct stage_vcpu *vcpu, int64_t ax)
 {
 	const struct guest_registers registers = {.di = call_of(vcpu)->first,
-						  .orig_ax = (uint64_t)call_of(vcpu)->number,
+						  .bx = call_of(vcpu)->first, // of a 32-bit call
+						  .orig_ax = (uint64_t)call_of(vcpu)->number % STAGE_COMPAT,
 						  .ax = (uint64_t)ax,
 						  .ip = USER,
 						  .cs = 0x33};
@@ -259,6 +265,19 @@ static void switch_breakpoints(struct stage_vcpu *vcpu)
 			      memory_order_relaxed);
 }
 
+// thread_info.status, which the kernel's entry code sets, and what it enters.
+static void enter_kernel(struct stage_vcpu *vcpu)
+{
+	enum { TS_COMPAT = 2 };
+	const struct guest_sites *sites = &stage.kernel->sites;
+	bool compat = is_compat(call_of(vcpu));
+	atomic_store_explicit((_Atomic uint32_t *)task_of(vcpu)->status, compat ? TS_COMPAT : 0, memory_order_relaxed);
+	if (compat)
+		call_function(vcpu, sites->compat_entry, STACK_SLOT, stage.kernel->text);
+	else
+		vcpu->regs.rip = sites->entry;
+}
+
 static void begin_call(struct stage_vcpu *vcpu)
 {
 	struct stage_task *task = task_of(vcpu);
@@ -272,7 +291,7 @@ static void begin_call(struct stage_vcpu *vcpu)
 	show_registers(vcpu, -ENOSYS);
 	vcpu->regs.rcx++; // nothing repeats
 	vcpu->regs.rsi = (uint64_t)call_of(vcpu)->number;
-	vcpu->regs.rip = stage.kernel->sites.entry;
+	enter_kernel(vcpu);
 }
 
 static void return_from_function(struct stage_vcpu *vcpu)
@@ -716,9 +735,10 @@ static void prepare_task(struct stage_task *task, const struct stage_program *pr
 	if (guest_find_process(stage.kernel, pid, &address) != GUEST_OK ||
 	    guest_task_read(stage.kernel, address, &task->task) != GUEST_OK)
 		errx(1, "%s is not in the recording", program->name);
+	task->status = stage.recording->ram + physical(address + guest_offset(stage.kernel, FIELD_task_status));
 	for (int i = 0; i < STAGE_CALLS && program->calls[i].number >= 0; i++)
-		if (guest_system_call_function(stage.kernel, false,
-					       (uint32_t)program->calls[i].number,
+		if (!is_compat(&program->calls[i]) &&
+		    guest_system_call_function(stage.kernel, false, (uint32_t)program->calls[i].number,
 					       &task->functions[i]) != GUEST_OK)
 			errx(1, "the kernel has no system call %d", program->calls[i].number);
 }

@@ -21,7 +21,7 @@
  * the agent's own means.
  */
 
-enum { STAGE_VCPUS = 3, STAGE_TASKS = 2, STAGE_CALLS = 5, STAGE_SLOTS = 8, STAGE_RUN_SIZE = 12288 };
+enum { STAGE_VCPUS = 3, STAGE_TASKS = 2, STAGE_CALLS = 5, STAGE_SLOTS = 8, STAGE_RUN_SIZE = 12288, STAGE_COMPAT = 1 << 16 };
 
 /** Where a vCPU that is called out of the guest likes to stand when it comes, if it gets there
  * soon. */
@@ -35,7 +35,7 @@ enum stage_place {
 
 /** A process of the recording (inhabitants.c), and what it asks for, over and over. */
 struct stage_call {
-	int number;
+	int number; // from STAGE_COMPAT on: that of a 32-bit program
 	uint64_t first;
 	int64_t result;
 };
@@ -50,6 +50,7 @@ struct stage_task {
 	struct guest_task task;
 	uint64_t functions[STAGE_CALLS];
 	uint64_t page; // GPA of a stack's last page
+	void *status;  // its thread_info's, in the guest's memory
 	unsigned next;
 };
 

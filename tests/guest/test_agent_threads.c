@@ -51,6 +51,8 @@ enum {
 	TALKS_A_CONNECTION = 20,
 	FAR_AHEAD = 1 << 20, // frames that no agent has sent
 	BEFORE_FAULT = 20,   // system calls
+	I386_READ = STAGE_COMPAT + 3, // arch/x86/entry/syscalls/syscall_32.tbl
+	I386_GETPID = STAGE_COMPAT + 20,
 };
 
 static const struct stage_program programs[][STAGE_TASKS] = {
@@ -60,9 +62,18 @@ static const struct stage_program programs[][STAGE_TASKS] = {
 	   {SYS_openat, (uint64_t)AT_FDCWD, 10},
 	   {SYS_read, 14, 10},
 	   {SYS_getpid, 0, 1}}},
-	 {"mapper", {{SYS_read, 10, 5}, {SYS_read, 99, -EBADF}, {-1, 0, 0}}}},
+	 {"mapper",
+	  {{SYS_read, 10, 5},
+	   {SYS_read, 99, -EBADF},
+	   {I386_READ, 10, 5},
+	   {I386_GETPID, 0, 1},
+	   {-1, 0, 0}}}},
 	{{"pipe-reader",
-	  {{SYS_read, 10, 10}, {SYS_read, 10, -EAGAIN}, {SYS_getppid, 0, 1}, {-1, 0, 0}}},
+	  {{SYS_read, 10, 10},
+	   {SYS_read, 10, -EAGAIN},
+	   {SYS_getppid, 0, 1},
+	   {I386_READ, 10, 10},
+	   {-1, 0, 0}}},
 	 {"unix",
 	  {{SYS_write, 11, 6},
 	   {SYS_read, 12, 6},
