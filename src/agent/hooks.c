@@ -25,6 +25,7 @@ enum {
 	STOP_WAIT_NANOSECONDS = 20000,
 	GATE_SECONDS = 1,
 	EFLAGS_INTERRUPT = 1 << 9,
+	ENTRY_AREA_SHIFT = 39,
 	AWAY_TRIES = 50,
 	I386_PERF_EVENT_OPEN = 336, // arch/x86/entry/syscalls/syscall_32.tbl
 	SYSTEM_SCHEDULING = 1, // enum system_states, include/linux/kernel.h
@@ -32,6 +33,7 @@ enum {
 	CHECK_NANOSECONDS = 1000000000,
 };
 
+static const uint64_t entry_area = 0xfffffe0000000000;
 static const uint64_t yield_nanoseconds = 10000000000ull;
 static const char booting_reason[] = "the guest's kernel is still booting";
 static const char refused_reason[] = "the VMM has put memory where it was";
@@ -198,15 +200,27 @@ static bool use_patch(struct agent_vm *vm, struct error *error)
 	return true;
 }
 
-// Whether a vCPU is where the interrupted RIP does not lie on its task's stack: in a non-maskable interrupt, or in firmware (SMM).
-static bool any_is_away(struct agent_vm *vm)
+// Where the interrupted RIP does not lie on its task's stack.
+static bool is_in_nmi_or_firmware(const struct agent_vcpu *vcpu)
 {
-	for (struct agent_vcpu *vcpu = vm->vcpus; vcpu; vcpu = vcpu->next) {
-		struct kvm_vcpu_events events;
-		if (real_ioctl(vcpu->fd, KVM_GET_VCPU_EVENTS, &events) == 0 &&
-		    (events.nmi.masked || events.smi.smm))
+	struct kvm_vcpu_events events;
+	return real_ioctl(vcpu->fd, KVM_GET_VCPU_EVENTS, &events) == 0 && (events.nmi.masked || events.smi.smm);
+}
+
+// The same, or it may be: other exceptions that may come anywhere (#DB, #MC, #VC) have stacks of their own, too, in the area of the processors'
+// entries: CPU_ENTRY_AREA_BASE, arch/x86/include/asm/pgtable_64_types.h. Who enters the kernel, or leaves it, passes there for a moment.
+static bool is_away(const struct agent_vcpu *vcpu)
+{
+	struct kvm_regs registers;
+	return is_in_nmi_or_firmware(vcpu) || (real_ioctl(vcpu->fd, KVM_GET_REGS, &registers) == 0 &&
+					       registers.rsp >> ENTRY_AREA_SHIFT == entry_area >> ENTRY_AREA_SHIFT);
+}
+
+static bool any_vcpu(struct agent_vm *vm, bool (*is_so)(const struct agent_vcpu *vcpu))
+{
+	for (struct agent_vcpu *vcpu = vm->vcpus; vcpu; vcpu = vcpu->next)
+		if (is_so(vcpu))
 			return true;
-	}
 	return false;
 }
 
@@ -250,14 +264,14 @@ static void take_patch_out(struct agent_vm *vm)
 	agent_filter_take_out(vm);
 }
 
-// As stop_vcpus(), and no vCPU is inside a non-maskable interrupt, or one of its firmware's. They last some microseconds.
+// As stop_vcpus(), and none is away. That lasts some microseconds.
 static bool stop_for_patch(struct agent_vm *vm, struct agent_vcpu *self, uint64_t timeout)
 {
 	for (int tries = 0; tries < AWAY_TRIES; tries++) {
 		static const struct timespec pause = { .tv_nsec = REKICK_NANOSECONDS };
 		if (!stop_vcpus(vm, self, timeout))
 			return false;
-		if (!vm->patch || !hook_patch_in_force(vm->patch) || !any_is_away(vm))
+		if (!vm->patch || !hook_patch_in_force(vm->patch) || !any_vcpu(vm, is_away))
 			return true;
 		let_go(vm, self);
 		nanosleep(&pause, NULL);
@@ -704,7 +718,7 @@ void agent_hook_logging(struct agent_vm *vm)
 void agent_hook_lift(struct agent_vcpu *reader)
 {
 	struct agent_vm *vm = reader->vm;
-	bool is_away = false;
+	bool in_nmi = false;
 	if (atomic_load(&vm->patch_lifted) || anybody_busy(vm))
 		return;
 	// Whoever has the lock waits for busy vCPUs only, of which this is none.
@@ -712,14 +726,14 @@ void agent_hook_lift(struct agent_vcpu *reader)
 	atomic_store(&vm->stopped, 1);
 	vm->stop_began = agent_monotonic();
 	if (!anybody_busy(vm) && !atomic_load(&vm->patch_lifted)) {
-		is_away = atomic_load(&vm->hook) == AGENT_HOOK_PATCH && any_is_away(vm);
-		if (!is_away) {
+		in_nmi = atomic_load(&vm->hook) == AGENT_HOOK_PATCH && any_vcpu(vm, is_in_nmi_or_firmware);
+		if (!in_nmi) {
 			take_patch_out(vm);
 			atomic_store(&vm->patch_lifted, true); // and nothing comes in until the VM runs
 		}
 	}
 	let_go(vm, NULL);
-	if (is_away)
+	if (in_nmi)
 		trace_gap(vm->trace, "not-removed",
 			  "the VM was read while a virtual CPU was in a non-maskable interrupt, or in its firmware: what nijimi has put into its code is still there");
 }

@@ -603,6 +603,15 @@ static void get_special(const struct stage_vcpu *vcpu, struct kvm_sregs *special
 				      .gs = {.base = vcpu->gs_base}};
 }
 
+static void get_registers(const struct stage_vcpu *vcpu, struct kvm_regs *registers)
+{
+	enum { EXCEPTION_STACKS = 0x1fffffc, SHIFT = 39 };
+	*registers = vcpu->regs;
+	if (atomic_load_explicit(&stage.excepted, memory_order_relaxed) > 0 &&
+	    atomic_fetch_sub_explicit(&stage.excepted, 1, memory_order_relaxed) > 0)
+		registers->rsp = (uint64_t)EXCEPTION_STACKS << SHIFT | 0x8000;
+}
+
 static void get_events(struct kvm_vcpu_events *events)
 {
 	*events = (struct kvm_vcpu_events){0};
@@ -619,7 +628,7 @@ static int answer_vcpu(struct stage_vcpu *vcpu, unsigned long request, void *arg
 	case KVM_RUN:
 		return run(vcpu);
 	case KVM_GET_REGS:
-		*(struct kvm_regs *)argument = vcpu->regs;
+		get_registers(vcpu, argument);
 		return 0;
 	case KVM_SET_REGS:
 		vcpu->regs = *(const struct kvm_regs *)argument;

@@ -87,6 +87,7 @@ struct stage {
 	pthread_mutex_t slots_lock;
 	struct kvm_userspace_memory_region slots[STAGE_SLOTS]; // size 0: none
 	_Atomic uint64_t filter_gpa, filter_memory; // of the one at the highest number; 0: none
+	_Atomic int excepted; // so often somebody who asks hears that the vCPU is on a stack of exceptions
 	_Atomic int away; // so often somebody who asks hears that the vCPU is in a non-maskable interrupt, or in firmware
 	_Atomic bool traces_itself; // the guest's kernel is about to, once
 	_Atomic bool is_booting;    // there is no kernel yet: LSTAR is 0

@@ -728,6 +728,7 @@ static void play_tracking(void)
 	const struct agent_vm *vm = agent_vcpu_of(threads[0].vcpu->fd)->vm;
 	bool filter = strcmp(agent_hook_name(vm), "filter") == 0;
 	assert_int_equal(stage_interrupt("inet"), filter);
+	atomic_store(&stage.excepted, 2);
 	atomic_store(&stage.away, 3);
 	track_memory(true);
 	// Once more where a vCPU was late: is_machines_fault().
