@@ -84,7 +84,7 @@ static enum guest_result read_filesystem(const struct guest_kernel *kernel, stru
 	file->block_device = superblock.block_device;
 	// A device number of its own, and yet on disks.
 	uint64_t flags = 0;
-	if ((S_ISREG(file->mode) || S_ISLNK(file->mode)) && file->device >> GUEST_MINOR_BITS == 0 &&
+	if ((S_ISREG(file->mode) || S_ISLNK(file->mode) || S_ISDIR(file->mode)) && file->device >> GUEST_MINOR_BITS == 0 &&
 	    superblock.type != 0 && guest_has_field(kernel, FIELD_file_system_type_flags))
 		guest_read_field(kernel, superblock.type, FIELD_file_system_type_flags, &flags);
 	file->on_unknown_disk = flags & FS_REQUIRES_DEV;

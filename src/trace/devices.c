@@ -18,9 +18,16 @@ static const struct device {
 	{ 1, 1, "all memory" },		    // mem
 	{ 1, 4, "all ports" },		    // port
 	{ 7, ANY_MINOR, "what screens show" }, // vcs*
+	{ 10, 196, "memory" },		    // vfio/vfio: for devices
 	{ 10, 200, "packets" },		    // net/tun
+	{ 10, 203, "files of others" },	    // cuse
 	{ 10, 223, "input of others" },	    // uinput
 	{ 10, 229, "files of others" },	    // fuse
+	{ 10, 238, "memory" },		    // vhost-net: for the kernel's own threads
+	{ 10, 239, "input of others" },	    // uhid
+	{ 10, 241, "memory" },		    // vhost-vsock
+	{ 21, ANY_MINOR, "what disks hold" }, // sg*
+	{ 231, ANY_MINOR, "memory" },	    // infiniband/*: for devices
 };
 enum { DEVICES = sizeof(devices) / sizeof(devices[0]) };
 

@@ -239,6 +239,16 @@ static struct object_reference disk_object(const struct disk *disk, uint32_t sid
 	};
 }
 
+static struct found_disk unknown_disk(void)
+{
+	return (struct found_disk){
+		.disk = { .major = DISK_UNKNOWN >> GUEST_MINOR_BITS,
+			  .first_minor = DISK_UNKNOWN & GUEST_MINOR_MASK,
+			  .name = "unknown" },
+		.backing.id.kind = OBJECT_NONE,
+	};
+}
+
 void trace_disk_of_file(struct trace *trace, struct watched_object *watched,
 			const struct guest_file *file)
 {
@@ -252,12 +262,7 @@ void trace_disk_of_file(struct trace *trace, struct watched_object *watched,
 			 (block_device == 0 && !unknown)))
 		return;
 	if (unknown) {
-		found = (struct found_disk){
-			.disk = { .major = DISK_UNKNOWN >> GUEST_MINOR_BITS,
-				  .first_minor = DISK_UNKNOWN & GUEST_MINOR_MASK,
-				  .name = "unknown" },
-			.backing.id.kind = OBJECT_NONE,
-		};
+		found = unknown_disk();
 	} else if (!read_disk(trace, block_device, &found)) {
 		return;
 	}
@@ -400,14 +405,14 @@ void trace_disk_opened(struct trace *trace, const struct guest_file *file)
 	trace_unlock(trace);
 }
 
-// What the files on a disk have brought flows to its content. Locked.
-static void gather(struct trace *trace, const struct disk *whole,
+// What the files on a disk, or on those that it is related to, have brought flows to its content. Locked.
+static void gather(struct trace *trace, const struct disk *whole, bool alone,
 		   const struct object_reference *content, uint32_t cause)
 {
 	label_set wanted = 0;
 	for (uint32_t i = 0; i < trace->disk_count; i++) {
 		const struct disk *part = &trace->disks[i];
-		if (!related(part, whole))
+		if (alone ? part != whole : !related(part, whole))
 			continue;
 		wanted |= part->labels;
 		for (uint32_t j = 0; j < part->from_count; j++) {
@@ -444,7 +449,7 @@ bool trace_disk_source(struct trace_event *event, const struct guest_file *file,
 	struct disk *disk = find_settled_disk(trace, &found);
 	if (disk) {
 		*source = disk_object(disk, DISK_CONTENT, file);
-		gather(trace, disk, source, (uint32_t)(event->call->row - syscall_rows));
+		gather(trace, disk, false, source, (uint32_t)(event->call->row - syscall_rows));
 		struct object_reference written = disk_object(disk, DISK_WRITTEN, file);
 		trace_add_flow(event, &written, source);
 		if (found.backing.id.kind != OBJECT_NONE)
@@ -452,6 +457,21 @@ bool trace_disk_source(struct trace_event *event, const struct guest_file *file,
 	}
 	trace_unlock(trace);
 	return disk || trace_file_reference(file, source);
+}
+
+bool trace_btrfs_source(struct trace_event *event, const struct guest_file *file, struct object_reference *source)
+{
+	struct trace *trace = event->trace;
+	const struct found_disk found = unknown_disk();
+	if (!guest_file_content(file).on_unknown_disk || !trace_lock(trace))
+		return false;
+	struct disk *disk = find_settled_disk(trace, &found);
+	if (disk) {
+		*source = disk_object(disk, DISK_CONTENT, file);
+		gather(trace, disk, true, source, (uint32_t)(event->call->row - syscall_rows));
+	}
+	trace_unlock(trace);
+	return disk != NULL;
 }
 
 bool trace_disk_sink(struct trace_event *event, const struct guest_file *file,
@@ -570,7 +590,7 @@ static void flows_from_image(struct trace_event *event, const struct object_refe
 		return;
 	for (uint32_t i = 0; i < trace->disk_count; i++)
 		if (object_id_equal(&trace->disks[i].backing.id, &file->id))
-			gather(trace, &trace->disks[i], file,
+			gather(trace, &trace->disks[i], false, file,
 			       (uint32_t)(event->call->row - syscall_rows));
 	trace_unlock(trace);
 }

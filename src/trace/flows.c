@@ -296,6 +296,12 @@ static bool is_network_endpoint(const struct object_id *id)
 		id->c == ENDPOINT_RAW || id->c == ENDPOINT_PACKETS);
 }
 
+// Of an interface, whatever they are.
+static bool has_packets(const struct guest_socket *socket)
+{
+	return socket->family == AF_PACKET || socket->family == AF_XDP;
+}
+
 // Which ones they are is known when something has been received.
 static void take_packets(struct trace_event *event, const struct guest_socket *socket,
 			 const struct object_reference *receive, enum sniffing sniffs)
@@ -304,7 +310,7 @@ static void take_packets(struct trace_event *event, const struct guest_socket *s
 	event->call->sniffer = *receive;
 	if (sniffs == SNIFFS_ALL && event->call->row == &syscall_rows[SYS_mmap])
 		trace_gap(event->trace, "packet-ring",
-			  "pid %u (%s) maps a socket: what it receives there is not followed",
+			  "pid %u (%s) maps a socket: what it receives and sends there is not followed",
 			  event->task.tgid, event->task.comm);
 }
 
@@ -413,7 +419,7 @@ static void collect(struct trace_event *event, const struct guest_socket *socket
 		trace_add_flow(event, &endpoint, receive);
 		take_packets(event, socket, receive,
 			     is_echo(socket->protocol) ? SNIFFS_INJECTED : SNIFFS_ALL);
-	} else if (socket->family == AF_PACKET) {
+	} else if (has_packets(socket)) {
 		take_packets(event, socket, receive, SNIFFS_ALL);
 	} else if (!is_inet(socket)) {
 		endpoint = other_endpoint(event, socket);
@@ -595,7 +601,7 @@ static bool give_socket(struct trace_event *event, const struct guest_socket *so
 			give_unix_named(event, socket, &send, &name, name_length);
 		else
 			give_unix_peer(event, socket, &send);
-	} else if (is_raw(socket) || socket->family == AF_PACKET) {
+	} else if (is_raw(socket) || has_packets(socket)) {
 		trace_way_out(event, giver, socket->family, SOCK_RAW, "packets:0");
 		give_packets(event, socket, &send);
 	} else if (is_inet(socket) && socket->type == SOCK_STREAM) {

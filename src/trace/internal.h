@@ -870,6 +870,8 @@ void trace_disk_opened(struct trace *trace, const struct guest_file *file);
 /** A block device as what is read or written. */
 bool trace_disk_source(struct trace_event *event, const struct guest_file *file,
 		       struct object_reference *source);
+/** The same for all that any btrfs has held, if the file is of one. */
+bool trace_btrfs_source(struct trace_event *event, const struct guest_file *file, struct object_reference *source);
 bool trace_disk_sink(struct trace_event *event, const struct guest_file *file,
 		     const struct object_reference *giver);
 /** Whether anything else may come out of a regular file. */

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <linux/btrfs.h>
+#include <linux/f2fs.h>
 #include <linux/fs.h>
 #include <linux/loop.h>
 #include <sys/syscall.h>
@@ -63,16 +65,97 @@ static bool begin_deduplicate(struct trace_event *event)
 	return followed;
 }
 
-// EXT4_IOC_MOVE_EXT: two files exchange what they hold.
-static bool begin_exchange(struct trace_event *event)
+static bool exchange(struct trace_event *event, int64_t one, int64_t other)
+{
+	bool there = copy(event, one, other);
+	return copy(event, other, one) || there;
+}
+
+// EXT4_IOC_MOVE_EXT: with a file that is made for that.
+static bool begin_move_extents(struct trace_event *event)
 {
 	struct {
 		uint32_t reserved, donor;
 	} move;
-	if (!read_argument(event, 0, &move, sizeof(move)))
+	return read_argument(event, 0, &move, sizeof(move)) &&
+	       exchange(event, (int64_t)trace_argument(event, 0), (int32_t)move.donor);
+}
+
+// struct xfs_swapext names both (fs/xfs/libxfs/xfs_fs.h).
+static bool begin_swap_extents(struct trace_event *event)
+{
+	struct {
+		int64_t version, target, temporary;
+	} swap;
+	return read_argument(event, 0, &swap, sizeof(swap)) && exchange(event, swap.target, swap.temporary);
+}
+
+// struct xfs_exchange_range, and xfs_commit_range, begin with the one that is not asked (from 6.10 on).
+static bool begin_exchange_range(struct trace_event *event)
+{
+	int32_t other;
+	return read_argument(event, 0, &other, sizeof(other)) &&
+	       exchange(event, (int64_t)trace_argument(event, 0), other);
+}
+
+// With an inode that has no name, and from there to whoever asks next.
+static bool begin_swap_boot(struct trace_event *event)
+{
+	trace_gap(event->trace, "swapped-boot-loader",
+		  "pid %u (%s) exchanges what a file holds with the boot loader of its file system: that is not followed",
+		  event->task.tgid, event->task.comm);
+	return false;
+}
+
+static bool begin_move_range(struct trace_event *event)
+{
+	struct f2fs_move_range range;
+	return read_argument(event, 0, &range, sizeof(range)) &&
+	       copy(event, (int64_t)trace_argument(event, 0), (int32_t)range.dst_fd);
+}
+
+static bool begin_encoded_read(struct trace_event *event)
+{
+	struct guest_file file;
+	return trace_read_descriptor(event, (int64_t)trace_argument(event, 0), &file) &&
+	       trace_flows_from_file(event, &file, &event->call->process);
+}
+
+static bool begin_encoded_write(struct trace_event *event)
+{
+	struct guest_file file;
+	return trace_read_descriptor(event, (int64_t)trace_argument(event, 0), &file) &&
+	       trace_flows_to_file(event, &file, &event->call->process, 0, 0);
+}
+
+// A subvolume, with all that is in it, as a stream. Which file systems a btrfs has is not told apart: what any has held.
+static bool begin_send(struct trace_event *event)
+{
+	struct btrfs_ioctl_send_args send;
+	struct guest_file subvolume, to;
+	struct object_reference content;
+	return read_argument(event, 0, &send, sizeof(send)) &&
+	       trace_read_descriptor(event, (int64_t)trace_argument(event, 0), &subvolume) &&
+	       trace_read_descriptor(event, send.send_fd, &to) && trace_btrfs_source(event, &subvolume, &content) &&
+	       trace_flows_to_file(event, &to, &content, 0, 0);
+}
+
+// The file system's own records, among them the content of small files. Those who ask want to know of subvolumes, and sizes.
+static bool begin_tree_search(struct trace_event *event)
+{
+	struct guest_file asked;
+	struct object_reference content;
+	label_set labels;
+	if (!trace_read_descriptor(event, (int64_t)trace_argument(event, 0), &asked) ||
+	    !trace_btrfs_source(event, &asked, &content) || !trace_lock(event->trace))
 		return false;
-	bool there = copy(event, (int64_t)trace_argument(event, 0), (int32_t)move.donor);
-	return copy(event, (int32_t)move.donor, (int64_t)trace_argument(event, 0)) || there;
+	labels = engine_labels(event->trace->engine, &content.id);
+	trace_unlock(event->trace);
+	if (labels)
+		trace_gap(event->trace, "btrfs-records",
+			  "pid %u (%s) searches the records of a btrfs, which hold the content of small files: what it finds is not followed",
+			  event->task.tgid, event->task.comm);
+	return false;
 }
 
 // A character as if it had been typed at this terminal.
@@ -129,7 +212,18 @@ static const struct ioctl_row {
 	{ FICLONE, begin_clone, NULL },
 	{ FICLONERANGE, begin_clone_range, NULL },
 	{ FIDEDUPERANGE, begin_deduplicate, NULL },
-	{ _IOWR('f', 15, char[40]), begin_exchange, NULL },
+	{ _IOW(0xCF, 3, int), begin_clone, NULL }, // CIFS_IOC_COPYCHUNK_FILE
+	{ _IOWR('f', 15, char[40]), begin_move_extents, NULL },
+	{ _IO('f', 17), begin_swap_boot, NULL }, // EXT4_IOC_SWAP_BOOT
+	{ _IOWR('X', 109, char[192]), begin_swap_extents, NULL }, // XFS_IOC_SWAPEXT
+	{ _IOW('X', 129, char[40]), begin_exchange_range, NULL }, // XFS_IOC_EXCHANGE_RANGE
+	{ _IOW('X', 131, char[88]), begin_exchange_range, NULL }, // XFS_IOC_COMMIT_RANGE
+	{ F2FS_IOC_MOVE_RANGE, begin_move_range, NULL },
+	{ BTRFS_IOC_ENCODED_READ, begin_encoded_read, NULL },
+	{ BTRFS_IOC_ENCODED_WRITE, begin_encoded_write, NULL },
+	{ BTRFS_IOC_SEND, begin_send, NULL },
+	{ BTRFS_IOC_TREE_SEARCH, begin_tree_search, NULL },
+	{ BTRFS_IOC_TREE_SEARCH_V2, begin_tree_search, NULL },
 	{ TIOCSTI, begin_type, NULL },
 	{ _IOWR(0xAA, 3, char[40]), begin_fault_copy, NULL }, // UFFDIO_COPY
 	{ _IOWR('!', 0, char[80]), begin_supervise, NULL }, // SECCOMP_IOCTL_NOTIF_RECV

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
+#include <linux/btrfs.h>
 #include <linux/sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -7,6 +8,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <fcntl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 
 #include <cmocka.h>
@@ -694,6 +696,64 @@ static void test_unreadable_registers_are_counted(void **state)
 	assert_true(replay.gap_count > 0);
 }
 
+// Rings for packets, in the memory of whoever maps them: those of a socket of another family are nothing of the kind.
+static void test_mapped_rings(void **state)
+{
+	enum { UNIX_SOCKET = 11 };
+	struct guest_task task = frozen_task("unix");
+	const uint64_t arguments[6] = { 0, 4096, 3 /* PROT_READ | PROT_WRITE */, 1 /* MAP_SHARED */, UNIX_SOCKET, 0 };
+	const uint16_t families[] = { AF_NETLINK, AF_XDP, AF_PACKET }, own = AF_UNIX;
+	struct guest_socket socket = frozen_socket(&task, UNIX_SOCKET);
+	size_t before = 0;
+	for (size_t i = 0; i < sizeof(families) / sizeof(families[0]); i++) {
+		replay_poke(&replay, field_of(socket.sock, FIELD_sock_family), &families[i], sizeof(families[i]));
+		replay_enter(&replay, 0, &task, SYS_mmap, arguments);
+		replay_leave(&replay, 0, &task, SYS_mmap, 0x7f0000000000);
+		replay_poke(&replay, field_of(socket.sock, FIELD_sock_family), &own, sizeof(own));
+		assert_true(families[i] == AF_NETLINK ? replay.gap_count == 0 : replay.gap_count > before);
+		before = replay.gap_count;
+	}
+	assert_non_null(strstr(replay.last_gap, "packet-ring"));
+}
+
+// Whoever searches a btrfs finds what small files hold. Which disks it lies on it does not say, as no file system here, for once.
+static void test_btrfs_records(void **state)
+{
+	struct guest_task holder = frozen_task("holder"), reader = frozen_task("pipe-reader");
+	struct guest_file file = frozen_file(&holder, HOLDER_SECRET), pipe = frozen_file(&reader, READER_PIPE);
+	const uint32_t anonymous = 99; // a device number without a major
+	replay_poke(&replay, field_of(file.superblock, FIELD_super_block_s_dev), &anonymous, sizeof(anonymous));
+	enter(&holder, SYS_ioctl, HOLDER_GONE, BTRFS_IOC_TREE_SEARCH);
+	leave(&holder, SYS_ioctl, 0);
+	expect_no_gaps(); // nothing is known to be there yet
+	call(&holder, SYS_read, HOLDER_SECRET, 10);
+	enter(&reader, SYS_ioctl, READER_PIPE, BTRFS_IOC_TREE_SEARCH);
+	leave(&reader, SYS_ioctl, 0);
+	assert_false(pipe.on_unknown_disk);
+	expect_no_gaps(); // of another file system
+	enter(&holder, SYS_ioctl, HOLDER_SECRET, BTRFS_IOC_TREE_SEARCH_V2);
+	leave(&holder, SYS_ioctl, 0);
+	replay_poke(&replay, field_of(file.superblock, FIELD_super_block_s_dev), &file.device, sizeof(file.device));
+	assert_int_equal(replay.gap_count, 1);
+	assert_non_null(strstr(replay.last_gap, "btrfs"));
+}
+
+// Compressed blocks as they are.
+static void test_encoded(void **state)
+{
+	struct guest_task holder = frozen_task("holder");
+	enter(&holder, SYS_ioctl, HOLDER_SECRET, BTRFS_IOC_ENCODED_READ);
+	leave(&holder, SYS_ioctl, -EPERM);
+	assert_false(has_edge("/data/classified/secret", "ioctl", "holder"));
+	enter(&holder, SYS_ioctl, HOLDER_SECRET, BTRFS_IOC_ENCODED_READ);
+	leave(&holder, SYS_ioctl, 4096);
+	assert_true(has_edge("/data/classified/secret", "ioctl", "holder"));
+	enter(&holder, SYS_ioctl, HOLDER_FIFO, BTRFS_IOC_ENCODED_WRITE);
+	leave(&holder, SYS_ioctl, 4096);
+	assert_true(has_edge("holder", "ioctl", "/mnt/memory/fifo"));
+	expect_no_gaps();
+}
+
 static void test_sweep(void **state)
 {
 	size_t programs = trace_sweep(replay.trace, &frozen.recording.reader);
@@ -1230,6 +1290,9 @@ int main(void)
 		TEST(test_attributes),
 		TEST(test_whose_attributes),
 		TEST(test_unlinked),
+		TEST(test_mapped_rings),
+		TEST(test_btrfs_records),
+		TEST(test_encoded),
 		TEST(test_sweep),
 		TEST(test_sweep_after_the_leader),
 		TEST(test_abandoned_trace_does_nothing),

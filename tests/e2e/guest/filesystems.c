@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/btrfs.h>
 #include <linux/fs.h>
 #include <linux/loop.h>
 #include <stdio.h>
@@ -19,7 +20,7 @@
  * File systems on top of others: overlays, bind mounts, images, and the disks that they all lie on.
  */
 
-enum { BYTES = 64, TEXT_SIZE = 300 };
+enum { BYTES = 64, TEXT_SIZE = 300, SIZE = 4096 };
 
 static char source[TEXT_SIZE], target[TEXT_SIZE], merged[TEXT_SIZE], upper[TEXT_SIZE], lower[TEXT_SIZE];
 
@@ -678,9 +679,86 @@ static void share_blocks(const char *type)
 	expect_real(target, target);
 }
 
+/* Commands of a file system's own that move what files hold */
+
+// struct xfs_swapext (fs/xfs/libxfs/xfs_fs.h): the whole of both files, of which the first one must be as it was found.
+static void act_swap_extents(void)
+{
+	struct {
+		int64_t version, target, temporary, offset, length;
+		char pad[16];
+		struct {
+			uint64_t inode;
+			char numbers[32];
+			struct {
+				int64_t seconds;
+				int32_t nanoseconds, pad;
+			} accessed, modified, changed;
+			char more[48];
+		} found;
+	} swap = { .length = SIZE };
+	struct stat status;
+	int one = open_or_fault(target, O_RDWR), other = open_or_fault(merged, O_RDWR);
+	need(fsync(one) == 0 && fsync(other) == 0 && fstat(one, &status) == 0, target);
+	swap.target = one;
+	swap.temporary = other;
+	swap.found.inode = status.st_ino;
+	swap.found.modified.seconds = status.st_mtim.tv_sec;
+	swap.found.modified.nanoseconds = (int32_t)status.st_mtim.tv_nsec;
+	swap.found.changed.seconds = status.st_ctim.tv_sec;
+	swap.found.changed.nanoseconds = (int32_t)status.st_ctim.tv_nsec;
+	need(sizeof(swap) == 192 && ioctl(one, _IOWR('X', 109, char[192]), &swap) == 0, "XFS_IOC_SWAPEXT");
+}
+
+static void make_pair(const char *directory)
+{
+	strcpy(target, in(directory, "swapped"));
+	play("copier", act_copy);
+	need(truncate(target, SIZE) == 0, target);
+	strcpy(merged, create(in(directory, "other")));
+	need(truncate(merged, SIZE) == 0, merged);
+}
+
+static void swapped_xfs(const char *directory)
+{
+	make_pair(directory);
+	play("swapper", act_swap_extents);
+	expect_real(target, target);
+	read_as("reader", merged, act_read_managed);
+	expect_real(merged, merged);
+}
+
+// A subvolume as a stream.
+static void act_send(void)
+{
+	struct btrfs_ioctl_vol_args_v2 snapshot = { .flags = BTRFS_SUBVOL_RDONLY, .name = "snapshot" };
+	struct btrfs_ioctl_send_args send = { .send_fd = open_or_fault(plain("stream"), O_WRONLY | O_CREAT) };
+	int root = open_or_fault(target, O_RDONLY);
+	snapshot.fd = open_or_fault(in(target, "part"), O_RDONLY);
+	need(ioctl(root, BTRFS_IOC_SNAP_CREATE_V2, &snapshot) == 0, "BTRFS_IOC_SNAP_CREATE_V2");
+	int sent = open_or_fault(in(target, "snapshot"), O_RDONLY);
+	need(ioctl(sent, BTRFS_IOC_SEND, &send) == 0, "BTRFS_IOC_SEND");
+}
+
+static void sent_btrfs(const char *directory)
+{
+	struct btrfs_ioctl_vol_args part = { .name = "part" };
+	need(ioctl(open_or_fault(directory, O_RDONLY), BTRFS_IOC_SUBVOL_CREATE, &part) == 0, "BTRFS_IOC_SUBVOL_CREATE");
+	for (char name[] = "a"; name[0] <= 'h'; name[0]++) // so that none that counts has the number of one outside
+		create(in(in(directory, "part"), name));
+	strcpy(target, in(in(directory, "part"), "secret"));
+	play("copier", act_copy);
+	expect_real(target, target);
+	read_as("sender", directory, act_send);
+	expect_real(in(directory, "snapshot"), in(directory, "snapshot"));
+	expect_path(plain("stream"), LIVE);
+	read_as("receiver", plain("stream"), act_read_managed);
+}
+
 static void cloned_btrfs(void)
 {
 	share_blocks("btrfs");
+	sent_btrfs(plain("btrfs"));
 }
 
 // Of a file system that does not say where it lies. The disk that it was copied from is for cloned-btrfs.
@@ -709,6 +787,7 @@ static void image_of_btrfs(void)
 static void cloned_xfs(void)
 {
 	share_blocks("xfs");
+	swapped_xfs(plain("xfs"));
 }
 
 const struct scenario filesystem_scenarios[] = {
