@@ -53,9 +53,19 @@ static const char *what_of(const struct trace_event *event, const struct guest_f
 	return NULL;
 }
 
+// From 6.12 on erofs reads its disk from a file, without a loop device that would tell from which.
+static bool is_in_unknown_image(const struct guest_file *file)
+{
+	return file->on_unknown_disk && strcmp(file->filesystem, "erofs") == 0;
+}
+
 void trace_note_device(struct trace_event *event, const struct guest_file *file)
 {
 	const char *what = what_of(event, file);
+	if (is_in_unknown_image(file))
+		trace_gap(event->trace, "unread-image",
+			  "pid %u (%s) opens a file of an erofs that lies in another file: what that one holds is not followed",
+			  event->task.tgid, event->task.comm);
 	if (what)
 		trace_gap(event->trace, "unfollowed-device",
 			  "opened by pid %u (%s): through it %s can be had, which is not followed",

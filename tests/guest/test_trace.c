@@ -798,6 +798,27 @@ static void open_as(const struct guest_task *task, int64_t fd)
 	leave(task, SYS_openat, fd);
 }
 
+static void test_image_without_loop(void **state)
+{
+	struct guest_task holder = frozen_task("holder");
+	struct guest_file file = frozen_file(&holder, HOLDER_GONE);
+	const uint32_t anonymous = 99;
+	uint64_t type, name;
+	char before[6] = "";
+	assert_read(guest_read_field(&frozen.kernel, file.superblock, FIELD_super_block_s_type, &type));
+	assert_read(guest_read_field(&frozen.kernel, type, FIELD_file_system_type_name, &name));
+	assert_read(guest_read_kernel(&frozen.kernel, name, before, sizeof(before)));
+	open_as(&holder, HOLDER_GONE);
+	expect_no_gaps();
+	replay_poke(&replay, field_of(file.superblock, FIELD_super_block_s_dev), &anonymous, sizeof(anonymous));
+	replay_poke(&replay, name, "erofs", sizeof(before));
+	open_as(&holder, HOLDER_GONE);
+	replay_poke(&replay, name, before, sizeof(before));
+	replay_poke(&replay, field_of(file.superblock, FIELD_super_block_s_dev), &file.device, sizeof(file.device));
+	assert_true(replay.gap_count > 0);
+	assert_non_null(strstr(replay.last_gap, "unread-image"));
+}
+
 static void accept_as(const struct guest_task *task, int64_t fd)
 {
 	enter(task, SYS_accept4, UNIX_LISTENER, 0);
@@ -1292,6 +1313,7 @@ int main(void)
 		TEST(test_unlinked),
 		TEST(test_mapped_rings),
 		TEST(test_btrfs_records),
+		TEST(test_image_without_loop),
 		TEST(test_encoded),
 		TEST(test_sweep),
 		TEST(test_sweep_after_the_leader),
