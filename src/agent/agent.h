@@ -166,6 +166,7 @@ struct agent_vm {
 	_Atomic bool anchor_ready;
 	_Atomic bool kernel_gone;  // LSTAR is another now
 	_Atomic bool machine_reset; // it boots, or has slept and its kernel goes on
+	_Atomic bool nests; // its kernel is a hypervisor: a vCPU may execute another one
 	_Atomic bool sweep_wanted; // the VM's state was loaded
 	_Atomic bool failing;	   // somebody says why, then sets:
 	_Atomic bool failed;	   // a fault of ours
@@ -216,6 +217,8 @@ struct agent_vcpu {
 	struct hook_debug_setting setting;
 	enum agent_site_kind kinds[HOOK_SITES_MAXIMUM]; // of request.sites
 	bool was_reset; // by the VMM, and not entered since
+	struct kvm_nested_state *nested; // room for it; NULL: this KVM does not tell
+	uint32_t nested_size;
 	struct memory_reader reader;
 	struct trace_cpu cpu;
 	struct kvm_regs last; // to notice that RFLAGS.RF is not honoured
@@ -282,6 +285,8 @@ void agent_note_msrs(struct agent_vcpu *vcpu, const struct kvm_msrs *msrs);
 /** Gets the vCPU out of the guest, if it is there. */
 void agent_kick(struct agent_vcpu *vcpu);
 void agent_kick_all(struct agent_vm *vm);
+/** Whether the vCPU executes a guest of the VM's own, as it left: nothing there is the VM's kernel's. By its thread, or while it is stopped. */
+bool agent_in_nested_guest(struct agent_vcpu *vcpu);
 /** In the handler of agent.kick_signal, or in the vCPU's thread: the next entry returns at once, and agent_run() to the VMM. */
 void agent_kicked(void);
 

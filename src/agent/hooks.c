@@ -242,7 +242,7 @@ static bool find_way_out(struct agent_vm *vm, struct kvm_regs *registers)
 static void release_vcpu(struct agent_vm *vm, struct agent_vcpu *vcpu)
 {
 	struct kvm_regs registers;
-	if (real_ioctl(vcpu->fd, KVM_GET_REGS, &registers) == 0 && find_way_out(vm, &registers))
+	if (!agent_in_nested_guest(vcpu) && real_ioctl(vcpu->fd, KVM_GET_REGS, &registers) == 0 && find_way_out(vm, &registers))
 		real_ioctl(vcpu->fd, KVM_SET_REGS, &registers);
 }
 

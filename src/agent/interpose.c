@@ -146,6 +146,9 @@ static void learn_vcpu(struct agent_vm *vm, int fd, uint32_t id)
 	vcpu->id = id;
 	vcpu->run = run;
 	vcpu->run_size = vcpu_run_size;
+	int nested_size = real_ioctl(vm->fd, KVM_CHECK_EXTENSION, KVM_CAP_NESTED_STATE);
+	vcpu->nested_size = nested_size > 0 ? (uint32_t)nested_size : 0;
+	vcpu->nested = nested_size > 0 ? calloc(1, vcpu->nested_size) : NULL;
 	vm_memory_add_reader(vm->memory, &vcpu->reader);
 	pthread_mutex_lock(&vm->lock);
 	vcpu->next = atomic_load(&vm->vcpus);

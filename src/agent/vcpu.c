@@ -17,7 +17,11 @@ enum {
 	MSR_LSTAR = 0xC0000082, // Intel SDM vol. 4, table 2-2
 	EFLAGS_RESUME = 1 << 16,
 	CR0_PAGING = 1u << 31,
+	CR4_VMX = 1 << 13,
 	EFER_LONG_MODE_ACTIVE = 1 << 10,
+	EFER_SVM = 1 << 12,
+	RUN_GUEST_MODE = 1 << 2, // of kvm_run.flags: KVM_RUN_X86_GUEST_MODE, from Linux 6.11 on
+	USER_LEVEL = 3,
 	REPEATS_WITHOUT_RESUME_FLAG = 64,
 };
 
@@ -172,6 +176,29 @@ static bool read_lstar(struct agent_vcpu *vcpu, uint64_t *lstar)
 	return true;
 }
 
+/* A guest may have guests of its own, whose kernel a vCPU executes then. */
+
+bool agent_in_nested_guest(struct agent_vcpu *vcpu)
+{
+	if (vcpu->run->flags & RUN_GUEST_MODE)
+		return true;
+	if (!vcpu->nested || !atomic_load_explicit(&vcpu->vm->nests, memory_order_relaxed))
+		return false;
+	vcpu->nested->size = vcpu->nested_size;
+	return real_ioctl(vcpu->fd, KVM_GET_NESTED_STATE, vcpu->nested) == 0 &&
+	       vcpu->nested->flags & KVM_STATE_NESTED_GUEST_MODE;
+}
+
+// Whether LSTAR, and the other registers, are those of the kernel that we are to trace. A hypervisor may have its guest's in LSTAR until
+// it goes back to a program (KVM: user_return_msrs).
+static bool registers_are_its_own(struct agent_vcpu *vcpu, const struct kvm_sregs *sregs)
+{
+	bool is_hypervisor = sregs->efer & EFER_SVM || sregs->cr4 & CR4_VMX;
+	if (is_hypervisor)
+		atomic_store_explicit(&vcpu->vm->nests, true, memory_order_relaxed);
+	return !is_hypervisor || (sregs->ss.dpl == USER_LEVEL && !agent_in_nested_guest(vcpu));
+}
+
 // Looks whether a kernel is up, or another one. At most some times a second.
 static void check_kernel(struct agent_vcpu *vcpu, uint64_t now)
 {
@@ -187,15 +214,15 @@ static void check_kernel(struct agent_vcpu *vcpu, uint64_t now)
 	uint64_t lstar, known;
 	struct kvm_sregs sregs;
 	waiting = !known_lstar(vm, &known);
-	if (!read_lstar(vcpu, &lstar))
+	if (!read_lstar(vcpu, &lstar) || real_ioctl(vcpu->fd, KVM_GET_SREGS, &sregs) != 0 ||
+	    !registers_are_its_own(vcpu, &sregs))
 		return;
 	if (!waiting) {
 		if (lstar != known && lstar != 0)
 			kernel_has_gone(vm, known);
 		return;
 	}
-	if (lstar < kernel_half || real_ioctl(vcpu->fd, KVM_GET_SREGS, &sregs) != 0 ||
-	    !(sregs.cr0 & CR0_PAGING) || !(sregs.efer & EFER_LONG_MODE_ACTIVE))
+	if (lstar < kernel_half || !(sregs.cr0 & CR0_PAGING) || !(sregs.efer & EFER_LONG_MODE_ACTIVE))
 		return;
 	kernel_is_here(vm, &(struct profile_anchor){ .lstar = lstar, .cr3 = sregs.cr3, .cr4 = sregs.cr4 });
 }
@@ -507,7 +534,8 @@ static bool handle_debug_exit(struct agent_vcpu *vcpu)
 	hook_debug_classify(&vcpu->request, &vcpu->setting, arch, &owner);
 	const struct agent_event event = event_of(vcpu, &owner);
 	if (event.kind != AGENT_SITE_NONE) {
-		handle_event(vcpu, &event);
+		if (!agent_in_nested_guest(vcpu))
+			handle_event(vcpu, &event);
 		if (!owner.vmm)
 			resume_past_breakpoint(vcpu);
 		notice_repetition(vcpu);
@@ -533,7 +561,7 @@ static void tell_shutdown(const struct agent_vcpu *vcpu)
 static bool handle_port_exit(struct agent_vcpu *vcpu)
 {
 	struct agent_event event;
-	if (!agent_hook_port_exit(vcpu, &event))
+	if (vcpu->run->io.port != HOOK_PATCH_PORT || agent_in_nested_guest(vcpu) || !agent_hook_port_exit(vcpu, &event))
 		return false;
 	if (event.kind != AGENT_SITE_NONE)
 		handle_event(vcpu, &event);

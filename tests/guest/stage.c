@@ -39,6 +39,7 @@ enum {
 	IDLE_NANOSECONDS = 100000,
 	PATIENCE = 200,
 };
+static const struct timespec idle = {.tv_nsec = IDLE_NANOSECONDS};
 static const uint64_t resume_flag = 1 << 16, carry = 0x202;
 
 void stage_note_wrong(const char *format, ...)
@@ -166,6 +167,8 @@ static int check_extension(uintptr_t what)
 		return KERNEL_SLOTS;
 	case KVM_CAP_READONLY_MEM:
 		return 1;
+	case KVM_CAP_NESTED_STATE:
+		return sizeof(struct kvm_nested_state);
 	default:
 		return 0;
 	}
@@ -441,7 +444,6 @@ static bool leave_for_vmm(struct stage_vcpu *vcpu)
 
 static bool run_user(struct stage_vcpu *vcpu)
 {
-	static const struct timespec idle = {.tv_nsec = IDLE_NANOSECONDS};
 	atomic_fetch_add_explicit(&vcpu->calls, 1, memory_order_relaxed);
 	if (leave_for_vmm(vcpu))
 		return true;
@@ -552,6 +554,11 @@ static bool is_interrupted(struct stage_vcpu *vcpu)
 	return exit_by(vcpu, KVM_EXIT_INTR);
 }
 
+static int nesting(void)
+{
+	return atomic_load_explicit(&stage.nesting, memory_order_relaxed);
+}
+
 // Documentation/virt/kvm/api.rst, 5: registers are taken, then what is incomplete is finished, then
 // signals are looked at.
 static int run(struct stage_vcpu *vcpu)
@@ -567,6 +574,11 @@ static int run(struct stage_vcpu *vcpu)
 	}
 	vcpu->in_port = false;
 	vcpu->lstar = stage.recording->lstar; // one that was reset has booted
+	if (nesting() != STAGE_NO_HYPERVISOR) { // what its guest does is of no interest
+		nanosleep(&idle, NULL);
+		errno = EINTR;
+		return -1;
+	}
 	while (!(interrupted = is_interrupted(vcpu)) && !breaks(vcpu) && !run_one(vcpu))
 		;
 	if (shared->kvm_valid_regs & KVM_SYNC_X86_REGS)
@@ -580,9 +592,13 @@ static int run(struct stage_vcpu *vcpu)
 static int get_msrs(struct stage_vcpu *vcpu, struct kvm_msrs *msrs)
 {
 	bool has_kernel = !atomic_load_explicit(&stage.is_booting, memory_order_relaxed);
+	bool nests = nesting() != STAGE_NO_HYPERVISOR;
 	for (uint32_t i = 0; i < msrs->nmsrs; i++)
-		msrs->entries[i].data =
-			msrs->entries[i].index == MSR_LSTAR && has_kernel ? vcpu->lstar : 0;
+		msrs->entries[i].data = msrs->entries[i].index != MSR_LSTAR || !has_kernel ? 0
+					: nests					   ? vcpu->lstar + 4096
+										   : vcpu->lstar;
+	if (nests)
+		atomic_fetch_add_explicit(&stage.nested_looks, 1, memory_order_relaxed);
 	return (int)msrs->nmsrs;
 }
 
@@ -596,10 +612,12 @@ static int set_msrs(struct stage_vcpu *vcpu, const struct kvm_msrs *msrs)
 
 static void get_special(const struct stage_vcpu *vcpu, struct kvm_sregs *special)
 {
+	enum { EFER_SVM = 1 << 12 };
 	*special = (struct kvm_sregs){.cr0 = (uint32_t)CR0,
 				      .cr3 = stage.recording->cpus[0].cr3,
 				      .cr4 = stage.recording->cpus[0].cr4,
-				      .efer = EFER,
+				      .efer = EFER | (nesting() ? EFER_SVM : 0),
+				      .ss = {.dpl = nesting() == STAGE_IN_GUEST ? 3 : 0},
 				      .gs = {.base = vcpu->gs_base}};
 }
 
@@ -648,6 +666,10 @@ static int answer_vcpu(struct stage_vcpu *vcpu, unsigned long request, void *arg
 		return 0;
 	case KVM_SET_DEBUGREGS:
 		vcpu->debugregs = *(const struct kvm_debugregs *)argument;
+		return 0;
+	case KVM_GET_NESTED_STATE:
+		((struct kvm_nested_state *)argument)->flags =
+			nesting() == STAGE_IN_GUEST ? KVM_STATE_NESTED_GUEST_MODE : 0;
 		return 0;
 	case KVM_GET_VCPU_EVENTS:
 		get_events(argument);

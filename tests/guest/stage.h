@@ -33,6 +33,13 @@ enum stage_place {
 	STAGE_PLACES
 };
 
+/** What a vCPU is seen as, if its kernel is a hypervisor. */
+enum stage_nesting {
+	STAGE_NO_HYPERVISOR,
+	STAGE_BETWEEN_GUESTS, // in its kernel, with LSTAR as its guest has it
+	STAGE_IN_GUEST,
+};
+
 /** A process of the recording (inhabitants.c), and what it asks for, over and over. */
 struct stage_call {
 	int number; // from STAGE_COMPAT on: that of a 32-bit program
@@ -92,6 +99,8 @@ struct stage {
 	_Atomic bool traces_itself; // the guest's kernel is about to, once
 	_Atomic bool is_booting;    // there is no kernel yet: LSTAR is 0
 	_Atomic int stands;	    // enum stage_place
+	_Atomic int nesting;	    // enum stage_nesting
+	_Atomic uint64_t nested_looks; // so often LSTAR was read meanwhile
 	pthread_mutex_t wrong_lock;
 	char wrong[256]; // what went wrong first
 };

@@ -759,6 +759,30 @@ static void play_tracking_at_boot(uint32_t boot, const char *hook)
 	let_run(true);
 }
 
+static bool was_looked_at(const void *looks)
+{
+	return atomic_load(&stage.nested_looks) >= *(const uint64_t *)looks;
+}
+
+// Its vCPUs may execute its guest's kernel, which is none that it has in the place of its own.
+static void play_nesting(const char *hook)
+{
+	const uint32_t boot = atomic_load(&host.boot);
+	for (int nesting = STAGE_IN_GUEST; nesting > STAGE_NO_HYPERVISOR; nesting--) {
+		const uint64_t looks = atomic_load(&stage.nested_looks) + 2;
+		pause_all();
+		atomic_store(&stage.nesting, nesting);
+		resume_all();
+		await(was_looked_at, &looks, "a look at LSTAR");
+		pause_all();
+		atomic_store(&stage.nesting, STAGE_NO_HYPERVISOR);
+		resume_all();
+	}
+	await_hook(hook);
+	let_run(true);
+	assert_int_equal(atomic_load(&host.boot), boot);
+}
+
 static void play_tracing(void)
 {
 	atomic_store(&stage.traces_itself, true);
@@ -902,6 +926,7 @@ static void test_vmm(void **state)
 	play_pauses();
 	play_tracking();
 	play_tracking_at_boot(2, hook);
+	play_nesting(hook);
 	play_sleep(hook);
 	play_reset(3, hook);
 	if (is_in_memory()) {
