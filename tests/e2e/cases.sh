@@ -40,6 +40,7 @@ snapshot           6.12                  1     -                                
 stopped            7.2                   2     -
 suspended          6.1                   2     -
 suspended-7.2      7.2                   1     -
+nested             6.1                   1     -
 yields-5.10        5.10                  1     case1,chain,case2
 yields-6.1         6.1                   2     case1,chain,case2
 yields-6.12        6.12                  1     case1,chain,case2
@@ -838,6 +839,25 @@ judge_suspended()
 	grep -q SUSPEND "$1/sleep.log" && grep -q WAKEUP "$1/sleep.log" || echo 'the VM has not slept'
 }
 judge_suspended_7_2() { judge_suspended "$@"; }
+
+# ---- nested: a guest in the guest, whose kernel is entered elsewhere
+
+guest_nested()
+{
+	cat <<- 'END'
+		/payload/scenario case1 || exit 1
+		modprobe kvm_amd || modprobe kvm_intel || exit 1
+		/payload/scenario nested || exit 1
+		exec /payload/scenario case2 chain
+	END
+}
+
+judge_nested()
+{
+	judge_played "$1" "$2" || return 0
+	judge_vm "$1" 1 6.1 'case1 nested case2 chain'
+	want "$(state "$1/vm1.json" .boot)" 1 'boot'
+}
 
 # ---- policy: labels of the daemon's file reach the VM before it is traced; what comes to a sink is an alert
 

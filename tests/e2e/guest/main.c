@@ -25,7 +25,7 @@ static const struct group {
 	{ "ipc", ipc_scenarios },
 	{ "packets", packet_scenarios },	  { "cores", core_scenarios },
 	{ "filesystems", filesystem_scenarios }, { "containers", container_scenarios },
-	{ "out", out_scenarios },
+	{ "out", out_scenarios },		 { "nested", nested_scenarios },
 	{ "block", block_scenarios },	  { "block-again", block_again_scenarios },
 };
 enum { GROUPS = sizeof(groups) / sizeof(groups[0]) };

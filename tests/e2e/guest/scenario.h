@@ -41,7 +41,7 @@ extern const struct scenario paper_scenarios[], negative_scenarios[], name_scena
 	machine_scenarios[], memory_scenarios[], ipc_scenarios[],
 	packet_scenarios[], core_scenarios[], filesystem_scenarios[], container_scenarios[],
 	compat_scenarios[], compat_32_scenarios[], ring_scenarios[], out_scenarios[],
-	block_scenarios[], block_again_scenarios[];
+	block_scenarios[], block_again_scenarios[], nested_scenarios[];
 
 /** The name of the scenario that runs. */
 extern const char *scenario_name;
