@@ -186,7 +186,8 @@ struct agent_vm {
 	bool resting; // it was reset, and which of both it is is not known yet
 	uint64_t rest_ends; // it boots, if nothing is known by then, CLOCK_MONOTONIC ns
 	uint64_t rested_lstar;
-	struct guest_task first_process; // as it was reset; address 0: there was none
+	struct guest_task first_process; // as it was seen last; address 0: there was none yet
+	uint64_t next_look;
 	uint32_t attempts;
 	uint64_t next_attempt;
 	uint64_t next_moved; // report of bytes, CLOCK_MONOTONIC ns

@@ -23,6 +23,7 @@ enum {
 	RECALL_MILLISECONDS = 500, // that the daemon is waited for, while the guest's kernel boots
 	LABELS_TIMEOUT_MILLISECONDS = 500,
 	MOVED_NANOSECONDS = 1000000000, // between two reports of how many bytes went by edges
+	LOOK_NANOSECONDS = 1000000000, // between two looks at the first process
 	VERIFY_TO_BE_SURE = 4, // passes: see is_ended() in src/trace/verify.c
 };
 
@@ -319,6 +320,20 @@ static void recall(struct agent_vm *vm)
 	atomic_store(&vm->recall_late, atomic_load(&vm->recall) != RECALL_DONE);
 }
 
+static void note_first_process(struct agent_vm *vm)
+{
+	uint64_t address;
+	if (guest_find_process(&vm->kernel, 1, &address) != GUEST_OK ||
+	    guest_task_read(&vm->kernel, address, &vm->first_process) != GUEST_OK)
+		vm->first_process = (struct guest_task){ 0 };
+}
+
+// No other boot's first process was made in the same nanosecond.
+static bool is_first_process(const struct agent_vm *vm, const struct guest_task *before)
+{
+	return vm->first_process.address == before->address && vm->first_process.start_time == before->start_time;
+}
+
 static void begin_armed(struct agent_vm *vm, void (*look_round)(struct agent_vm *vm))
 {
 	if (!agent_hook_arm(vm)) {
@@ -330,6 +345,7 @@ static void begin_armed(struct agent_vm *vm, void (*look_round)(struct agent_vm 
 	if (vm->failed)
 		return;
 	guarded(vm, look_round);
+	guarded(vm, note_first_process);
 	if (trace_has_rings(vm->trace))
 		agent_arm_rings(vm);
 	set_state(vm, AGENT_ARMED, "");
@@ -370,6 +386,7 @@ static void forget_kernel(struct agent_vm *vm)
 	drop_kernel(vm);
 	look_for_kernel(vm);
 	vm->resting = false;
+	vm->first_process = (struct guest_task){ 0 };
 	vm->attempts = 0;
 	vm->next_attempt = 0;
 	if (was_traced) {
@@ -381,12 +398,19 @@ static void forget_kernel(struct agent_vm *vm)
 
 /* A VMM resets a machine that boots, and also one that has slept (ACPI S3): then its memory, and all that was known of it, is as it was. */
 
-static void note_first_process(struct agent_vm *vm)
+// Nothing but a boot gives another one its number. So a kernel is told that has come in the place of this one with its code where that was
+// (kexec, or hibernation, without KASLR).
+static void watch_first_process(struct agent_vm *vm)
 {
-	uint64_t address;
-	if (guest_find_process(&vm->kernel, 1, &address) != GUEST_OK ||
-	    guest_task_read(&vm->kernel, address, &vm->first_process) != GUEST_OK)
-		vm->first_process = (struct guest_task){ 0 };
+	const struct guest_task before = vm->first_process;
+	if (agent_monotonic() < vm->next_look)
+		return;
+	vm->next_look = agent_monotonic() + LOOK_NANOSECONDS;
+	guarded(vm, note_first_process);
+	if (vm->first_process.address == 0)
+		vm->first_process = before; // not yet there, or no more
+	else if (before.address != 0 && !is_first_process(vm, &before))
+		atomic_store(&vm->kernel_gone, true);
 }
 
 static void rest(struct agent_vm *vm)
@@ -407,13 +431,11 @@ static void rest(struct agent_vm *vm)
 	atomic_store(&vm->machine_reset, false);
 }
 
-// No other boot's first process was made in the same nanosecond.
 static bool has_slept(struct agent_vm *vm)
 {
 	const struct guest_task before = vm->first_process;
 	guarded(vm, note_first_process);
-	return vm->anchor.lstar == vm->rested_lstar && vm->first_process.address == before.address &&
-	       vm->first_process.start_time == before.start_time;
+	return vm->anchor.lstar == vm->rested_lstar && is_first_process(vm, &before);
 }
 
 // False: a kernel boots.
@@ -512,6 +534,7 @@ static void tend(struct agent_vm *vm, int verifications)
 			guarded(vm, verify);
 		report_registers(vm);
 		agent_hook_tend(vm);
+		watch_first_process(vm);
 		if (verifications > 1) // somebody asks
 			trace_report_gaps(vm->trace);
 		report_moved(vm, verifications > 1);

@@ -31,6 +31,7 @@ pair-2-c           6.1,6.1               2     paper
 twins              6.1,6.1               1     twins
 reboot             6.1                   2     -                                         --reboot
 kexec              6.12                  1     -                                         --reboot
+kexec-same         6.12                  1     -                                         --reboot --append nokaslr
 stored             6.1                   2     -                                         --reboot
 stored-5.10        5.10                  1     -                                         --reboot
 stored-6.12        6.12                  1     -                                         --reboot
@@ -101,7 +102,7 @@ readonly WITH_DEBUGREG='^((stored|ipc|filesystems|compat|policy|hand)-(5.10|6.12
 readonly WITH_FILTER='^(all-.*-1|all-7.2-2|kexec|ipc-6.1|filesystems-7.2|block-6.12|migrated-7.2|suspended-7.2|yields-6.12|random|swaps) '
 # What is about giving way to debug registers, or about no hook.
 readonly NEVER_WITH_DEBUGREG='^(yields-.*|tampered|migrated|migrated-7.2|bad-use) '
-readonly NOT_ALWAYS='^(suspended|pair-2-a@debugreg|reboot|twins|migrated|block-5.10@debugreg|fault-closed|all-6.1-1|all-5.10-2|early-7.2|daemonize|hostile-6.12|hand-6.1|hand-6.12@debugreg|policy-(6.1|5.10@debugreg)|stored|stored-6.12@debugreg|pair-1-b@debugreg|pair-2-b|pair-2-c|all-(6.12|6.1|7.2)-1@debugreg|all-(5.10|6.12|7.2)-1@filter|all-6.1-2|all-7.2-2|all-6.12-2@debugreg|kexec|kexec@debugreg|gdb@debugreg|snapshot@debugreg|yields-5.10|ipc-6.12@debugreg|filesystems-6.12@debugreg|compat-6.12@debugreg|random-1@debugreg|yields-(6.1|7.2)|block-(6.1|7.2)|ipc-7.2@debugreg|compat-6.1|hand-5.10@debugreg|policy-6.12@debugreg|stored-5.10@debugreg|filesystems-6.1) '
+readonly NOT_ALWAYS='^(suspended|kexec-same|pair-2-a@debugreg|reboot|twins|migrated|block-5.10@debugreg|fault-closed|all-6.1-1|all-5.10-2|early-7.2|daemonize|hostile-6.12|hand-6.1|hand-6.12@debugreg|policy-(6.1|5.10@debugreg)|stored|stored-6.12@debugreg|pair-1-b@debugreg|pair-2-b|pair-2-c|all-(6.12|6.1|7.2)-1@debugreg|all-(5.10|6.12|7.2)-1@filter|all-6.1-2|all-7.2-2|all-6.12-2@debugreg|kexec|kexec@debugreg|gdb@debugreg|snapshot@debugreg|yields-5.10|ipc-6.12@debugreg|filesystems-6.12@debugreg|compat-6.12@debugreg|random-1@debugreg|yields-(6.1|7.2)|block-(6.1|7.2)|ipc-7.2@debugreg|compat-6.1|hand-5.10@debugreg|policy-6.12@debugreg|stored-5.10@debugreg|filesystems-6.1) '
 
 # case_row NAME: into KERNELS, CPUS, SCENARIOS, SMP and OPTIONS.
 case_row()
@@ -480,6 +481,17 @@ judge_kexec()
 	want "$(state "$1/vm1.json" .uuid)" 6e696a69-6d69-4a01-8b02-00c0ffee0001 "UUID"
 	# The first is what the guest forged it with, /dev/mem.
 	want "$(state "$1/vm1.json" '[.gaps[].kind] | sort | join(" ")')" 'unfollowed-device uuid-differs' "gaps"
+}
+
+# ---- kexec-same: the other kernel has everything where this one had it. That it is another one is seen by its first process.
+
+guest_kexec_same() { guest_kexec; }
+payload_kexec_same() { payload_kexec "$1"; }
+
+judge_kexec_same()
+{
+	judge_reboot "$@"
+	want "$(state "$1/vm1.json" '[.gaps[].kind] | sort | join(" ")')" 'tracing-late unfollowed-device uuid-differs' "gaps"
 }
 
 # ---- gdb: QEMU's own gdbstub, with breakpoints, while traced

@@ -711,6 +711,16 @@ static void play_reset(uint32_t boot, const char *hook)
 	let_run(true);
 }
 
+// Another kernel has come in the place of this one, to the very same addresses.
+static void play_replaced(const char *hook)
+{
+	const uint32_t boot = atomic_load(&host.boot) + 1;
+	stage_boot_anew();
+	await(has_booted, &boot, "the next boot");
+	await_hook(hook);
+	let_run(true);
+}
+
 // Its memory is as it was: nothing is forgotten, and there is no next boot.
 static void play_sleep(const char *hook)
 {
@@ -929,9 +939,10 @@ static void test_vmm(void **state)
 	play_nesting(hook);
 	play_sleep(hook);
 	play_reset(3, hook);
+	play_replaced(hook);
 	if (is_in_memory()) {
 		play_tracing();
-		play_reset(4, hook);
+		play_reset(5, hook);
 	}
 	if (strcmp(hook, "filter") == 0)
 		play_overlap();
