@@ -120,6 +120,7 @@ struct agent_vm {
 	uint32_t tracked_count;
 	bool tracked_all; // there were more: all are taken for tracked until none is
 	_Atomic uint64_t kernel_gpa; // where the kernel's code is that runs now; 0: none is known
+	_Atomic uint64_t entry_gpa; // where LSTAR's is, likewise
 
 	// What the vCPUs are to have in force. They compare `generation` before every entry.
 	pthread_mutex_t sites_lock; // for those who write

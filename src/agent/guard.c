@@ -232,8 +232,18 @@ static void drop_kernel(struct agent_vm *vm)
 	vm->has_kernel = false;
 	pthread_mutex_unlock(&vm->told_lock);
 	atomic_store(&vm->kernel_gpa, 0);
+	atomic_store(&vm->entry_gpa, 0);
 	if (had_kernel)
 		guest_kernel_deinit(&vm->kernel);
+}
+
+static void note_entry(struct agent_vm *vm, uint64_t lstar)
+{
+	uint64_t gpa;
+	memory_enter(&vm->reader);
+	bool found = vm->has_kernel && guest_locate_code(&vm->kernel, lstar, &gpa) == GUEST_OK;
+	memory_leave(&vm->reader);
+	atomic_store(&vm->entry_gpa, found ? gpa : 0);
 }
 
 static bool read_kernel(struct agent_vm *vm, struct error *error)
@@ -253,6 +263,7 @@ static bool read_kernel(struct agent_vm *vm, struct error *error)
 	vm->profile_nanoseconds = agent_monotonic() - begin;
 	pthread_mutex_unlock(&vm->told_lock);
 	atomic_store(&vm->kernel_gpa, found ? vm->kernel.text_physical : 0);
+	note_entry(vm, anchor.lstar);
 	return found;
 }
 

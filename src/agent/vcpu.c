@@ -199,6 +199,15 @@ static bool registers_are_its_own(struct agent_vcpu *vcpu, const struct kvm_sreg
 	return !is_hypervisor || (sregs->ss.dpl == USER_LEVEL && !agent_in_nested_guest(vcpu));
 }
 
+// Another kernel may have come to the same addresses (kexec without KASLR), but hardly to the same place in the memory.
+static bool is_elsewhere(struct agent_vcpu *vcpu, uint64_t lstar)
+{
+	uint64_t known = atomic_load(&vcpu->vm->entry_gpa);
+	struct kvm_translation translation = { .linear_address = lstar };
+	return known != 0 && real_ioctl(vcpu->fd, KVM_TRANSLATE, &translation) == 0 && translation.valid &&
+	       translation.physical_address != known;
+}
+
 // Looks whether a kernel is up, or another one. At most some times a second.
 static void check_kernel(struct agent_vcpu *vcpu, uint64_t now)
 {
@@ -218,7 +227,7 @@ static void check_kernel(struct agent_vcpu *vcpu, uint64_t now)
 	    !registers_are_its_own(vcpu, &sregs))
 		return;
 	if (!waiting) {
-		if (lstar != known && lstar != 0)
+		if (lstar != 0 && (lstar != known || is_elsewhere(vcpu, lstar)))
 			kernel_has_gone(vm, known);
 		return;
 	}

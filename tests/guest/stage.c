@@ -630,6 +630,13 @@ static void get_registers(const struct stage_vcpu *vcpu, struct kvm_regs *regist
 		registers->rsp = (uint64_t)EXCEPTION_STACKS << SHIFT | 0x8000;
 }
 
+static void translate(struct kvm_translation *translation)
+{
+	uint64_t gpa, moved = atomic_load_explicit(&stage.moved, memory_order_relaxed);
+	translation->valid = guest_translate(&stage.kernel->space, translation->linear_address, &gpa) == GUEST_OK;
+	translation->physical_address = gpa + moved;
+}
+
 static void get_events(struct kvm_vcpu_events *events)
 {
 	*events = (struct kvm_vcpu_events){0};
@@ -666,6 +673,9 @@ static int answer_vcpu(struct stage_vcpu *vcpu, unsigned long request, void *arg
 		return 0;
 	case KVM_SET_DEBUGREGS:
 		vcpu->debugregs = *(const struct kvm_debugregs *)argument;
+		return 0;
+	case KVM_TRANSLATE:
+		translate(argument);
 		return 0;
 	case KVM_GET_NESTED_STATE:
 		((struct kvm_nested_state *)argument)->flags =

@@ -99,6 +99,7 @@ struct stage {
 	_Atomic bool traces_itself; // the guest's kernel is about to, once
 	_Atomic bool is_booting;    // there is no kernel yet: LSTAR is 0
 	_Atomic int stands;	    // enum stage_place
+	_Atomic uint64_t moved;	    // what KVM adds to the GPA of an address that it is asked for
 	_Atomic int nesting;	    // enum stage_nesting
 	_Atomic uint64_t nested_looks; // so often LSTAR was read meanwhile
 	pthread_mutex_t wrong_lock;
