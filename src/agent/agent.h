@@ -12,7 +12,6 @@
 #include "agent/journal.h"
 #include "base/error.h"
 #include "guest/profile.h"
-#include "guest/task.h"
 #include "hook/debug_registers.h"
 #include "hook/filter.h"
 #include "hook/patch.h"
@@ -187,7 +186,7 @@ struct agent_vm {
 	bool resting; // it was reset, and which of both it is is not known yet
 	uint64_t rest_ends; // it boots, if nothing is known by then, CLOCK_MONOTONIC ns
 	uint64_t rested_lstar;
-	struct guest_task first_process; // as it was seen last; address 0: there was none yet
+	uint64_t first_process; // when it was made (start_boottime), as was seen last, ns; 0: there was none yet
 	uint64_t next_look;
 	uint32_t attempts;
 	uint64_t next_attempt;

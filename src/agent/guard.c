@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "agent/agent.h"
+#include "guest/task.h"
 #include "vm/copy.h"
 
 /*
@@ -331,18 +332,14 @@ static void recall(struct agent_vm *vm)
 	atomic_store(&vm->recall_late, atomic_load(&vm->recall) != RECALL_DONE);
 }
 
+// No other boot's was made in the same nanosecond. (Its task_struct may be another one: de_thread(), fs/exec.c.)
 static void note_first_process(struct agent_vm *vm)
 {
+	struct guest_task first;
 	uint64_t address;
-	if (guest_find_process(&vm->kernel, 1, &address) != GUEST_OK ||
-	    guest_task_read(&vm->kernel, address, &vm->first_process) != GUEST_OK)
-		vm->first_process = (struct guest_task){ 0 };
-}
-
-// No other boot's first process was made in the same nanosecond.
-static bool is_first_process(const struct agent_vm *vm, const struct guest_task *before)
-{
-	return vm->first_process.address == before->address && vm->first_process.start_time == before->start_time;
+	bool read = guest_find_process(&vm->kernel, 1, &address) == GUEST_OK &&
+		    guest_task_read(&vm->kernel, address, &first) == GUEST_OK;
+	vm->first_process = read ? first.start_time : 0;
 }
 
 static void begin_armed(struct agent_vm *vm, void (*look_round)(struct agent_vm *vm))
@@ -397,7 +394,7 @@ static void forget_kernel(struct agent_vm *vm)
 	drop_kernel(vm);
 	look_for_kernel(vm);
 	vm->resting = false;
-	vm->first_process = (struct guest_task){ 0 };
+	vm->first_process = 0;
 	vm->attempts = 0;
 	vm->next_attempt = 0;
 	if (was_traced) {
@@ -413,14 +410,14 @@ static void forget_kernel(struct agent_vm *vm)
 // (kexec, or hibernation, without KASLR).
 static void watch_first_process(struct agent_vm *vm)
 {
-	const struct guest_task before = vm->first_process;
+	const uint64_t before = vm->first_process;
 	if (agent_monotonic() < vm->next_look)
 		return;
 	vm->next_look = agent_monotonic() + LOOK_NANOSECONDS;
 	guarded(vm, note_first_process);
-	if (vm->first_process.address == 0)
+	if (vm->first_process == 0)
 		vm->first_process = before; // not yet there, or no more
-	else if (before.address != 0 && !is_first_process(vm, &before))
+	else if (before != 0 && vm->first_process != before)
 		atomic_store(&vm->kernel_gone, true);
 }
 
@@ -428,7 +425,7 @@ static void rest(struct agent_vm *vm)
 {
 	if (vm->state == AGENT_ARMED)
 		guarded(vm, note_first_process);
-	if (vm->state == AGENT_ARMED && vm->first_process.address != 0) {
+	if (vm->state == AGENT_ARMED && vm->first_process != 0) {
 		if (!agent_hook_disarm(vm))
 			return; // as above
 		vm->rested_lstar = vm->anchor.lstar;
@@ -444,9 +441,9 @@ static void rest(struct agent_vm *vm)
 
 static bool has_slept(struct agent_vm *vm)
 {
-	const struct guest_task before = vm->first_process;
+	const uint64_t before = vm->first_process;
 	guarded(vm, note_first_process);
-	return vm->anchor.lstar == vm->rested_lstar && is_first_process(vm, &before);
+	return vm->anchor.lstar == vm->rested_lstar && vm->first_process == before;
 }
 
 // False: a kernel boots.

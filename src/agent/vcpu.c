@@ -199,12 +199,17 @@ static bool registers_are_its_own(struct agent_vcpu *vcpu, const struct kvm_sreg
 	return !is_hypervisor || (sregs->ss.dpl == USER_LEVEL && !agent_in_nested_guest(vcpu));
 }
 
+static bool is_in_long_mode(const struct kvm_sregs *sregs)
+{
+	return sregs->cr0 & CR0_PAGING && sregs->efer & EFER_LONG_MODE_ACTIVE;
+}
+
 // Another kernel may have come to the same addresses (kexec without KASLR), but hardly to the same place in the memory.
-static bool is_elsewhere(struct agent_vcpu *vcpu, uint64_t lstar)
+static bool is_elsewhere(struct agent_vcpu *vcpu, const struct kvm_sregs *sregs, uint64_t lstar)
 {
 	uint64_t known = atomic_load(&vcpu->vm->entry_gpa);
 	struct kvm_translation translation = { .linear_address = lstar };
-	return known != 0 && real_ioctl(vcpu->fd, KVM_TRANSLATE, &translation) == 0 && translation.valid &&
+	return known != 0 && is_in_long_mode(sregs) && real_ioctl(vcpu->fd, KVM_TRANSLATE, &translation) == 0 && translation.valid &&
 	       translation.physical_address != known;
 }
 
@@ -227,11 +232,11 @@ static void check_kernel(struct agent_vcpu *vcpu, uint64_t now)
 	    !registers_are_its_own(vcpu, &sregs))
 		return;
 	if (!waiting) {
-		if (lstar != 0 && (lstar != known || is_elsewhere(vcpu, lstar)))
+		if (lstar != 0 && (lstar != known || is_elsewhere(vcpu, &sregs, lstar)))
 			kernel_has_gone(vm, known);
 		return;
 	}
-	if (lstar < kernel_half || !(sregs.cr0 & CR0_PAGING) || !(sregs.efer & EFER_LONG_MODE_ACTIVE))
+	if (lstar < kernel_half || !is_in_long_mode(&sregs))
 		return;
 	kernel_is_here(vm, &(struct profile_anchor){ .lstar = lstar, .cr3 = sregs.cr3, .cr4 = sregs.cr4 });
 }
