@@ -18,7 +18,7 @@ enum {
 	MAPPED_GIGABYTE = 1 << 30, // KERNEL_IMAGE_SIZE at most (arch/x86/include/asm/page_64_types.h)
 	PHYSICAL_BITS_MINIMUM = 36, // of processors with long mode
 	PHYSICAL_BITS_MAXIMUM = 52,
-	PROCESSES_MAXIMUM = 1 << 22, // PID_MAX_LIMIT
+	TASKS_MAXIMUM = 1 << 20,
 	STACK_PART = 4096,
 };
 
@@ -235,9 +235,18 @@ static bool may_be_inside(struct agent_vm *vm, uint64_t task)
 	       guest_read_field(&vm->kernel, task, FIELD_task_state, &state) != GUEST_OK || state == 0;
 }
 
+struct release {
+	struct agent_vm *vm;
+	uint32_t left; // tasks
+};
+
 static bool release_task(uint64_t task, void *context)
 {
-	struct agent_vm *vm = context;
+	struct release *release = context;
+	struct agent_vm *vm = release->vm;
+	if (release->left == 0)
+		return false;
+	release->left--;
 	uint64_t stack, words[STACK_PART / sizeof(uint64_t) + 1];
 	if (!may_be_inside(vm, task) ||
 	    guest_read_field(&vm->kernel, task, FIELD_task_stack, &stack) != GUEST_OK)
@@ -253,12 +262,12 @@ static bool release_task(uint64_t task, void *context)
 
 static bool release_process(uint64_t leader, void *context)
 {
-	struct agent_vm *vm = context;
+	struct release *release = context;
 	struct guest_task task;
 	// Who has no memory (any more) may be there, too: descriptors are closed behind it as a process ends.
-	if (guest_task_read(&vm->kernel, leader, &task) == GUEST_OK)
-		guest_for_each_thread(&vm->kernel, &task, PROCESSES_MAXIMUM, release_task, vm);
-	return true;
+	if (guest_task_read(&release->vm->kernel, leader, &task) == GUEST_OK)
+		guest_for_each_thread(&release->vm->kernel, &task, TASKS_MAXIMUM, release_task, release);
+	return release->left > 0;
 }
 
 void agent_filter_see_all(struct agent_vm *vm)
@@ -274,9 +283,10 @@ void agent_filter_take_out(struct agent_vm *vm)
 {
 	if (!atomic_exchange(&vm->filter_in_force, false))
 		return;
+	struct release release = { vm, TASKS_MAXIMUM };
 	memory_enter(&vm->hook_reader);
 	// Where another kernel has been put in its place (kexec, a reset) its tasks are no more.
-	if (guest_for_each_process(&vm->kernel, PROCESSES_MAXIMUM, release_process, vm) != GUEST_OK &&
+	if ((guest_for_each_process(&vm->kernel, TASKS_MAXIMUM, release_process, &release) != GUEST_OK || release.left == 0) &&
 	    !atomic_load(&vm->kernel_gone) && !atomic_load(&vm->machine_reset))
 		trace_gap(vm->trace, "not-removed", "who was interrupted in the filter could not be looked up");
 	hook_filter_unmap(vm->filter);

@@ -383,6 +383,7 @@ static void look_for_kernel(struct agent_vm *vm)
 	atomic_store(&vm->kernel_gone, false);
 	pthread_mutex_unlock(&vm->anchor_lock);
 	atomic_store(&vm->check_after, 0);
+	atomic_store(&vm->kick_after, 0);
 }
 
 static void forget_kernel(struct agent_vm *vm)
@@ -421,10 +422,9 @@ static void watch_first_process(struct agent_vm *vm)
 		atomic_store(&vm->kernel_gone, true);
 }
 
+// Its first process is known from before: in the memory there may be another one's already.
 static void rest(struct agent_vm *vm)
 {
-	if (vm->state == AGENT_ARMED)
-		guarded(vm, note_first_process);
 	if (vm->state == AGENT_ARMED && vm->first_process != 0) {
 		if (!agent_hook_disarm(vm))
 			return; // as above
@@ -503,7 +503,7 @@ static void report_moved(struct agent_vm *vm, bool now)
 // A guest that does not leave by itself is made to, so that somebody looks.
 static void kick_if_due(struct agent_vm *vm)
 {
-	uint64_t due = atomic_load(&vm->check_after);
+	uint64_t due = atomic_load(&vm->kick_after);
 	if (agent_monotonic() < due + KICK_AFTER_NANOSECONDS)
 		return;
 	// The first vCPU boots the kernel; the others may not have begun. It stands last.
@@ -530,7 +530,7 @@ static void tend(struct agent_vm *vm, int verifications)
 		forget_kernel(vm);
 	switch (vm->state) {
 	case AGENT_WAITING:
-		if (atomic_load(&vm->anchor_ready) && agent_monotonic() >= vm->next_attempt)
+		if (!vm->resting && atomic_load(&vm->anchor_ready) && agent_monotonic() >= vm->next_attempt)
 			arm(vm);
 		break;
 	case AGENT_ARMED:

@@ -189,14 +189,21 @@ bool agent_in_nested_guest(struct agent_vcpu *vcpu)
 	       vcpu->nested->flags & KVM_STATE_NESTED_GUEST_MODE;
 }
 
-// Whether LSTAR, and the other registers, are those of the kernel that we are to trace. A hypervisor may have its guest's in LSTAR until
-// it goes back to a program (KVM: user_return_msrs).
-static bool registers_are_its_own(struct agent_vcpu *vcpu, const struct kvm_sregs *sregs)
+// Whether LSTAR, and the other registers, are those of the kernel that we are to trace. A hypervisor may have its guest's in LSTAR: with VMX
+// until it goes back to a program (KVM: user_return_msrs), with SVM for some instructions.
+static bool registers_are_its_own(struct agent_vcpu *vcpu, const struct kvm_sregs *sregs, uint64_t lstar, uint64_t known)
 {
-	bool is_hypervisor = sregs->efer & EFER_SVM || sregs->cr4 & CR4_VMX;
-	if (is_hypervisor)
-		atomic_store_explicit(&vcpu->vm->nests, true, memory_order_relaxed);
-	return !is_hypervisor || (sregs->ss.dpl == USER_LEVEL && !agent_in_nested_guest(vcpu));
+	struct agent_vm *vm = vcpu->vm;
+	if (vcpu->run->flags & KVM_RUN_X86_SMM)
+		return false;
+	if (!(sregs->efer & EFER_SVM) && !(sregs->cr4 & CR4_VMX))
+		return true;
+	atomic_store_explicit(&vm->nests, true, memory_order_relaxed);
+	if (agent_in_nested_guest(vcpu))
+		return false;
+	if (lstar == known)
+		return true;
+	return (!(sregs->cr4 & CR4_VMX) || sregs->ss.dpl == USER_LEVEL) && atomic_exchange(&vm->doubted_lstar, lstar) == lstar;
 }
 
 static bool is_in_long_mode(const struct kvm_sregs *sregs)
@@ -229,8 +236,9 @@ static void check_kernel(struct agent_vcpu *vcpu, uint64_t now)
 	struct kvm_sregs sregs;
 	waiting = !known_lstar(vm, &known);
 	if (!read_lstar(vcpu, &lstar) || real_ioctl(vcpu->fd, KVM_GET_SREGS, &sregs) != 0 ||
-	    !registers_are_its_own(vcpu, &sregs))
+	    !registers_are_its_own(vcpu, &sregs, lstar, known))
 		return;
+	atomic_store(&vm->kick_after, atomic_load(&vm->check_after));
 	if (!waiting) {
 		if (lstar != 0 && (lstar != known || is_elsewhere(vcpu, &sregs, lstar)))
 			kernel_has_gone(vm, known);

@@ -8,7 +8,7 @@
 
 enum {
 	PID_LIMIT = 4 * 1024 * 1024, // PID_MAX_LIMIT of include/linux/threads.h
-	THREADS_MAXIMUM = 1 << 16,
+	ACTING_MAXIMUM = 256, // threads that end just now, before one that goes on
 	CPUS_MAXIMUM = 8192,	     // the largest CONFIG_NR_CPUS on x86-64
 	CPUS_PART = 64,
 	PIDTYPE_TGID = 1, // enum pid_type of include/linux/pid_types.h, since 4.19
@@ -283,6 +283,6 @@ enum guest_result guest_acting_thread(const struct guest_kernel *kernel, const s
 		return GUEST_OK;
 	enum guest_result result = guest_read_field(kernel, leader->signal, FIELD_signal_live, &live);
 	if (result == GUEST_OK && (int32_t)live > 0)
-		result = guest_for_each_thread(kernel, leader, THREADS_MAXIMUM, has_no_memory, &search);
+		result = guest_for_each_thread(kernel, leader, ACTING_MAXIMUM, has_no_memory, &search);
 	return result == GUEST_OK && thread->mm == 0 ? GUEST_NOT_FOUND : result;
 }

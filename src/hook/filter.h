@@ -88,7 +88,7 @@ enum hook_filter_shape {
 };
 
 enum {
-	HOOK_FILTER_COMMANDS_MAXIMUM = 24,
+	HOOK_FILTER_COMMANDS_MAXIMUM = 32,
 	HOOK_FILTER_KINDS = 32,
 };
 

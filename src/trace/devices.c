@@ -54,15 +54,20 @@ static const char *what_of(const struct trace_event *event, const struct guest_f
 }
 
 // From 6.12 on erofs reads its disk from a file, without a loop device that would tell from which.
-static bool is_in_unknown_image(const struct guest_file *file)
+static bool is_in_unknown_image(const struct guest_kernel *kernel, const struct guest_file *file)
 {
-	return file->on_unknown_disk && strcmp(file->filesystem, "erofs") == 0;
+	const struct guest_real_inode inode = guest_file_content(file); // below an overlay, too
+	char name[GUEST_FILESYSTEM_SIZE];
+	uint64_t type;
+	return S_ISREG(file->mode) && inode.on_unknown_disk &&
+	       guest_read_field(kernel, inode.superblock, FIELD_super_block_s_type, &type) == GUEST_OK &&
+	       guest_filesystem_name(kernel, type, name) == GUEST_OK && strcmp(name, "erofs") == 0;
 }
 
 void trace_note_device(struct trace_event *event, const struct guest_file *file)
 {
 	const char *what = what_of(event, file);
-	if (is_in_unknown_image(file))
+	if (is_in_unknown_image(event->kernel, file))
 		trace_gap(event->trace, "unread-image",
 			  "pid %u (%s) opens a file of an erofs that lies in another file: what that one holds is not followed",
 			  event->task.tgid, event->task.comm);

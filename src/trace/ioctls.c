@@ -109,9 +109,8 @@ static bool begin_swap_boot(struct trace_event *event)
 
 static bool begin_move_range(struct trace_event *event)
 {
-	struct f2fs_move_range range;
-	return read_argument(event, 0, &range, sizeof(range)) &&
-	       copy(event, (int64_t)trace_argument(event, 0), (int32_t)range.dst_fd);
+	uint32_t to; // what struct f2fs_move_range begins with
+	return read_argument(event, 0, &to, sizeof(to)) && copy(event, (int64_t)trace_argument(event, 0), (int32_t)to);
 }
 
 static bool begin_encoded_read(struct trace_event *event)
@@ -131,12 +130,12 @@ static bool begin_encoded_write(struct trace_event *event)
 // A subvolume, with all that is in it, as a stream. Which file systems a btrfs has is not told apart: what any has held.
 static bool begin_send(struct trace_event *event)
 {
-	struct btrfs_ioctl_send_args send;
+	int64_t descriptor; // what struct btrfs_ioctl_send_args begins with
 	struct guest_file subvolume, to;
 	struct object_reference content;
-	return read_argument(event, 0, &send, sizeof(send)) &&
+	return read_argument(event, 0, &descriptor, sizeof(descriptor)) &&
 	       trace_read_descriptor(event, (int64_t)trace_argument(event, 0), &subvolume) &&
-	       trace_read_descriptor(event, send.send_fd, &to) && trace_btrfs_source(event, &subvolume, &content) &&
+	       trace_read_descriptor(event, descriptor, &to) && trace_btrfs_source(event, &subvolume, &content) &&
 	       trace_flows_to_file(event, &to, &content, 0, 0);
 }
 
@@ -222,6 +221,12 @@ static const struct ioctl_row {
 	{ BTRFS_IOC_ENCODED_READ, begin_encoded_read, NULL },
 	{ BTRFS_IOC_ENCODED_WRITE, begin_encoded_write, NULL },
 	{ BTRFS_IOC_SEND, begin_send, NULL },
+	// The same of 32-bit programs, whose structures are shorter.
+	{ _IOWR('X', 109, char[164]), begin_swap_extents, NULL },
+	{ _IOWR(0xF5, 9, char[28]), begin_move_range, NULL },
+	{ _IOR(0x94, 64, char[120]), begin_encoded_read, NULL },
+	{ _IOW(0x94, 64, char[120]), begin_encoded_write, NULL },
+	{ _IOW(0x94, 38, char[68]), begin_send, NULL },
 	{ BTRFS_IOC_TREE_SEARCH, begin_tree_search, NULL },
 	{ BTRFS_IOC_TREE_SEARCH_V2, begin_tree_search, NULL },
 	{ TIOCSTI, begin_type, NULL },

@@ -24,6 +24,7 @@ enum {
 	MAPPERS_MAXIMUM = 1 << 20,
 	SETTLED_MAXIMUM = 16, // mappings that one mprotect() mostly concerns, and more
 	PROCESSES_MAXIMUM = 1 << 22, // PID_MAX_LIMIT
+	ENDED_LEADERS_MAXIMUM = 1 << 16, // looked at for others of their process
 	SPREAD_AT_ONCE = 32,	     // objects looked at before a vCPU goes on
 	SPREAD_TRIES = 5,
 	CHAIN_DEPTH = 8,   // open flows one behind the other
@@ -65,6 +66,7 @@ struct owner_search {
 	const struct guest_kernel *kernel;
 	uint64_t mm;
 	struct spread *spread;
+	uint32_t left; // leaders that have ended
 };
 
 // A child that is being made, and shares its parent's memory, has it from the fork. It is in the list of processes before it is seen to run.
@@ -81,17 +83,20 @@ static bool visit_user_of_memory(uint64_t address, void *context)
 {
 	struct owner_search *search = context;
 	struct guest_task leader, acting;
-	if (guest_task_read(search->kernel, address, &leader) == GUEST_OK &&
-	    guest_acting_thread(search->kernel, &leader, &acting) == GUEST_OK && acting.mm == search->mm)
+	if (guest_task_read(search->kernel, address, &leader) != GUEST_OK)
+		return true;
+	search->left -= leader.mm == 0 && !(leader.flags & GUEST_PF_KTHREAD);
+	if (guest_acting_thread(search->kernel, &leader, &acting) == GUEST_OK && acting.mm == search->mm)
 		give_to_process(search->spread, &leader, cause_of_sharing(search->spread, &leader));
-	return true;
+	return search->left > 0;
 }
 
 static void give_to_users_of(struct spread *spread, uint64_t mm)
 {
-	struct owner_search search = { spread->trace->kernel, mm, spread };
+	struct owner_search search = { spread->trace->kernel, mm, spread, ENDED_LEADERS_MAXIMUM };
 	note(spread, guest_for_each_process(spread->trace->kernel, PROCESSES_MAXIMUM,
 					    visit_user_of_memory, &search));
+	note(spread, search.left ? GUEST_OK : GUEST_BOUND);
 }
 
 static bool visit_mapper(const struct guest_mapper *mapper, void *context)

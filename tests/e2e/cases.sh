@@ -618,6 +618,7 @@ guest_migrated()
 	cat <<- 'END'
 		# Ways back to us lead into the first of these that begins with nothing but our code.
 		functions=$(grep -E ' [Tt] (fd_install|f_dupfd|vfs_readlink|wake_up_new_task)$' /proc/kallsyms | cut -d' ' -f1)
+		[ -n "$functions" ] || exit 1
 		/payload/scenario case1 || exit 1
 		# Inside a call that is watched: it has classified information, and waits to write it, as the pipe is full of other things.
 		mkfifo /tmp/waiting
@@ -636,32 +637,27 @@ guest_migrated()
 }
 guest_migrated_7_2() { guest_migrated; }
 
-readonly OUR_CODE='\xe7\xe5\xe7\xe5\x90'
-
-# ways_back FUNCTION...: a pattern of the return addresses that lead to us.
-ways_back()
-{
-	local function behind address pattern=''
-
-	for function; do
-		for behind in 2 6; do # without, and with four bytes in front of the site
-			address=$(printf '%016x' $((0x$function + behind)) | sed 's/../\\x&/g')
-			# The other way round: the lowest byte first.
-			pattern+="|$(sed 's/\(\\x..\)\(\\x..\)\(\\x..\)\(\\x..\)\(\\x..\)\(\\x..\)\(\\x..\)\(\\x..\)/\8\7\6\5\4\3\2\1/' <<< "$address")"
-		done
-	done
-	echo "${pattern#|}"
-}
-
 # count_ours FILE FUNCTION...: sets CODE and WAYS, how many places there are with code of ours, and with a way back to it.
 count_ours()
 {
-	local ways found=$RUN/found
+	local function ways=()
 
-	ways=$(ways_back "${@:2}")
-	LC_ALL=C grep -aoP "$OUR_CODE|$ways" "$1" > "$found" || true # once through all of the memory
-	CODE=$(LC_ALL=C grep -acP "$OUR_CODE" "$found" || true)
-	WAYS=$(LC_ALL=C grep -acP "$ways" "$found" || true)
+	for function in "${@:2}"; do
+		# Without, and with four bytes in front of the site.
+		ways+=("$(printf '%016x' $((0x$function + 2)))" "$(printf '%016x' $((0x$function + 6)))")
+	done
+	# Not by grep: an address may have any byte in it, also those that end its lines.
+	read -r CODE WAYS < <(perl -e '
+		my ($code, $way, $codes, $ways, $tail) = ("\xe7\xe5\xe7\xe5\x90", undef, 0, 0, "");
+		open(my $memory, "<:raw", shift) or die;
+		$way = join "|", map { quotemeta reverse pack "H*", $_ } @ARGV; # the lowest byte first
+		while (read $memory, my $part, 1 << 20) {
+			my $data = $tail . $part;
+			$codes++ while $data =~ /$code/g;
+			$ways++ while $data =~ /$way/g;
+			$tail = substr $data, -7;
+		}
+		print "$codes $ways\n"' "$1" "${ways[@]}")
 }
 
 # on_dumped VM FUNCTION...: the memory as it is while the VM runs has our code in it, what is dumped has not.

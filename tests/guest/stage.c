@@ -612,12 +612,14 @@ static int set_msrs(struct stage_vcpu *vcpu, const struct kvm_msrs *msrs)
 
 static void get_special(const struct stage_vcpu *vcpu, struct kvm_sregs *special)
 {
-	enum { EFER_SVM = 1 << 12 };
+	enum { EFER_SVM = 1 << 12, CR4_VMX = 1 << 13, USER_LEVEL = 3 };
+	const int now = nesting();
 	*special = (struct kvm_sregs){.cr0 = (uint32_t)CR0,
 				      .cr3 = stage.recording->cpus[0].cr3,
-				      .cr4 = stage.recording->cpus[0].cr4,
-				      .efer = EFER | (nesting() ? EFER_SVM : 0),
-				      .ss = {.dpl = nesting() == STAGE_IN_GUEST ? 3 : 0},
+				      .cr4 = stage.recording->cpus[0].cr4 |
+					     (now == STAGE_BETWEEN_GUESTS || now == STAGE_IN_PROGRAM ? CR4_VMX : 0),
+				      .efer = EFER | (now == STAGE_IN_GUEST ? EFER_SVM : 0),
+				      .ss = {.dpl = now == STAGE_IN_GUEST || now == STAGE_IN_PROGRAM ? USER_LEVEL : 0},
 				      .gs = {.base = vcpu->gs_base}};
 }
 

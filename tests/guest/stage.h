@@ -36,8 +36,9 @@ enum stage_place {
 /** What a vCPU is seen as, if its kernel is a hypervisor. */
 enum stage_nesting {
 	STAGE_NO_HYPERVISOR,
-	STAGE_BETWEEN_GUESTS, // in its kernel, with LSTAR as its guest has it
-	STAGE_IN_GUEST,
+	STAGE_BETWEEN_GUESTS, // in its kernel, with LSTAR as its guest has it (VMX)
+	STAGE_IN_GUEST,	      // likewise (SVM)
+	STAGE_IN_PROGRAM,     // with LSTAR as it really is: another one
 };
 
 /** A process of the recording (inhabitants.c), and what it asks for, over and over. */

@@ -756,6 +756,8 @@ static void play_tracking(void)
 		track_memory(true);
 	}
 	assert_true(!filter || stage_has_left_filter());
+	// All of them have been waited for.
+	assert_true(!is_in_memory() || (atomic_load(&stage.excepted) <= 0 && atomic_load(&stage.away) <= 0));
 	assert_untouched(false, "memory is tracked");
 	await_hook("debugreg");
 	let_run(true);
@@ -783,23 +785,34 @@ static bool was_looked_at(const void *looks)
 	return atomic_load(&stage.nested_looks) >= *(const uint64_t *)looks;
 }
 
+static void set_nesting(int nesting)
+{
+	pause_all();
+	atomic_store(&stage.nesting, nesting);
+	resume_all();
+}
+
 // Its vCPUs may execute its guest's kernel, which is none that it has in the place of its own.
 static void play_nesting(const char *hook)
 {
-	const uint32_t boot = atomic_load(&host.boot);
+	uint32_t boot = atomic_load(&host.boot);
 	for (int nesting = STAGE_IN_GUEST; nesting > STAGE_NO_HYPERVISOR; nesting--) {
-		const uint64_t looks = atomic_load(&stage.nested_looks) + 2;
-		pause_all();
-		atomic_store(&stage.nesting, nesting);
-		resume_all();
+		const uint64_t looks = atomic_load(&stage.nested_looks) + 3;
+		set_nesting(nesting);
 		await(was_looked_at, &looks, "a look at LSTAR");
-		pause_all();
-		atomic_store(&stage.nesting, STAGE_NO_HYPERVISOR);
-		resume_all();
+		set_nesting(STAGE_NO_HYPERVISOR);
 	}
 	await_hook(hook);
 	let_run(true);
 	assert_int_equal(atomic_load(&host.boot), boot);
+	// But what is there in a program is its kernel's.
+	set_nesting(STAGE_IN_PROGRAM);
+	await(waits_for_kernel, NULL, "another kernel");
+	set_nesting(STAGE_NO_HYPERVISOR);
+	boot++;
+	await(has_booted, &boot, "the next boot");
+	await_hook(hook);
+	let_run(true);
 }
 
 static void play_tracing(void)
