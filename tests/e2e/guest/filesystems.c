@@ -728,11 +728,13 @@ static void swapped_xfs(const char *directory)
 	expect_real(merged, merged);
 }
 
-// A subvolume as a stream.
+// A subvolume as a stream. Into a pipe: 5.10 cannot send it to a file of ext4 (an Oops: both keep something in task_struct.journal_info).
+static int stream[2];
+
 static void act_send(void)
 {
 	struct btrfs_ioctl_vol_args_v2 snapshot = { .flags = BTRFS_SUBVOL_RDONLY, .name = "snapshot" };
-	struct btrfs_ioctl_send_args send = { .send_fd = open_or_fault(plain("stream"), O_WRONLY | O_CREAT) };
+	struct btrfs_ioctl_send_args send = { .send_fd = stream[1] };
 	int root = open_or_fault(target, O_RDONLY);
 	snapshot.fd = open_or_fault(in(target, "part"), O_RDONLY);
 	need(ioctl(root, BTRFS_IOC_SNAP_CREATE_V2, &snapshot) == 0, "BTRFS_IOC_SNAP_CREATE_V2");
@@ -740,8 +742,15 @@ static void act_send(void)
 	need(ioctl(sent, BTRFS_IOC_SEND, &send) == 0, "BTRFS_IOC_SEND");
 }
 
+static void act_receive(void)
+{
+	read_some(stream[0]);
+	expect_self(ENDED);
+}
+
 static void sent_btrfs(const char *directory)
 {
+	struct stat status;
 	struct btrfs_ioctl_vol_args part = { .name = "part" };
 	need(ioctl(open_or_fault(directory, O_RDONLY), BTRFS_IOC_SUBVOL_CREATE, &part) == 0, "BTRFS_IOC_SUBVOL_CREATE");
 	for (char name[] = "a"; name[0] <= 'h'; name[0]++) // so that none that counts has the number of one outside
@@ -749,10 +758,11 @@ static void sent_btrfs(const char *directory)
 	strcpy(target, in(in(directory, "part"), "secret"));
 	play("copier", act_copy);
 	expect_real(target, target);
+	need(pipe(stream) == 0 && fstat(stream[0], &status) == 0, "pipe");
 	read_as("sender", directory, act_send);
 	expect_real(in(directory, "snapshot"), in(directory, "snapshot"));
-	expect_path(plain("stream"), LIVE);
-	read_as("receiver", plain("stream"), act_read_managed);
+	play("receiver", act_receive);
+	expect_pipe_as(&status, ENDED);
 }
 
 static void cloned_btrfs(void)
