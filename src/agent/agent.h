@@ -53,6 +53,7 @@ enum {
 	AGENT_VCPUS_MAXIMUM = 4096, // in one VM: KVM_MAX_VCPUS
 	AGENT_GLOBS_MAXIMUM = 1024,
 	AGENT_LABELS = 64,
+	AGENT_USER_LEVEL = 3, // CPL of a program
 	AGENT_TRACKED_MAXIMUM = 128, // memory slots of one VM whose dirty pages are tracked
 };
 

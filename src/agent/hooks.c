@@ -26,7 +26,6 @@ enum {
 	GATE_SECONDS = 1,
 	EFLAGS_INTERRUPT = 1 << 9,
 	ENTRY_AREA_SHIFT = 39,
-	USER_LEVEL = 3,
 	AWAY_TRIES = 50,
 	I386_PERF_EVENT_OPEN = 336, // arch/x86/entry/syscalls/syscall_32.tbl
 	SYSTEM_SCHEDULING = 1, // enum system_states, include/linux/kernel.h
@@ -218,7 +217,7 @@ static bool is_away(const struct agent_vcpu *vcpu)
 		return true;
 	return real_ioctl(vcpu->fd, KVM_GET_REGS, &registers) == 0 &&
 	       registers.rsp >> ENTRY_AREA_SHIFT == entry_area >> ENTRY_AREA_SHIFT &&
-	       real_ioctl(vcpu->fd, KVM_GET_SREGS, &special) == 0 && special.ss.dpl != USER_LEVEL; // whose RSP is anything
+	       real_ioctl(vcpu->fd, KVM_GET_SREGS, &special) == 0 && special.ss.dpl != AGENT_USER_LEVEL; // whose RSP is anything
 }
 
 static bool any_vcpu(struct agent_vm *vm, bool (*is_so)(const struct agent_vcpu *vcpu))

@@ -21,7 +21,6 @@ enum {
 	EFER_LONG_MODE_ACTIVE = 1 << 10,
 	EFER_SVM = 1 << 12,
 	RUN_GUEST_MODE = 1 << 2, // of kvm_run.flags: KVM_RUN_X86_GUEST_MODE, from Linux 6.11 on
-	USER_LEVEL = 3,
 	REPEATS_WITHOUT_RESUME_FLAG = 64,
 };
 
@@ -203,7 +202,7 @@ static bool registers_are_its_own(struct agent_vcpu *vcpu, const struct kvm_sreg
 		return false;
 	if (lstar == known)
 		return true;
-	return (!(sregs->cr4 & CR4_VMX) || sregs->ss.dpl == USER_LEVEL) && atomic_exchange(&vm->doubted_lstar, lstar) == lstar;
+	return (!(sregs->cr4 & CR4_VMX) || sregs->ss.dpl == AGENT_USER_LEVEL) && atomic_exchange(&vm->doubted_lstar, lstar) == lstar;
 }
 
 static bool is_in_long_mode(const struct kvm_sregs *sregs)

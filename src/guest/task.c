@@ -211,14 +211,6 @@ enum guest_result guest_process_alive(const struct guest_kernel *kernel,
 	return result;
 }
 
-enum guest_result guest_task_exe(const struct guest_kernel *kernel, const struct guest_task *task,
-				 uint64_t *file)
-{
-	if (task->mm == 0)
-		return GUEST_NOT_FOUND;
-	return guest_follow(kernel, task->mm, FIELD_mm_exe_file, file);
-}
-
 // Walks a list_head ring from its head; `offset` is that of the link in the structures it joins.
 static enum guest_result for_each_in_ring(const struct guest_kernel *kernel, uint64_t head,
 					  uint64_t offset, uint32_t maximum,
@@ -285,4 +277,12 @@ enum guest_result guest_acting_thread(const struct guest_kernel *kernel, const s
 	if (result == GUEST_OK && (int32_t)live > 0)
 		result = guest_for_each_thread(kernel, leader, ACTING_MAXIMUM, has_no_memory, &search);
 	return result == GUEST_OK && thread->mm == 0 ? GUEST_NOT_FOUND : result;
+}
+
+enum guest_result guest_task_exe(const struct guest_kernel *kernel, const struct guest_task *task,
+				 uint64_t *file)
+{
+	struct guest_task acting;
+	enum guest_result result = guest_acting_thread(kernel, task, &acting);
+	return result == GUEST_OK ? guest_follow(kernel, acting.mm, FIELD_mm_exe_file, file) : result;
 }

@@ -59,7 +59,7 @@ enum guest_result guest_process_alive(const struct guest_kernel *kernel,
 enum guest_result guest_acting_thread(const struct guest_kernel *kernel, const struct guest_task *leader,
 				      struct guest_task *thread);
 
-/** The task's exe file (mm->exe_file); GUEST_NOT_FOUND for a kernel thread. */
+/** The exe file of the process (mm->exe_file, of its acting thread); GUEST_NOT_FOUND for a kernel thread. */
 enum guest_result guest_task_exe(const struct guest_kernel *kernel, const struct guest_task *task,
 				 uint64_t *file);
 

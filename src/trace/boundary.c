@@ -139,15 +139,14 @@ void trace_note_programs(struct trace *trace)
 		more = first + PROCESSES_AT_ONCE < trace->watched_count;
 		for (uint32_t i = first; i < trace->watched_count && i < first + PROCESSES_AT_ONCE; i++) {
 			const struct watched_object *watched = &trace->watched[i];
-			struct guest_task leader, acting;
+			struct guest_task task;
 			struct guest_file exe;
 			uint64_t address;
 			if (watched->id.kind != OBJECT_PROCESS ||
-			    guest_task_read(trace->kernel, watched->leader.address, &leader) != GUEST_OK ||
-			    leader.tgid != watched->id.a || leader.leader_start_time != watched->id.b)
+			    guest_task_read(trace->kernel, watched->leader.address, &task) != GUEST_OK ||
+			    task.tgid != watched->id.a || task.leader_start_time != watched->id.b)
 				continue;
-			bool readable = guest_acting_thread(trace->kernel, &leader, &acting) == GUEST_OK &&
-					guest_task_exe(trace->kernel, &acting, &address) == GUEST_OK &&
+			bool readable = guest_task_exe(trace->kernel, &task, &address) == GUEST_OK &&
 					guest_file_read(trace->kernel, address, &exe) == GUEST_OK;
 			trace_note_program(trace, &watched->id, readable ? &exe : NULL);
 		}

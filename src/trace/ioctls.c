@@ -21,6 +21,17 @@ static bool read_argument(struct trace_event *event, uint64_t offset, void *buff
 	return result == GUEST_OK;
 }
 
+// The descriptor that the command is given to.
+static int64_t asked(const struct trace_event *event)
+{
+	return (int64_t)trace_argument(event, 0);
+}
+
+static bool read_asked(struct trace_event *event, struct guest_file *file)
+{
+	return trace_read_descriptor(event, asked(event), file);
+}
+
 static bool copy(struct trace_event *event, int64_t from_descriptor, int64_t to_descriptor)
 {
 	struct guest_file from, to;
@@ -33,14 +44,14 @@ static bool copy(struct trace_event *event, int64_t from_descriptor, int64_t to_
 
 static bool begin_clone(struct trace_event *event)
 {
-	return copy(event, (int64_t)trace_argument(event, 2), (int64_t)trace_argument(event, 0));
+	return copy(event, (int64_t)trace_argument(event, 2), asked(event));
 }
 
 static bool begin_clone_range(struct trace_event *event)
 {
 	struct file_clone_range range;
 	return read_argument(event, 0, &range, sizeof(range)) &&
-	       copy(event, range.src_fd, (int64_t)trace_argument(event, 0));
+	       copy(event, range.src_fd, asked(event));
 }
 
 // Succeeds for files that hold the same already, which is worth knowing: they are classified alike.
@@ -60,7 +71,7 @@ static bool begin_deduplicate(struct trace_event *event)
 				  event->task.tgid, event->task.comm);
 			break;
 		}
-		followed = copy(event, (int64_t)trace_argument(event, 0), info.dest_fd) || followed;
+		followed = copy(event, asked(event), info.dest_fd) || followed;
 	}
 	return followed;
 }
@@ -78,7 +89,7 @@ static bool begin_move_extents(struct trace_event *event)
 		uint32_t reserved, donor;
 	} move;
 	return read_argument(event, 0, &move, sizeof(move)) &&
-	       exchange(event, (int64_t)trace_argument(event, 0), (int32_t)move.donor);
+	       exchange(event, asked(event), (int32_t)move.donor);
 }
 
 // struct xfs_swapext names both (fs/xfs/libxfs/xfs_fs.h).
@@ -95,7 +106,7 @@ static bool begin_exchange_range(struct trace_event *event)
 {
 	int32_t other;
 	return read_argument(event, 0, &other, sizeof(other)) &&
-	       exchange(event, (int64_t)trace_argument(event, 0), other);
+	       exchange(event, asked(event), other);
 }
 
 // With an inode that has no name, and from there to whoever asks next.
@@ -110,20 +121,20 @@ static bool begin_swap_boot(struct trace_event *event)
 static bool begin_move_range(struct trace_event *event)
 {
 	uint32_t to; // what struct f2fs_move_range begins with
-	return read_argument(event, 0, &to, sizeof(to)) && copy(event, (int64_t)trace_argument(event, 0), (int32_t)to);
+	return read_argument(event, 0, &to, sizeof(to)) && copy(event, asked(event), (int32_t)to);
 }
 
 static bool begin_encoded_read(struct trace_event *event)
 {
 	struct guest_file file;
-	return trace_read_descriptor(event, (int64_t)trace_argument(event, 0), &file) &&
+	return read_asked(event, &file) &&
 	       trace_flows_from_file(event, &file, &event->call->process);
 }
 
 static bool begin_encoded_write(struct trace_event *event)
 {
 	struct guest_file file;
-	return trace_read_descriptor(event, (int64_t)trace_argument(event, 0), &file) &&
+	return read_asked(event, &file) &&
 	       trace_flows_to_file(event, &file, &event->call->process, 0, 0);
 }
 
@@ -134,7 +145,7 @@ static bool begin_send(struct trace_event *event)
 	struct guest_file subvolume, to;
 	struct object_reference content;
 	return read_argument(event, 0, &descriptor, sizeof(descriptor)) &&
-	       trace_read_descriptor(event, (int64_t)trace_argument(event, 0), &subvolume) &&
+	       read_asked(event, &subvolume) &&
 	       trace_read_descriptor(event, descriptor, &to) && trace_btrfs_source(event, &subvolume, &content) &&
 	       trace_flows_to_file(event, &to, &content, 0, 0);
 }
@@ -142,11 +153,11 @@ static bool begin_send(struct trace_event *event)
 // The file system's own records, among them the content of small files. Those who ask want to know of subvolumes, and sizes.
 static bool begin_tree_search(struct trace_event *event)
 {
-	struct guest_file asked;
+	struct guest_file file;
 	struct object_reference content;
 	label_set labels;
-	if (!trace_read_descriptor(event, (int64_t)trace_argument(event, 0), &asked) ||
-	    !trace_btrfs_source(event, &asked, &content) || !trace_lock(event->trace))
+	if (!read_asked(event, &file) ||
+	    !trace_btrfs_source(event, &file, &content) || !trace_lock(event->trace))
 		return false;
 	labels = engine_labels(event->trace->engine, &content.id);
 	trace_unlock(event->trace);
@@ -161,7 +172,7 @@ static bool begin_tree_search(struct trace_event *event)
 static bool begin_type(struct trace_event *event)
 {
 	struct guest_file file;
-	return trace_read_descriptor(event, (int64_t)trace_argument(event, 0), &file) &&
+	return read_asked(event, &file) &&
 	       trace_flows_typed(event, &file, &event->call->process);
 }
 
@@ -170,7 +181,7 @@ static bool begin_fault_copy(struct trace_event *event)
 {
 	struct guest_file file;
 	uint64_t memory;
-	if (!trace_read_descriptor(event, (int64_t)trace_argument(event, 0), &file))
+	if (!read_asked(event, &file))
 		return false;
 	enum guest_result result = guest_read_field(event->kernel, file.private_data,
 						    FIELD_userfaultfd_mm, &memory);
@@ -189,7 +200,7 @@ static bool begin_loop(struct trace_event *event)
 static void end_loop(struct trace_event *event, int64_t result)
 {
 	struct guest_file file;
-	if (result == 0 && trace_read_descriptor(event, (int64_t)trace_argument(event, 0), &file) &&
+	if (result == 0 && read_asked(event, &file) &&
 	    S_ISBLK(file.mode))
 		trace_loop_changed(event, &file);
 }

@@ -188,7 +188,6 @@ void trace_describe_way_out(struct trace *trace, const struct object_reference *
 			    char path[GUEST_PATH_MAXIMUM])
 {
 	const struct way_out *way = (const struct way_out *)(uintptr_t)object->hint[0];
-	struct guest_task acting;
 	uint64_t exe;
 	wire->kind = WIRE_ENDPOINT;
 	wire->family = way->family;
@@ -206,8 +205,7 @@ void trace_describe_way_out(struct trace *trace, const struct object_reference *
 	guest_task_uid(trace->kernel, way->leader, &wire->uid);
 	watched->leader = *task;
 	watched->transient = true;
-	if (guest_acting_thread(trace->kernel, task, &acting) == GUEST_OK &&
-	    guest_task_exe(trace->kernel, &acting, &exe) == GUEST_OK &&
+	if (guest_task_exe(trace->kernel, task, &exe) == GUEST_OK &&
 	    guest_file_read(trace->kernel, exe, file) == GUEST_OK &&
 	    guest_path(trace->kernel, file->dentry, file->mount, path, NULL) == GUEST_OK)
 		wire->path = path;

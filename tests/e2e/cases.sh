@@ -739,8 +739,9 @@ migrate_once()
 	return "$status"
 }
 
-# lost_error_code: QEMU 10.0 (until a patch of 2025-08, "save/load exception error_code") does not migrate the error code of an exception that is about to be delivered. Then the guest's
-# kernel takes a program's page fault for one of its own, and says that it was its own in user mode, which no other reason gives.
+# lost_error_code: QEMU 10.0 (until a patch of 2025-08, "save/load exception error_code") does not migrate the error code of an exception
+# that is about to be delivered. Then the guest's kernel takes a program's page fault for one of its own, and says that it was its own in
+# user mode, which no other reason gives.
 lost_error_code()
 {
 	grep -q '#PF: supervisor read access in user mode' "$OUT/destination.log" &&

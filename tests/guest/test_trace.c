@@ -467,13 +467,12 @@ static void test_flow_into_shared_memory(void **state)
 }
 
 // main() has called pthread_exit(), and other threads go on.
-static struct guest_task end_leader(const char *name)
+static void end_leader(const char *name)
 {
-	struct guest_task leader = frozen_task(name);
+	const struct guest_task leader = frozen_task(name);
 	replay_change(&replay, field_of(leader.address, FIELD_task_mm), 0);
 	replay_change(&replay, field_of(leader.address, FIELD_task_files), 0);
 	replay_change(&replay, field_of(leader.address, FIELD_task_fs), 0);
-	return leader;
 }
 
 // Its memory is that of its threads, and has a program, and others who see it.
@@ -716,13 +715,20 @@ static void test_mapped_rings(void **state)
 	assert_non_null(strstr(replay.last_gap, "packet-ring"));
 }
 
+// That its file system says it is on: without a major it does not tell where it lies.
+enum { NO_MAJOR = 99 };
+
+static void set_device(const struct guest_file *file, uint32_t device)
+{
+	replay_poke(&replay, field_of(file->superblock, FIELD_super_block_s_dev), &device, sizeof(device));
+}
+
 // Whoever searches a btrfs finds what small files hold. Which disks it lies on it does not say, as no file system here, for once.
 static void test_btrfs_records(void **state)
 {
 	struct guest_task holder = frozen_task("holder"), reader = frozen_task("pipe-reader");
 	struct guest_file file = frozen_file(&holder, HOLDER_SECRET), pipe = frozen_file(&reader, READER_PIPE);
-	const uint32_t anonymous = 99; // a device number without a major
-	replay_poke(&replay, field_of(file.superblock, FIELD_super_block_s_dev), &anonymous, sizeof(anonymous));
+	set_device(&file, NO_MAJOR);
 	enter(&holder, SYS_ioctl, HOLDER_GONE, BTRFS_IOC_TREE_SEARCH);
 	leave(&holder, SYS_ioctl, 0);
 	expect_no_gaps(); // nothing is known to be there yet
@@ -733,7 +739,7 @@ static void test_btrfs_records(void **state)
 	expect_no_gaps(); // of another file system
 	enter(&holder, SYS_ioctl, HOLDER_SECRET, BTRFS_IOC_TREE_SEARCH_V2);
 	leave(&holder, SYS_ioctl, 0);
-	replay_poke(&replay, field_of(file.superblock, FIELD_super_block_s_dev), &file.device, sizeof(file.device));
+	set_device(&file, file.device);
 	assert_int_equal(replay.gap_count, 1);
 	assert_non_null(strstr(replay.last_gap, "btrfs"));
 }
@@ -802,7 +808,6 @@ static void test_image_without_loop(void **state)
 {
 	struct guest_task holder = frozen_task("holder");
 	struct guest_file file = frozen_file(&holder, HOLDER_GONE);
-	const uint32_t anonymous = 99;
 	uint64_t type, name;
 	char before[6] = "";
 	assert_read(guest_read_field(&frozen.kernel, file.superblock, FIELD_super_block_s_type, &type));
@@ -810,11 +815,11 @@ static void test_image_without_loop(void **state)
 	assert_read(guest_read_kernel(&frozen.kernel, name, before, sizeof(before)));
 	open_as(&holder, HOLDER_GONE);
 	expect_no_gaps();
-	replay_poke(&replay, field_of(file.superblock, FIELD_super_block_s_dev), &anonymous, sizeof(anonymous));
+	set_device(&file, NO_MAJOR);
 	replay_poke(&replay, name, "erofs", sizeof(before));
 	open_as(&holder, HOLDER_GONE);
 	replay_poke(&replay, name, before, sizeof(before));
-	replay_poke(&replay, field_of(file.superblock, FIELD_super_block_s_dev), &file.device, sizeof(file.device));
+	set_device(&file, file.device);
 	assert_true(replay.gap_count > 0);
 	assert_non_null(strstr(replay.last_gap, "unread-image"));
 }
