@@ -31,6 +31,8 @@ static int ask(const struct settings *settings, struct json_object *request)
 	}
 	if (!settings->json)
 		printf("%s: %s\n", json_text(answer, "name"), json_text(answer, "result"));
+	if (!json_boolean(answer, "saved"))
+		say("warning: the daemon could not write it, and who asked, to its disk yet (`nijimi status`)");
 	return EXIT_DONE;
 }
 

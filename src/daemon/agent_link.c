@@ -250,7 +250,7 @@ static bool handle_unknown(struct connection *connection, const struct wire_mess
 	return true;
 }
 
-void agent_link_input(struct connection *connection)
+bool agent_link_input(struct connection *connection, uint64_t until)
 {
 	struct wire_scratch scratch;
 	struct wire_message message;
@@ -261,15 +261,17 @@ void agent_link_input(struct connection *connection)
 			   "another process speaks on the connection of process %d",
 			   (int)connection->peer.pid);
 		server_close(connection);
-		return;
+		return false;
 	}
+	bool whole = true; // as far as is known, there is another frame
 	connection->busy = true;
-	while (connection->fd >= 0) {
+	do {
 		bool fine = false;
 		enum wire_result result =
 			wire_decode(connection->input + used, connection->input_used - used,
 				    &message, &scratch, &consumed, &error);
-		if (result == WIRE_INCOMPLETE)
+		whole = result != WIRE_INCOMPLETE;
+		if (!whole)
 			break;
 		if (result == WIRE_OK)
 			fine = handle_message(connection, &message, &error);
@@ -281,10 +283,11 @@ void agent_link_input(struct connection *connection)
 				   error.message);
 			server_close(connection);
 		}
-	}
+	} while (connection->fd >= 0 && server_monotonic() < until);
 	connection->busy = false;
 	if (connection->fd >= 0)
 		connection_consume(connection, used);
+	return connection->fd >= 0 && whole && connection->input_used > 0;
 }
 
 void agent_link_closed(struct connection *connection)

@@ -62,8 +62,14 @@ static bool begin_export(struct connection *connection, struct error *error)
 		return false;
 	}
 	export_set_audit(export, audit);
+	if (!server_save(server)) { // who has asked is known before anything has left
+		audit_finish(registry_audit(registry), audit, "refused: the record could not be written", 0);
+		export_destroy(export);
+		return error_set(error, ERROR_SYSTEM,
+				 "who exports is to be recorded first, and the daemon cannot write to its "
+				 "disk (`nijimi status`)");
+	}
 	connection->export = export;
-	server_save(server); // who has asked is known before anything has left
 	return true;
 }
 
@@ -188,6 +194,9 @@ void client_link_answer(struct connection *connection, bool stale)
 {
 	struct request_situation situation;
 	size_t length = 0;
+	bool changes = request_changes(&connection->request);
+	if (changes)
+		server_save(connection->server); // the answer says whether that was possible
 	server_situation(connection->server, &situation);
 	situation.stale = stale;
 	situation.change = &connection->change;
@@ -202,8 +211,8 @@ void client_link_answer(struct connection *connection, bool stale)
 	situation.export = connection->export;
 	char *line = request_answer(&connection->request, server_registry(connection->server),
 				    &situation, &length);
-	if (request_changes(&connection->request))
-		server_save(connection->server);
+	if (changes)
+		server_save(connection->server); // with the result
 	connection_send_owned(connection, line, length);
 }
 

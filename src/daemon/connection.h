@@ -58,6 +58,7 @@ struct connection {
 	struct registry_agent *agent; // NULL before HELLO
 	uint64_t sync_sent;	      // token of the newest SYNC; 0: none
 	bool busy;		      // its input is being handled
+	bool postponed;		      // there was no time for all of it
 	uint64_t acknowledged;	      // frames of the journal
 	uint64_t restart_token;	      // of the SYNC that ends a restart; 0: none
 	struct recall *recalls;	      // that are to be answered, in this order
@@ -107,8 +108,9 @@ static inline bool connection_takes_long(const struct connection *connection)
 
 /* agent_link.c */
 
-/** Handles all whole frames of the input. */
-void agent_link_input(struct connection *connection);
+/** Handles the whole frames of the input, and no more after `until` (monotonic ms), so that one agent
+ *  does not keep the others waiting. True: there may be more. */
+bool agent_link_input(struct connection *connection, uint64_t until);
 
 /** Says what is still to be said, as far as there is room: one long piece. */
 void agent_link_output(struct connection *connection);
@@ -149,8 +151,9 @@ bool server_is_durable(const struct server *server);
 struct registry *server_registry(struct server *server);
 struct policy_state *server_policy(struct server *server);
 
-/** What has changed by hand is on the disk when this returns, if it can be. */
-void server_save(struct server *server);
+/** What has changed by hand is on the disk when this returns. False: it could not be written. (True
+ *  where nothing is kept.) */
+bool server_save(struct server *server);
 
 /** The web page is served, from now on or already: as the options say, else to this machine only. */
 bool server_open_web(struct server *server, struct error *error);

@@ -381,12 +381,12 @@ static void forget_vm(struct registry *registry, struct registry_vm *vm)
 	registry->changes++;
 }
 
-// The one that has been over for the longest time; NULL: all may still be running.
-static struct registry_vm *oldest_over(struct registry_vm *const *vms, size_t count)
+// The one that has been over for the longest time, of this user if one is named; NULL: all may still be running.
+static struct registry_vm *oldest_over(struct registry_vm *const *vms, size_t count, const uid_t *uid)
 {
 	struct registry_vm *oldest = NULL;
 	for (size_t i = 0; i < count; i++) {
-		if (is_running(vms[i]))
+		if (is_running(vms[i]) || (uid && vms[i]->agent->uid != *uid))
 			continue;
 		if (!oldest || vms[i]->state_time < oldest->state_time)
 			oldest = vms[i];
@@ -394,22 +394,46 @@ static struct registry_vm *oldest_over(struct registry_vm *const *vms, size_t co
 	return oldest;
 }
 
+static size_t vms_of_user(const struct registry *registry, uid_t uid)
+{
+	size_t count = 0;
+	for (size_t i = 0; i < registry->vms_count; i++)
+		count += registry->vms[i]->agent->uid == uid;
+	return count;
+}
+
+static bool forget_over(struct registry *registry, struct registry_vm *over)
+{
+	if (!over)
+		return false;
+	forget_vm(registry, over);
+	return true;
+}
+
+// Whoever has agents can invent VMs. So a user makes room of what is his own; what others have had goes only for
+// who has few, and is told.
+static bool make_room_for_user(struct registry *registry, uid_t uid)
+{
+	size_t limit = registry->limits.vms, count = registry->vms_count;
+	size_t own = count >= limit / 4 ? vms_of_user(registry, uid) : 0;
+	if (count < limit && own < limit - limit / 4)
+		return true;
+	struct registry_vm *over = oldest_over(registry->vms, count, &uid);
+	if (over || own >= limit / 4)
+		return forget_over(registry, over);
+	over = oldest_over(registry->vms, count, NULL);
+	if (over)
+		notify(registry, "%s: forgotten: %zu VMs are listed, and user %u has another", over->name, count,
+		       (unsigned int)uid);
+	return forget_over(registry, over);
+}
+
 static bool make_room(struct registry *registry, const struct registry_agent *agent)
 {
-	struct registry_vm *over;
-	if (agent->vms_count >= registry->limits.vms_per_agent) {
-		over = oldest_over(agent->vms, agent->vms_count);
-		if (!over)
-			return false;
-		forget_vm(registry, over);
-	}
-	if (registry->vms_count >= registry->limits.vms) {
-		over = oldest_over(registry->vms, registry->vms_count);
-		if (!over)
-			return false;
-		forget_vm(registry, over);
-	}
-	return true;
+	if (agent->vms_count >= registry->limits.vms_per_agent &&
+	    !forget_over(registry, oldest_over(agent->vms, agent->vms_count, NULL)))
+		return false;
+	return make_room_for_user(registry, agent->uid);
 }
 
 struct registry_vm *registry_vm_of(const struct registry_agent *agent, uint16_t number)
@@ -1280,7 +1304,7 @@ bool registry_check_admission(const struct registry *registry, const struct regi
 					 other->name);
 	}
 	if (registry->vms_count == registry->limits.vms &&
-	    !oldest_over(registry->vms, registry->vms_count))
+	    !oldest_over(registry->vms, registry->vms_count, NULL))
 		return error_set(error, ERROR_LIMIT, "there are %zu VMs already, and all run",
 				 registry->vms_count);
 	return true;
@@ -1304,7 +1328,7 @@ bool registry_admit(struct registry *registry, struct registry_vm *vm)
 	struct registry_agent *agent = vm->agent;
 	bool replaced = forget_known(registry, vm);
 	if (registry->vms_count == registry->limits.vms)
-		forget_vm(registry, oldest_over(registry->vms, registry->vms_count));
+		forget_vm(registry, oldest_over(registry->vms, registry->vms_count, NULL));
 	remove_staged(registry, vm);
 	if (vm_by_name(registry, vm->name)) {
 		char wanted[REGISTRY_NAME_SIZE];
@@ -1333,12 +1357,17 @@ void registry_forget_before(struct registry *registry, uint64_t time)
 		store_vacuum_begin(registry->vms[i]->store, &aim);
 }
 
+// What one VM has does not push out what the others have: only those that have as much as all have on average.
 bool registry_forget_part(struct registry *registry)
 {
 	struct store *largest = NULL;
+	uint64_t all = 0;
+	for (size_t i = 0; i < registry->vms_count; i++)
+		all += store_records(registry->vms[i]->store);
 	for (size_t i = 0; i < registry->vms_count; i++) {
 		struct store *store = registry->vms[i]->store;
-		if (store_history(store) > (largest ? store_history(largest) : 0) &&
+		if (store_records(store) >= all / registry->vms_count &&
+		    store_history(store) > (largest ? store_history(largest) : 0) &&
 		    !store_vacuum_is_fruitless(store))
 			largest = store;
 	}

@@ -430,6 +430,8 @@ static bool answer_change(struct json_object *answer, const struct request *requ
 		return false;
 	}
 	change_finish(situation->change, request, registry, vm, situation->stale, answer);
+	json_object_object_add(answer, "saved",
+			       json_object_new_boolean(!situation->database.failure));
 	return true;
 }
 

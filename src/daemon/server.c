@@ -2,6 +2,7 @@
 #include "daemon/server.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,6 +31,10 @@ enum {
 	CHECK_MILLISECONDS = 1000, // of what nobody tells: ended processes, loneliness
 	REFUSED_CLIENTS = 8,	   // of a user who may not ask, at once
 	FORGET_UNITS = 4096,	   // edges and objects that are looked at in a round
+	AGENT_MILLISECONDS = 20,   // for what one agent has sent, before others have their turn
+	SETTLE_MILLISECONDS = 2000, // for what those have sent that have ended
+	SETTLING_MAXIMUM = 64,	    // of which one is what another has waited for
+	OTHER_DESCRIPTORS = 256,    // beside connections: web page, metrics, database, deliveries
 };
 
 struct server {
@@ -44,8 +49,12 @@ struct server {
 	bool busy;		   // something has happened since its readers were told
 	int epoll;
 	int stop_event, reload_event, delivery_event;
+	int spare; // a descriptor to close when there are no more
 	bool stopping;
 	bool forgetting; // there is history to forget, now
+	bool postponed;	 // frames that have come are to be handled, now
+	int settling;	 // agents, one for the sake of another
+	uint64_t settle_until; // monotonic ms
 	struct connection *connections;
 	size_t agents, clients, undecided;
 	uint64_t start_time;   // CLOCK_REALTIME ns
@@ -304,10 +313,23 @@ static void add_connection(struct server *server, int fd)
 	server->was_used = true;
 }
 
+// There is no descriptor left: whoever waits would be announced for ever.
+static void turn_away(struct server *server)
+{
+	if (server->spare >= 0)
+		close(server->spare);
+	int fd = accept4(server->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (fd >= 0)
+		close(fd);
+	server->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
 static void accept_connections(struct server *server)
 {
 	for (int i = 0; i < EVENTS; i++) {
 		int fd = accept4(server->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		if (fd < 0 && (errno == EMFILE || errno == ENFILE))
+			turn_away(server);
 		if (fd < 0)
 			return;
 		// Bounded below the limit of descriptors, so that accept() itself does not fail.
@@ -349,6 +371,16 @@ static void decide_role(struct connection *connection)
 	server_close(connection);
 }
 
+static void handle_agent(struct connection *connection)
+{
+	struct server *server = connection->server;
+	connection->postponed =
+		agent_link_input(connection, server_monotonic() + AGENT_MILLISECONDS);
+	server->postponed |= connection->postponed;
+	agent_link_output(connection);
+	note_change(server);
+}
+
 static void handle_connection(struct connection *connection, uint32_t events)
 {
 	if (connection->fd < 0)
@@ -360,24 +392,38 @@ static void handle_connection(struct connection *connection, uint32_t events)
 	bool broken = events & (EPOLLERR | EPOLLHUP) && connection->waiting != WAIT_NOTHING;
 	if (!broken && events & (EPOLLIN | EPOLLHUP | EPOLLERR))
 		broken = !connection_read(connection);
+	if (broken && connection->postponed) { // what has come before is still heard
+		connection->input_ended = true;
+		broken = false;
+	}
 	if (broken) {
 		server_close(connection);
 		return;
 	}
 	if (connection->role == ROLE_UNDECIDED)
 		decide_role(connection);
-	if (connection->fd >= 0 && connection->role == ROLE_AGENT) {
-		agent_link_input(connection);
-		agent_link_output(connection);
-		note_change(connection->server);
-	}
+	if (connection->fd >= 0 && connection->role == ROLE_AGENT)
+		handle_agent(connection);
 	if (connection->fd >= 0 && connection->role == ROLE_CLIENT)
 		client_link_output(connection);
 	if (connection->fd >= 0 && connection->role == ROLE_CLIENT)
 		client_link_input(connection);
-	if (connection->fd >= 0 && connection->role != ROLE_CLIENT && connection->input_ended)
+	if (connection->fd >= 0 && connection->role != ROLE_CLIENT && connection->input_ended &&
+	    !connection->postponed)
 		server_close(connection);
 	server_watch(connection);
+}
+
+// Those that had more to say than there was time for.
+static void handle_postponed(struct server *server)
+{
+	if (!server->postponed)
+		return;
+	server->postponed = false;
+	for (struct connection *connection = server->connections; connection;
+	     connection = connection->next)
+		if (connection->fd >= 0 && connection->postponed)
+			handle_connection(connection, 0);
 }
 
 void server_synced(struct connection *agent, uint64_t token, bool stale)
@@ -441,21 +487,38 @@ static void check_lost_agents(struct server *server)
 	}
 }
 
+// All that has been sent, as long as that takes no more than it does for one that is well-behaved.
+static void hear_out(struct server *server, struct connection *connection)
+{
+	size_t before;
+	do {
+		if (agent_link_input(connection, server->settle_until)) {
+			server_log(server,
+				   "process %d: it has ended, and what it had sent takes too long: the rest is "
+				   "not heard",
+				   (int)connection->peer.pid);
+			return;
+		}
+		before = connection->input_used;
+	} while (connection->fd >= 0 && !connection->input_ended && connection_read(connection) &&
+		 connection->input_used > before);
+}
+
 bool server_settle(struct server *server, struct registry_agent *agent)
 {
 	struct connection *connection = agent->connection;
-	if (process_is_running(agent->pid, agent->process_start) ||
+	if (server->settling == SETTLING_MAXIMUM ||
+	    process_is_running(agent->pid, agent->process_start) ||
 	    (connection && connection->busy))
 		return false;
+	if (server->settling++ == 0)
+		server->settle_until = server_monotonic() + SETTLE_MILLISECONDS;
 	registry_process_ended(server->registry, agent, server_realtime());
-	while (connection && connection->fd >= 0 && !connection->input_ended) {
-		size_t before = connection->input_used;
-		if (!connection_read(connection) || connection->input_used == before)
-			break;
-		agent_link_input(connection);
-	}
-	if (connection)
+	if (connection && connection->fd >= 0) {
+		hear_out(server, connection);
 		server_close(connection); // the agent may be forgotten now
+	}
+	server->settling--;
 	note_change(server);
 	return true;
 }
@@ -508,7 +571,7 @@ static uint64_t next_time(const struct server *server)
 static int wait_milliseconds(const struct server *server)
 {
 	uint64_t now = server_monotonic(), next = next_time(server);
-	if (server->forgetting)
+	if (server->forgetting || server->postponed)
 		return 0;
 	if (next == UINT64_MAX)
 		return -1;
@@ -579,12 +642,13 @@ static void forget(struct server *server)
 		note_change(server);
 }
 
-void server_save(struct server *server)
+bool server_save(struct server *server)
 {
 	if (!server->keeper)
-		return;
+		return true;
 	keeper_save(server->keeper);
 	acknowledge(server);
+	return keeper_is_able(server->keeper);
 }
 
 // The loop -----------------------------------------------------------------------------------
@@ -611,6 +675,7 @@ static bool handle_round(struct server *server, struct error *error)
 	int count = epoll_wait(server->epoll, events, EVENTS, wait_milliseconds(server));
 	if (count < 0 && errno != EINTR)
 		return error_set_errno(error, "cannot wait for connections");
+	handle_postponed(server);
 	for (int i = 0; i < count; i++) {
 		void *source = events[i].data.ptr;
 		if (source == &server->stop_event)
@@ -671,7 +736,7 @@ static bool watch(struct server *server, int fd, void *source, struct error *err
 static void raise_descriptor_limit(const struct server_options *options)
 {
 	struct rlimit limit;
-	rlim_t wanted = options->agents + options->clients + 64;
+	rlim_t wanted = options->agents + options->clients + OTHER_DESCRIPTORS;
 	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
 		return;
 	limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
@@ -793,6 +858,7 @@ struct server *server_create(const struct server_options *options, struct error 
 	server->stop_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	server->reload_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	server->delivery_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	server->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	server->registry = registry_create(&server->options.limits);
 	if (!server->registry)
 		error_set(error, ERROR_MEMORY, "no memory for the server");
@@ -838,6 +904,8 @@ void server_destroy(struct server *server)
 		close(server->reload_event);
 	if (server->delivery_event >= 0)
 		close(server->delivery_event);
+	if (server->spare >= 0)
+		close(server->spare);
 	if (server->epoll >= 0)
 		close(server->epoll);
 	if (server->stop_event >= 0)

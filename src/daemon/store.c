@@ -476,6 +476,22 @@ static struct store_object *create_object(struct store *store, const struct wire
 	return take_pointer(object);
 }
 
+static struct store_object *find_object(const struct store *store, const struct wire_object *fields)
+{
+	if (fields->group)
+		return map_get(&store->groups[fields->kind], fields->group);
+	return find_identity(store, fields);
+}
+
+// Whoever gives an object ever new numbers would have all of them written ever again.
+static bool has_room_for_number(const struct store_object *object)
+{
+	size_t count = 0;
+	for (const struct store_member *member = object ? object->members : NULL; member; member = member->next)
+		count++;
+	return count < STORE_MEMBERS_MAXIMUM;
+}
+
 // Gives a new number to the object of its group, or to a new object.
 static struct store_member *add_member(struct store *store, const struct wire_object *fields)
 {
@@ -484,10 +500,7 @@ static struct store_member *add_member(struct store *store, const struct wire_ob
 		return NULL;
 	member->number = fields->number;
 	member->group = fields->group;
-	if (fields->group)
-		member->object = map_get(&store->groups[fields->kind], fields->group);
-	else
-		member->object = find_identity(store, fields);
+	member->object = find_object(store, fields);
 	if (!member->object)
 		member->object = create_object(store, fields);
 	if (!member->object) {
@@ -538,6 +551,9 @@ bool store_describe(struct store *store, const struct wire_object *fields, struc
 		member = NULL;
 	}
 	bool done = true;
+	if (!member && !has_room_for_number(find_object(store, fields)))
+		return error_set(error, ERROR_LIMIT, "one object has %d numbers",
+				 STORE_MEMBERS_MAXIMUM);
 	if (member)
 		done = replace_description(store, member->object, fields);
 	else

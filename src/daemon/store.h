@@ -45,6 +45,7 @@ enum {
 	STORE_KERNELS_MAXIMUM = 64,
 	STORE_PERIODS_MAXIMUM = 64,
 	STORE_MOVED_MAXIMUM = 512,
+	STORE_MEMBERS_MAXIMUM = 4096, // numbers of one object
 };
 
 struct store_object {
@@ -211,6 +212,9 @@ void store_vacuum_begin_part(struct store *store);
 
 /** Edges and ended objects that are held. */
 uint64_t store_history(const struct store *store);
+
+/** Edges and all objects that are held. */
+uint64_t store_records(const struct store *store);
 
 /** Whether the last time nothing could go, and not much has come since then. */
 bool store_vacuum_is_fruitless(const struct store *store);

@@ -232,6 +232,11 @@ uint64_t store_history(const struct store *store)
 	return store->totals.edges + store->ended_count;
 }
 
+uint64_t store_records(const struct store *store)
+{
+	return store->totals.edges + store->slots_used - store->slots_empty;
+}
+
 void store_vacuum_begin_part(struct store *store)
 {
 	const struct store_forgetting aim = {

@@ -28,14 +28,20 @@ static int tear_down(void **state)
 	return 0;
 }
 
-static struct registry_agent *hello(struct registry *registry, uint8_t instance, const char *name)
+static struct registry_agent *hello_of_user(struct registry *registry, uint8_t instance, const char *name,
+					    uid_t uid)
 {
 	struct wire_hello message = {
 		.version = 1, .pid = instance, .program = "/bin/vmm", .name = name, .run = "r"};
 	message.instance[0] = instance;
-	struct registry_agent *agent = registry_hello(registry, &message, instance, 0, 1000, NULL);
+	struct registry_agent *agent = registry_hello(registry, &message, instance, uid, 1000, NULL);
 	assert_non_null(agent);
 	return agent;
+}
+
+static struct registry_agent *hello(struct registry *registry, uint8_t instance, const char *name)
+{
+	return hello_of_user(registry, instance, name, 0);
 }
 
 static void apply(struct registry *registry, struct registry_agent *agent,
@@ -337,7 +343,7 @@ static void test_vms_are_bounded(void **state)
 	assert_int_equal(agent->vms_count, limits.vms_per_agent);
 	assert_null(registry_find_vm(registry, "many-2~1", NULL));
 	// One agent cannot push out what runs elsewhere.
-	struct registry_agent *other = hello(registry, 2, "other");
+	struct registry_agent *other = hello_of_user(registry, 2, "other", 1);
 	for (uint16_t i = 1; i <= 4; i++)
 		send_vm(registry, other, i, WIRE_VM_ARMED, 0);
 	struct registry_agent *third = hello(registry, 3, "third");
@@ -350,6 +356,94 @@ static void test_vms_are_bounded(void **state)
 	send_vm(registry, third, 1, WIRE_VM_ARMED, 0);
 	find(registry, "third");
 	assert_int_equal(registry_vms(registry, &vms), limits.vms);
+}
+
+static void end_agent(struct registry *registry, struct registry_agent *agent, uint64_t time)
+{
+	registry_disconnect(registry, agent, time);
+	registry_process_ended(registry, agent, time);
+}
+
+static void count_notice(void *context, const char *line)
+{
+	*(int *)context += strstr(line, "forgotten") != NULL;
+}
+
+// Who invents VMs does not push out what others have had.
+static void test_users_have_shares(void **state)
+{
+	struct registry *registry = *state;
+	struct registry_vm *const *vms;
+	int forgotten = 0;
+	registry_set_notice(registry, count_notice, &forgotten);
+	for (uint8_t i = 1; i <= 3; i++) {
+		struct registry_agent *agent = hello_of_user(registry, i, "old", 1);
+		send_vm(registry, agent, 1, WIRE_VM_ARMED, i);
+		end_agent(registry, agent, i);
+	}
+	// Five at once fill the list; two more have no room, and nothing of the other's has gone.
+	for (uint8_t i = 11; i <= 17; i++) {
+		struct registry_agent *agent = hello_of_user(registry, i, "invented", 2);
+		send_vm(registry, agent, 1, WIRE_VM_ARMED, i);
+		assert_int_equal(agent->ignored, i > 15);
+	}
+	assert_int_equal(registry_vms(registry, &vms), limits.vms);
+	// What has ended is his own to make room with.
+	end_agent(registry, find(registry, "invented")->agent, 9);
+	struct registry_agent *agent = hello_of_user(registry, 18, "invented", 2);
+	send_vm(registry, agent, 1, WIRE_VM_ARMED, 18);
+	assert_int_equal(agent->ignored, 0);
+	find(registry, "old");
+	find(registry, "old~1");
+	find(registry, "old~2");
+	assert_int_equal(forgotten, 0);
+	// Who has none gets one, which is told.
+	agent = hello_of_user(registry, 19, "new", 3);
+	send_vm(registry, agent, 1, WIRE_VM_ARMED, 19);
+	find(registry, "new");
+	assert_int_equal(forgotten, 1);
+	assert_int_equal(registry_vms(registry, &vms), limits.vms);
+	registry_set_notice(registry, NULL, NULL);
+}
+
+// One alone does not fill the list.
+static void test_one_user_leaves_room(void **state)
+{
+	struct registry *registry = *state;
+	struct registry_vm *const *vms;
+	for (uint8_t i = 1; i <= 12; i++) {
+		struct registry_agent *agent = hello_of_user(registry, i, "vm", 1);
+		send_vm(registry, agent, 1, WIRE_VM_ARMED, i);
+		if (i > 6)
+			assert_int_equal(agent->ignored, 1);
+	}
+	assert_int_equal(registry_vms(registry, &vms), 6);
+}
+
+// To make the database smaller nothing of a VM goes that has little of it.
+static void test_what_is_large_is_cut(void **state)
+{
+	struct registry *registry = *state;
+	struct registry_agent *large = hello(registry, 1, "large"), *small = hello(registry, 2, "small");
+	send_vm(registry, large, 1, WIRE_VM_ARMED, 1);
+	send_vm(registry, small, 1, WIRE_VM_ARMED, 2);
+	for (uint32_t i = 1; i <= 100; i++)
+		send_file(registry, large, 1, i, 1);
+	for (uint32_t i = 1; i <= 20; i++) {
+		const struct wire_message ended = {.type = WIRE_ENDED, .vm = 1, .ended = {.number = i}};
+		send_file(registry, small, 1, i, 1);
+		apply(registry, small, ended);
+	}
+	assert_int_equal(store_history(find(registry, "small")->store), 20);
+	assert_false(registry_forget_part(registry)); // all that is in the large one lives
+	assert_false(registry_vacuum_runs(registry));
+	for (uint32_t i = 1; i <= 50; i++) {
+		const struct wire_message ended = {.type = WIRE_ENDED, .vm = 1, .ended = {.number = i}};
+		apply(registry, large, ended);
+	}
+	assert_true(registry_forget_part(registry));
+	assert_true(store_vacuum_runs(find(registry, "large")->store));
+	assert_false(store_vacuum_runs(find(registry, "small")->store));
 }
 
 static void test_messages_about_no_vm(void **state)
@@ -509,6 +603,9 @@ int main(void)
 		TEST(test_restart_to_a_new_daemon),
 		TEST(test_liars_are_refused),
 		TEST(test_vms_are_bounded),
+		TEST(test_users_have_shares),
+		TEST(test_one_user_leaves_room),
+		TEST(test_what_is_large_is_cut),
 		TEST(test_messages_about_no_vm),
 		TEST(test_what_outlives_a_vm),
 	};

@@ -3,7 +3,9 @@
 #include <json-c/json.h>
 #include <poll.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -41,10 +43,14 @@ static void *serve(void *argument)
 static void start_server(struct world *world)
 {
 	struct error error = {0};
+	pthread_attr_t attributes;
 	world->server = server_create(&world->options, &error);
 	if (!world->server)
 		fail_msg("%s", error.message);
-	assert_int_equal(pthread_create(&world->thread, NULL, serve, world->server), 0);
+	pthread_attr_init(&attributes);
+	pthread_attr_setstacksize(&attributes, 4 << 20); // half of what a process has
+	assert_int_equal(pthread_create(&world->thread, &attributes, serve, world->server), 0);
+	pthread_attr_destroy(&attributes);
 }
 
 static void stop_server(struct world *world)
@@ -610,6 +616,104 @@ static void test_a_process_that_ended(void **state)
 	fail_msg("the daemon did not notice");
 }
 
+static sem_t pause_begun, pause_over;
+
+static void pause_thread(int signal)
+{
+	sem_post(&pause_begun);
+	while (sem_wait(&pause_over) != 0)
+		;
+}
+
+// A process whose second VM has the UUID of the next process' first one.
+static pid_t start_link_of_chain(const struct world *world, uint8_t number, int told, int go)
+{
+	struct synthetic agent;
+	char byte = 0;
+	pid_t child = fork();
+	if (child != 0)
+		return child;
+	bool done = synthetic_connect(&agent, world->address) &&
+		    synthetic_hello(&agent, number, "chain", "") &&
+		    synthetic_vm(&agent, 1, WIRE_VM_ARMED, number) && write(told, &byte, 1) == 1 &&
+		    read(go, &byte, 1) == 1 &&
+		    synthetic_vm(&agent, 2, WIRE_VM_ARMED, (uint8_t)(number + 1));
+	_exit(done ? 0 : 1);
+}
+
+// What one has sent is heard before what another has: each for the sake of the one before.
+static void test_a_chain_of_ended_agents(void **state)
+{
+	enum { CHAIN = 250 };
+	struct world *world = *state;
+	struct sigaction action = {.sa_handler = pause_thread, .sa_flags = SA_RESTART}, before;
+	pid_t children[CHAIN];
+	int told[2], go[2], status;
+	char bytes[CHAIN] = {0};
+	assert_int_equal(pipe(told), 0);
+	assert_int_equal(pipe(go), 0);
+	sem_init(&pause_begun, 0, 0);
+	sem_init(&pause_over, 0, 0);
+	sigaction(SIGUSR1, &action, &before);
+	for (int i = 0; i < CHAIN; i++) {
+		children[i] = start_link_of_chain(world, (uint8_t)(i + 1), told[1], go[0]);
+		assert_int_equal(read(told[0], bytes, 1), 1);
+	}
+	json_object_put(ask(world, "{\"command\":\"status\"}"));
+	pthread_kill(world->thread, SIGUSR1);
+	sem_wait(&pause_begun);
+	assert_int_equal(write(go[1], bytes, CHAIN), CHAIN);
+	for (int i = 0; i < CHAIN; i++) {
+		assert_int_equal(waitpid(children[i], &status, 0), children[i]);
+		assert_int_equal(status, 0);
+	}
+	sem_post(&pause_over);
+	struct json_object *answer = ask(world, "{\"command\":\"status\"}");
+	assert_string_equal(text_at(answer, "ok"), "true");
+	json_object_put(answer);
+	sigaction(SIGUSR1, &before, NULL);
+	for (int i = 0; i < 2; i++) {
+		close(told[i]);
+		close(go[i]);
+	}
+}
+
+// Frames that cost much, as many as one buffer takes.
+static void test_others_have_their_turn(void **state)
+{
+	enum { OBJECTS = 20000, BOOTS = 3500 };
+	struct world *world = *state;
+	struct synthetic agent;
+	unsigned char frames[BOOTS * 32];
+	const struct wire_message boot = {.type = WIRE_BOOT, .vm = 1};
+	size_t length = 0;
+	stop_server(world);
+	world->options.limits.store.edges = OBJECTS;
+	start_server(world);
+	assert_true(synthetic_connect(&agent, world->address));
+	assert_true(synthetic_hello(&agent, 1, "slow", ""));
+	assert_true(synthetic_vm(&agent, 1, WIRE_VM_ARMED, 1));
+	for (uint32_t i = 1; i <= OBJECTS; i++)
+		assert_true(synthetic_file(&agent, 1, i, "/f") && synthetic_edge(&agent, 1, 0, i, "marked"));
+	json_object_put(ask(world, "{\"command\":\"vms\"}"));
+	for (int i = 0; i < BOOTS; i++)
+		length += wire_encode(&boot, frames + length, sizeof(frames) - length);
+	assert_int_equal(send(agent.fd, frames, length, MSG_NOSIGNAL), length);
+	assert_true(synthetic_vm(&agent, 1, WIRE_VM_UNTRACED, 1));
+	struct json_object *answer = ask(world, "{\"command\":\"vms\"}");
+	assert_string_equal(text_at(answer, "vms.0.state"), "armed");
+	json_object_put(answer);
+	bool heard = false;
+	for (int i = 0; i < 600 && !heard; i++) {
+		usleep(100000);
+		answer = ask(world, "{\"command\":\"vms\"}");
+		heard = strcmp(text_at(answer, "vms.0.state"), "untraced") == 0;
+		json_object_put(answer);
+	}
+	assert_true(heard);
+	synthetic_close(&agent);
+}
+
 static void test_many_requests_in_one_write(void **state)
 {
 	struct world *world = *state;
@@ -990,6 +1094,8 @@ int main(void)
 		TEST(test_hostile_text_is_safe_in_json),
 		TEST(test_waiting_for_changes),
 		TEST(test_a_process_that_ended),
+		TEST(test_a_chain_of_ended_agents),
+		TEST(test_others_have_their_turn),
 		TEST(test_many_requests_in_one_write),
 		TEST(test_hostile_requests),
 		TEST(test_other_versions),

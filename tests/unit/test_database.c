@@ -489,6 +489,19 @@ static void set_full(const struct world *world)
 	world_set_full(world, true);
 }
 
+// Who exports is to be recorded first; who marks is told that it is not on the disk yet.
+static void try_by_hand(const struct world *world)
+{
+	char *answer = world_ask(world, "{\"command\":\"export\",\"vm\":\"vm\"}\n");
+	if (!strstr(answer, "the daemon cannot write to its disk"))
+		fail_msg("%.300s", answer);
+	free(answer);
+	answer = world_ask(world, "{\"command\":\"mark\",\"vm\":\"vm\",\"target\":\"/by/hand\",\"label\":\"l0\"}\n");
+	if (!strstr(answer, "\"saved\":false"))
+		fail_msg("%.300s", answer);
+	free(answer);
+}
+
 static void try_unwritable(struct world *world, void (*spoil)(const struct world *world), const char *words)
 {
 	static struct agent agents[AGENTS];
@@ -510,6 +523,8 @@ static void try_unwritable(struct world *world, void (*spoil)(const struct world
 			char *status = world_ask(world, "{\"command\":\"status\"}\n");
 			fail_msg("it does not say '%s': %s", words, status);
 		}
+		if (round == 0)
+			try_by_hand(world);
 		if (round == 1) { // what was not acknowledged is asked for again
 			world_kill(world, SIGKILL);
 			synthetic_close(&agent->link);
