@@ -342,21 +342,19 @@ static void note_first_process(struct agent_vm *vm)
 	vm->first_process = read ? first.start_time : 0;
 }
 
-static void begin_armed(struct agent_vm *vm, void (*look_round)(struct agent_vm *vm))
+// False: not now.
+static bool begin_armed(struct agent_vm *vm, void (*look_round)(struct agent_vm *vm))
 {
-	if (!agent_hook_arm(vm)) {
-		agent_hook_disarm(vm);
-		drop_kernel(vm);
-		set_state(vm, AGENT_UNTRACED, "a vCPU did not leave the guest to be armed");
-		return;
-	}
+	if (!agent_hook_arm(vm))
+		return false;
 	if (vm->failed)
-		return;
+		return true;
 	guarded(vm, look_round);
 	guarded(vm, note_first_process);
 	if (trace_has_rings(vm->trace))
 		agent_arm_rings(vm);
 	set_state(vm, AGENT_ARMED, "");
+	return true;
 }
 
 static void arm(struct agent_vm *vm)
@@ -372,7 +370,12 @@ static void arm(struct agent_vm *vm)
 	recall(vm);
 	await_labels(vm);
 	trace_boot(vm->trace, &vm->kernel);
-	begin_armed(vm, sweep_first);
+	if (begin_armed(vm, sweep_first))
+		return;
+	trace_boot(vm->trace, NULL);
+	drop_kernel(vm);
+	change_state(vm, AGENT_WAITING, "");
+	retry_later(vm, "a vCPU did not leave the guest to be armed");
 }
 
 // Where the kernel is entered is to be looked for anew.
@@ -453,7 +456,7 @@ static bool wake_up(struct agent_vm *vm)
 		return false;
 	vm->resting = false;
 	trace_hook_changes(vm->trace, true); // how the calls have ended that were in progress is not seen
-	begin_armed(vm, sweep);
+	vm->resting = !begin_armed(vm, sweep); // then it is tried again
 	return true;
 }
 

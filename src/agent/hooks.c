@@ -23,6 +23,8 @@ enum {
 	ARM_TIMEOUT_SECONDS = 10,
 	REKICK_NANOSECONDS = 1000000,
 	STOP_WAIT_NANOSECONDS = 20000,
+	SPELL_NANOSECONDS = 20000000, // that the others wait for one vCPU, before they run for as long
+	SPELL_MAXIMUM_NANOSECONDS = 160000000,
 	GATE_SECONDS = 1,
 	EFLAGS_INTERRUPT = 1 << 9,
 	ENTRY_AREA_SHIFT = 39,
@@ -82,21 +84,15 @@ static void open_gate(struct agent_vm *vm)
 	futex(&vm->stopped, FUTEX_WAKE, INT32_MAX, NULL);
 }
 
-// Returns when no vCPU is in the guest, nor in code of ours; `self` (or NULL) is the vCPU whose thread this is. False: one
-// did not come out in time, and all go on.
-static bool stop_vcpus(struct agent_vm *vm, struct agent_vcpu *self, uint64_t timeout)
+static bool stop_for_a_spell(struct agent_vm *vm, uint64_t spell)
 {
 	static const struct timespec pause = { .tv_nsec = STOP_WAIT_NANOSECONDS };
-	if (self) // two that want to stop do not wait for each other
-		atomic_store(&self->busy, false);
 	pthread_mutex_lock(&vm->stop_lock);
 	uint64_t begin = agent_monotonic(), kicked = 0, now;
 	atomic_store(&vm->stopped, 1);
 	while (anybody_busy(vm)) {
 		now = agent_monotonic();
-		if (now - begin > timeout) {
-			if (self)
-				atomic_store(&self->busy, true);
+		if (now - begin > spell) {
 			open_gate(vm);
 			pthread_mutex_unlock(&vm->stop_lock);
 			return false;
@@ -108,6 +104,28 @@ static bool stop_vcpus(struct agent_vm *vm, struct agent_vcpu *self, uint64_t ti
 		nanosleep(&pause, NULL);
 	}
 	vm->stop_began = begin;
+	return true;
+}
+
+// Returns when no vCPU is in the guest, nor in code of ours; `self` (or NULL) is the vCPU whose thread this is. False: one
+// did not come out in time, and all go on. One that cannot come out (its thread waits for the host's memory or disk, or has
+// no share of a processor) does not keep the others at the gate all the time.
+static bool stop_vcpus(struct agent_vm *vm, struct agent_vcpu *self, uint64_t timeout)
+{
+	uint64_t begin = agent_monotonic(), spell = SPELL_NANOSECONDS;
+	if (self) // two that want to stop do not wait for each other
+		atomic_store(&self->busy, false);
+	while (!stop_for_a_spell(vm, spell)) {
+		const struct timespec pause = { .tv_nsec = (long)spell };
+		if (agent_monotonic() - begin > timeout) {
+			if (self)
+				atomic_store(&self->busy, true);
+			return false;
+		}
+		nanosleep(&pause, NULL);
+		if (2 * spell <= SPELL_MAXIMUM_NANOSECONDS)
+			spell *= 2;
+	}
 	return true;
 }
 
@@ -190,8 +208,21 @@ static bool put_patch_in(struct agent_vm *vm, struct error *error)
 	return done;
 }
 
+// The guest's kernel may be between its looks at the places that it changes (ftrace, static calls, ...): struct mutex begins with
+// its owner (include/linux/mutex_types.h).
+static bool guest_writes_code(struct agent_vm *vm)
+{
+	uint64_t symbol = guest_symbol(&vm->kernel, SYMBOL_text_mutex), owner = 0;
+	memory_enter(&vm->hook_reader);
+	bool read = symbol == 0 || guest_read_kernel(&vm->kernel, symbol, &owner, sizeof(owner)) == GUEST_OK;
+	memory_leave(&vm->hook_reader);
+	return !read || owner != 0;
+}
+
 static bool use_patch(struct agent_vm *vm, struct error *error)
 {
+	if (guest_writes_code(vm))
+		return error_set(error, ERROR_SYSTEM, "the guest's kernel is changing its code");
 	if (!put_patch_in(vm, error))
 		return false;
 	set_sites(vm, vm->patch_sites);
@@ -627,6 +658,10 @@ static void check_patch(struct agent_vm *vm)
 	bool changed, unmapped;
 	if (atomic_load(&vm->gave_way)) {
 		agent_hook_yield(vm, NULL, yield_nanoseconds, "the VMM's debugger has the debug registers");
+		return;
+	}
+	if (atomic_load(&vm->logging)) { // a vCPU did not leave the guest when that began
+		agent_hook_yield(vm, NULL, 0, logging_reason);
 		return;
 	}
 	// Who takes our code out, or puts it back, holds this lock: what is half done is not another's change.

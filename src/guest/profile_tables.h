@@ -55,6 +55,7 @@
 	S(O, machine_kexec, "machine_kexec") /* CONFIG_KEXEC_CORE */                              \
 	S(O, boot_cpu_data, "boot_cpu_data")                                                      \
 	S(O, klp_transition_patch, "klp_transition_patch") /* CONFIG_LIVEPATCH */                 \
+	S(O, text_mutex, "text_mutex") /* kernel/extable.c; with CONFIG_KALLSYMS_ALL */           \
 	S(O, io_issue_sqe, "io_issue_sqe")                                                        \
 	S(O, io_issue_sqe_inner, "__io_issue_sqe") /* from 6.15 */
 
