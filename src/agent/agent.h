@@ -150,7 +150,7 @@ struct agent_vm {
 	bool patch_possible;
 	_Atomic bool patch_prepared; // it is known whether it is
 	_Atomic bool patch_lifted; // the VM is stopped and was read: nothing of ours is in it until a vCPU runs again
-	_Atomic bool logging;	   // the VMM tracks dirty pages
+	_Atomic bool logging;	   // the VMM tracks dirty pages, or watches the memory otherwise
 	_Atomic bool hook_changed; // and nobody was told
 	uint64_t patch_again; // not before; UINT64_MAX: never. Set before the hook is AGENT_HOOK_DEBUGREG, then the guard's
 	uint64_t next_check, stop_began;
@@ -276,6 +276,16 @@ struct agent_vcpu *agent_vcpu_of(int fd);
 /** Whether the VMM tracks dirty pages where the kernel's code is. With vm->lock held. */
 bool agent_tracks_kernel(const struct agent_vm *vm);
 
+/* userfault.c */
+/** Carries out a call on a userfaultfd (UFFDIO), and notes what it does to the memory. */
+int agent_userfault(int fd, unsigned long request, void *argument);
+/** A descriptor was closed that may have been one. */
+void agent_userfault_closed(int fd);
+/** Whether a part of the process' memory is registered: nothing may be written there. */
+bool agent_memory_is_watched(void);
+/** Whether a part of it may have to come from elsewhere first: nothing may be read either. */
+bool agent_memory_is_missing(void);
+
 /* start.c */
 /** Begins to live in this process, at its first KVM call. Idempotent. */
 void agent_start(void);
@@ -307,7 +317,8 @@ void agent_hook_tend(struct agent_vm *vm);
 /** Leaves `patch` for `debugreg`, for some time at least (UINT64_MAX: for ever), before it returns. `self`: the vCPU whose
  *  thread this is, or NULL. Takes some milliseconds; never inside a section of a memory reader. */
 bool agent_hook_yield(struct agent_vm *vm, struct agent_vcpu *self, uint64_t for_nanoseconds, const char *why);
-/** The VMM has begun, or ended, to track dirty pages, maybe where the kernel's code is (agent_tracks_kernel()). */
+/** The VMM has begun, or ended, to track dirty pages, maybe where the kernel's code is (agent_tracks_kernel()), or to handle faults
+ *  (agent_memory_is_watched()). */
 void agent_hook_logging(struct agent_vm *vm);
 /** The VMM reads a vCPU's registers: if none runs, the guest's memory is left as it would be without us. */
 void agent_hook_lift(struct agent_vcpu *reader);

@@ -517,6 +517,16 @@ static void kick_if_due(struct agent_vm *vm)
 		agent_kick(first);
 }
 
+static bool waits_for_memory(struct agent_vm *vm)
+{
+	static const char reason[] = "a part of the VM's memory has not come yet (userfaultfd)";
+	if (!agent_memory_is_missing())
+		return false;
+	if (vm->state == AGENT_WAITING && strcmp(vm->reason, reason) != 0)
+		set_state(vm, AGENT_WAITING, reason);
+	return true;
+}
+
 static void tend(struct agent_vm *vm, int verifications)
 {
 	if (vm->state == AGENT_UNTRACED && vm->failed)
@@ -527,13 +537,13 @@ static void tend(struct agent_vm *vm, int verifications)
 	}
 	if (atomic_load(&vm->machine_reset))
 		rest(vm);
-	bool is_up = atomic_load(&vm->anchor_ready);
+	bool is_up = atomic_load(&vm->anchor_ready) && !waits_for_memory(vm);
 	if (atomic_load(&vm->kernel_gone) ||
 	    (vm->resting && (is_up ? !wake_up(vm) : agent_monotonic() >= vm->rest_ends)))
 		forget_kernel(vm);
 	switch (vm->state) {
 	case AGENT_WAITING:
-		if (!vm->resting && atomic_load(&vm->anchor_ready) && agent_monotonic() >= vm->next_attempt)
+		if (!vm->resting && is_up && agent_monotonic() >= vm->next_attempt)
 			arm(vm);
 		break;
 	case AGENT_ARMED:

@@ -509,7 +509,7 @@ static void remember_entry_code(struct agent_vm *vm)
 static bool take_logging(struct agent_vm *vm)
 {
 	pthread_mutex_lock(&vm->lock);
-	bool logging = agent_tracks_kernel(vm);
+	bool logging = agent_tracks_kernel(vm) || agent_memory_is_watched();
 	bool changed = atomic_exchange(&vm->logging, logging) != logging;
 	pthread_mutex_unlock(&vm->lock);
 	return changed;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <dlfcn.h>
 #include <errno.h>
+#include <linux/userfaultfd.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -284,6 +285,8 @@ INTERPOSED int ioctl(int fd, unsigned long request, ...)
 
 	if (!real_ioctl)
 		resolve();
+	if (_IOC_TYPE(request) == UFFDIO && atomic_load_explicit(&agent.running, memory_order_relaxed))
+		return agent_userfault(fd, request, argument);
 	if (_IOC_TYPE(request) != KVMIO)
 		return real_ioctl(fd, request, argument);
 	struct agent_vcpu *vcpu = agent_vcpu_of(fd);
@@ -306,7 +309,13 @@ INTERPOSED int close(int fd)
 {
 	if (!real_close)
 		resolve();
-	if (fd >= 0 && fd < DESCRIPTORS && atomic_load_explicit(&agent.running, memory_order_relaxed))
+	bool running = atomic_load_explicit(&agent.running, memory_order_relaxed);
+	if (fd >= 0 && fd < DESCRIPTORS && running)
 		forget_descriptor(fd);
-	return real_close(fd);
+	int result = real_close(fd);
+	int saved_errno = errno;
+	if (running)
+		agent_userfault_closed(fd);
+	errno = saved_errno;
+	return result;
 }

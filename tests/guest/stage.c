@@ -4,6 +4,7 @@
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/userfaultfd.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -698,6 +699,8 @@ int stage_ioctl(int fd, unsigned long request, ...)
 	va_start(arguments, request);
 	void *argument = va_arg(arguments, void *);
 	va_end(arguments);
+	if (_IOC_TYPE(request) == UFFDIO)
+		return 0; // faults are the VMM's: there are none
 	if (_IOC_TYPE(request) != KVMIO)
 		return (int)syscall(SYS_ioctl, fd, request, argument);
 	if (fd == stage.kvm)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/userfaultfd.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -10,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -765,6 +767,60 @@ static void play_tracking(void)
 	track_memory(false);
 }
 
+static int register_memory(uint64_t mode)
+{
+	struct uffdio_register wanted = {
+		.range = {(uintptr_t)stage.recording->ram, stage.recording->size}, .mode = mode};
+	int fd = eventfd(0, EFD_CLOEXEC);
+	check(ioctl(fd, UFFDIO_REGISTER, &wanted) == 0, "UFFDIO_REGISTER fails");
+	return fd;
+}
+
+static void unregister_memory(int fd, bool by_closing)
+{
+	struct uffdio_range part = {(uintptr_t)stage.recording->ram, stage.recording->size};
+	if (!by_closing)
+		check(ioctl(fd, UFFDIO_UNREGISTER, &part) == 0, "UFFDIO_UNREGISTER fails");
+	close(fd);
+}
+
+// A background snapshot: each page that is written is saved before.
+static void play_protection(const char *hook)
+{
+	for (int i = 0; i < 2; i++) {
+		int fd = register_memory(UFFDIO_REGISTER_MODE_WP);
+		await_hook("debugreg");
+		let_run(true);
+		assert_untouched(false, "memory is write-protected");
+		unregister_memory(fd, i);
+		await_hook(hook);
+		let_run(true);
+	}
+}
+
+static bool waits_for_memory(const void *unused)
+{
+	return atomic_load(&host.vm_state) == WIRE_VM_WAITING && agent_memory_is_missing();
+}
+
+// Where a VM arrives by post-copy migration: whoever touches what is missing waits.
+static void play_missing(const char *hook)
+{
+	const uint32_t boot = atomic_load(&host.boot) + 1;
+	int fd = register_memory(UFFDIO_REGISTER_MODE_MISSING);
+	reset_all();
+	stage_boot_anew();
+	atomic_store(&stage.is_booting, false);
+	let_run(false);
+	await(waits_for_memory, NULL, "the VM's memory is missing");
+	let_run(false);
+	assert_true(waits_for_memory(NULL));
+	unregister_memory(fd, false);
+	await(has_booted, &boot, "the next boot");
+	await_hook(hook);
+	let_run(true);
+}
+
 static void play_tracking_at_boot(uint32_t boot, const char *hook)
 {
 	reset_all();
@@ -958,6 +1014,8 @@ static void test_vmm(void **state)
 	play_pauses();
 	play_tracking();
 	play_tracking_at_boot(2, hook);
+	play_protection(hook);
+	play_missing(hook);
 	play_nesting(hook);
 	play_sleep(hook);
 	play_reset(hook);
