@@ -385,6 +385,7 @@ static void look_for_kernel(struct agent_vm *vm)
 	atomic_store(&vm->anchor_ready, false);
 	atomic_store(&vm->kernel_gone, false);
 	pthread_mutex_unlock(&vm->anchor_lock);
+	atomic_store(&vm->blind_looks, 0);
 	atomic_store(&vm->check_after, 0);
 	atomic_store(&vm->kick_after, 0);
 }
@@ -527,6 +528,16 @@ static bool waits_for_memory(struct agent_vm *vm)
 	return true;
 }
 
+// Until the machine is reset.
+static void tell_blindness(struct agent_vm *vm)
+{
+	const char *why = atomic_load(&vm->blind);
+	if (vm->resting || !why || atomic_load(&vm->blind_looks) < AGENT_BLIND_LOOKS)
+		return;
+	agent_say("VM %u is not traced: %s", vm->number, why);
+	set_state(vm, AGENT_UNTRACED, why);
+}
+
 static void tend(struct agent_vm *vm, int verifications)
 {
 	if (vm->state == AGENT_UNTRACED && vm->failed)
@@ -543,7 +554,8 @@ static void tend(struct agent_vm *vm, int verifications)
 		forget_kernel(vm);
 	switch (vm->state) {
 	case AGENT_WAITING:
-		if (!vm->resting && is_up && agent_monotonic() >= vm->next_attempt)
+		tell_blindness(vm);
+		if (vm->state == AGENT_WAITING && !vm->resting && is_up && agent_monotonic() >= vm->next_attempt)
 			arm(vm);
 		break;
 	case AGENT_ARMED:
