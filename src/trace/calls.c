@@ -500,12 +500,31 @@ static bool result_of(struct trace_event *event, int64_t *result)
 	return true;
 }
 
+// The address of who has sent is written last, for a length that is read only then (move_addr_to_user(), net/socket.c).
+static bool tells_sender(const struct pending_call *call)
+{
+	return (call->row == &syscall_rows[SYS_recvfrom] && call->arguments[4] != 0) ||
+	       call->row == &syscall_rows[SYS_recvmsg] || call->row == &syscall_rows[SYS_recvmmsg];
+}
+
+bool trace_fails_late(const struct pending_call *call, int64_t result)
+{
+	if (result == -EFAULT)
+		return !call->row->fails_first;
+	return result == -EINVAL && tells_sender(call);
+}
+
+static bool has_moved(const struct pending_call *call, int64_t result)
+{
+	return result > 0 || (result == 0 && call->row->zero_moves) || trace_fails_late(call, result);
+}
+
 void trace_end_call(struct trace_event *event, uint64_t key, bool known, int64_t result)
 {
 	// Only this task's own exit, or its death, finishes the call: it stays ours meanwhile.
 	struct trace *trace = event->trace;
 	struct pending_call *call = event->call;
-	bool moved = known ? result > 0 || (result == 0 && call->row->zero_moves) : true;
+	bool moved = known ? has_moved(call, result) : true;
 	if (!known)
 		trace_gap(trace, "unknown-result", "%s of pid %u: taken as success",
 			  call->row->name, call->tgid);

@@ -427,6 +427,7 @@ struct syscall_row {
 	bool makes_descriptor; // the result is a new descriptor
 	bool zero_moves;    // a result of 0 is a success that has moved something
 	bool tells_bytes;   // a positive result is how many bytes went by each of the flows
+	bool fails_first;   // EFAULT: nothing has moved yet (else the result tells how much has)
 	int8_t assume;	    // what `end` is given if the result is not seen
 };
 
@@ -510,6 +511,9 @@ bool trace_begin_call(struct trace_event *event, const struct trace_begun *begun
 /** The same of a system call whose registers and task are read; they are those of a 64-bit one. */
 void trace_begin_entered(struct trace_event *event, const struct syscall_row *row, bool compat);
 
+/** Whether a call that has failed like this may have moved something before: what it has to write to memory beside the data
+ *  (a position, an address, a type), or the end of a buffer, may be refused when all has been moved. */
+bool trace_fails_late(const struct pending_call *call, int64_t result);
 /** The rest of an exit: *event->call is over, with this result. `key` is the call's. */
 void trace_end_call(struct trace_event *event, uint64_t key, bool known, int64_t result);
 /** Reads the registers of a call that stands at an entry or exit, and sets the rest of *event to nothing. */

@@ -92,7 +92,8 @@ void trace_end_sendmmsg(struct trace_event *event, int64_t result)
 {
 	struct pending_call again;
 	struct guest_file file;
-	if (result <= 0 || !trace_read_descriptor(event, trace_descriptor_argument(event, 0), &file) ||
+	if ((result <= 0 && !trace_fails_late(event->call, result)) ||
+	    !trace_read_descriptor(event, trace_descriptor_argument(event, 0), &file) ||
 	    !trace_file_is_socket(&file))
 		return;
 	memcpy(&again, event->call, sizeof(again));

@@ -124,8 +124,8 @@ static void end_mprotect(struct trace_event *event, int64_t result)
 
 static void end_shmat(struct trace_event *event, int64_t result)
 {
-	// 32-bit programs find the address in their memory, if it is ipc() that they call.
-	if (event->call->compat && result >= 0)
+	// 32-bit programs find the address in their memory, if it is ipc() that they call, or is to be written there in vain.
+	if (event->call->compat && (result >= 0 || trace_fails_late(event->call, result)))
 		trace_settle_mappings(event, 0, UINT32_MAX);
 	else if (result > 0)
 		trace_settle_mappings(event, (uint64_t)result, 1);
@@ -550,28 +550,28 @@ const struct syscall_row syscall_rows[SYSCALL_ROWS] = {
 	[SYS_accept4] = { "accept4", .begin = begin_accept, .end = end_accept, .makes_descriptor = true,
 			  .assume = ASSUME_NOTHING },
 
-	[SYS_msgsnd] = { "msgsnd", .begin = trace_begin_message_send, .zero_moves = true },
+	[SYS_msgsnd] = { "msgsnd", .begin = trace_begin_message_send, .zero_moves = true, .fails_first = true },
 	[SYS_msgrcv] = { "msgrcv", .begin = trace_begin_message_receive, .zero_moves = true, .tells_bytes = true },
 	[SYS_msgctl] = { "msgctl", .assume = ASSUME_NOTHING, .wanted = trace_wants_message_control, .begin = begin_always,
 			 .end = trace_end_message_control },
-	[SYS_semop] = { "semop", .begin = trace_begin_semaphore_change, .zero_moves = true },
+	[SYS_semop] = { "semop", .begin = trace_begin_semaphore_change, .zero_moves = true, .fails_first = true },
 	[SYS_semtimedop] = { "semtimedop", .begin = trace_begin_semaphore_change,
-			     .zero_moves = true },
+			     .zero_moves = true, .fails_first = true },
 	[SYS_semctl] = { "semctl", .assume = ASSUME_NOTHING, .begin = trace_begin_semaphore_control,
 			 .end = trace_end_semaphore_control, .zero_moves = true },
-	[SYS_mq_timedsend] = { "mq_timedsend", WRITE(0), .zero_moves = true },
+	[SYS_mq_timedsend] = { "mq_timedsend", WRITE(0), .zero_moves = true, .fails_first = true },
 	[SYS_mq_timedreceive] = { "mq_timedreceive", READ(0) },
 
-	[SYS_process_vm_readv] = { "process_vm_readv", .begin = trace_begin_memory_read, .tells_bytes = true },
-	[SYS_process_vm_writev] = { "process_vm_writev", .begin = trace_begin_memory_write, .tells_bytes = true },
+	[SYS_process_vm_readv] = { "process_vm_readv", .begin = trace_begin_memory_read, .tells_bytes = true, .fails_first = true },
+	[SYS_process_vm_writev] = { "process_vm_writev", .begin = trace_begin_memory_write, .tells_bytes = true, .fails_first = true },
 	[SYS_ptrace] = { "ptrace", .wanted = trace_wants_ptrace, .begin = trace_begin_ptrace,
 			 .zero_moves = true },
 	[SYS_rt_sigqueueinfo] = { "rt_sigqueueinfo", .begin = trace_begin_signal_value,
-				  .argument = { 0 }, .zero_moves = true },
+				  .argument = { 0 }, .zero_moves = true, .fails_first = true },
 	[SYS_rt_tgsigqueueinfo] = { "rt_tgsigqueueinfo", .begin = trace_begin_signal_value,
-				    .argument = { 1 }, .zero_moves = true },
+				    .argument = { 1 }, .zero_moves = true, .fails_first = true },
 	[SYS_pidfd_send_signal] = { "pidfd_send_signal", .begin = trace_begin_signal_pidfd,
-				    .zero_moves = true },
+				    .zero_moves = true, .fails_first = true },
 
 	[SYS_io_submit] = { "io_submit", .begin = trace_begin_io_submit, .end = trace_end_io_submit,
 			    .assume = ASSUME_POSITIVE },

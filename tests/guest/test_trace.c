@@ -148,7 +148,8 @@ static void test_what_moved_nothing(void **state)
 {
 	struct guest_task holder = frozen_task("holder");
 	call(&holder, SYS_read, HOLDER_SECRET, 0);
-	call(&holder, SYS_read, HOLDER_SECRET, -EFAULT);
+	call(&holder, SYS_read, HOLDER_SECRET, -EAGAIN);
+	call(&holder, SYS_read, HOLDER_SECRET, -EINVAL);
 	call(&holder, SYS_read, 99, -EBADF);
 	call(&holder, SYS_read, UINT32_MAX, -EBADF);
 	expect_story("operator -classified-> /data/classified/secret");
@@ -159,6 +160,29 @@ static void test_what_moved_nothing(void **state)
 	call(&holder, SYS_write, HOLDER_NULL, 10);
 	assert_int_equal(replay.edge_count, 2);
 	expect_no_gaps();
+}
+
+static bool has_moved(int number, uint64_t first, uint64_t second, uint64_t fifth, int64_t result)
+{
+	struct guest_task holder = frozen_task("holder");
+	replay_deinit(&replay);
+	assert_true(replay_init(&replay, &frozen.recording, &frozen.kernel, &secret, 1));
+	replay_enter(&replay, 0, &holder, number, (uint64_t[6]){ first, second, 0, 0, fifth });
+	leave(&holder, number, result);
+	expect_no_gaps();
+	return replay.edge_count > 1;
+}
+
+// What comes behind the data is written last: the whole fails, and the data is there.
+static void test_moves_and_fails(void **state)
+{
+	enum { SOMEWHERE = 4096 };
+	assert_true(has_moved(SYS_read, HOLDER_SECRET, 0, 0, -EFAULT));
+	assert_true(has_moved(SYS_sendfile, HOLDER_FIFO, HOLDER_SECRET, 0, -EFAULT));
+	assert_true(has_moved(SYS_recvfrom, HOLDER_SECRET, 0, SOMEWHERE, -EINVAL));
+	assert_false(has_moved(SYS_recvfrom, HOLDER_SECRET, 0, 0, -EINVAL));
+	assert_false(has_moved(SYS_recvfrom, HOLDER_SECRET, 0, SOMEWHERE, -EAGAIN));
+	assert_false(has_moved(SYS_sendfile, HOLDER_FIFO, HOLDER_SECRET, 0, -EAGAIN));
 }
 
 static void test_other_name_of_a_classified_file(void **state)
@@ -1277,6 +1301,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_read_and_write),
 		TEST(test_what_moved_nothing),
+		TEST(test_moves_and_fails),
 		TEST(test_other_name_of_a_classified_file),
 		TEST(test_reader_overtakes_writer),
 		TEST(test_failed_write_gives_nothing),

@@ -138,7 +138,7 @@ static void test_ends_are_seen(void **state)
 	struct guest_task reader = managed_pipe();
 	frozen.kernel.sites.exit_in_rdi = true;
 	read_32(&reader);
-	replay_leave(&replay, 0, &reader, READ_32, -EFAULT);
+	replay_leave(&replay, 0, &reader, READ_32, -EAGAIN);
 	verify();
 	read_32(&reader);
 	replay_leave(&replay, 0, &reader, READ_32, 10);

@@ -110,7 +110,9 @@ static void test_key_is_found_before_it_is_made(void **state)
 	struct guest_task holder = frozen_task("holder"), reader = frozen_task("unix");
 	make_managed(&holder);
 	replay_enter(&replay, 0, &holder, SYS_add_key, (uint64_t[6]){ 0 });
-	call(&reader, SYS_keyctl, (uint64_t[6]){ 11, 1234 }, 4); // KEYCTL_READ
+	call(&reader, SYS_keyctl, (uint64_t[6]){ 11, 1234 }, -EACCES); // KEYCTL_READ
+	assert_false(has_edge("key:[1234]", "keyctl", "unix"));
+	call(&reader, SYS_keyctl, (uint64_t[6]){ 11, 1234 }, -EFAULT); // the buffer ends before the key does
 	assert_true(has_edge("key:[1234]", "keyctl", "unix"));
 	replay_leave(&replay, 0, &holder, SYS_add_key, -EDQUOT);
 }

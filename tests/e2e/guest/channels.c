@@ -527,6 +527,66 @@ static void chain(void)
 	}
 }
 
+/* Calls that move all, and fail: what they have to write behind the data has no place. */
+
+// Its last page can be read only, and then comes none.
+static char *make_end(void)
+{
+	long page = sysconf(_SC_PAGESIZE);
+	char *pages = mmap(NULL, (size_t)page * 2, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	need(pages != MAP_FAILED && munmap(pages + page, (size_t)page) == 0, "mmap");
+	return pages + page;
+}
+
+static void act_late_sendfile(void)
+{
+	char *end = make_end();
+	off_t *offset = (off_t *)(void *)end - 1;
+	int from = open_or_fault(source, O_RDONLY);
+	int to = open_or_fault(plain("late"), O_WRONLY | O_CREAT);
+	need(mprotect(end - sysconf(_SC_PAGESIZE), (size_t)sysconf(_SC_PAGESIZE), PROT_READ) == 0, "mprotect");
+	need(sendfile(to, from, offset, SIZE) < 0 && errno == EFAULT, "EFAULT");
+	expect_file(to, LIVE);
+	expect_edge("sendfile", end_fd(from), end_fd(to));
+	stay();
+}
+
+static void act_late_reader(void)
+{
+	char *end = make_end();
+	need(read(channel[0], end - 1, 2) < 0 && errno == EFAULT && end[-1] != 0, "EFAULT");
+	expect_self(LIVE);
+	expect_edge("read", end_fd(channel[0]), end_self());
+	stay();
+}
+
+static void act_late_receiver(void)
+{
+	char buffer[16] = "";
+	struct sockaddr_storage name;
+	socklen_t length = (socklen_t)-1;
+	need(recvfrom(channel[0], buffer, sizeof(buffer), 0, (struct sockaddr *)&name, &length) < 0 && errno == EINVAL &&
+		     buffer[0] != 0, "EINVAL");
+	expect_self(LIVE);
+	expect_edge("recvfrom", end_fd(channel[0]), end_self());
+	stay();
+}
+
+static void moved_and_failed(void)
+{
+	make_source();
+	play("late-sendfile", act_late_sendfile);
+	need(pipe(channel) == 0, "pipe");
+	play("late-writer", act_pipe_writer);
+	play("late-reader", act_late_reader);
+	expect_file(channel[0], LIVE);
+	need(socketpair(AF_UNIX, SOCK_STREAM, 0, channel) == 0, "socketpair");
+	play("late-sender", act_pipe_writer);
+	play("late-receiver", act_late_receiver);
+	expect_socket(channel[0], LIVE);
+	expect_socket(channel[1], LIVE);
+}
+
 const struct scenario channel_scenarios[] = {
 	{ "pipe", pipes },
 	{ "fifo", fifo },
@@ -547,5 +607,6 @@ const struct scenario channel_scenarios[] = {
 	{ "exchanged-by-thread", exchanged_by_thread },
 	{ "memory-file", memory_file },
 	{ "chain", chain },
+	{ "moved-and-failed", moved_and_failed },
 	{ NULL, NULL },
 };

@@ -142,13 +142,12 @@ static void reused_copy(void)
 
 static void act_failed_read(void)
 {
-	char buffer[16], *nowhere = (char *)8;
+	char buffer[16];
 	int folder = open_or_fault("/classified", O_RDONLY | O_DIRECTORY);
 	int source = open_or_fault(classified("source"), O_RDONLY);
 	int writer = open_or_fault(classified("source"), O_WRONLY);
 	need(read(folder, buffer, sizeof(buffer)) < 0 && errno == EISDIR, "EISDIR");
 	need(read(writer, buffer, sizeof(buffer)) < 0 && errno == EBADF, "EBADF");
-	need(read(source, nowhere, 16) < 0 && errno == EFAULT, "EFAULT");
 	need(pread(source, buffer, sizeof(buffer), -1) < 0 && errno == EINVAL, "EINVAL");
 	close(source);
 	need(read(source, buffer, sizeof(buffer)) < 0 && errno == EBADF, "EBADF");
@@ -205,7 +204,6 @@ static void act_failed_write(void)
 	int target = open_or_fault(plain("target"), O_RDONLY);
 	int other = open_or_fault(plain("target"), O_RDWR);
 	need(write(target, "x", 1) < 0 && errno == EBADF, "EBADF");
-	need(write(other, (char *)8, 16) < 0 && errno == EFAULT, "EFAULT");
 	need(write(other, "", 0) == 0, "write of 0 bytes");
 	need(pwrite(other, "x", 1, -1) < 0 && errno == EINVAL, "EINVAL");
 	expect_self(LIVE);
