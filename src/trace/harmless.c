@@ -54,7 +54,7 @@ static const uint16_t storage[] = {
 static const uint16_t descriptors[] = {
 	SYS_close, SYS_close_range, SYS_pipe, SYS_pipe2, SYS_socket,
 	SYS_socketpair, SYS_bind, SYS_listen, SYS_shutdown, SYS_getsockname, SYS_getpeername,
-	SYS_setsockopt, SYS_getsockopt, SYS_poll, SYS_ppoll, SYS_select, SYS_pselect6, SYS_epoll_create,
+	SYS_setsockopt, SYS_poll, SYS_ppoll, SYS_select, SYS_pselect6, SYS_epoll_create,
 	SYS_epoll_create1, SYS_epoll_ctl, SYS_epoll_wait, SYS_epoll_pwait, SYS_epoll_pwait2,
 	SYS_epoll_ctl_old, SYS_epoll_wait_old, SYS_eventfd, SYS_eventfd2, SYS_signalfd, SYS_signalfd4,
 	SYS_timerfd_create, SYS_timerfd_settime, SYS_timerfd_gettime, SYS_memfd_create,

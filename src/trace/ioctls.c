@@ -3,6 +3,7 @@
 #include <linux/f2fs.h>
 #include <linux/fs.h>
 #include <linux/loop.h>
+#include <netinet/in.h>
 #include <sys/syscall.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -264,6 +265,10 @@ bool trace_wants_ioctl(const struct guest_registers *registers)
 
 size_t trace_commands(uint32_t number, uint32_t *commands, size_t maximum)
 {
+	if (number == SYS_getsockopt && maximum > 0) {
+		commands[0] = IPPROTO_TCP; // its level
+		return 1;
+	}
 	if (number != SYS_ioctl || maximum < ROWS)
 		return 0;
 	for (int i = 0; i < ROWS; i++)

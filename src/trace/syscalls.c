@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <linux/perf_event.h>
 #include <linux/sched.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -35,6 +37,12 @@ static bool begin_read(struct trace_event *event)
 		return false;
 	trace_offer_reading(event, &file);
 	return true;
+}
+
+// What has been received is mapped, or copied, in the course of a question.
+static bool wants_received(const struct guest_registers *registers)
+{
+	return (uint32_t)registers->si == IPPROTO_TCP && (uint32_t)registers->dx == TCP_ZEROCOPY_RECEIVE;
 }
 
 bool trace_write_to(struct trace_event *event, const struct guest_file *file, uint64_t name_address, uint32_t name_length)
@@ -479,6 +487,8 @@ const struct syscall_row syscall_rows[SYSCALL_ROWS] = {
 	[SYS_recvfrom] = { "recvfrom", READ(0) },
 	[SYS_recvmsg] = { "recvmsg", READ(0) },
 	[SYS_recvmmsg] = { "recvmmsg", .begin = begin_read, .argument = { 0 } },
+	[SYS_getsockopt] = { "getsockopt", .wanted = wants_received, .begin = begin_read, .argument = { 0 },
+			     .zero_moves = true },
 	[SYS_write] = { "write", WRITE(0) },
 	[SYS_pwrite64] = { "pwrite64", WRITE(0) },
 	[SYS_writev] = { "writev", WRITE(0) },

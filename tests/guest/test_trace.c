@@ -8,6 +8,8 @@
 #include <stdint.h>
 #include <string.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
@@ -634,6 +636,31 @@ static void test_inet_stream_both_families(void **state)
 	assert_int_equal(replay.edge_count, before + 2);
 	assert_true(has_edge("way<[::1]:6001>", "read", "socket<[::1]:6001>"));
 	assert_true(has_edge("way<127.0.0.1:6001>", "read", "socket<127.0.0.1:6001>"));
+	expect_no_gaps();
+}
+
+static void ask(const struct guest_task *task, uint64_t fd, uint64_t level, uint64_t option)
+{
+	replay_enter(&replay, 0, task, SYS_getsockopt, (uint64_t[6]){ fd, level, option });
+	leave(task, SYS_getsockopt, 0);
+}
+
+// What a connection has received can be had by a question about it, too.
+static void test_received_by_a_question(void **state)
+{
+	struct guest_task holder = frozen_task("holder"), task = frozen_task("inet");
+	uint32_t commands[8] = { 0 };
+	make_managed(&holder, &task);
+	call(&task, SYS_write, INET_CLIENT_6, 6);
+	size_t before = replay.edge_count;
+	ask(&task, INET_SERVER_6, IPPROTO_TCP, TCP_INFO);
+	ask(&task, INET_SERVER_6, SOL_SOCKET, TCP_ZEROCOPY_RECEIVE);
+	assert_int_equal(replay.edge_count, before);
+	ask(&task, INET_SERVER_6, IPPROTO_TCP, TCP_ZEROCOPY_RECEIVE);
+	assert_true(has_edge("way<[::1]:6001>", "getsockopt", "socket<[::1]:6001>"));
+	// The filter tells them apart by their level.
+	assert_int_equal(trace_commands(SYS_getsockopt, commands, 8), 1);
+	assert_int_equal(commands[0], IPPROTO_TCP);
 	expect_no_gaps();
 }
 
@@ -1323,6 +1350,7 @@ int main(void)
 		TEST(test_flags_come_meanwhile),
 		TEST(test_unix_stream),
 		TEST(test_inet_stream_both_families),
+		TEST(test_received_by_a_question),
 		TEST(test_datagrams),
 		TEST(test_socket_is_given_an_address),
 		TEST(test_writer_dies_inside),

@@ -10,6 +10,7 @@
 #include <netinet/in.h>
 #include <netinet/ip.h>
 #include <netinet/ip_icmp.h>
+#include <netinet/tcp.h>
 #include <netinet/udp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -372,6 +373,67 @@ static void several(void)
 	expect_socket(receiver, LIVE);
 }
 
+/* TCP, in other ways than paper.c's */
+
+static int open_listener(int port)
+{
+	struct sockaddr_in address = loopback(port);
+	int fd = open_socket(AF_INET, SOCK_STREAM, 0), on = 1;
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	need(bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0 && listen(fd, 1) == 0, "listen");
+	return fd;
+}
+
+// The receiver is the one that has connected: its port is not its own choice.
+static void open_connection(int port)
+{
+	struct sockaddr_in address = loopback(port);
+	int listener = open_listener(port);
+	receiver = open_socket(AF_INET, SOCK_STREAM, 0);
+	need(connect(receiver, (struct sockaddr *)&address, sizeof(address)) == 0, "connect");
+	sender = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	need(sender >= 0, "accept");
+	close(listener);
+}
+
+static void act_stream_sender(void)
+{
+	read_source();
+	need(send(sender, content, 4, 0) == 4, "send");
+	expect_self(LIVE);
+	stay();
+}
+
+// struct tcp_zerocopy_receive of 5.11 and later, which copies what it does not map; before, nothing comes that way.
+static void act_asking_receiver(void)
+{
+	struct {
+		uint64_t address;
+		uint32_t length, skip, queued;
+		int32_t error;
+		uint64_t copy;
+		int32_t copy_length;
+		uint32_t flags;
+	} question = { .copy = (uintptr_t)content, .copy_length = sizeof(content) };
+	socklen_t size = sizeof(question);
+	if (getsockopt(receiver, IPPROTO_TCP, TCP_ZEROCOPY_RECEIVE, &question, &size) < 0 || !memmem(content, sizeof(content), "ink\n", 4))
+		receive_ink(receiver);
+	else
+		expect_edge("getsockopt", end_fd(receiver), end_self());
+	expect_self(LIVE);
+	stay();
+}
+
+static void asked_for(void)
+{
+	make_source();
+	open_connection(PORT + 4);
+	play("sender", act_stream_sender);
+	play("receiver", act_asking_receiver);
+	expect_socket(sender, LIVE);
+	expect_socket(receiver, LIVE);
+}
+
 /* Packets made by hand, that look as if a UDP socket had sent them */
 
 static uint16_t checksum(const void *data, size_t size)
@@ -433,6 +495,7 @@ const struct scenario packet_scenarios[] = {
 	{ "sniffed", sniffed },
 	{ "sniffed-awaited", sniffed_awaited },
 	{ "several", several },
+	{ "asked-for", asked_for },
 	{ "injected", injected },
 	{ NULL, NULL },
 };
