@@ -284,6 +284,7 @@
 	F(R, sock_num, "sock.__sk_common.skc_num")                                                \
 	F(O, sock_v6_daddr, "sock.__sk_common.skc_v6_daddr") /* CONFIG_IPV6 */                    \
 	F(O, sock_v6_rcv_saddr, "sock.__sk_common.skc_v6_rcv_saddr") /* likewise */               \
+	F(O, inet_sport, "inet_sock.inet_sport") /* beside skc_num, in network byte order */       \
 	F(O, unix_addr, "unix_sock.addr") /* absent if af_unix is a module */                     \
 	F(O, unix_dentry, "unix_sock.path.dentry") /* likewise */                                 \
 	F(O, unix_peer, "unix_sock.peer") /* likewise */                                          \

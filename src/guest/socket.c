@@ -50,7 +50,21 @@ static const struct guest_member unix_members[] = {
 	GUEST_MEMBER(POINTER, unix_peer, struct unix_record, peer),
 };
 
-static void take_internet_addresses(const struct sock_record *record, struct guest_socket *socket)
+/*
+ * A connection that is over has given its port back (inet_put_port() in tcp_set_state(), unless a program has chosen it), and
+ * what it has received is there all the same. skc_num is 0 then; inet_sport stays as it was.
+ */
+static uint16_t port_of_connection(const struct guest_kernel *kernel, uint64_t sock)
+{
+	uint64_t port = 0;
+	if (guest_has_field(kernel, FIELD_inet_sport) &&
+	    guest_read_field(kernel, sock, FIELD_inet_sport, &port) != GUEST_OK)
+		return 0;
+	return ntohs((uint16_t)port);
+}
+
+static void take_internet_addresses(const struct guest_kernel *kernel, const struct sock_record *record,
+				    struct guest_socket *socket)
 {
 	if (socket->family == AF_INET) {
 		memcpy(socket->inet.local_address, &record->local_ipv4, 4);
@@ -63,6 +77,8 @@ static void take_internet_addresses(const struct sock_record *record, struct gue
 		return;
 	socket->inet.local_port = record->number;
 	socket->inet.remote_port = ntohs(record->remote_port);
+	if (record->number == 0 && record->remote_port != 0 && socket->type == SOCK_STREAM)
+		socket->inet.local_port = port_of_connection(kernel, socket->sock);
 }
 
 static enum guest_result read_unix_name(const struct guest_kernel *kernel, uint64_t address,
@@ -152,7 +168,7 @@ static enum guest_result read_sock(const struct guest_kernel *kernel, uint64_t s
 	if (socket->family == AF_UNIX)
 		return read_unix(kernel, named, socket);
 	if (socket->family == AF_INET || socket->family == AF_INET6)
-		take_internet_addresses(&record, socket);
+		take_internet_addresses(kernel, &record, socket);
 	return GUEST_OK;
 }
 

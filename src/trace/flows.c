@@ -701,6 +701,18 @@ bool trace_is_connected(struct trace_event *event, int64_t fd)
 	return read_connected(event, fd, &socket) && socket.protocol == IPPROTO_TCP;
 }
 
+// __udp_disconnect() and its kind take the port, by which what comes is found, from a socket that nobody has bound, and leave what
+// has come.
+void trace_keep_received(struct trace_event *event, const struct guest_file *file)
+{
+	struct guest_socket socket;
+	if (!trace_file_is_socket(file) || !read_socket(event, file, &socket) || !is_inet(&socket) ||
+	    socket.type == SOCK_STREAM || socket.inet.local_port == 0)
+		return;
+	struct object_reference receive = trace_socket_reference(&socket, SOCKET_RECEIVE);
+	collect(event, &socket, &receive);
+}
+
 // A connection that was just made has not sent anything yet: what is kept under its address is of
 // an older connection between the same ports.
 void trace_new_connection(struct trace_event *event, int64_t fd)

@@ -1091,6 +1091,8 @@ bool trace_write_to(struct trace_event *event, const struct guest_file *file, ui
 void trace_sniff(struct trace *trace, const struct pending_call *call);
 /** The descriptor is a TCP socket that has a peer, or is about to: it gets another one only after it has lost this one. */
 bool trace_is_connected(struct trace_event *event, int64_t fd);
+/** The socket is about to be connected otherwise: what it has received as it is now is its own. */
+void trace_keep_received(struct trace_event *event, const struct guest_file *file);
 /** The descriptor is a connection that has just been made. */
 void trace_new_connection(struct trace_event *event, int64_t fd);
 

@@ -362,9 +362,12 @@ static void end_mounting(struct trace_event *event, int64_t result)
 // Whoever asks again how it is going connects to nothing else.
 static bool begin_connect(struct trace_event *event)
 {
+	struct guest_file file;
 	if (trace_is_connected(event, trace_descriptor_argument(event, 0)))
 		return false;
 	trace_addresses_change(event, trace_descriptor_argument(event, 0));
+	if (trace_read_descriptor(event, trace_descriptor_argument(event, 0), &file))
+		trace_keep_received(event, &file);
 	return true;
 }
 
@@ -554,7 +557,7 @@ const struct syscall_row syscall_rows[SYSCALL_ROWS] = {
 	[SYS_execveat] = { "execveat", EXECUTE },
 
 	[SYS_connect] = { "connect", .begin = begin_connect, .end = end_connect, .argument = { 0 },
-			  .assume = ASSUME_NOTHING },
+			  .zero_moves = true, .assume = ASSUME_NOTHING },
 	[SYS_accept] = { "accept", .begin = begin_accept, .end = end_accept, .makes_descriptor = true,
 			 .assume = ASSUME_NOTHING },
 	[SYS_accept4] = { "accept4", .begin = begin_accept, .end = end_accept, .makes_descriptor = true,

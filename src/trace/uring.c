@@ -84,6 +84,15 @@ static bool begin_write(struct trace_event *event)
 	return true;
 }
 
+static bool begin_connect(struct trace_event *event)
+{
+	struct guest_file file;
+	if (!read_file(event, &file))
+		return false;
+	trace_keep_received(event, &file);
+	return event->call->flow_count > 0;
+}
+
 enum { SEND, SEND_MESSAGE }; // row->extra
 
 static bool begin_send(struct trace_event *event)
@@ -181,7 +190,7 @@ static const struct syscall_row ring_rows[RING_ROWS] = {
 	[13] = { "io_uring:accept", MOVES_NOTHING },
 	[14] = { "io_uring:async_cancel", MOVES_NOTHING },
 	[15] = { "io_uring:link_timeout", MOVES_NOTHING },
-	[16] = { "io_uring:connect", MOVES_NOTHING },
+	[16] = { "io_uring:connect", .begin = begin_connect },
 	[17] = { "io_uring:fallocate", MOVES_NOTHING },
 	[18] = { "io_uring:openat", MOVES_NOTHING, .extra = OPENS },
 	[19] = { "io_uring:close", MOVES_NOTHING },

@@ -62,6 +62,7 @@ static const struct {
 	{FIELD_sock_num, 2, 0},
 	{FIELD_sock_v6_daddr, 16, 0},
 	{FIELD_sock_v6_rcv_saddr, 16, 0},
+	{FIELD_inet_sport, 2, 0},
 	{FIELD_unix_addr, 8, 512},
 	{FIELD_unix_dentry, 8, 520},
 	{FIELD_unix_peer, 8, 528},

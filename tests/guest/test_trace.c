@@ -675,6 +675,53 @@ static void test_datagrams(void **state)
 	expect_no_gaps();
 }
 
+static uint64_t port_place(const struct guest_task *task, int32_t fd, uint16_t *port)
+{
+	struct guest_file file = frozen_file(task, fd);
+	struct guest_socket socket;
+	assert_read(guest_socket_of_file(&frozen.kernel, &file, &socket));
+	*port = socket.inet.local_port;
+	assert_int_not_equal(*port, 0);
+	return field_of(socket.sock, FIELD_sock_num);
+}
+
+// What has come to a connection is there when that is over, and has no port any more.
+static void test_received_before_the_end(void **state)
+{
+	struct guest_task holder = frozen_task("holder"), task = frozen_task("inet");
+	const uint16_t none = 0;
+	uint16_t port;
+	uint64_t place = port_place(&task, INET_SERVER_6, &port);
+	make_managed(&holder, &task);
+	call(&task, SYS_write, INET_CLIENT_6, 6);
+	replay_poke(&replay, place, &none, sizeof(none));
+	call(&task, SYS_read, INET_SERVER_6, 6);
+	replay_poke(&replay, place, &port, sizeof(port));
+	assert_true(has_edge("way<[::1]:6001>", "read", "socket<[::1]:6001>"));
+	expect_no_gaps();
+}
+
+// Likewise a datagram, when its receiver is connected to nobody.
+static void test_received_before_connect(void **state)
+{
+	struct guest_task holder = frozen_task("holder"), task = frozen_task("inet");
+	const uint16_t none = 0;
+	uint16_t port;
+	uint64_t place = port_place(&task, INET_DATAGRAM_SERVER, &port);
+	make_managed(&holder, &task);
+	call(&task, SYS_sendto, INET_DATAGRAM_CLIENT, 6);
+	size_t before = replay.edge_count;
+	call(&task, SYS_connect, INET_DATAGRAM_SERVER, -EBADF);
+	assert_int_equal(replay.edge_count, before);
+	enter(&task, SYS_connect, INET_DATAGRAM_SERVER, 0);
+	replay_poke(&replay, place, &none, sizeof(none));
+	leave(&task, SYS_connect, 0);
+	replay_poke(&replay, place, &port, sizeof(port));
+	assert_int_equal(replay.edge_count, before + 1);
+	assert_true(has_edge("way<", "connect", "socket<"));
+	expect_no_gaps();
+}
+
 // A socket that sends before it is bound is given its address inside the call.
 static void test_socket_is_given_an_address(void **state)
 {
@@ -1352,6 +1399,8 @@ int main(void)
 		TEST(test_inet_stream_both_families),
 		TEST(test_received_by_a_question),
 		TEST(test_datagrams),
+		TEST(test_received_before_the_end),
+		TEST(test_received_before_connect),
 		TEST(test_socket_is_given_an_address),
 		TEST(test_writer_dies_inside),
 		TEST(test_restarted_call_has_not_moved),

@@ -434,6 +434,65 @@ static void asked_for(void)
 	expect_socket(receiver, LIVE);
 }
 
+// The kernel has forgotten the connection, but for what the receiver has not read.
+static void act_closing_sender(void)
+{
+	read_source();
+	need(send(sender, content, 4, 0) == 4, "send");
+	expect_self(LIVE);
+	expect_edge("sendto", end_self(), end_fd(sender));
+	close(sender);
+	stay();
+}
+
+static void half_closed(void)
+{
+	make_source();
+	open_connection(PORT + 5);
+	need(shutdown(receiver, SHUT_WR) == 0, "shutdown");
+	expect_socket(sender, ENDED);
+	pid_t pid = actor("sender", act_closing_sender);
+	close(sender);
+	await(pid);
+	play("receiver", act_ink_receiver);
+	expect_socket(receiver, LIVE);
+}
+
+// Its port is the kernel's choice, and taken back while a datagram waits.
+static void act_disconnecting_receiver(void)
+{
+	struct sockaddr nobody = { .sa_family = AF_UNSPEC };
+	need(connect(receiver, &nobody, sizeof(nobody)) == 0, "connect");
+	act_ink_receiver();
+}
+
+static struct sockaddr_in receiver_name;
+
+static void act_sender_by_name(void)
+{
+	int fd = open_socket(AF_INET, SOCK_DGRAM, 0);
+	read_source();
+	send_to(fd, content, 4, &receiver_name, sizeof(receiver_name));
+	expect_socket(fd, LIVE);
+	expect_self(LIVE);
+	stay();
+}
+
+static void disconnected(void)
+{
+	struct sockaddr_in none = loopback(0);
+	socklen_t size = sizeof(receiver_name);
+	make_source();
+	receiver = open_socket(AF_INET, SOCK_DGRAM, 0);
+	none.sin_addr.s_addr = htonl(INADDR_ANY);
+	need(bind(receiver, (struct sockaddr *)&none, sizeof(none)) == 0, "bind");
+	need(getsockname(receiver, (struct sockaddr *)&receiver_name, &size) == 0, "getsockname");
+	receiver_name.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	play("sender", act_sender_by_name);
+	play("receiver", act_disconnecting_receiver);
+	expect_other_socket(receiver, "inet", "dgram", "-");
+}
+
 /* Packets made by hand, that look as if a UDP socket had sent them */
 
 static uint16_t checksum(const void *data, size_t size)
@@ -496,6 +555,8 @@ const struct scenario packet_scenarios[] = {
 	{ "sniffed-awaited", sniffed_awaited },
 	{ "several", several },
 	{ "asked-for", asked_for },
+	{ "half-closed", half_closed },
+	{ "disconnected", disconnected },
 	{ "injected", injected },
 	{ NULL, NULL },
 };
