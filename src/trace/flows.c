@@ -376,6 +376,22 @@ static bool is_for_kernel(struct trace_event *event, const struct guest_socket *
 	       port == 0 && group == 0;
 }
 
+/*
+ * What was sent to a connection before it was accepted: known by the address of its struct sock, which is another's soon after.
+ * So it is moved on when it is accepted, and forgotten when the next one is made there; and who has no name was not
+ * accepted: that of the listener is given on (unix_stream_connect()), and a listener without one cannot be connected to.
+ */
+static struct object_reference waiting_endpoint(struct trace_event *event, const struct guest_socket *socket)
+{
+	return unix_endpoint(event, ENDPOINT_UNIX_SOCK, socket->sock, 0, socket->local.name, socket->local.name_length,
+			     socket);
+}
+
+static bool may_have_waited(const struct guest_socket *socket)
+{
+	return socket->type != SOCK_DGRAM && socket->local.name_length > 0;
+}
+
 static void take_unix(struct trace_event *event, const struct guest_socket *socket,
 		      const struct object_reference *receive)
 {
@@ -388,11 +404,8 @@ static void take_unix(struct trace_event *event, const struct guest_socket *sock
 			abstract ? 0 : socket->local.bound_device, socket->local.name,
 			socket->local.name_length, socket);
 		trace_add_flow(event, &endpoint, receive);
-	} else if (socket->type != SOCK_DGRAM) {
-		// Sent to it before it was accepted.
-		endpoint = unix_endpoint(event, ENDPOINT_UNIX_SOCK, socket->sock, 0,
-					 socket->local.name, socket->local.name_length,
-					 socket);
+	} else if (may_have_waited(socket)) {
+		endpoint = waiting_endpoint(event, socket);
 		trace_add_flow(event, &endpoint, receive);
 	}
 }
@@ -513,8 +526,7 @@ static bool give_unix_peer(struct trace_event *event, const struct guest_socket 
 	if (peer.inode_number != 0)
 		target = trace_socket_reference(&peer, SOCKET_RECEIVE);
 	else
-		target = unix_endpoint(event, ENDPOINT_UNIX_SOCK, peer.sock, 0, peer.local.name,
-				       peer.local.name_length, &peer);
+		target = waiting_endpoint(event, &peer);
 	return trace_add_flow(event, send, &target);
 }
 
@@ -688,17 +700,17 @@ bool trace_flows_to_file(struct trace_event *event, const struct guest_file *fil
 	return trace_file_reference(file, &reference) && trace_add_flow(event, giver, &reference);
 }
 
-static bool read_connected(struct trace_event *event, int64_t fd, struct guest_socket *socket)
+static bool is_connected_stream(const struct guest_socket *socket)
 {
-	struct guest_file file;
-	return trace_read_descriptor(event, fd, &file) && trace_file_is_socket(&file) && read_socket(event, &file, socket) &&
-	       is_inet(socket) && socket->type == SOCK_STREAM && socket->inet.remote_port != 0;
+	return is_inet(socket) && socket->type == SOCK_STREAM && socket->inet.remote_port != 0;
 }
 
 bool trace_is_connected(struct trace_event *event, int64_t fd)
 {
+	struct guest_file file;
 	struct guest_socket socket;
-	return read_connected(event, fd, &socket) && socket.protocol == IPPROTO_TCP;
+	return trace_read_descriptor(event, fd, &file) && trace_file_is_socket(&file) && read_socket(event, &file, &socket) &&
+	       is_connected_stream(&socket) && socket.protocol == IPPROTO_TCP;
 }
 
 // __udp_disconnect() and its kind take the port, by which what comes is found, from a socket that nobody has bound, and leave what
@@ -713,16 +725,56 @@ void trace_keep_received(struct trace_event *event, const struct guest_file *fil
 	collect(event, &socket, &receive);
 }
 
-// A connection that was just made has not sent anything yet: what is kept under its address is of
-// an older connection between the same ports.
-void trace_new_connection(struct trace_event *event, int64_t fd)
+/*
+ * A connection that was just made has not sent anything yet: what is kept under its address is of an older connection
+ * between the same ports, or of an older socket. Unless another thread has used it already.
+ */
+static void forget_older(struct trace_event *event, const struct guest_socket *socket, const struct object_reference *endpoint)
 {
-	struct guest_socket socket;
-	if (!read_connected(event, fd, &socket))
-		return;
-	struct object_reference endpoint = stream_endpoint(event, &socket, true);
+	struct object_reference send = trace_socket_reference(socket, SOCKET_SEND);
 	if (!trace_lock(event->trace))
 		return;
+	if (!engine_labels_in_flight(event->trace->engine, &send.id))
+		engine_object_end(event->trace->engine, &endpoint->id);
+	trace_unlock(event->trace);
+}
+
+static void new_unix_connection(struct trace_event *event, const struct guest_socket *socket)
+{
+	struct guest_socket peer;
+	if (socket->type == SOCK_DGRAM || socket->local.peer == 0 ||
+	    guest_socket_read(event->kernel, socket->local.peer, &peer) != GUEST_OK || peer.family != AF_UNIX)
+		return;
+	struct object_reference endpoint = waiting_endpoint(event, &peer);
+	forget_older(event, socket, &endpoint);
+}
+
+void trace_new_connection(struct trace_event *event, int64_t fd)
+{
+	struct guest_file file;
+	struct guest_socket socket;
+	if (!trace_read_descriptor(event, fd, &file) || !trace_file_is_socket(&file) || !read_socket(event, &file, &socket))
+		return;
+	if (is_connected_stream(&socket)) {
+		struct object_reference endpoint = stream_endpoint(event, &socket, true);
+		forget_older(event, &socket, &endpoint);
+	} else if (socket.family == AF_UNIX) {
+		new_unix_connection(event, &socket);
+	}
+}
+
+void trace_accepted(struct trace_event *event, int64_t fd)
+{
+	struct guest_file file;
+	struct guest_socket socket;
+	if (!trace_read_descriptor(event, fd, &file) || !trace_file_is_socket(&file) || !read_socket(event, &file, &socket) ||
+	    socket.family != AF_UNIX || !may_have_waited(&socket))
+		return;
+	struct object_reference endpoint = waiting_endpoint(event, &socket);
+	struct object_reference receive = trace_socket_reference(&socket, SOCKET_RECEIVE);
+	if (!trace_lock(event->trace))
+		return;
+	engine_transfer(event->trace->engine, &endpoint, &receive, event->call->cause);
 	engine_object_end(event->trace->engine, &endpoint.id);
 	trace_unlock(event->trace);
 }

@@ -1095,5 +1095,7 @@ bool trace_is_connected(struct trace_event *event, int64_t fd);
 void trace_keep_received(struct trace_event *event, const struct guest_file *file);
 /** The descriptor is a connection that has just been made. */
 void trace_new_connection(struct trace_event *event, int64_t fd);
+/** It was accepted: what waited there for that is the socket's own. */
+void trace_accepted(struct trace_event *event, int64_t fd);
 
 #endif

@@ -372,11 +372,13 @@ static bool begin_connect(struct trace_event *event)
 }
 
 // `file`: what the descriptor will mean; 0: it means it already.
-static void note_connection(struct trace_event *event, int32_t fd, uint64_t file)
+static void note_connection(struct trace_event *event, int32_t fd, uint64_t file, bool accepted)
 {
 	event->instead_number = fd;
 	event->instead_file = file;
 	trace_new_connection(event, fd);
+	if (accepted)
+		trace_accepted(event, fd);
 	trace_let_pass_ahead(event, fd, file, true, true);
 }
 
@@ -384,21 +386,21 @@ static void end_connect(struct trace_event *event, int64_t result)
 {
 	trace_addresses_change(event, trace_descriptor_argument(event, 0));
 	if (result == 0 || result == -EINPROGRESS)
-		note_connection(event, (int32_t)trace_descriptor_argument(event, 0), 0);
+		note_connection(event, (int32_t)trace_descriptor_argument(event, 0), 0, false);
 }
 
 static bool begin_accept(struct trace_event *event)
 {
 	if (!is_over_as_installed(event))
 		return true;
-	note_connection(event, event->installed_number, event->installed_file);
+	note_connection(event, event->installed_number, event->installed_file, true);
 	return false;
 }
 
 static void end_accept(struct trace_event *event, int64_t result)
 {
 	if (result >= 0)
-		note_connection(event, (int32_t)result, 0);
+		note_connection(event, (int32_t)result, 0, true);
 }
 
 bool trace_caller_is_managed(struct trace_event *event)

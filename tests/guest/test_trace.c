@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <linux/btrfs.h>
 #include <linux/sched.h>
@@ -621,6 +622,96 @@ static void test_unix_stream(void **state)
 	expect_no_gaps();
 }
 
+static struct guest_socket socket_of(const struct guest_task *task, int32_t fd)
+{
+	struct guest_file file = frozen_file(task, fd);
+	struct guest_socket socket;
+	assert_read(guest_socket_of_file(&frozen.kernel, &file, &socket));
+	return socket;
+}
+
+// The descriptor means the connection that nobody has accepted.
+static struct guest_socket give_waiting(const struct guest_task *task, int32_t fd)
+{
+	struct guest_file file = frozen_file(task, fd);
+	uint64_t waiting = socket_of(task, UNIX_NOT_ACCEPTED_CLIENT).local.peer;
+	uint64_t allocated = file.inode - frozen.kernel.profile->fields[FIELD_socket_alloc_inode].offset;
+	uint64_t place = field_of(field_of(allocated, FIELD_socket_alloc_socket), FIELD_socket_sk);
+	replay_change(&replay, place, waiting);
+	replay_change(&replay, field_of(waiting, FIELD_sock_socket), field_of(allocated, FIELD_socket_alloc_socket));
+	return socket_of(task, fd);
+}
+
+static size_t count_ended(void)
+{
+	size_t count = 0;
+	for (size_t i = 0; i < replay.object_count; i++)
+		count += replay.objects[i].ended;
+	return count;
+}
+
+// What waited for that goes on to the socket, and nobody else finds it at that address.
+static void test_unix_accepted(void **state)
+{
+	struct guest_task holder = frozen_task("holder"), task = frozen_task("unix"), other = frozen_task("inet");
+	make_managed(&holder, &task);
+	call(&task, SYS_sendto, UNIX_NOT_ACCEPTED_CLIENT, 6);
+	size_t before = replay.edge_count, ended = count_ended();
+	give_waiting(&task, UNIX_SERVER);
+	replay_change(&replay, field_of(other.address, FIELD_task_files), task.files);
+	other.files = task.files;
+	call(&other, SYS_accept4, UNIX_LISTENER, UNIX_SERVER);
+	assert_int_equal(replay.edge_count, before + 1);
+	assert_string_equal(replay.edges[before].cause, "accept4");
+	assert_int_equal(count_ended(), ended + 1);
+	call(&other, SYS_read, UNIX_SERVER, 6);
+	assert_int_equal(replay.edge_count, before + 2);
+	assert_string_equal(replay.edges[before + 1].to, "inet");
+	expect_no_gaps();
+}
+
+// Another socket has the memory of a connection that was never accepted: made by socketpair(), or by the next connect().
+static void test_unix_address_is_used_again(void **state)
+{
+	struct guest_task holder = frozen_task("holder"), task = frozen_task("unix"), other = frozen_task("inet");
+	make_managed(&holder, &task);
+	call(&task, SYS_sendto, UNIX_NOT_ACCEPTED_CLIENT, 6);
+	size_t before = replay.edge_count, ended = count_ended();
+	struct guest_socket again = give_waiting(&task, UNIX_SERVER), client = socket_of(&task, UNIX_CLIENT);
+	replay_change(&replay, field_of(other.address, FIELD_task_files), task.files);
+	other.files = task.files;
+	replay_change(&replay, field_of(again.sock, FIELD_unix_addr), 0);
+	call(&other, SYS_read, UNIX_SERVER, 6);
+	assert_int_equal(replay.edge_count, before);
+	call(&other, SYS_connect, UNIX_NOT_ACCEPTED_CLIENT, 0); // has sent already, in another thread
+	assert_int_equal(count_ended(), ended);
+	replay_change(&replay, field_of(client.sock, FIELD_unix_peer), again.sock);
+	call(&other, SYS_connect, UNIX_CLIENT, 0);
+	assert_int_equal(count_ended(), ended + 1);
+	expect_no_gaps();
+}
+
+// Another thread has sent by the time that connect() returns.
+static void test_sent_while_connecting(void **state)
+{
+	struct guest_task holder = frozen_task("holder"), task = frozen_task("inet"), other = frozen_task("unix");
+	uint64_t place = field_of(socket_of(&task, INET_CLIENT_6).sock, FIELD_sock_dport);
+	const uint16_t none = 0, port = htons(socket_of(&task, INET_CLIENT_6).inet.remote_port);
+	make_managed(&holder, &other);
+	replay_change(&replay, field_of(other.address, FIELD_task_files), task.files);
+	other.files = task.files;
+	replay_poke(&replay, place, &none, sizeof(none));
+	enter(&task, SYS_connect, INET_CLIENT_6, 0);
+	replay_poke(&replay, place, &port, sizeof(port));
+	call(&other, SYS_write, INET_CLIENT_6, 6);
+	size_t ended = count_ended();
+	leave(&task, SYS_connect, 0);
+	assert_int_equal(count_ended(), ended);
+	call(&task, SYS_read, INET_SERVER_6, 6);
+	assert_true(has_edge("way<[::1]:6001>", "read", "socket<[::1]:6001>"));
+	expect_no_gaps();
+}
+
 static void test_inet_stream_both_families(void **state)
 {
 	struct guest_task holder = frozen_task("holder"), task = frozen_task("inet");
@@ -677,9 +768,7 @@ static void test_datagrams(void **state)
 
 static uint64_t port_place(const struct guest_task *task, int32_t fd, uint16_t *port)
 {
-	struct guest_file file = frozen_file(task, fd);
-	struct guest_socket socket;
-	assert_read(guest_socket_of_file(&frozen.kernel, &file, &socket));
+	struct guest_socket socket = socket_of(task, fd);
 	*port = socket.inet.local_port;
 	assert_int_not_equal(*port, 0);
 	return field_of(socket.sock, FIELD_sock_num);
@@ -1396,6 +1485,9 @@ int main(void)
 		TEST(test_duplicate_comes_meanwhile),
 		TEST(test_flags_come_meanwhile),
 		TEST(test_unix_stream),
+		TEST(test_unix_accepted),
+		TEST(test_unix_address_is_used_again),
+		TEST(test_sent_while_connecting),
 		TEST(test_inet_stream_both_families),
 		TEST(test_received_by_a_question),
 		TEST(test_datagrams),

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -136,6 +137,46 @@ static void reused_copy(void)
 	play("copier", act_copy); // takes the probe's inode
 	channel[0] = file_with_inode(status.st_ino, "again");
 	play("rereader", act_rereader);
+}
+
+// Connections that hold something, and that nobody accepts: their memory is other sockets' soon.
+enum { WAITING = 8, AFTERWARDS = 64 };
+
+static void act_unaccepted(void)
+{
+	struct sockaddr_un name = { .sun_family = AF_UNIX, .sun_path = "\0unaccepted" };
+	const socklen_t length = offsetof(struct sockaddr_un, sun_path) + sizeof("\0unaccepted") - 1;
+	int listener = socket(AF_UNIX, SOCK_STREAM, 0), clients[WAITING];
+	need(bind(listener, (struct sockaddr *)&name, length) == 0 && listen(listener, WAITING) == 0, "listen");
+	read_file(classified("source"));
+	for (int i = 0; i < WAITING; i++) {
+		clients[i] = socket(AF_UNIX, SOCK_STREAM, 0);
+		need(connect(clients[i], (struct sockaddr *)&name, length) == 0, "connect");
+		write_some(clients[i]);
+		expect_socket(clients[i], ENDED);
+	}
+	expect_self(ENDED);
+}
+
+static void act_new_pairs(void)
+{
+	char buffer[16];
+	int pair[2];
+	for (int i = 0; i < AFTERWARDS; i++) {
+		need(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0, "socketpair");
+		for (int end = 0; end < 2; end++) {
+			write_some(pair[end]);
+			need(read(pair[!end], buffer, sizeof(buffer)) > 0, "read");
+		}
+	}
+	stay();
+}
+
+static void reused_socket(void)
+{
+	expect_path(create(classified("source")), LIVE);
+	play("unaccepted", act_unaccepted);
+	play("pairs", act_new_pairs);
 }
 
 /* Calls that move nothing */
@@ -441,6 +482,7 @@ const struct scenario negative_scenarios[] = {
 	{ "reused-descriptor", reused_descriptor },
 	{ "reused-inode", reused_inode },
 	{ "reused-copy", reused_copy },
+	{ "reused-socket", reused_socket },
 	{ "failed-read", failed_read },
 	{ "zero-read", zero_read },
 	{ "open-only", open_only },
