@@ -124,7 +124,7 @@ static bool begin_splice(struct trace_event *event)
 	enum guest_result result =
 		guest_ring_splice_source(event->kernel, event->request, event->thread, &address);
 	return take_file(event, result, address, &from) && read_file(event, &to) &&
-	       trace_source(event, &from, &source) &&
+	       (trace_pass_lent(event, &from, &to), trace_source(event, &from, &source)) &&
 	       trace_flows_to_file(event, &to, &source, 0, 0);
 }
 

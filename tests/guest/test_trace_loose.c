@@ -21,12 +21,15 @@
 enum {
 	HOLDER_SECRET = 10,
 	HOLDER_FIFO = 24,
+	HOLDER_PIPE_READ = 60,
+	HOLDER_PIPE_WRITE = 61,
 	READER_PIPE = 10,
 	WRITER_PIPE = 10,
 	READ_32 = 3,
 	GETPID_32 = 20,
 	RING_READ = 22,
 	RING_WRITE = 23,
+	RING_SPLICE = 30,
 };
 
 static struct replay replay;
@@ -123,6 +126,25 @@ static void request(const struct guest_task *task, int opcode, int fd)
 {
 	struct guest_file file = frozen_file(task, fd);
 	replay_request(&replay, 2, task, opcode, file.address);
+}
+
+// Pages that a process has lent to a pipe go along, and what it gains later with them. The request's source is descriptor 0.
+static void test_lent_pages_are_spliced(void **state)
+{
+	struct guest_task holder = frozen_task("holder");
+	uint64_t table, places;
+	assert_read(guest_follow(&frozen.kernel, holder.files, FIELD_files_fdt, &table));
+	assert_read(guest_follow(&frozen.kernel, table, FIELD_fdtable_fd, &places));
+	replay_change(&replay, places, frozen_file(&holder, HOLDER_PIPE_READ).address);
+	replay_enter(&replay, 0, &holder, SYS_vmsplice, (uint64_t[6]){ HOLDER_PIPE_WRITE });
+	replay_leave(&replay, 0, &holder, SYS_vmsplice, 16);
+	request(&holder, RING_SPLICE, HOLDER_FIFO);
+	verify();
+	assert_false(arrived("/mnt/memory/fifo"));
+	replay_take_back(&replay);
+	make_managed(&holder);
+	assert_true(arrived("/mnt/memory/fifo"));
+	assert_int_equal(replay.gap_count, 0);
 }
 
 /* 32-bit calls */
@@ -386,6 +408,7 @@ int main(void)
 		TEST(test_request),		 TEST(test_request_in_silence),
 		TEST(test_request_waits),	 TEST(test_request_is_over),
 		TEST(test_unknown_operation),	 TEST(test_lies),
+		TEST(test_lent_pages_are_spliced),
 	};
 	return frozen_run(tests);
 }

@@ -375,6 +375,45 @@ static void spliced(void)
 	play("splicer", act_splice);
 }
 
+// Pages that are in the pipe are the lender's still: what it writes there later comes out of the other pipe.
+static int borrowed[2];
+
+static void act_ring_lender(void)
+{
+	static char page[4096] __attribute__((aligned(4096)));
+	struct iovec vector = { page, 16 };
+	int lent[2];
+	strcpy(page, "nothing");
+	need(pipe(lent) == 0 && vmsplice(lent[1], &vector, 1, 0) == 16, "vmsplice");
+	make_ring(0);
+	struct io_uring_sqe *sqe = prepare(IORING_OP_SPLICE, borrowed[1], NULL, 16);
+	sqe->splice_fd_in = lent[0];
+	sqe->splice_off_in = (uint64_t)-1;
+	sqe->off = (uint64_t)-1;
+	submit();
+	need_some(complete(), "splice");
+	int fd = open_source();
+	need(read(fd, page, 16) > 0, "read");
+	expect_self(LIVE);
+	stay();
+}
+
+static void act_ring_borrower(void)
+{
+	read_some(borrowed[0]);
+	expect_self(LIVE);
+	stay();
+}
+
+static void lent_by_ring(void)
+{
+	make_source();
+	need(pipe(borrowed) == 0, "pipe");
+	play("lender", act_ring_lender);
+	play("borrower", act_ring_borrower);
+	expect_file(borrowed[0], LIVE);
+}
+
 /* Sockets */
 
 static int pair[2];
@@ -566,6 +605,7 @@ const struct scenario ring_scenarios[] = {
 	{ "ring-waiting-worker", waiting_worker },
 	{ "ring-silent", silent },
 	{ "ring-spliced", spliced },
+	{ "ring-lent", lent_by_ring },
 	{ "ring-sockets", sockets },
 	{ "ring-datagrams", datagrams },
 	{ "ring-opened", opened },
