@@ -113,18 +113,19 @@ enum guest_result guest_process_of_memory_file(const struct guest_kernel *kernel
 	char name[GUEST_NAME_MAXIMUM + 1];
 	uint64_t pid;
 	if (strcmp(file->filesystem, "proc") != 0 || file->private_data == 0)
-		return GUEST_NOT_FOUND; // both keep the mm_struct there
+		return GUEST_NOT_FOUND; // all but one keep the mm_struct there
 	enum guest_result result = guest_dentry_read(kernel, file->dentry, &dentry);
 	if (result == GUEST_OK)
 		result = guest_dentry_name(kernel, &dentry, name);
 	if (result)
 		return result;
-	if (strcmp(name, "mem") != 0 && strcmp(name, "environ") != 0)
+	bool registers = strcmp(name, "syscall") == 0;
+	if (!registers && strcmp(name, "mem") != 0 && strcmp(name, "environ") != 0 && strcmp(name, "auxv") != 0)
 		return GUEST_NOT_FOUND;
 	result = pid_of_proc_inode(kernel, file, &pid);
 	if (result == GUEST_OK)
 		result = task_of(kernel, pid, process);
-	if (result != GUEST_NOT_FOUND)
+	if (result != GUEST_NOT_FOUND || registers)
 		return result;
 	// Whoever shared the memory with it may go on.
 	uint64_t users;

@@ -22,7 +22,7 @@ enum guest_result guest_process_of_pidfd(const struct guest_kernel *kernel,
 					 const struct guest_file *file, struct guest_task *process);
 
 /**
- * The process whose memory a file of proc shows: /proc/PID/mem or /proc/PID/environ. GUEST_NOT_FOUND: it
+ * The process whose memory a file of proc shows (/proc/PID/mem, environ, auxv), or its registers (syscall). GUEST_NOT_FOUND: it
  * is another file, or the process is gone and its memory with it.
  */
 enum guest_result guest_process_of_memory_file(const struct guest_kernel *kernel,

@@ -44,8 +44,23 @@ bool trace_begin_memory_write(struct trace_event *event)
 
 enum direction { NOTHING, FROM_TRACEE, TO_TRACEE };
 
-// arch/x86/include/uapi/asm/ptrace-abi.h has those without a name in <linux/ptrace.h>.
-static enum direction ptrace_direction(uint32_t request)
+// The tracee's FS and GS bases (uapi/asm/prctl.h), which hold what it likes.
+static enum direction prctl_direction(uint32_t option)
+{
+	switch (option) {
+	case 0x1003: // ARCH_GET_FS
+	case 0x1004: // ARCH_GET_GS
+		return FROM_TRACEE;
+	case 0x1001: // ARCH_SET_GS
+	case 0x1002: // ARCH_SET_FS
+		return TO_TRACEE;
+	default:
+		return NOTHING;
+	}
+}
+
+// arch/x86/include/uapi/asm/ptrace-abi.h has those without a name in <linux/ptrace.h>, and some are newer than that.
+static enum direction ptrace_direction(uint32_t request, uint64_t data)
 {
 	switch (request) {
 	case PTRACE_PEEKTEXT:
@@ -54,11 +69,16 @@ static enum direction ptrace_direction(uint32_t request)
 	case 12: // PTRACE_GETREGS
 	case 14: // PTRACE_GETFPREGS
 	case 18: // PTRACE_GETFPXREGS
+	case 25: // PTRACE_GET_THREAD_AREA
 	case PTRACE_GETREGSET:
 	case PTRACE_GETSIGINFO:
 	case PTRACE_PEEKSIGINFO:
 	case PTRACE_GETEVENTMSG:
+	case PTRACE_GETSIGMASK:
+	case PTRACE_SECCOMP_GET_FILTER:
 	case 0x420e: // PTRACE_GET_SYSCALL_INFO
+	case 0x420f: // PTRACE_GET_RSEQ_CONFIGURATION
+	case 0x4211: // PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG, from 6.4
 		return FROM_TRACEE;
 	case PTRACE_POKETEXT:
 	case PTRACE_POKEDATA:
@@ -66,10 +86,15 @@ static enum direction ptrace_direction(uint32_t request)
 	case 13: // PTRACE_SETREGS
 	case 15: // PTRACE_SETFPREGS
 	case 19: // PTRACE_SETFPXREGS
+	case 26: // PTRACE_SET_THREAD_AREA
 	case PTRACE_SETREGSET:
 	case PTRACE_SETSIGINFO:
+	case PTRACE_SETSIGMASK:
+	case 0x4210: // PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG
 	case 0x4212: // PTRACE_SET_SYSCALL_INFO, from 6.16
 		return TO_TRACEE;
+	case 30: // PTRACE_ARCH_PRCTL
+		return prctl_direction((uint32_t)data);
 	default:
 		return NOTHING;
 	}
@@ -77,7 +102,7 @@ static enum direction ptrace_direction(uint32_t request)
 
 bool trace_wants_ptrace(const struct guest_registers *registers)
 {
-	return ptrace_direction((uint32_t)registers->di) != NOTHING;
+	return ptrace_direction((uint32_t)registers->di, registers->r10) != NOTHING;
 }
 
 bool trace_begin_ptrace(struct trace_event *event)
@@ -85,7 +110,7 @@ bool trace_begin_ptrace(struct trace_event *event)
 	struct object_reference tracee;
 	if (!process_by_number(event, 1, &tracee))
 		return false;
-	if (ptrace_direction((uint32_t)trace_argument(event, 0)) == FROM_TRACEE)
+	if (ptrace_direction((uint32_t)trace_argument(event, 0), trace_argument(event, 3)) == FROM_TRACEE)
 		return trace_add_flow(event, &tracee, &event->call->process);
 	return trace_add_flow(event, &event->call->process, &tracee);
 }

@@ -93,6 +93,42 @@ static void test_memory_of_others(void **state)
 	assert_true(has_edge("holder", "ptrace", "inet"));
 }
 
+// What has no name in older headers, by number.
+static void test_every_kind_of_ptrace(void **state)
+{
+	static const struct {
+		uint64_t request, data;
+		bool takes, gives;
+	} kinds[] = {
+		{ 0x4206, 0, false, false }, // PTRACE_SEIZE
+		{ 25, 0, true, false },	     // PTRACE_GET_THREAD_AREA
+		{ 26, 0, false, true },
+		{ 30, 0x1001, false, true }, // PTRACE_ARCH_PRCTL: ARCH_SET_GS, _SET_FS, _GET_FS, _GET_GS, _GET_CPUID
+		{ 30, 0x1002, false, true },
+		{ 30, 0x1003, true, false },
+		{ 30, 0x1004, true, false },
+		{ 30, 0x1011, false, false },
+		{ 0x420a, 0, true, false }, // PTRACE_GETSIGMASK
+		{ 0x420b, 0, false, true },
+		{ 0x420c, 0, true, false }, // PTRACE_SECCOMP_GET_FILTER
+		{ 0x420f, 0, true, false }, // PTRACE_GET_RSEQ_CONFIGURATION
+		{ 0x4210, 0, false, true }, // PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG
+		{ 0x4211, 0, true, false },
+	};
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		struct guest_task holder = frozen_task("holder"), other = frozen_task("unix");
+		finish(NULL);
+		assert_int_equal(begin(NULL), 0);
+		make_managed(&holder);
+		call(&holder, SYS_ptrace, (uint64_t[6]){ kinds[i].request, other.pid, 0, kinds[i].data }, 0);
+		assert_int_equal(has_edge("holder", "ptrace", "unix"), kinds[i].gives);
+		if (kinds[i].gives)
+			continue;
+		call(&other, SYS_ptrace, (uint64_t[6]){ kinds[i].request, holder.pid, 0, kinds[i].data }, 0);
+		assert_int_equal(has_edge("holder", "ptrace", "unix"), kinds[i].takes);
+	}
+}
+
 static void test_message_is_overtaken(void **state)
 {
 	struct guest_task holder = frozen_task("holder"), reader = frozen_task("unix");
@@ -157,6 +193,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_processes_by_number),
 		TEST(test_memory_of_others),
+		TEST(test_every_kind_of_ptrace),
 		TEST(test_message_is_overtaken),
 		TEST(test_key_is_found_before_it_is_made),
 		TEST(test_unknown_call),

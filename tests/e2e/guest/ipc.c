@@ -642,6 +642,23 @@ static void act_memory_file_reader(void)
 	stay();
 }
 
+// The registers of a call that it waits in.
+static void act_register_file_reader(void)
+{
+	read_some(open_memory(holder, "syscall", O_RDONLY));
+	expect_edge("read", end_pid(holder), end_self());
+	expect_self(LIVE);
+	stay();
+}
+
+static void act_auxiliary_reader(void)
+{
+	read_some(open_memory(holder, "auxv", O_RDONLY));
+	expect_edge("read", end_pid(holder), end_self());
+	expect_self(LIVE);
+	stay();
+}
+
 static void act_memory_file_writer(void)
 {
 	read_source();
@@ -669,6 +686,8 @@ static void memory_files(void)
 {
 	start_others();
 	play("reader", act_memory_file_reader);
+	play("registers", act_register_file_reader);
+	play("auxiliary", act_auxiliary_reader);
 	play("writer", act_memory_file_writer);
 	play("onlooker", act_onlooker);
 }
