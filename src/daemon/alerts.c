@@ -106,14 +106,17 @@ static bool is_from_before(const struct store_edge *edge)
 	return !edge->from && strcmp(edge->cause, "stored") == 0;
 }
 
-static void trace_back(const struct incident *incident, struct path *path)
+// A guest can make it as long as it likes.
+static void trace_back(const struct incident *incident, bool held_back, struct path *path)
 {
+	const size_t edges = held_back ? ALERTS_HELD_BACK_EDGES : ALERTS_PATH_EDGES;
+	const size_t steps = held_back ? ALERTS_HELD_BACK_STEPS : ALERTS_PATH_STEPS;
 	const struct store_edge *edge = incident->edge;
 	uint32_t from = incident->from;
 	bool sure = true;
 	*path = (struct path){0};
-	while (edge) {
-		bool kept = path->count < ALERTS_PATH_EDGES;
+	for (size_t step = 0; edge && step < steps; step++) {
+		bool kept = path->count < edges;
 		if (kept)
 			path->edges[path->count++] = edge;
 		if (!edge->from) {
@@ -357,8 +360,8 @@ static void raise_alert(struct alerts *alerts, const struct incident *incident,
 {
 	char text[TEXT_ESCAPED_SIZE(2 * WIRE_PATH_MAXIMUM)];
 	struct path path;
-	trace_back(incident, &path);
 	bool held_back = is_over_limit(alerts, incident->policy, incident->now);
+	trace_back(incident, held_back, &path);
 	struct json_object *object = render_alert(alerts, incident, &path, held_back);
 	char *json = print(object);
 	json_object_put(object);

@@ -21,8 +21,11 @@
 struct alerts;
 
 enum {
-	ALERTS_SEEN = 65536, // to notice what repeats
-	ALERTS_PATH_EDGES = 500,
+	ALERTS_SEEN = 65536,	     // to notice what repeats
+	ALERTS_PATH_EDGES = 500,     // of a path, the last ones
+	ALERTS_PATH_STEPS = 4096,    // that are followed back, for where it began
+	ALERTS_HELD_BACK_EDGES = 64, // likewise, if the alert is held back: there may be many
+	ALERTS_HELD_BACK_STEPS = 500,
 };
 
 struct alerts *alerts_create(struct registry *registry, struct deliveries *deliveries);
