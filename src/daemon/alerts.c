@@ -11,6 +11,7 @@
 #include <xxhash.h>
 
 #include "base/text.h"
+#include "daemon/map.h"
 #include "daemon/render.h"
 #include "daemon/target.h"
 #include "daemon/uuid.h"
@@ -22,6 +23,7 @@ struct alerts {
 	struct deliveries *deliveries;
 	struct alert_log *log;
 	struct alerts_numbers numbers;
+	struct map shares; // of window_count, by a hash of the VM's name
 	struct alerts_seen seen[ALERTS_SEEN];
 	uint64_t seen_changed[ALERTS_SEEN / 64]; // bits: since they were written
 };
@@ -64,6 +66,7 @@ void alerts_destroy(struct alerts *alerts)
 	if (!alerts)
 		return;
 	alert_log_destroy(alerts->log);
+	map_deinit(&alerts->shares);
 	free(alerts);
 }
 
@@ -316,14 +319,36 @@ static bool begin_window(struct alerts *alerts, uint64_t now)
 	alerts_tend(alerts, now);
 	alerts->numbers.window_end = now + minute;
 	alerts->numbers.window_count = alerts->numbers.window_held = 0;
+	map_deinit(&alerts->shares);
 	return true;
 }
 
-static bool is_over_limit(struct alerts *alerts, const struct policy *policy, uint64_t now)
+static uint64_t share_key(const struct alerts *alerts, const char *vm)
 {
-	begin_window(alerts, now);
-	if (alerts->numbers.window_count < policy->alerts_a_minute) {
+	return XXH3_64bits_withSeed(vm, strlen(vm), alerts->numbers.key);
+}
+
+static uint64_t share_of(const struct alerts *alerts, const char *vm)
+{
+	return (uintptr_t)map_get(&alerts->shares, share_key(alerts, vm));
+}
+
+// There are at most as many as alerts that are delivered. Without memory the limit of all is left.
+static void count_share(struct alerts *alerts, const char *vm)
+{
+	map_set(&alerts->shares, share_key(alerts, vm),
+		(void *)(uintptr_t)(share_of(alerts, vm) + 1));
+}
+
+static bool is_over_limit(struct alerts *alerts, const struct incident *incident)
+{
+	const uint64_t limit = incident->policy->alerts_a_minute;
+	const char *vm = incident->vm->name;
+	begin_window(alerts, incident->now);
+	if (share_of(alerts, vm) < limit &&
+	    alerts->numbers.window_count < ALERTS_LIMIT_FACTOR * limit) {
 		alerts->numbers.window_count++;
+		count_share(alerts, vm);
 		return false;
 	}
 	alerts->numbers.window_held++;
@@ -360,7 +385,7 @@ static void raise_alert(struct alerts *alerts, const struct incident *incident,
 {
 	char text[TEXT_ESCAPED_SIZE(2 * WIRE_PATH_MAXIMUM)];
 	struct path path;
-	bool held_back = is_over_limit(alerts, incident->policy, incident->now);
+	bool held_back = is_over_limit(alerts, incident);
 	trace_back(incident, held_back, &path);
 	struct json_object *object = render_alert(alerts, incident, &path, held_back);
 	char *json = print(object);
@@ -473,9 +498,23 @@ void alerts_get_numbers(const struct alerts *alerts, struct alerts_numbers *numb
 	*numbers = alerts->numbers;
 }
 
+// Those that were delivered last are this minute's.
+static void recall_shares(struct alerts *alerts)
+{
+	const struct alert_record *record;
+	uint64_t delivered = 0;
+	map_deinit(&alerts->shares);
+	for (uint64_t id = 0; (record = alert_log_next(alerts->log, id)); id = record->id)
+		delivered += !record->held_back;
+	for (uint64_t id = 0; (record = alert_log_next(alerts->log, id)); id = record->id)
+		if (!record->held_back && delivered-- <= alerts->numbers.window_count)
+			count_share(alerts, deliver_record_of(record->shared)->vm);
+}
+
 void alerts_set_numbers(struct alerts *alerts, const struct alerts_numbers *numbers)
 {
 	alerts->numbers = *numbers;
+	recall_shares(alerts);
 }
 
 const struct alerts_seen *alerts_changed_seen(const struct alerts *alerts, size_t *place)

@@ -17,6 +17,8 @@
  *
  * The same again (VM, label, sink, destination, process) within the policy's time is counted with
  * the first. Of what is over the policy's limit of a minute nothing is delivered but the count.
+ * Each VM has the limit for itself, so that none keeps back what others have to say; of all
+ * together ALERTS_LIMIT_FACTOR times as many are delivered.
  */
 struct alerts;
 
@@ -26,6 +28,7 @@ enum {
 	ALERTS_PATH_STEPS = 4096,    // that are followed back, for where it began
 	ALERTS_HELD_BACK_EDGES = 64, // likewise, if the alert is held back: there may be many
 	ALERTS_HELD_BACK_STEPS = 500,
+	ALERTS_LIMIT_FACTOR = 10,
 };
 
 struct alerts *alerts_create(struct registry *registry, struct deliveries *deliveries);
@@ -58,8 +61,8 @@ struct deliveries *alerts_deliveries(const struct alerts *alerts);
 struct alerts_numbers {
 	uint64_t key; // of hashes
 	uint64_t raised, held_back;
-	uint64_t window_end; // CLOCK_REALTIME ns
-	uint64_t window_count, window_held;
+	uint64_t window_end;		    // CLOCK_REALTIME ns
+	uint64_t window_count, window_held; // of all VMs
 };
 
 /** What was judged lately, by a hash of what it was; a newer one may take the place. */
@@ -70,6 +73,7 @@ struct alerts_seen {
 };
 
 void alerts_get_numbers(const struct alerts *alerts, struct alerts_numbers *numbers);
+/** After the log is there again: who had which part of window_count is known by it. */
 void alerts_set_numbers(struct alerts *alerts, const struct alerts_numbers *numbers);
 
 /** The first place from *place on that has changed since alerts_seen_written(); NULL: none. */

@@ -152,7 +152,7 @@ struct policy {
 	size_t boundary_count;
 	struct policy_delivery *deliveries;
 	size_t delivery_count;
-	uint32_t alerts_a_minute;    // that are delivered
+	uint32_t alerts_a_minute;    // that are delivered of a VM
 	uint32_t repeat_seconds;     // until the same alert is an alert again
 	bool fail_closed;	     // an agent that cannot refuse any more stops its VM
 	struct policy_block *blocks; // of memory

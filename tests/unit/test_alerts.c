@@ -17,7 +17,7 @@
 
 #include "daemon/policy.h"
 
-static const uint64_t begin = 1700000000ull * 1000000000;
+static const uint64_t begin = 1700000000ull * 1000000000, minute = 60ull * 1000000000;
 
 enum { LIMIT = 3 };
 
@@ -237,11 +237,85 @@ static void test_held_back_paths(void **state)
 	assert_int_equal(alerts_held_back(alerts_of(fixture)), 3);
 }
 
+// The limit -------------------------------------------------------------------------------------
+
+static void leak(struct agent *agent, int times, uint64_t now)
+{
+	for (int i = 0; i < times; i++) {
+		tell_process(agent, 1, "read", now);
+		bring_out(agent, now);
+	}
+}
+
+static bool is_held_back(const struct fixture *fixture)
+{
+	struct json_object *alert = newest_alert(fixture);
+	bool held_back = says(alert, "held_back");
+	json_object_put(alert);
+	return held_back;
+}
+
+static uint64_t delivered(const struct fixture *fixture)
+{
+	return alerts_raised(alerts_of(fixture)) - alerts_held_back(alerts_of(fixture));
+}
+
+// A VM that raises many alerts holds back its own, not those of others.
+static void test_limit_of_a_vm(void **state)
+{
+	struct fixture *fixture = *state;
+	struct agent flood, other;
+	start(&flood, fixture, 1, "flood", begin);
+	start(&other, fixture, 2, "other", begin);
+	leak(&flood, 100, begin);
+	assert_true(is_held_back(fixture));
+	assert_int_equal(delivered(fixture), LIMIT);
+	leak(&other, 1, begin);
+	assert_false(is_held_back(fixture));
+	leak(&flood, 100, begin + 1);
+	leak(&other, LIMIT, begin + 1);
+	assert_true(is_held_back(fixture));
+	assert_int_equal(delivered(fixture), 2 * LIMIT);
+
+	// Another daemon, which has the log, goes on.
+	struct alerts_numbers numbers;
+	alerts_get_numbers(alerts_of(fixture), &numbers);
+	alerts_set_numbers(alerts_of(fixture), &numbers);
+	leak(&flood, 1, begin + 2);
+	leak(&other, 1, begin + 2);
+	assert_int_equal(delivered(fixture), 2 * LIMIT);
+
+	// The next minute.
+	leak(&flood, 1, begin + minute);
+	leak(&other, 1, begin + minute);
+	assert_int_equal(delivered(fixture), 2 * LIMIT + 2);
+	alerts_get_numbers(alerts_of(fixture), &numbers);
+	alerts_set_numbers(alerts_of(fixture), &numbers);
+	leak(&flood, LIMIT, begin + minute);
+	assert_int_equal(delivered(fixture), 3 * LIMIT + 1);
+}
+
+static void test_limit_of_all(void **state)
+{
+	struct fixture *fixture = *state;
+	for (uint8_t i = 1; i <= 2 * ALERTS_LIMIT_FACTOR; i++) {
+		char name[8];
+		struct agent agent;
+		snprintf(name, sizeof(name), "vm%u", i);
+		start(&agent, fixture, i, name, begin);
+		leak(&agent, LIMIT, begin);
+		assert_int_equal(is_held_back(fixture), i > ALERTS_LIMIT_FACTOR);
+	}
+	assert_int_equal(delivered(fixture), ALERTS_LIMIT_FACTOR * LIMIT);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_long_paths, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_held_back_paths, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_limit_of_a_vm, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_limit_of_all, set_up, tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
