@@ -3,11 +3,32 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+enum { PLACES = ALERT_LOG_RECORDS + ALERT_LOG_SLACK };
+
+/** Where a record lies. */
+struct place {
+	uint64_t vm;
+	size_t index;
+};
+
+/** What one VM has of the log: what could go lies at some of the places. */
+struct portion {
+	size_t weight;
+	size_t next, end;
+};
 
 struct alert_log {
 	struct deliveries *deliveries;
-	struct alert_record *records[ALERT_LOG_RECORDS + ALERT_LOG_SLACK];
+	struct alert_record *records[PLACES];
 	size_t count, bytes;
+	uint64_t key;		     // of hashes
+	struct place places[PLACES]; // to make room
+	struct portion portions[PLACES];
 	uint64_t last;	   // id
 	uint64_t released; // id: up to it they were handed over to delivery
 	uint64_t dropped;  // alerts
@@ -19,8 +40,11 @@ struct alert_log {
 struct alert_log *alert_log_create(struct deliveries *deliveries)
 {
 	struct alert_log *log = calloc(1, sizeof(*log));
-	if (log)
-		log->deliveries = deliveries;
+	if (!log)
+		return NULL;
+	log->deliveries = deliveries;
+	if (getrandom(&log->key, sizeof(log->key), GRND_NONBLOCK) != sizeof(log->key))
+		log->key = (uintptr_t)log;
 	return log;
 }
 
@@ -95,29 +119,88 @@ static bool give_up(struct alert_log *log, const struct alert_record *record, bo
 	return true;
 }
 
+// A record has a size, and is one of so many.
+static size_t weight_of(const struct alert_record *record)
+{
+	return deliver_size(record->shared) + ALERT_LOG_BYTES / ALERT_LOG_RECORDS;
+}
+
+static int compare_places(const void *first, const void *second)
+{
+	const struct place *a = first, *b = second;
+	if (a->vm != b->vm)
+		return a->vm < b->vm ? -1 : 1;
+	return a->index < b->index ? -1 : a->index > b->index;
+}
+
+// By VMs; the places that are left are of what may go. Returns how many VMs there are.
+static size_t divide(struct alert_log *log, bool wanted_too)
+{
+	uint64_t vm = 0;
+	size_t vms = 0, used = 0;
+	for (size_t i = 0; i < log->count; i++)
+		log->places[i] = (struct place){log->records[i]->vm, i};
+	qsort(log->places, log->count, sizeof(log->places[0]), compare_places);
+	for (size_t i = 0; i < log->count; i++) {
+		struct place place = log->places[i];
+		const struct alert_record *record = log->records[place.index];
+		if (i == 0 || place.vm != vm)
+			log->portions[vms++] = (struct portion){.next = used, .end = used};
+		vm = place.vm;
+		struct portion *portion = &log->portions[vms - 1];
+		portion->weight += weight_of(record);
+		if (!wanted_too && is_wanted(log, record))
+			continue;
+		log->places[used++] = place;
+		portion->end = used;
+	}
+	return vms;
+}
+
+static struct portion *heaviest(struct alert_log *log, size_t count)
+{
+	struct portion *found = NULL;
+	for (size_t i = 0; i < count; i++) {
+		struct portion *portion = &log->portions[i];
+		if (portion->next < portion->end && (!found || portion->weight > found->weight))
+			found = portion;
+	}
+	return found;
+}
+
+static void drop(struct alert_log *log, size_t index)
+{
+	struct alert_record *record = log->records[index];
+	log->records[index] = NULL;
+	log->count--;
+	log->bytes -= deliver_size(record->shared);
+	log->dropped += record->listed;
+	if (record->written)
+		note(log, &log->gone, record->id);
+	free_record(record);
+}
+
 static void sweep(struct alert_log *log, size_t size, bool wanted_too)
 {
 	enum { BYTES = ALERT_LOG_BYTES - ALERT_LOG_BYTES / 16 };
-	size_t kept = 0, count = log->count;
-	for (size_t i = 0; i < count; i++) {
-		struct alert_record *record = log->records[i];
-		if (!is_over(log, ALERT_LOG_RECORDS, BYTES, size) ||
-		    !give_up(log, record, wanted_too)) {
-			log->records[kept++] = record;
+	size_t kept = 0, count = log->count, vms = divide(log, wanted_too);
+	struct portion *portion;
+	while (is_over(log, ALERT_LOG_RECORDS, BYTES, size) && (portion = heaviest(log, vms))) {
+		size_t index = log->places[portion->next++].index;
+		size_t weight = weight_of(log->records[index]);
+		if (!give_up(log, log->records[index], wanted_too))
 			continue;
-		}
-		log->count--;
-		log->bytes -= deliver_size(record->shared);
-		log->dropped += record->listed;
-		if (record->written)
-			note(log, &log->gone, record->id);
-		free_record(record);
+		portion->weight -= weight;
+		drop(log, index);
 	}
+	for (size_t i = 0; i < count; i++)
+		if (log->records[i])
+			log->records[kept++] = log->records[i];
 }
 
 static void make_room(struct alert_log *log, size_t size)
 {
-	enum { RECORDS = ALERT_LOG_RECORDS + ALERT_LOG_SLACK - 1 };
+	enum { RECORDS = PLACES - 1 };
 	for (int wanted_too = 0; wanted_too <= 1; wanted_too++)
 		if (is_over(log, RECORDS, ALERT_LOG_BYTES, size))
 			sweep(log, size, wanted_too);
@@ -145,6 +228,7 @@ static bool append(struct alert_log *log, const struct alert_record *fields,
 	}
 	*record = *fields;
 	record->shared = shared;
+	record->vm = XXH3_64bits_withSeed(texts->vm, strlen(texts->vm), log->key);
 	log->records[log->count++] = record;
 	log->bytes += deliver_size(shared);
 	return true;
@@ -286,8 +370,8 @@ bool alert_log_restore(struct alert_log *log, const struct alert_record *saved,
 {
 	struct alert_record fields = *saved;
 	fields.written = true;
-	if (record->id != saved->id || saved->id <= log->last ||
-	    log->count == ALERT_LOG_RECORDS + ALERT_LOG_SLACK || !append(log, &fields, record))
+	if (record->id != saved->id || saved->id <= log->last || log->count == PLACES ||
+	    !append(log, &fields, record))
 		return false;
 	log->last = log->released = saved->id;
 	return true;

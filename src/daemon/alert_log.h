@@ -10,9 +10,10 @@
 #include "daemon/store_changes.h"
 
 /**
- * Alerts, and what else is delivered with them, in the order of their ids. Bounded: the oldest that
- * nobody waits for make room; only if there are none, the oldest that somebody does wait for, which
- * is counted as lost there.
+ * Alerts, and what else is delivered with them, in the order of their ids. Bounded: those that
+ * nobody waits for make room; only if there are none, those that somebody does wait for, which is
+ * counted as lost there. Of them the oldest of the VM that the log has most of: so a VM that raises
+ * many pushes out its own.
  *
  * A log that is tracked (because it is written to the database) hands over to delivery only what
  * was written, or could not be. So an id that was seen outside stays that record's.
@@ -34,6 +35,7 @@ struct alert_record {
 	struct deliver_shared *shared;
 
 	// the log's own
+	uint64_t vm;	      // a hash of its name
 	bool written;	      // in the database
 	bool repeats_changed; // since then
 };

@@ -66,16 +66,21 @@ static int tear_down(void **state)
 	return status;
 }
 
-static void add(struct fixture *fixture, bool held_back, size_t size)
+static void add_of(struct fixture *fixture, const char *vm, bool held_back, size_t size)
 {
 	char *json = malloc(size + 32);
 	memset(json, ' ', size + 31);
 	json[0] = '{';
 	json[size + 30] = '}';
 	json[size + 31] = '\0';
-	struct deliver_record record = {0, "text", json, "vm", "label", "sink"};
+	struct deliver_record record = {0, "text", json, vm, "label", "sink"};
 	assert_true(alert_log_add(fixture->log, &record, true, held_back));
 	free(json);
+}
+
+static void add(struct fixture *fixture, bool held_back, size_t size)
+{
+	add_of(fixture, "vm", held_back, size);
 }
 
 static size_t count(const struct alert_log *log)
@@ -125,6 +130,43 @@ static void test_history(void **state)
 		add(fixture, false, 1 << 20);
 	kept = count(fixture->log);
 	assert_true(kept >= 29 && kept <= 32);
+}
+
+static size_t count_of(const struct alert_log *log, const char *vm)
+{
+	const struct alert_record *record;
+	size_t records = 0;
+	for (uint64_t id = 0; (record = alert_log_next(log, id)); id = record->id)
+		records += strcmp(deliver_record_of(record->shared)->vm, vm) == 0;
+	return records;
+}
+
+// Who raises many, or long ones, pushes out his own.
+static void test_vms(void **state)
+{
+	struct fixture *fixture = *state;
+	for (int i = 0; i < 100; i++)
+		add_of(fixture, "quiet", i % 2, 0);
+	for (int i = 0; i < 4000; i++)
+		add_of(fixture, "busy", false, 0);
+	for (int i = 0; i < 2 * ALERT_LOG_RECORDS; i++)
+		add_of(fixture, "flood", i % 2, 0);
+	assert_int_equal(count_of(fixture->log, "quiet"), 100);
+	assert_int_equal(count_of(fixture->log, "busy"), 4000);
+	assert_in_range(count_of(fixture->log, "flood"), ALERT_LOG_RECORDS - 4100,
+			ALERT_LOG_RECORDS + ALERT_LOG_SLACK - 4100);
+	assert_non_null(alert_log_find(fixture->log, 1));
+
+	// The oldest of it go, and only so many.
+	uint64_t last = alert_log_last(fixture->log);
+	assert_non_null(alert_log_find(fixture->log, last - (ALERT_LOG_RECORDS - 4101)));
+	assert_null(
+		alert_log_find(fixture->log, last - (ALERT_LOG_RECORDS + ALERT_LOG_SLACK - 4099)));
+	for (int i = 0; i < 100; i++)
+		add_of(fixture, "long", false, 1 << 20);
+	assert_int_equal(count_of(fixture->log, "quiet"), 100);
+	assert_int_equal(count_of(fixture->log, "busy"), 4000);
+	assert_in_range(count_of(fixture->log, "long"), 10, 32);
 }
 
 // What was held back goes first, then what has arrived everywhere, then what somebody waits for:
@@ -246,6 +288,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_history, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_vms, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_wanted, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_cut_off_line, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_tracked, set_up, tear_down),
