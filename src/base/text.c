@@ -105,6 +105,17 @@ char *text_defuse(const char *text, char *defused, size_t size)
 	return escape(text, false, defused, size);
 }
 
+bool text_is_safe(const char *text)
+{
+	uint32_t code;
+	for (size_t left = strlen(text), length; left > 0; text += length, left -= length) {
+		length = utf8_decode(text, left, &code);
+		if (length == 0 || (code != '\\' && is_unsafe(code)))
+			return false;
+	}
+	return true;
+}
+
 // The East Asian wide and fullwidth ranges (Unicode, UAX #11), without the rarest.
 static size_t character_width(uint32_t code)
 {

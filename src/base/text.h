@@ -30,6 +30,9 @@ char *text_escape(const char *text, char *escaped, size_t size);
  */
 char *text_defuse(const char *text, char *defused, size_t size);
 
+/** Whether text_defuse() leaves it as it is. */
+bool text_is_safe(const char *text);
+
 /** The columns that a text takes on a terminal; those of its first `length` bytes. */
 size_t text_width(const char *text);
 size_t text_width_of(const char *text, size_t length);

@@ -9,6 +9,7 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "daemon/alert_check.h"
 #include "daemon/store_changes.h"
 #include "daemon/uuid.h"
 #include "policy/policy.h"
@@ -114,24 +115,6 @@ static bool take_vm(struct import *import, const struct wire_message *message, s
 	return true;
 }
 
-// Names, and what is said of alerts, are safe text: escapes are what may be left of a backslash.
-static bool is_safe_text(const char *text)
-{
-	for (const char *at = text; *at;) {
-		uint32_t code;
-		char one[8], escaped[TEXT_ESCAPED_SIZE(4)];
-		size_t length = *at == '\\' ? 1 : utf8_decode(at, strlen(at), &code);
-		if (length == 0)
-			return false;
-		memcpy(one, at, length);
-		one[length] = '\0';
-		if (*at != '\\' && strcmp(text_escape(one, escaped, sizeof(escaped)), one) != 0)
-			return false;
-		at += length;
-	}
-	return *text;
-}
-
 static void describe_vm(struct registry_vm *vm, const struct wire_vm *state)
 {
 	vm->agent_state = state->state;
@@ -153,7 +136,7 @@ static bool take_kept_vm(struct import *import, const struct wire_message *messa
 {
 	const struct wire_kept_vm *kept = &message->kept_vm;
 	const struct import_options *options = &import->options;
-	if (!is_safe_text(kept->name) || strlen(kept->name) >= sizeof(import->name))
+	if (!*kept->name || !text_is_safe(kept->name) || strlen(kept->name) >= sizeof(import->name))
 		return damaged(error, "the VM's name is none of nijimi's");
 	if (kept->event > INT64_MAX)
 		return damaged(error, "there are more events than there can be");
@@ -185,7 +168,7 @@ static bool take_label(struct import *import, const struct wire_message *message
 	char name[TEXT_ESCAPED_SIZE(WIRE_NAME_MAXIMUM)];
 	struct labels *labels = registry_labels(import->registry);
 	if (said->bit >= LABELS || import->bits[said->bit] >= 0 || !*said->name ||
-	    !is_safe_text(said->name))
+	    !text_is_safe(said->name))
 		return damaged(error, "a label is named twice, or not at all");
 	snprintf(name, sizeof(name), "%s", said->name);
 	int bit = labels_assign(labels, name, LABELS_FOR_POLICY);
@@ -359,7 +342,8 @@ static bool check_alert(struct import *import, struct kept_alert *alert, struct 
 		    is_text_of(object, "event", "alert") &&
 		    is_text_of(object, "uuid", import->uuid) && is_text_of(object, "vm", NULL) &&
 		    is_text_of(object, "time", NULL) && is_text_of(object, "label", alert->label) &&
-		    is_text_of(object, "sink", alert->sink) && is_list_of(object, "path");
+		    is_text_of(object, "sink", alert->sink) && is_list_of(object, "path") &&
+		    alert_is_sound(object);
 	json_object_put(object);
 	return fine || damaged(error, "an alert is none, or another VM's");
 }
@@ -380,7 +364,7 @@ static bool take_part(struct import *import, const struct wire_message *message,
 	*used += part->length;
 	if (of_json && alert->json_used == alert->json_size)
 		return check_alert(import, alert, error);
-	return of_json || !is_whole(alert) || is_safe_text(alert->text) ||
+	return of_json || !is_whole(alert) || text_is_safe(alert->text) ||
 	       damaged(error, "an alert's text is not safe to print");
 }
 

@@ -15,6 +15,7 @@
 
 #include <cmocka.h>
 
+#include "daemon/alert_check.h"
 #include "daemon/policy.h"
 
 static const uint64_t begin = 1700000000ull * 1000000000, minute = 60ull * 1000000000;
@@ -192,6 +193,7 @@ static void check_path(const struct fixture *fixture, size_t steps, bool has_ori
 	assert_int_equal(json_object_array_length(path), steps);
 	assert_int_equal(json_object_object_get(alert, "origin") != NULL, has_origin);
 	assert_int_equal(says(alert, "path_complete"), whole);
+	assert_true(alert_is_sound(alert)); // as another host wants it
 	json_object_put(alert);
 }
 

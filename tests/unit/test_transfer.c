@@ -246,6 +246,72 @@ static void test_damaged_files(void **state)
 	tables_deinit(&here);
 }
 
+static bool imports_alert(const char *members)
+{
+	char json[1000];
+	struct tables there, here;
+	struct error error = {0};
+	size_t length;
+	tables_init(&there, NULL);
+	tables_init(&here, NULL);
+	tables_tell_story(&there);
+	snprintf(json, sizeof(json),
+		 "{\"event\":\"alert\",\"id\":4,\"time\":\"2023-11-14T22:13:20.000000000Z\","
+		 "\"vm\":\"web\",\"uuid\":\"77000000-0000-0000-0000-000000000001\","
+		 "\"label\":\"plans\",\"sink\":\"out\",%s}",
+		 members);
+	const struct deliver_record record = {0, "text", json, "web", "plans", "out"};
+	assert_true(alert_log_add(alerts_log(there.alerts), &record, true, false));
+	unsigned char *file = tables_export(&there, "web", &length);
+	bool done = tables_import(&here, file, length, length, false, &error);
+	if (!done)
+		assert_says(error.message, "an alert is none, or another VM's");
+	free(file);
+	tables_deinit(&there);
+	tables_deinit(&here);
+	return done;
+}
+
+// Alerts are shown as they are, on terminals and in the web page: so they are what this nijimi would
+// have written.
+static void test_unsound_alerts(void **state)
+{
+	static const struct {
+		const char *members;
+		bool sound;
+	} rows[] = {
+		{"\"path\":[]", true},
+		{"\"path\":[{\"to\":{\"path\":\"/a\\\\x1b\",\"id\":7,\"x\":1.5}}]", true},
+		{"\"path\":[{\"from\":null,\"to\":{},\"labels\":[\"plans\"],\"bytes\":null}],"
+		 "\"destination\":null,\"process\":null,\"origin\":null,\"blocked\":true",
+		 true},
+		{"\"path\":[],\"process\":{\"pid\":1,\"comm\":\"\u3042\",\"exe\":\"\",\"uid\":0}",
+		 true},
+		{"\"path\":[],\"imported\":{\"id\":1,\"host\":\"one\"}", true},
+		{"\"path\":[],\"destination\":\"\\u001b[2J\"", false},
+		{"\"path\":[],\"destination\":\"a\\u0000b\"", false},
+		{"\"path\":[],\"destination\":\"\\u202e\"", false},
+		{"\"path\":[],\"destination\":{\"path\":\"/a\"}", false},
+		{"\"path\":[],\"vm\":\"web\\n\"", false},
+		{"\"path\":[],\"process\":{\"comm\":\"\\u009b2J\"}", false},
+		{"\"path\":[],\"process\":[]", false},
+		{"\"path\":[],\"process\":{\"pid\":\"1\"}", false},
+		{"\"path\":[],\"origin\":\"/a\"", false},
+		{"\"path\":[{\"to\":{\"path\":\"\\u0007\"}}]", false},
+		{"\"path\":[{\"to\":{\"path\":{}}}]", false},
+		{"\"path\":[{\"to\":\"/a\"}]", false},
+		{"\"path\":[{\"to\":{},\"labels\":[1]}]", false},
+		{"\"path\":[null]", false},
+		{"\"path\":[{},[]]", false},
+		{"\"path\":[],\"else\":[[{\"\\u001b\":1}]]", false},
+		{"\"path\":[],\"else\":[[{\"a\":\"\\u001b\"}]]", false},
+		{"\"path\":[],\"else\":[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]", false},
+	};
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		if (imports_alert(rows[i].members) != rows[i].sound)
+			fail_msg("%s", rows[i].members);
+}
+
 // A file of another format says so.
 static void test_other_format(void **state)
 {
@@ -595,6 +661,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_whose_it_is),
 		cmocka_unit_test(test_known_vms),
 		cmocka_unit_test(test_damaged_files),
+		cmocka_unit_test(test_unsound_alerts),
 		cmocka_unit_test(test_other_format),
 		cmocka_unit_test(test_first_format),
 		cmocka_unit_test(test_limits),
