@@ -29,7 +29,7 @@ struct configuration {
 	char socket[WIRE_ADDRESS_SIZE];
 	char cache[PATH_MAX];
 	char hook[32];
-	char untraced[8]; // what to do without tracing: "run" or "refuse"
+	char untraced[LINE_SIZE]; // what to do without tracing: "run", else it is "refuse"
 };
 
 // A row a line of the file. The environment (libvirt: <qemu:env>) comes before it.
@@ -59,6 +59,13 @@ __attribute__((format(printf, 1, 2))) static void say(const char *format, ...)
 	fprintf(stderr, "nijimi-qemu: %s\n", line);
 }
 
+static void trim_end(char *text)
+{
+	size_t length = strlen(text);
+	while (length && strchr(" \t\r", text[length - 1]))
+		text[--length] = '\0';
+}
+
 // NAME=VALUE; the value may stand in quotes. Spaces around are nothing, '#' begins a remark.
 static bool split(char *line, char **name, char **value)
 {
@@ -68,9 +75,10 @@ static bool split(char *line, char **name, char **value)
 	if (!*value)
 		return false;
 	*(*value)++ = '\0';
+	*value += strspn(*value, " \t");
+	trim_end(*name);
+	trim_end(*value);
 	size_t length = strlen(*value);
-	while (length && strchr(" \t\r", (*value)[length - 1]))
-		(*value)[--length] = '\0';
 	if (length >= 2 && strchr("\"'", **value) && (*value)[length - 1] == **value) {
 		(*value)[length - 1] = '\0';
 		++*value;
@@ -103,7 +111,8 @@ static bool read_line(struct configuration *configuration, char *line, struct er
 	return set(configuration, name, value, error);
 }
 
-// Without the file all is as it is by default.
+// Without the file all is as it is by default. What is wrong in a line keeps no other from being
+// read: one of them may say that nothing runs untraced.
 static bool read_file(struct configuration *configuration, struct error *error)
 {
 	const char *given = getenv("NIJIMI_QEMU_CONFIGURATION");
@@ -113,17 +122,19 @@ static bool read_file(struct configuration *configuration, struct error *error)
 	if (!file)
 		return (!given && errno == ENOENT) ||
 		       error_set_errno(error, "cannot read %s", path);
+	struct error later;
+	bool fine = true;
 	for (unsigned int number = 1; fgets(line, sizeof(line), file); number++)
-		if (!read_line(configuration, line, error))
-			return error_prefix(error, "%s, line %u", path, number);
-	return !ferror(file) || error_set_errno(error, "cannot read %s", path);
+		if (!read_line(configuration, line, fine ? error : &later) && fine)
+			fine = error_prefix(error, "%s, line %u", path, number);
+	return fine && (!ferror(file) || error_set_errno(error, "cannot read %s", path));
 }
 
 static bool check(const struct configuration *configuration, struct error *error)
 {
 	if (strcmp(configuration->untraced, "run") != 0 &&
 	    strcmp(configuration->untraced, "refuse") != 0)
-		return error_set(error, ERROR_INVALID, "UNTRACED is run or refuse, not '%s'",
+		return error_set(error, ERROR_INVALID, "UNTRACED is run or refuse, not '%.80s'",
 				 configuration->untraced);
 	return true;
 }
@@ -163,9 +174,12 @@ int main(int argc, char **argv)
 	bool traced = read_file(&configuration, &error) && check(&configuration, &error) &&
 		      trace(&configuration, argv, &error);
 	if (!traced) {
-		bool refused = strcmp(configuration.untraced, "refuse") == 0;
-		say("%s: %s", error.message,
-		    refused ? "the VM is not started (UNTRACED=refuse)" : "the VM runs untraced");
+		bool refused = strcmp(configuration.untraced, "run") != 0;
+		if (refused)
+			say("%s: the VM is not started (UNTRACED=%.80s)", error.message,
+			    configuration.untraced);
+		else
+			say("%s: the VM runs untraced", error.message);
 		if (refused)
 			return NOT_STARTED;
 	}

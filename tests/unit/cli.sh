@@ -267,16 +267,25 @@ says out '^NIJIMI_CLASSIFIED=/srv/x$'
 says out "^NIJIMI_SOCKET=$WORK/own$"
 silent out '^NIJIMI_(NAME|UUID)='
 # What is wrong does not keep a VM from running, unless that is what is wanted.
-for wrong in 'SPEED=high' 'no sense' 'UNTRACED=maybe'; do
+for wrong in 'SPEED=high' 'no sense' 'HOOK=a hook of more than 32 characters'; do
 	printf 'EMULATOR=%s\n%s\n' "$(type -P true)" "$wrong" > wrong
 	run 0 "wrong: $wrong" env NIJIMI_QEMU_CONFIGURATION="$WORK/wrong" "$BUILD/nijimi-qemu" -x
 	one_line
 	says err '^nijimi-qemu: .*: the VM runs untraced$'
 done
-says err "wrong, line 2|UNTRACED is run or refuse, not 'maybe'"
+says err 'wrong, line 2: HOOK is too long'
 printf 'UNTRACED=refuse\nEMULATOR=%s\n' "$(type -P true)" > wrong
 run 126 'refused' env NIJIMI_LIBRARY_DIR="$WORK" NIJIMI_QEMU_CONFIGURATION="$WORK/wrong" "$BUILD/nijimi-qemu" -x
 says err 'nijimi-agent.so: No such file .*the VM is not started'
+# It is wherever it stands, however it is written, and whatever else is wrong.
+for wrong in 'UNTRACED=Refuse' 'UNTRACED=maybe' 'UNTRACED=' 'UNTRACED=run-or-refuse' 'UNTRACED = "refuse"' $'SPEED=high\nUNTRACED=refuse' \
+	$'no sense\nnone\nUNTRACED=no' $'UNTRACED=refuse\nSPEED=high'; do
+	printf 'EMULATOR=%s\n%s\n' "$(type -P true)" "$wrong" > wrong
+	run 126 "refused: $wrong" env NIJIMI_LIBRARY_DIR="$WORK" NIJIMI_QEMU_CONFIGURATION="$WORK/wrong" "$BUILD/nijimi-qemu" -x
+	one_line
+	says err 'the VM is not started \(UNTRACED='
+done
+says err "wrong, line 3: there is no setting 'SPEED'"
 printf 'EMULATOR=%s\n' "$WORK/nothing" > wrong
 run 126 'no emulator' env NIJIMI_QEMU_CONFIGURATION="$WORK/wrong" "$BUILD/nijimi-qemu" -x
 says err "cannot run $WORK/nothing: No such file"
