@@ -43,7 +43,7 @@ _nijimi_value()
 	--socket-mode) _nijimi_words '660 666' ;;
 	--user) mapfile -t COMPREPLY < <(compgen -u -- "${COMP_WORDS[COMP_CWORD]}") ;;
 	--agent-group) mapfile -t COMPREPLY < <(compgen -g -- "${COMP_WORDS[COMP_CWORD]}") ;;
-	--name | --classified | --label | --last | --timeout | --from | --to | --since | --interval | --linger | --edges | --keep | --size | --metrics | --web | --web-name | --ready-fd)
+	--name | --classified | --label | --last | --timeout | --from | --to | --since | --interval | --linger | --edges | --keep | --size | --metrics | --metrics-name | --web | --web-name | --ready-fd)
 		COMPREPLY=() ;;
 	*) return 1 ;;
 	esac

@@ -12,6 +12,7 @@
 
 #include "daemon/tcp.h"
 #include "daemon/wake.h"
+#include "daemon/web_check.h"
 
 // Who reads metrics asks once in some seconds.
 enum { CONNECTIONS = 16, TIMEOUT_SECONDS = 10, CONNECTION_BYTES = 16384, PAGE_SECONDS = 5 };
@@ -21,6 +22,8 @@ struct exporter {
 	exporter_page page;
 	void *context;
 	char url[EXPORTER_URL_SIZE];
+	char name[WEB_NAME_SIZE];
+	struct web_identity identity; // without a token: whoever reaches it may read
 	int wanted;
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
@@ -76,12 +79,21 @@ static enum MHD_Result refuse(struct MHD_Connection *connection, unsigned int st
 	return answer(connection, status, text, strlen(text), "text/plain; charset=utf-8");
 }
 
+// What is no browser may leave the name out.
+static bool is_for_us(const struct exporter *exporter, struct MHD_Connection *connection)
+{
+	const char *host =
+		MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST);
+	return !host || web_host_is_ours(&exporter->identity, host);
+}
+
 static enum MHD_Result handle(void *context, struct MHD_Connection *connection, const char *url,
 			      const char *method, const char *version, const char *body,
 			      size_t *body_size, void **state)
 {
 	static char not_found[] = "see /metrics\n", not_allowed[] = "this can only be read\n",
-		    no_page[] = "the daemon is busy\n";
+		    no_page[] = "the daemon is busy\n",
+		    not_ours[] = "this host name is not known here (nijimid --metrics-name)\n";
 	struct exporter *exporter = context;
 	// The first call is for the headers; of a body nothing is wanted.
 	if (!*state) {
@@ -92,6 +104,8 @@ static enum MHD_Result handle(void *context, struct MHD_Connection *connection, 
 		*body_size = 0;
 		return MHD_YES;
 	}
+	if (!is_for_us(exporter, connection))
+		return refuse(connection, MHD_HTTP_FORBIDDEN, not_ours);
 	if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0)
 		return refuse(connection, MHD_HTTP_METHOD_NOT_ALLOWED, not_allowed);
 	if (strcmp(url, "/metrics") != 0)
@@ -129,8 +143,22 @@ static bool start(struct exporter *exporter, const char *address, int fd, struct
 	return exporter->daemon || error_set_errno(error, "cannot serve metrics at %s", address);
 }
 
-struct exporter *exporter_create(const char *address, exporter_page page, void *context,
-				 struct error *error)
+// Behind what forwards to it, it has another port.
+static bool identify(struct exporter *exporter, const char *name, struct error *error)
+{
+	exporter->identity.scheme = "http";
+	if (!name)
+		return true;
+	if (strlen(name) >= sizeof(exporter->name))
+		return error_set(error, ERROR_INVALID, "the host name is longer than %d characters",
+				 WEB_NAME_SIZE - 1);
+	strcpy(exporter->name, name);
+	exporter->identity.name = exporter->name;
+	return true;
+}
+
+struct exporter *exporter_create(const char *address, const char *name, exporter_page page,
+				 void *context, struct error *error)
 {
 	struct tcp_place place;
 	struct exporter *exporter = calloc(1, sizeof(*exporter));
@@ -140,7 +168,8 @@ struct exporter *exporter_create(const char *address, exporter_page page, void *
 	}
 	exporter->page = page;
 	exporter->context = context;
-	if (init_waiting(exporter, error) && tcp_listen(address, "metrics", &place, error)) {
+	if (init_waiting(exporter, error) && identify(exporter, name, error) &&
+	    tcp_listen(address, "metrics", &place, error)) {
 		snprintf(exporter->url, sizeof(exporter->url), "http://%s/metrics",
 			 place.authority);
 		if (start(exporter, address, place.fd, error))

@@ -19,9 +19,10 @@ enum { EXPORTER_URL_SIZE = 80 };
 /** The page: to be freed; NULL: no memory. */
 typedef char *(*exporter_page)(void *context, size_t *length);
 
-/** Listens at `address`, see tcp_listen(). Fails with ERROR_INVALID, ERROR_SYSTEM. */
-struct exporter *exporter_create(const char *address, exporter_page page, void *context,
-				 struct error *error);
+/** Listens at `address`, see tcp_listen(). Who asks has to call the host by an address in numbers,
+ * as "localhost", or by `name`, if that is not NULL. Fails with ERROR_INVALID, ERROR_SYSTEM. */
+struct exporter *exporter_create(const char *address, const char *name, exporter_page page,
+				 void *context, struct error *error);
 void exporter_destroy(struct exporter *exporter);
 
 /** Can be read when the page is wanted; then exporter_run() is to be called. */

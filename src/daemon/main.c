@@ -61,6 +61,8 @@ static void print_usage(void)
 	       "  --metrics [ADDRESS:]PORT\n"
 	       "                  numbers for Prometheus at http://ADDRESS:PORT/metrics, for\n"
 	       "                  everybody who reaches it (default: nowhere; ADDRESS: 127.0.0.1)\n"
+	       "  --metrics-name HOST\n"
+	       "                  a name that it may be asked by, beside addresses in numbers\n"
 	       "  --web [ADDRESS:]PORT\n"
 	       "                  serve the web page there from the start (default: 127.0.0.1, when\n"
 	       "                  `nijimi web` first asks for it)\n"
@@ -127,6 +129,7 @@ enum option_code {
 	OPTION_SIZE,
 	OPTION_POLICY,
 	OPTION_METRICS,
+	OPTION_METRICS_NAME,
 	OPTION_WEB,
 	OPTION_WEB_CERTIFICATE,
 	OPTION_WEB_KEY,
@@ -153,6 +156,7 @@ static bool parse_options(int argc, char **argv, struct settings *settings, int 
 		{"size", required_argument, NULL, OPTION_SIZE},
 		{"policy", required_argument, NULL, OPTION_POLICY},
 		{"metrics", required_argument, NULL, OPTION_METRICS},
+		{"metrics-name", required_argument, NULL, OPTION_METRICS_NAME},
 		{"web", required_argument, NULL, OPTION_WEB},
 		{"web-certificate", required_argument, NULL, OPTION_WEB_CERTIFICATE},
 		{"web-key", required_argument, NULL, OPTION_WEB_KEY},
@@ -214,6 +218,9 @@ static bool parse_options(int argc, char **argv, struct settings *settings, int 
 			break;
 		case OPTION_METRICS:
 			settings->server.metrics = optarg;
+			break;
+		case OPTION_METRICS_NAME:
+			settings->server.metrics_name = optarg;
 			break;
 		case OPTION_WEB:
 			settings->server.web.address = optarg;

@@ -765,7 +765,8 @@ static bool create_exporter(struct server *server, struct error *error)
 {
 	if (!server->options.metrics)
 		return true;
-	server->exporter = exporter_create(server->options.metrics, render_metrics, server, error);
+	server->exporter = exporter_create(server->options.metrics, server->options.metrics_name,
+					   render_metrics, server, error);
 	if (!server->exporter ||
 	    !watch(server, exporter_descriptor(server->exporter), server->exporter, error))
 		return false;

@@ -39,6 +39,7 @@ struct server_options {
 	uint64_t keep;		// seconds that history is kept; 0: see keeper.h
 	uint64_t size;		// bytes of the database; likewise
 	const char *metrics;	// where, see exporter.h; NULL: nowhere
+	const char *metrics_name; // of the host; NULL: numbers only
 	struct web_settings web; // the page's; without an address it is served when somebody asks for it
 	const char *policy;	// file; NULL: none
 	bool policy_optional;	// whether it may be missing

@@ -30,6 +30,8 @@ static bool is_address(const char *host)
 
 static bool port_is_ours(const struct web_identity *identity, const char *port)
 {
+	if (!identity->port)
+		return true;
 	if (port)
 		return strcmp(port, identity->port) == 0;
 	return strcmp(identity->port, strcmp(identity->scheme, "https") == 0 ? "443" : "80") == 0;

@@ -7,8 +7,8 @@
 #include "base/error.h"
 
 /*
- * Who may have what from the web page's server, by the headers of a request. A header that did not
- * come is NULL.
+ * Who may have what from the web page's server, and from that of the metrics (exporter.h), by the
+ * headers of a request. A header that did not come is NULL.
  */
 
 enum {
@@ -19,7 +19,7 @@ enum {
 /** The server, as browsers see it. */
 struct web_identity {
 	const char *scheme; // "http", "https"
-	const char *port;   // digits
+	const char *port;   // digits; NULL: any
 	const char *name;   // of the host, beside numbers and localhost; NULL: none
 	char token[WEB_TOKEN_SIZE];
 };

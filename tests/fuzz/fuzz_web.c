@@ -56,7 +56,7 @@ static void start(void)
 	static const struct web_owner owner = {.answer = answer, .feed = feed};
 	struct error error = {0};
 	web = web_create(&settings, &owner, &error);
-	exporter = exporter_create("127.0.0.1:0", page, NULL, &error);
+	exporter = exporter_create("127.0.0.1:0", NULL, page, NULL, &error);
 	if (!web || !exporter) {
 		fprintf(stderr, "fuzz_web: %s\n", error.message);
 		abort();

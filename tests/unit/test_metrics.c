@@ -58,6 +58,7 @@ static int set_up(void **state)
 	world->options = (struct server_options)SERVER_DEFAULT_OPTIONS;
 	world->options.address = world->address;
 	world->options.metrics = "0";
+	world->options.metrics_name = "kvm.example";
 	world->options.notice = take_notice;
 	world->options.notice_context = world;
 	world->server = server_create(&world->options, &error);
@@ -117,8 +118,8 @@ static char *http_ask(const struct world *world, const char *request)
 
 static char *scrape(const struct world *world)
 {
-	char *answer =
-		http_ask(world, "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+	char *answer = http_ask(
+		world, "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
 	assert_int_equal(strncmp(answer, "HTTP/1.1 200 ", 13), 0);
 	assert_non_null(strstr(answer, "text/plain; version=0.0.4; charset=utf-8"));
 	char *body = strstr(answer, "\r\n\r\n");
@@ -386,6 +387,39 @@ static void test_http(void **state)
 	wait_for(world, "nijimi_vms{state=\"lost\"} 1");
 }
 
+// A name that leads here from a page of somebody else's (DNS rebinding) is none of ours.
+static void test_hosts(void **state)
+{
+	static const struct {
+		const char *host;
+		bool ours;
+	} rows[] = {
+		{"127.0.0.1", true},
+		{"127.0.0.1:9847", true},
+		{"192.0.2.7:9847", true},
+		{"[2001:db8::7]:1", true},
+		{"localhost:9847", true},
+		{"kvm.example", true},
+		{"KVM.example:9847", true},
+		{"", false},
+		{"x", false},
+		{"evil.example", false},
+		{"127.0.0.1.evil.example:9847", false},
+		{"a.kvm.example", false},
+	};
+	const struct world *world = *state;
+	char request[200];
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		snprintf(request, sizeof(request),
+			 "GET /metrics HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n",
+			 rows[i].host);
+		const char *answer = http_ask(world, request);
+		if (!strstr(answer, rows[i].ours ? " 200 " : " 403 ") ||
+		    !strstr(answer, "nijimi_") != !rows[i].ours)
+			fail_msg("%s: %.100s", rows[i].host, answer);
+	}
+}
+
 static char *no_page(void *context, size_t *length)
 {
 	return NULL;
@@ -399,20 +433,20 @@ static void test_addresses(void **state)
 		"1 ",	 "+1", "127.0.0.1:9x", "[fe80::1%eth0]:9"};
 	struct error error;
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
-		struct exporter *exporter = exporter_create(wrong[i], no_page, NULL, &error);
+		struct exporter *exporter = exporter_create(wrong[i], NULL, no_page, NULL, &error);
 		if (exporter)
 			fail_msg("'%s' is taken", wrong[i]);
 		assert_int_equal(error.code, ERROR_INVALID);
 	}
-	struct exporter *exporter = exporter_create("127.0.0.1:0", no_page, NULL, &error);
+	struct exporter *exporter = exporter_create("127.0.0.1:0", NULL, no_page, NULL, &error);
 	assert_non_null(exporter);
 	const char *port = strrchr(exporter_url(exporter), ':') + 1;
 	char same[32];
 	snprintf(same, sizeof(same), "%d", atoi(port));
-	assert_null(exporter_create(same, no_page, NULL, &error));
+	assert_null(exporter_create(same, NULL, no_page, NULL, &error));
 	assert_int_equal(error.code, ERROR_SYSTEM);
 	exporter_destroy(exporter);
-	exporter = exporter_create("[::1]:0", no_page, NULL, &error);
+	exporter = exporter_create("[::1]:0", NULL, no_page, NULL, &error);
 	if (exporter) // where there is IPv6
 		assert_int_equal(strncmp(exporter_url(exporter), "http://[::1]:", 13), 0);
 	exporter_destroy(exporter);
@@ -452,6 +486,7 @@ int main(void)
 		TEST(test_numbers),
 		TEST(test_what_agents_say_is_bounded_and_harmless),
 		TEST(test_http),
+		TEST(test_hosts),
 		cmocka_unit_test(test_addresses),
 		cmocka_unit_test(test_rates),
 	};

@@ -61,6 +61,7 @@ static void hosts(void **state)
 		{&https, false, "192.0.2.7:80"},
 		{&https, false, "kvm.example"},
 	};
+	static const struct web_identity any_port = {.scheme = "http"};
 	char longest[1000];
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		if (web_host_is_ours(rows[i].identity, rows[i].host) != rows[i].ours)
@@ -68,6 +69,10 @@ static void hosts(void **state)
 	memset(longest, 'a', sizeof(longest) - 1);
 	longest[sizeof(longest) - 1] = '\0';
 	assert_false(web_host_is_ours(&http, longest));
+	assert_true(web_host_is_ours(&any_port, "127.0.0.1:1"));
+	assert_true(web_host_is_ours(&any_port, "[::1]"));
+	assert_false(web_host_is_ours(&any_port, "kvm.example:1"));
+	assert_false(web_host_is_ours(&any_port, "127.0.0.1:1:1"));
 }
 
 static void origins(void **state)
