@@ -42,8 +42,9 @@
  *   vm->stop_lock             waits until no vCPU is busy: so never while holding any lock, or inside a section; inside it
  *                             sites_lock, and all that follows
  *   vm->sites_lock, anchor_lock   nothing inside
+ *   the trace's lock          those of other VMs (the link, in the order of their numbers, and told_lock in them); the patch's
+ *                             (hook_patch_watch()), filter_lock, its gap lock, the journal's
  *   vm->told_lock             the journal's
- *   the trace's lock          the patch's (hook_patch_watch()), filter_lock, its gap lock, the journal's
  *   its gap lock              the journal's
  *   the patch's, filter_lock, the journal's   nothing inside
  */

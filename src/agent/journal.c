@@ -65,7 +65,7 @@ void journal_append(struct journal *journal, const void *frame, size_t length)
 	pthread_mutex_unlock(&journal->lock);
 }
 
-bool journal_seek(struct journal *journal, uint64_t number, uint64_t *left_out)
+bool journal_seek(struct journal *journal, uint64_t number)
 {
 	pthread_mutex_lock(&journal->lock);
 	bool held = number >= journal->first && number <= journal->next;
@@ -74,14 +74,19 @@ bool journal_seek(struct journal *journal, uint64_t number, uint64_t *left_out)
 		for (uint64_t at = journal->first; at < number; at++)
 			journal->read_position += frame_length(journal, journal->read_position);
 		journal->read_number = number;
-		*left_out = 0;
-	} else {
-		journal->begin = journal->read_position = journal->end;
-		journal->first = journal->read_number = journal->next;
-		*left_out = number < journal->next ? journal->next - number : 0;
 	}
 	pthread_mutex_unlock(&journal->lock);
 	return held;
+}
+
+uint64_t journal_begin_anew(struct journal *journal, uint64_t number)
+{
+	pthread_mutex_lock(&journal->lock);
+	journal->begin = journal->read_position = journal->end;
+	journal->first = journal->read_number = journal->next;
+	uint64_t left_out = number < journal->next ? journal->next - number : 0;
+	pthread_mutex_unlock(&journal->lock);
+	return left_out;
 }
 
 size_t journal_read(struct journal *journal, void *buffer, size_t size, bool *lost)

@@ -33,9 +33,11 @@ void journal_deinit(struct journal *journal);
 /** Appends one frame (wire_encode()). Short and without I/O: for vCPU threads. */
 void journal_append(struct journal *journal, const void *frame, size_t length);
 
-/** Sets the reader to the frame `number`. False if it is no longer held: then the reader is at the
- *  end, and *left_out says how many frames from `number` on are lost. */
-bool journal_seek(struct journal *journal, uint64_t number, uint64_t *left_out);
+/** Sets the reader to the frame `number`. False if it is no longer held. */
+bool journal_seek(struct journal *journal, uint64_t number);
+
+/** Forgets all that is held: the reader is at the end. Returns how many frames from `number` on are lost by that, and before. */
+uint64_t journal_begin_anew(struct journal *journal, uint64_t number);
 
 /** Copies up to `size` bytes of whole frames from the reader on, and moves it. Returns their length.
  *  *lost is set if frames went before they were read: seek anew. */

@@ -28,6 +28,7 @@ struct link {
 	int fd; // -1: no connection
 	bool welcomed;
 	bool durable; // the daemon acknowledges
+	bool restating; // not all objects are in the journal again, also while there is no connection
 	uint64_t next_attempt, next_counters;
 	uint64_t synced; // the last token that was answered
 	unsigned char out[BUFFER_SIZE];
@@ -106,27 +107,46 @@ static void connect_if_due(struct link *link)
 	say_hello(link);
 }
 
-static void restate(struct link *link, uint64_t left_out)
+// What comes behind RESTART must name nothing that was told before it only: so nobody tells anything between the end of what is
+// forgotten and the beginning of what is told anew. The objects follow by and by (restate_more()). A connection that breaks in
+// between does not matter: the journal goes on, and whoever does not have the RESTART is too far behind, and gets another.
+static void restate(struct link *link, uint64_t number)
 {
+	const uint32_t count = atomic_load(&agent.vm_count); // who comes later has nothing to tell yet
+	bool held[AGENT_VMS_MAXIMUM];
+	for (uint32_t i = 0; i < count; i++)
+		held[i] = trace_begin_anew(agent.vms[i]->trace);
 	struct wire_message message = { .type = WIRE_RESTART };
-	message.restart = (struct wire_restart){ .left_out = left_out,
-						 .next = agent.journal.read_number };
-	queue(link, &message);
+	message.restart.left_out = journal_begin_anew(&agent.journal, number);
+	message.restart.next = agent.journal.read_number;
 	agent_name_labels();
-	for (uint32_t i = 0; i < atomic_load(&agent.vm_count); i++) {
+	for (uint32_t i = 0; i < atomic_load(&agent.vm_count); i++)
 		agent_vm_report(agent.vms[i]);
-		trace_describe_all(agent.vms[i]->trace);
-	}
+	for (uint32_t i = 0; i < count; i++)
+		if (held[i])
+			trace_begun_anew(agent.vms[i]->trace);
+	queue(link, &message);
+	link->restating = true;
+}
+
+// Some objects, when the daemon has taken those before: many would drive each other out of the journal.
+static void restate_more(struct link *link)
+{
+	if (!link->restating || !link->welcomed || !out_is_empty(link) || !journal_drained(&agent.journal))
+		return;
+	link->restating = false;
+	for (uint32_t i = 0; i < atomic_load(&agent.vm_count) && !link->restating; i++)
+		link->restating = trace_tell_anew(agent.vms[i]->trace);
+	agent_wake_link();
 }
 
 static void take_welcome(struct link *link, const struct wire_welcome *welcome)
 {
-	uint64_t left_out;
 	link->welcomed = true;
 	link->durable = welcome->durable;
 	atomic_store(&agent.daemon_answers, welcome->version >= RECALL_VERSION);
-	if (!journal_seek(&agent.journal, welcome->journal_received + 1, &left_out))
-		restate(link, left_out);
+	if (!journal_seek(&agent.journal, welcome->journal_received + 1))
+		restate(link, welcome->journal_received + 1);
 }
 
 static void take_recalled(struct agent_vm *vm)
@@ -327,14 +347,11 @@ static void fill(struct link *link)
 	bool lost;
 	link->out_used = journal_read(&agent.journal, link->out, sizeof(link->out), &lost);
 	if (lost) {
-		uint64_t left_out;
-		uint64_t next = agent.journal.read_number;
-		journal_seek(&agent.journal, next, &left_out);
-		restate(link, left_out);
+		restate(link, agent.journal.read_number);
 		return;
 	}
-	// Room is left for what is not in the journal.
-	if (link->out_used > 0)
+	// Room is left for what is not in the journal. It follows the last object: a SYNC asks whether all have been told.
+	if (link->out_used > 0 || link->restating)
 		return;
 	ask_recalls(link);
 	uint64_t token = atomic_load(&agent.sync_done), now = agent_monotonic();
@@ -393,8 +410,9 @@ void *agent_link(void *unused)
 		bool stopping = atomic_load(&agent.all_said);
 		connect_if_due(&link);
 		flush(&link);
+		restate_more(&link);
 		if (stopping && (link.fd < 0 ||
-				 (out_is_empty(&link) && (link.durable ?
+				 (out_is_empty(&link) && !link.restating && (link.durable ?
 					journal_settled(&agent.journal) :
 					journal_drained(&agent.journal)))))
 			break;

@@ -216,7 +216,7 @@ struct watched_object {
 	bool has_address, has_peer;
 	struct counted_edge edges[EDGES_COUNTED]; // into it
 	uint64_t gained_at; // sequence number of the last one
-	char *description;	  // encoded WIRE_OBJECT frame, for trace_describe_all()
+	char *description;	  // encoded WIRE_OBJECT frame, for trace_tell_anew()
 	uint32_t description_size;
 };
 
@@ -306,6 +306,7 @@ struct trace {
 
 	struct watched_object *watched;
 	uint32_t watched_count, watched_capacity;
+	uint32_t untold_count; // so many, from the first on, are to be told anew: see anew.c
 	uint32_t *watched_buckets; // by object number
 	uint32_t watched_bucket_count;
 
@@ -599,6 +600,12 @@ void trace_object_managed(void *context, uint32_t number, const struct object_re
 void trace_object_ended(void *context, uint32_t number, const struct object_id *object,
 			label_set labels);
 void trace_edge(void *context, const struct engine_edge *edge);
+
+/* anew.c. Locked. */
+/** Before the edge is told. */
+void trace_tell_ends(struct trace *trace, const struct engine_edge *edge);
+/** Fewer are watched now. */
+void trace_untold_removed(struct trace *trace);
 
 /* moved.c. Locked. */
 /** An edge has been told: what follows is counted. */

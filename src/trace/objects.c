@@ -466,6 +466,7 @@ static void remove_watched(struct trace *trace, uint32_t number)
 		*link_to(trace, trace->watched[last].number, last) = index + 1;
 		trace->watched[index] = trace->watched[last];
 	}
+	trace_untold_removed(trace);
 }
 
 void trace_forget_watched(struct trace *trace)
@@ -473,6 +474,7 @@ void trace_forget_watched(struct trace *trace)
 	for (uint32_t i = 0; i < trace->watched_count; i++)
 		free(trace->watched[i].description);
 	trace->watched_count = 0;
+	trace_untold_removed(trace);
 	if (trace->watched_buckets)
 		memset(trace->watched_buckets, 0,
 		       trace->watched_bucket_count * sizeof(*trace->watched_buckets));
@@ -559,6 +561,7 @@ void trace_object_ended(void *context, uint32_t number, const struct object_id *
 void trace_edge(void *context, const struct engine_edge *edge)
 {
 	struct trace *trace = context;
+	trace_tell_ends(trace, edge);
 	struct wire_message message = { .type = WIRE_EDGE };
 	message.edge = (struct wire_edge){
 		.sequence = edge->sequence,

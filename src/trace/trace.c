@@ -185,25 +185,3 @@ void trace_get_statistics(struct trace *trace, struct engine_statistics *statist
 	engine_get_statistics(trace->engine, statistics);
 	trace_unlock_only(trace);
 }
-
-void trace_describe_all(struct trace *trace)
-{
-	static _Thread_local struct wire_scratch scratch;
-	if (!trace_lock(trace))
-		return;
-	for (uint32_t i = 0; i < trace->watched_count; i++) {
-		const struct watched_object *watched = &trace->watched[i];
-		struct wire_message message;
-		size_t consumed;
-		struct engine_object object;
-		if (!watched->description ||
-		    wire_decode(watched->description, watched->description_size, &message, &scratch,
-				&consumed, NULL) != WIRE_OK)
-			continue;
-		// The labels, without the history that is lost.
-		if (engine_find(trace->engine, &watched->id, &object))
-			message.object.labels = object.labels;
-		trace->config.emit(trace->config.context, &message);
-	}
-	trace_unlock_only(trace);
-}

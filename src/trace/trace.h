@@ -307,8 +307,14 @@ void trace_clear(struct trace *trace, uint32_t number, const struct wire_identit
  *  they spread faster than they could be taken; then some have lost them, which is not told. */
 bool trace_clear_all(struct trace *trace, label_set labels);
 
-/** Emits every live object anew (a daemon that knows nothing). */
-void trace_describe_all(struct trace *trace);
+/**
+ * For a daemon that knows nothing. Between the first two nobody else emits anything but gaps (the lock is held: be quick), so
+ * that what was emitted before can be forgotten. Then each call of the third emits some live objects, until it returns false; an
+ * edge that comes meanwhile names none that was not emitted again before it. False of the first: abandoned, there is no second.
+ */
+bool trace_begin_anew(struct trace *trace);
+void trace_begun_anew(struct trace *trace);
+bool trace_tell_anew(struct trace *trace);
 
 /** Bytes of the heap that a trace takes beside its engine. */
 size_t trace_bytes(void);

@@ -81,7 +81,9 @@ static void look_after(struct replay *replay, struct kernel *kernel, struct inpu
 		trace_verify(replay->trace, &kernel->recording.reader);
 		break;
 	case 1:
-		trace_describe_all(replay->trace);
+		if (trace_begin_anew(replay->trace))
+			trace_begun_anew(replay->trace);
+		trace_tell_anew(replay->trace); // and what is left, when its turn comes again
 		break;
 	case 2:
 		trace_clear(replay->trace, next_byte(input), &identity, next_byte(input));

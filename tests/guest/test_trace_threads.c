@@ -71,7 +71,10 @@ static void *guard(void *context)
 		trace_verify(replay.trace, &reader);
 		memory_leave(&reader);
 		trace_get_statistics(replay.trace, &statistics);
-		trace_describe_all(replay.trace);
+		if (trace_begin_anew(replay.trace))
+			trace_begun_anew(replay.trace);
+		while (trace_tell_anew(replay.trace))
+			;
 	}
 	vm_memory_remove_reader(frozen.recording.memory, &reader);
 	return NULL;

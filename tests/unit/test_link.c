@@ -231,11 +231,204 @@ static void test_other_versions(void **state)
 	close(daemon.fd);
 }
 
+enum {
+	MANY = 40000, // whose descriptions do not fit into the journal
+	NUMBERS = 2 * MANY,
+};
+
+static struct told {
+	bool is_described, has_ended;
+	label_set labels;
+} told[NUMBERS];
+
+static struct object_reference place(struct endpoint *endpoint, uint32_t i)
+{
+	snprintf(endpoint->address, sizeof(endpoint->address), "%0*u", (int)sizeof(endpoint->address) - 1, i);
+	return (struct object_reference){
+		.id = {.a = i + 1, .c = PLACE_MESSAGES, .kind = OBJECT_PLACE},
+		.hint = {(uintptr_t)endpoint},
+	};
+}
+
+static void mark_many(uint32_t first, uint32_t end, label_set labels)
+{
+	struct endpoint endpoint;
+	for (uint32_t i = first; i < end; i++) {
+		struct object_reference object = place(&endpoint, i);
+		assert_true(trace_lock(vm.trace));
+		engine_mark(vm.trace->engine, &object, labels, 0);
+		trace_unlock_only(vm.trace);
+	}
+}
+
+// From the beginning, the middle and the end to others and to new ones; and some end that were, or were not yet, described.
+static void change_meanwhile(void)
+{
+	struct endpoint from_endpoint, to_endpoint;
+	mark_many(1, 2, 2);
+	for (uint32_t i = 0; i < 1000; i++) {
+		struct object_reference from = place(&from_endpoint, 1);
+		struct object_reference to = place(&to_endpoint, i * (MANY / 1000) + 2);
+		struct object_reference other = place(&to_endpoint, i * (MANY / 1000) + 3);
+		assert_true(trace_lock(vm.trace));
+		engine_transfer(vm.trace->engine, &from, &to, 0);
+		engine_object_end(vm.trace->engine, &other.id);
+		trace_unlock_only(vm.trace);
+	}
+	mark_many(MANY, MANY + 100, 1);
+}
+
+static void take_told(const struct wire_message *message)
+{
+	switch (message->type) {
+	case WIRE_OBJECT:
+		assert_in_range(message->object.number, 1, NUMBERS - 1);
+		told[message->object.number].is_described = true;
+		told[message->object.number].labels |= message->object.labels;
+		break;
+	case WIRE_EDGE:
+		if (message->edge.from) {
+			assert_true(told[message->edge.from].is_described);
+			assert_int_equal(message->edge.labels & ~told[message->edge.from].labels, 0);
+		}
+		assert_true(told[message->edge.to].is_described);
+		assert_int_equal(told[message->edge.to].labels & message->edge.labels, 0); // an edge brings what is new
+		told[message->edge.to].labels |= message->edge.labels;
+		break;
+	case WIRE_ENDED:
+		told[message->ended.number].has_ended = true;
+		break;
+	default:
+		break;
+	}
+}
+
+// Up to SYNCED, or so many messages. How many there were.
+static uint32_t take_restated(struct synthetic *daemon, uint32_t maximum, bool *synced)
+{
+	struct wire_message message;
+	uint32_t count = 0;
+	*synced = false;
+	while (count < maximum && !*synced) {
+		assert_true(synthetic_receive(daemon, &message, 5000));
+		assert_int_not_equal(message.type, WIRE_RESTART); // it would be for ever
+		take_told(&message);
+		*synced = message.type == WIRE_SYNCED;
+		count += message.type >= WIRE_JOURNAL;
+	}
+	return count;
+}
+
+static void assert_all_told(void)
+{
+	uint32_t count = 0;
+	for (uint32_t i = 0; i < vm.trace->watched_count; i++) {
+		struct engine_object object;
+		const struct told *as_told = &told[vm.trace->watched[i].number];
+		assert_true(engine_find(vm.trace->engine, &vm.trace->watched[i].id, &object));
+		assert_true(as_told->is_described && !as_told->has_ended);
+		assert_int_equal(as_told->labels, object.labels);
+	}
+	for (uint32_t i = 0; i < NUMBERS; i++)
+		count += told[i].is_described && !told[i].has_ended;
+	assert_int_equal(count, vm.trace->watched_count);
+}
+
+static void ask_sync(struct synthetic *daemon, uint64_t token)
+{
+	struct wire_message message = {.type = WIRE_SYNC, .sync.token = token};
+	assert_true(synthetic_send(daemon, &message));
+	// The guard's part.
+	const struct timespec moment = {.tv_nsec = 1000000};
+	for (int tries = 0; atomic_load(&agent.sync_wanted) != token && tries < 5000; tries++)
+		nanosleep(&moment, NULL);
+	atomic_store(&agent.sync_done, token);
+	agent_wake_link();
+}
+
+// What is told anew to a daemon that knows nothing does not fit into the journal; it changes meanwhile, and the connection breaks.
+static void test_more_than_the_journal_holds(void **state)
+{
+	static struct synthetic daemon;
+	pthread_t thread;
+	bool synced;
+	memset(told, 0, sizeof(told));
+	atomic_store(&agent.all_said, false);
+	atomic_store(&agent.running, true);
+	atomic_store(&vm.recall, RECALL_DONE);
+	atomic_store(&agent.sync_wanted, 0);
+	atomic_store(&agent.sync_done, 0);
+	mark_many(0, MANY, 1);
+	assert_true(agent.journal.first > 1);
+	pthread_create(&thread, NULL, agent_link, NULL);
+
+	welcome(&daemon, 0);
+	struct wire_message message;
+	assert_true(synthetic_receive(&daemon, &message, 5000));
+	assert_int_equal(message.type, WIRE_RESTART);
+	assert_true(message.restart.left_out >= 2 * MANY); // an object, and an edge
+	uint64_t received = message.restart.next - 1;
+	ask_sync(&daemon, 1); // as the daemon does: answered when all have been told
+	received += take_restated(&daemon, MANY / 4, &synced);
+	assert_false(synced);
+	change_meanwhile();
+	received += take_restated(&daemon, MANY / 4, &synced);
+	assert_false(synced);
+
+	// It is asked again for what was on its way.
+	close(daemon.fd);
+	change_meanwhile();
+	welcome(&daemon, received);
+	ask_sync(&daemon, 2);
+	take_restated(&daemon, UINT32_MAX, &synced);
+	assert_true(synced);
+	assert_all_told();
+
+	close(daemon.fd);
+	atomic_store(&agent.all_said, true);
+	agent_wake_link();
+	await(is_running, false);
+	pthread_join(thread, NULL);
+}
+
+// One that breaks, and another daemon comes that knows nothing either: from the beginning.
+static void test_begun_anew_twice(void **state)
+{
+	static struct synthetic daemon;
+	pthread_t thread;
+	bool synced;
+	atomic_store(&agent.all_said, false);
+	atomic_store(&agent.running, true);
+	atomic_store(&vm.recall, RECALL_DONE);
+	atomic_store(&agent.sync_wanted, 0);
+	atomic_store(&agent.sync_done, 0);
+	mark_many(0, MANY, 1);
+	pthread_create(&thread, NULL, agent_link, NULL);
+	welcome(&daemon, 0);
+	expect(&daemon, WIRE_RESTART);
+	take_restated(&daemon, MANY / 2, &synced);
+	close(daemon.fd);
+
+	memset(told, 0, sizeof(told));
+	welcome(&daemon, 0);
+	expect(&daemon, WIRE_RESTART);
+	ask_sync(&daemon, 1);
+	take_restated(&daemon, UINT32_MAX, &synced);
+	assert_all_told();
+	atomic_store(&agent.all_said, true);
+	close(daemon.fd);
+	agent_wake_link();
+	await(is_running, false);
+	pthread_join(thread, NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_recall_and_acknowledge, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_other_versions, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_more_than_the_journal_holds, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_begun_anew_twice, set_up, tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
