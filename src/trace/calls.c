@@ -278,7 +278,7 @@ static void prepare_call(struct trace_event *event, struct pending_call *call,
 	call->fork_parent = 0;
 	call->shared_files = 0;
 	call->descriptor_count = 0;
-	call->installs = call->only_watched = call->end_is_idle = false;
+	call->installs = call->only_watched = call->end_is_idle = call->opens_fast = false;
 	call->installed = event->installed_file ? event->installed_number : -1;
 	call->paths = NULL;
 	call->changes_names = false;

@@ -553,6 +553,45 @@ static void leave_by_stream(struct trace_event *event, const struct guest_socket
 	leave(event, socket, giver, remote, socket->inet.remote_port);
 }
 
+/*
+ * TCP Fast Open: connects to the name, and gets its addresses, inside the call (tcp_sendmsg_fastopen()). Until then only the
+ * name tells where it goes.
+ */
+static bool opens_fast(const struct trace_event *event, const struct guest_socket *socket)
+{
+	const struct syscall_row *row = event->call->row;
+	int flags = row == &syscall_rows[SYS_sendmsg] ? 2 :
+		    row == &syscall_rows[SYS_sendto] || row == &syscall_rows[SYS_sendmmsg] ? 3 : -1;
+	return flags >= 0 && (trace_argument(event, flags) & MSG_FASTOPEN) && is_inet(socket) &&
+	       socket->type == SOCK_STREAM && socket->inet.remote_port == 0;
+}
+
+static bool read_inet_name(const struct sockaddr_storage *name, uint8_t destination[16], uint16_t *port)
+{
+	if (name->ss_family == AF_INET) {
+		const struct sockaddr_in *address = (const void *)name;
+		canonical_address(AF_INET, &address->sin_addr, destination);
+		*port = ntohs(address->sin_port);
+	} else if (name->ss_family == AF_INET6) {
+		const struct sockaddr_in6 *address = (const void *)name;
+		canonical_address(AF_INET6, &address->sin6_addr, destination);
+		*port = ntohs(address->sin6_port);
+	} else {
+		return false;
+	}
+	return true;
+}
+
+static void open_fast(struct trace_event *event, const struct guest_socket *socket, const struct object_reference *giver,
+		      const struct sockaddr_storage *name)
+{
+	uint8_t destination[16];
+	uint16_t port;
+	event->call->opens_fast = true;
+	if (read_inet_name(name, destination, &port))
+		leave(event, socket, giver, destination, port);
+}
+
 static bool give_datagram(struct trace_event *event, const struct guest_socket *socket,
 			  const struct object_reference *send,
 			  const struct object_reference *giver,
@@ -560,15 +599,7 @@ static bool give_datagram(struct trace_event *event, const struct guest_socket *
 {
 	uint8_t destination[16];
 	uint16_t port;
-	if (named && name->ss_family == AF_INET) {
-		const struct sockaddr_in *address = (const void *)name;
-		canonical_address(AF_INET, &address->sin_addr, destination);
-		port = ntohs(address->sin_port);
-	} else if (named && name->ss_family == AF_INET6) {
-		const struct sockaddr_in6 *address = (const void *)name;
-		canonical_address(AF_INET6, &address->sin6_addr, destination);
-		port = ntohs(address->sin6_port);
-	} else {
+	if (!named || !read_inet_name(name, destination, &port)) {
 		canonical_address(socket->family, socket->inet.remote_address, destination);
 		port = socket->inet.remote_port;
 	}
@@ -605,7 +636,8 @@ static bool give_socket(struct trace_event *event, const struct guest_socket *so
 	if (!trace_add_flow(event, giver, &send))
 		return false;
 	bool connected_only = socket->type == SOCK_STREAM || socket->type == SOCK_SEQPACKET;
-	bool named = !connected_only && read_name(event, name_address, name_length, &name);
+	bool fast = opens_fast(event, socket);
+	bool named = (!connected_only || fast) && read_name(event, name_address, name_length, &name);
 	event->call->pass.of_socket = socket->family == AF_UNIX || has_lasting_address(socket);
 
 	if (socket->family == AF_UNIX) {
@@ -616,6 +648,8 @@ static bool give_socket(struct trace_event *event, const struct guest_socket *so
 	} else if (is_raw(socket) || has_packets(socket)) {
 		trace_way_out(event, giver, socket->family, SOCK_RAW, "packets:0");
 		give_packets(event, socket, &send);
+	} else if (fast) {
+		open_fast(event, socket, giver, &name);
 	} else if (is_inet(socket) && socket->type == SOCK_STREAM) {
 		leave_by_stream(event, socket, giver);
 		endpoint = stream_endpoint(event, socket, true);
@@ -761,6 +795,20 @@ void trace_new_connection(struct trace_event *event, int64_t fd)
 	} else if (socket.family == AF_UNIX) {
 		new_unix_connection(event, &socket);
 	}
+}
+
+void trace_opened_fast(struct trace_event *event, int64_t fd)
+{
+	struct guest_file file;
+	struct guest_socket socket;
+	if (!trace_read_descriptor(event, fd, &file) || !trace_file_is_socket(&file) || !read_socket(event, &file, &socket) ||
+	    !is_connected_stream(&socket))
+		return;
+	struct object_reference send = trace_socket_reference(&socket, SOCKET_SEND);
+	struct object_reference endpoint = stream_endpoint(event, &socket, true);
+	trace_new_connection(event, fd);
+	trace_transfer(event, &event->call->process, &send);
+	trace_transfer(event, &send, &endpoint);
 }
 
 void trace_accepted(struct trace_event *event, int64_t fd)

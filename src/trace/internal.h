@@ -149,6 +149,7 @@ struct pending_call {
 	uint8_t descriptor_count;
 	bool installs;	   // puts a file under a number: descriptors[0]
 	bool end_is_idle;  // row->end has nothing to do for this one
+	bool opens_fast;   // connects by sending: trace_opened_fast()
 	bool only_watched; // nothing was under its number: it may come
 	int32_t installed; // the descriptor that it has made when it was seen (trace_file_installed()), -1: seen from its entry
 
@@ -1021,6 +1022,8 @@ void trace_end_get_attribute(struct trace_event *event, int64_t result);
 /* ioctls.c, aio.c, messages.c */
 bool trace_begin_sendmsg(struct trace_event *event);
 bool trace_begin_sendmmsg(struct trace_event *event);
+/** For all that send: what is known only then. */
+void trace_end_send(struct trace_event *event, int64_t result);
 void trace_end_sendmmsg(struct trace_event *event, int64_t result);
 bool trace_wants_ioctl(const struct guest_registers *registers);
 bool trace_begin_ioctl(struct trace_event *event);
@@ -1102,6 +1105,8 @@ bool trace_is_connected(struct trace_event *event, int64_t fd);
 void trace_keep_received(struct trace_event *event, const struct guest_file *file);
 /** The descriptor is a connection that has just been made. */
 void trace_new_connection(struct trace_event *event, int64_t fd);
+/** A call that sends has connected it: what it sends goes by the addresses that it has got. */
+void trace_opened_fast(struct trace_event *event, int64_t fd);
 /** It was accepted: what waited there for that is the socket's own. */
 void trace_accepted(struct trace_event *event, int64_t fd);
 

@@ -44,7 +44,13 @@ static bool read_message(struct trace_event *event, uint32_t index, struct messa
 	return result == GUEST_OK;
 }
 
-bool trace_begin_sendmsg(struct trace_event *event)
+void trace_end_send(struct trace_event *event, int64_t result)
+{
+	if (event->call->opens_fast && (result > 0 || trace_fails_late(event->call, result)))
+		trace_opened_fast(event, trace_descriptor_argument(event, 0));
+}
+
+static bool begin_first(struct trace_event *event)
 {
 	struct guest_file file;
 	struct message message;
@@ -52,6 +58,13 @@ bool trace_begin_sendmsg(struct trace_event *event)
 		return false;
 	read_message(event, 0, &message);
 	return trace_write_to(event, &file, message.name, (uint32_t)message.name_length);
+}
+
+bool trace_begin_sendmsg(struct trace_event *event)
+{
+	bool followed = begin_first(event);
+	event->call->end_is_idle = !event->call->opens_fast;
+	return followed;
 }
 
 // All but the first: carried out at once, as there may be any number of them, or only looked at.
@@ -77,7 +90,7 @@ static void follow_others(struct trace_event *event, const struct guest_file *fi
 bool trace_begin_sendmmsg(struct trace_event *event)
 {
 	struct guest_file file;
-	if (!trace_begin_sendmsg(event) ||
+	if (!begin_first(event) ||
 	    !trace_read_descriptor(event, trace_descriptor_argument(event, 0), &file))
 		return false;
 	if (trace_file_is_socket(&file) && trace_has_barrier(event))
@@ -92,6 +105,7 @@ void trace_end_sendmmsg(struct trace_event *event, int64_t result)
 {
 	struct pending_call again;
 	struct guest_file file;
+	trace_end_send(event, result);
 	if ((result <= 0 && !trace_fails_late(event->call, result)) ||
 	    !trace_read_descriptor(event, trace_descriptor_argument(event, 0), &file) ||
 	    !trace_file_is_socket(&file))

@@ -67,7 +67,9 @@ static bool begin_write(struct trace_event *event)
 
 static bool begin_sendto(struct trace_event *event)
 {
-	return begin_writing_to(event, trace_argument(event, 4), (uint32_t)trace_argument(event, 5));
+	bool followed = begin_writing_to(event, trace_argument(event, 4), (uint32_t)trace_argument(event, 5));
+	event->call->end_is_idle = !event->call->opens_fast;
+	return followed;
 }
 
 // From one descriptor to another, inside the kernel: sendfile, splice, tee, copy_file_range.
@@ -499,8 +501,10 @@ const struct syscall_row syscall_rows[SYSCALL_ROWS] = {
 	[SYS_writev] = { "writev", WRITE(0) },
 	[SYS_pwritev] = { "pwritev", WRITE(0) },
 	[SYS_pwritev2] = { "pwritev2", WRITE(0) },
-	[SYS_sendto] = { "sendto", .begin = begin_sendto, .argument = { 0 }, .tells_bytes = true },
-	[SYS_sendmsg] = { "sendmsg", .begin = trace_begin_sendmsg, .argument = { 0 }, .tells_bytes = true },
+	[SYS_sendto] = { "sendto", .begin = begin_sendto, .end = trace_end_send, .argument = { 0 }, .tells_bytes = true,
+			 .assume = ASSUME_POSITIVE },
+	[SYS_sendmsg] = { "sendmsg", .begin = trace_begin_sendmsg, .end = trace_end_send, .argument = { 0 },
+			  .tells_bytes = true, .assume = ASSUME_POSITIVE },
 	[SYS_sendmmsg] = { "sendmmsg", .begin = trace_begin_sendmmsg, .end = trace_end_sendmmsg,
 			   .argument = { 0 }, .assume = ASSUME_POSITIVE },
 	[SYS_sendfile] = { "sendfile", COPY(1, 0) },

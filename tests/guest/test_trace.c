@@ -766,6 +766,25 @@ static void test_datagrams(void **state)
 	expect_no_gaps();
 }
 
+// It connects as it sends: has its addresses when that is over.
+static void test_fast_open(void **state)
+{
+	struct guest_task holder = frozen_task("holder"), task = frozen_task("inet");
+	struct guest_socket socket = socket_of(&task, INET_CLIENT_6);
+	const uint16_t none = 0, port = htons(socket.inet.remote_port);
+	uint64_t place = field_of(socket.sock, FIELD_sock_dport);
+	make_managed(&holder, &task);
+	replay_poke(&replay, place, &none, sizeof(none));
+	replay_enter(&replay, 0, &task, SYS_sendto, (uint64_t[6]){ INET_CLIENT_6, 0, 0, MSG_FASTOPEN });
+	replay_poke(&replay, place, &port, sizeof(port));
+	leave(&task, SYS_sendto, 6);
+	call(&task, SYS_read, INET_SERVER_6, 6);
+	assert_true(has_edge("inet", "sendto", "socket<[::1]:6002>"));
+	assert_true(has_edge("way<[::1]:6001>", "read", "socket<[::1]:6001>"));
+	assert_false(has_object("way<[::1]:0>"));
+	expect_no_gaps();
+}
+
 static uint64_t port_place(const struct guest_task *task, int32_t fd, uint16_t *port)
 {
 	struct guest_socket socket = socket_of(task, fd);
@@ -1491,6 +1510,7 @@ int main(void)
 		TEST(test_inet_stream_both_families),
 		TEST(test_received_by_a_question),
 		TEST(test_datagrams),
+		TEST(test_fast_open),
 		TEST(test_received_before_the_end),
 		TEST(test_received_before_connect),
 		TEST(test_socket_is_given_an_address),

@@ -493,6 +493,30 @@ static void disconnected(void)
 	expect_other_socket(receiver, "inet", "dgram", "-");
 }
 
+// Connects and sends by one call. Whether something goes with the first packet is the kernel's choice.
+static void act_fast_sender(void)
+{
+	struct sockaddr_in address = loopback(PORT + 6);
+	int fd = open_socket(AF_INET, SOCK_STREAM, 0);
+	read_source();
+	need(sendto(fd, content, 4, MSG_FASTOPEN, (struct sockaddr *)&address, sizeof(address)) == 4, "sendto");
+	expect_socket(fd, LIVE);
+	expect_edge("sendto", end_self(), end_fd(fd));
+	expect_self(LIVE);
+	stay();
+}
+
+static void fast_open(void)
+{
+	make_source();
+	int listener = open_listener(PORT + 6);
+	play("sender", act_fast_sender);
+	receiver = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	need(receiver >= 0, "accept");
+	play("receiver", act_ink_receiver);
+	expect_socket(receiver, LIVE);
+}
+
 /* Packets made by hand, that look as if a UDP socket had sent them */
 
 static uint16_t checksum(const void *data, size_t size)
@@ -557,6 +581,7 @@ const struct scenario packet_scenarios[] = {
 	{ "asked-for", asked_for },
 	{ "half-closed", half_closed },
 	{ "disconnected", disconnected },
+	{ "fast-open", fast_open },
 	{ "injected", injected },
 	{ NULL, NULL },
 };
