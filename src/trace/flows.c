@@ -555,7 +555,7 @@ static void leave_by_stream(struct trace_event *event, const struct guest_socket
 
 /*
  * TCP Fast Open: connects to the name, and gets its addresses, inside the call (tcp_sendmsg_fastopen()). Until then only the
- * name tells where it goes.
+ * name (NULL: none that can be read) tells where it goes.
  */
 static bool opens_fast(const struct trace_event *event, const struct guest_socket *socket)
 {
@@ -588,7 +588,7 @@ static void open_fast(struct trace_event *event, const struct guest_socket *sock
 	uint8_t destination[16];
 	uint16_t port;
 	event->call->opens_fast = true;
-	if (read_inet_name(name, destination, &port))
+	if (name && read_inet_name(name, destination, &port))
 		leave(event, socket, giver, destination, port);
 }
 
@@ -649,7 +649,7 @@ static bool give_socket(struct trace_event *event, const struct guest_socket *so
 		trace_way_out(event, giver, socket->family, SOCK_RAW, "packets:0");
 		give_packets(event, socket, &send);
 	} else if (fast) {
-		open_fast(event, socket, giver, &name);
+		open_fast(event, socket, giver, named ? &name : NULL);
 	} else if (is_inet(socket) && socket->type == SOCK_STREAM) {
 		leave_by_stream(event, socket, giver);
 		endpoint = stream_endpoint(event, socket, true);
