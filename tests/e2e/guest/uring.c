@@ -394,6 +394,7 @@ static void act_ring_lender(void)
 	need_some(complete(), "splice");
 	int fd = open_source();
 	need(read(fd, page, 16) > 0, "read");
+	expect_file(lent[0], LIVE);
 	expect_self(LIVE);
 	stay();
 }
