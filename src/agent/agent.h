@@ -231,7 +231,6 @@ struct agent_vcpu {
 	struct kvm_regs last; // to notice that RFLAGS.RF is not honoured
 	uint32_t repeated;
 	bool stepping;
-	_Atomic uint64_t stale_lstar; // of a kernel that another vCPU has left: this one has not been started again. 0: none
 	_Atomic uint64_t debug_exits, guest_breakpoints;
 	_Atomic uint64_t longest_exit;	   // of our own work at one exit, ns
 	_Atomic uint64_t longest_exit_cpu; // the same of this thread's processor time; only with agent.measure

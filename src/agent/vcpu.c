@@ -134,23 +134,6 @@ static void kernel_has_gone(struct agent_vm *vm, uint64_t known)
 	agent_wake_guard();
 }
 
-// Where one kernel hands over to another (kexec), the other vCPUs stand still in the old one until the new one starts them: what
-// they have is no kernel's that runs.
-static void leave_others_behind(const struct agent_vcpu *vcpu, uint64_t known)
-{
-	for (struct agent_vcpu *other = atomic_load(&vcpu->vm->vcpus); other; other = other->next)
-		if (other != vcpu)
-			atomic_store(&other->stale_lstar, known);
-}
-
-static bool is_left_behind(struct agent_vcpu *vcpu, uint64_t lstar)
-{
-	uint64_t stale = atomic_load(&vcpu->stale_lstar);
-	if (stale != 0 && lstar != stale)
-		atomic_store(&vcpu->stale_lstar, 0);
-	return stale != 0 && lstar == stale;
-}
-
 static void kernel_is_here(struct agent_vm *vm, const struct profile_anchor *anchor)
 {
 	pthread_mutex_lock(&vm->anchor_lock);
@@ -269,13 +252,9 @@ static void check_kernel(struct agent_vcpu *vcpu, uint64_t now)
 	if (!registers_are_its_own(vcpu, &sregs, lstar, known))
 		return;
 	atomic_store(&vm->kick_after, atomic_load(&vm->check_after));
-	if (is_left_behind(vcpu, lstar))
-		return;
 	if (!waiting) {
-		if (lstar != 0 && (lstar != known || is_elsewhere(vcpu, &sregs, lstar))) {
-			leave_others_behind(vcpu, known);
+		if (lstar != 0 && (lstar != known || is_elsewhere(vcpu, &sregs, lstar)))
 			kernel_has_gone(vm, known);
-		}
 		return;
 	}
 	// Linux does not write LSTAR then: cpu_init_fred_exceptions(), arch/x86/kernel/fred.c.
