@@ -555,7 +555,9 @@ static void tend(struct agent_vm *vm, int verifications)
 	switch (vm->state) {
 	case AGENT_WAITING:
 		tell_blindness(vm);
-		if (vm->state == AGENT_WAITING && !vm->resting && is_up && agent_monotonic() >= vm->next_attempt)
+		// Not as it was above: it may just have been forgotten.
+		if (vm->state == AGENT_WAITING && !vm->resting && atomic_load(&vm->anchor_ready) && !waits_for_memory(vm) &&
+		    agent_monotonic() >= vm->next_attempt)
 			arm(vm);
 		break;
 	case AGENT_ARMED:
