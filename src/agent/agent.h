@@ -175,8 +175,6 @@ struct agent_vm {
 	_Atomic uint64_t check_after; // when LSTAR is to be looked at next, CLOCK_MONOTONIC ns
 	_Atomic uint64_t kick_after;  // when a vCPU is to be made to do so; what is not the kernel's does not count as a look
 	_Atomic uint64_t doubted_lstar; // of a hypervisor, seen once
-	_Atomic(const char *) blind; // why a kernel could not be seen if there were one; NULL: it could
-	_Atomic uint32_t blind_looks; // so often, one after the other
 	char failure[240];
 
 	// What agent_vm_report() tells, with hook_reason, and in this order to the journal. The guard changes it, and need not lock to read it.
@@ -278,8 +276,6 @@ extern int (*real_ioctl)(int fd, unsigned long request, ...);
 struct agent_vcpu *agent_vcpu_of(int fd);
 /** Whether the VMM tracks dirty pages where the kernel's code is. With vm->lock held. */
 bool agent_tracks_kernel(const struct agent_vm *vm);
-
-enum { AGENT_BLIND_LOOKS = 10 };
 
 /* userfault.c */
 /** Carries out a call on a userfaultfd (UFFDIO), and notes what it does to the memory. */

@@ -385,7 +385,6 @@ static void look_for_kernel(struct agent_vm *vm)
 	atomic_store(&vm->anchor_ready, false);
 	atomic_store(&vm->kernel_gone, false);
 	pthread_mutex_unlock(&vm->anchor_lock);
-	atomic_store(&vm->blind_looks, 0);
 	atomic_store(&vm->check_after, 0);
 	atomic_store(&vm->kick_after, 0);
 }
@@ -528,16 +527,6 @@ static bool waits_for_memory(struct agent_vm *vm)
 	return true;
 }
 
-// Until the machine is reset.
-static void tell_blindness(struct agent_vm *vm)
-{
-	const char *why = atomic_load(&vm->blind);
-	if (vm->resting || !why || atomic_load(&vm->blind_looks) < AGENT_BLIND_LOOKS)
-		return;
-	agent_say("VM %u is not traced: %s", vm->number, why);
-	set_state(vm, AGENT_UNTRACED, why);
-}
-
 static void tend(struct agent_vm *vm, int verifications)
 {
 	if (vm->state == AGENT_UNTRACED && vm->failed)
@@ -554,10 +543,8 @@ static void tend(struct agent_vm *vm, int verifications)
 		forget_kernel(vm);
 	switch (vm->state) {
 	case AGENT_WAITING:
-		tell_blindness(vm);
 		// Not as it was above: it may just have been forgotten.
-		if (vm->state == AGENT_WAITING && !vm->resting && atomic_load(&vm->anchor_ready) && !waits_for_memory(vm) &&
-		    agent_monotonic() >= vm->next_attempt)
+		if (!vm->resting && atomic_load(&vm->anchor_ready) && !waits_for_memory(vm) && agent_monotonic() >= vm->next_attempt)
 			arm(vm);
 		break;
 	case AGENT_ARMED:

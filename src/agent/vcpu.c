@@ -25,7 +25,6 @@ enum {
 };
 
 static const uint64_t kernel_half = 0xffff800000000000ull;
-static const uint64_t cr4_fred = 1ull << 32;
 
 // What the signal handler needs to know of its thread.
 static _Thread_local struct kvm_run *volatile current_run;
@@ -220,15 +219,6 @@ static bool is_elsewhere(struct agent_vcpu *vcpu, const struct kvm_sregs *sregs,
 	       translation.physical_address != known;
 }
 
-static void note_blindness(struct agent_vm *vm, const char *why)
-{
-	atomic_store(&vm->blind, why);
-	if (!why)
-		atomic_store(&vm->blind_looks, 0);
-	else if (atomic_fetch_add(&vm->blind_looks, 1) + 1 == AGENT_BLIND_LOOKS)
-		agent_wake_guard();
-}
-
 // Looks whether a kernel is up, or another one. At most some times a second.
 static void check_kernel(struct agent_vcpu *vcpu, uint64_t now)
 {
@@ -244,12 +234,8 @@ static void check_kernel(struct agent_vcpu *vcpu, uint64_t now)
 	uint64_t lstar, known;
 	struct kvm_sregs sregs;
 	waiting = !known_lstar(vm, &known);
-	if (!read_lstar(vcpu, &lstar) || real_ioctl(vcpu->fd, KVM_GET_SREGS, &sregs) != 0) {
-		note_blindness(vm, "KVM does not let the vCPU's registers be read: an encrypted VM?");
-		atomic_store(&vm->kick_after, atomic_load(&vm->check_after));
-		return;
-	}
-	if (!registers_are_its_own(vcpu, &sregs, lstar, known))
+	if (!read_lstar(vcpu, &lstar) || real_ioctl(vcpu->fd, KVM_GET_SREGS, &sregs) != 0 ||
+	    !registers_are_its_own(vcpu, &sregs, lstar, known))
 		return;
 	atomic_store(&vm->kick_after, atomic_load(&vm->check_after));
 	if (!waiting) {
@@ -257,9 +243,6 @@ static void check_kernel(struct agent_vcpu *vcpu, uint64_t now)
 			kernel_has_gone(vm, known);
 		return;
 	}
-	// Linux does not write LSTAR then: cpu_init_fred_exceptions(), arch/x86/kernel/fred.c.
-	bool fred = is_in_long_mode(&sregs) && sregs.cr4 & cr4_fred;
-	note_blindness(vm, fred ? "the guest's kernel is entered by FRED, which is not followed (boot it with fred=off)" : NULL);
 	if (lstar < kernel_half || !is_in_long_mode(&sregs))
 		return;
 	kernel_is_here(vm, &(struct profile_anchor){ .lstar = lstar, .cr3 = sregs.cr3, .cr4 = sregs.cr4 });

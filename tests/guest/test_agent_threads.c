@@ -714,20 +714,6 @@ static void play_reset(const char *hook)
 	let_run(true);
 }
 
-// What can never be armed is told so, until another kernel is booted.
-static void play_blindness(_Atomic bool *why, const char *hook)
-{
-	reset_all();
-	atomic_store(&host.drill, true);
-	atomic_store(why, true);
-	await(is_untraced, NULL, "a kernel that cannot be seen");
-	let_run(false);
-	assert_true(is_untraced(NULL));
-	atomic_store(why, false);
-	play_reset(hook);
-	atomic_store(&host.drill, false);
-}
-
 // Another kernel has come in the place of this one, to the very same addresses.
 static void play_replaced(const char *hook)
 {
@@ -1033,8 +1019,6 @@ static void test_vmm(void **state)
 	play_nesting(hook);
 	play_sleep(hook);
 	play_reset(hook);
-	play_blindness(&stage.has_fred, hook);
-	play_blindness(&stage.is_encrypted, hook);
 	play_replaced(hook);
 	if (is_in_memory()) {
 		play_tracing();
