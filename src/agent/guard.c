@@ -454,7 +454,6 @@ static bool wake_up(struct agent_vm *vm)
 {
 	if (!has_slept(vm))
 		return false;
-	vm->resting = false;
 	trace_hook_changes(vm->trace, true); // how the calls have ended that were in progress is not seen
 	vm->resting = !begin_armed(vm, sweep); // then it is tried again
 	return true;
@@ -527,6 +526,12 @@ static bool waits_for_memory(struct agent_vm *vm)
 	return true;
 }
 
+// A kernel has been found, and may be read.
+static bool is_up(struct agent_vm *vm)
+{
+	return atomic_load(&vm->anchor_ready) && !waits_for_memory(vm);
+}
+
 static void tend(struct agent_vm *vm, int verifications)
 {
 	if (vm->state == AGENT_UNTRACED && vm->failed)
@@ -537,14 +542,12 @@ static void tend(struct agent_vm *vm, int verifications)
 	}
 	if (atomic_load(&vm->machine_reset))
 		rest(vm);
-	bool is_up = atomic_load(&vm->anchor_ready) && !waits_for_memory(vm);
 	if (atomic_load(&vm->kernel_gone) ||
-	    (vm->resting && (is_up ? !wake_up(vm) : agent_monotonic() >= vm->rest_ends)))
+	    (vm->resting && (is_up(vm) ? !wake_up(vm) : agent_monotonic() >= vm->rest_ends)))
 		forget_kernel(vm);
 	switch (vm->state) {
 	case AGENT_WAITING:
-		// Not as it was above: it may just have been forgotten.
-		if (!vm->resting && atomic_load(&vm->anchor_ready) && !waits_for_memory(vm) && agent_monotonic() >= vm->next_attempt)
+		if (!vm->resting && is_up(vm) && agent_monotonic() >= vm->next_attempt)
 			arm(vm);
 		break;
 	case AGENT_ARMED:

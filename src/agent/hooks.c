@@ -208,15 +208,21 @@ static bool put_patch_in(struct agent_vm *vm, struct error *error)
 	return done;
 }
 
+// A pointer of the guest's kernel; one that it does not have is not set, one that cannot be read may be.
+static bool may_be_set(struct agent_vm *vm, struct memory_reader *reader, enum profile_symbol_id symbol)
+{
+	uint64_t address = guest_symbol(&vm->kernel, symbol), value = 0;
+	memory_enter(reader);
+	bool read = address == 0 || guest_read_kernel(&vm->kernel, address, &value, sizeof(value)) == GUEST_OK;
+	memory_leave(reader);
+	return !read || value != 0;
+}
+
 // The guest's kernel may be between its looks at the places that it changes (ftrace, static calls, ...): struct mutex begins with
 // its owner (include/linux/mutex_types.h).
 static bool guest_writes_code(struct agent_vm *vm)
 {
-	uint64_t symbol = guest_symbol(&vm->kernel, SYMBOL_text_mutex), owner = 0;
-	memory_enter(&vm->hook_reader);
-	bool read = symbol == 0 || guest_read_kernel(&vm->kernel, symbol, &owner, sizeof(owner)) == GUEST_OK;
-	memory_leave(&vm->hook_reader);
-	return !read || owner != 0;
+	return may_be_set(vm, &vm->hook_reader, SYMBOL_text_mutex);
 }
 
 static bool use_patch(struct agent_vm *vm, struct error *error)
@@ -605,12 +611,7 @@ bool agent_hook_yield(struct agent_vm *vm, struct agent_vcpu *self, uint64_t for
 
 static bool guest_is_livepatching(struct agent_vm *vm)
 {
-	uint64_t symbol = guest_symbol(&vm->kernel, SYMBOL_klp_transition_patch), patch = 0;
-	memory_enter(&vm->reader);
-	bool read = symbol == 0 ||
-		    guest_read_kernel(&vm->kernel, symbol, &patch, sizeof(patch)) == GUEST_OK;
-	memory_leave(&vm->reader);
-	return !read || patch != 0;
+	return may_be_set(vm, &vm->reader, SYMBOL_klp_transition_patch);
 }
 
 static bool code_has_changed(struct agent_vm *vm, uint64_t *address, unsigned char found[HOOK_PATCH_LENGTH])

@@ -54,6 +54,11 @@ static void free_record(struct alert_record *record)
 	free(record);
 }
 
+uint64_t alert_log_vm(const struct alert_log *log, const char *name)
+{
+	return XXH3_64bits_withSeed(name, strlen(name), log->key);
+}
+
 void alert_log_destroy(struct alert_log *log)
 {
 	if (!log)
@@ -228,7 +233,7 @@ static bool append(struct alert_log *log, const struct alert_record *fields,
 	}
 	*record = *fields;
 	record->shared = shared;
-	record->vm = XXH3_64bits_withSeed(texts->vm, strlen(texts->vm), log->key);
+	record->vm = alert_log_vm(log, texts->vm);
 	log->records[log->count++] = record;
 	log->bytes += deliver_size(shared);
 	return true;

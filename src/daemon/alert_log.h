@@ -35,13 +35,16 @@ struct alert_record {
 	struct deliver_shared *shared;
 
 	// the log's own
-	uint64_t vm;	      // a hash of its name
+	uint64_t vm;	      // alert_log_vm()
 	bool written;	      // in the database
 	bool repeats_changed; // since then
 };
 
 struct alert_log *alert_log_create(struct deliveries *deliveries);
 void alert_log_destroy(struct alert_log *log);
+
+/** A hash of a VM's name, by which its records are known. Another one in each log. */
+uint64_t alert_log_vm(const struct alert_log *log, const char *name);
 
 /** The id that the next record gets. */
 uint64_t alert_log_next_id(const struct alert_log *log);

@@ -23,7 +23,7 @@ struct alerts {
 	struct deliveries *deliveries;
 	struct alert_log *log;
 	struct alerts_numbers numbers;
-	struct map shares; // of window_count, by a hash of the VM's name
+	struct map shares; // of window_count, by alert_log_vm()
 	struct alerts_seen seen[ALERTS_SEEN];
 	uint64_t seen_changed[ALERTS_SEEN / 64]; // bits: since they were written
 };
@@ -323,27 +323,21 @@ static bool begin_window(struct alerts *alerts, uint64_t now)
 	return true;
 }
 
-static uint64_t share_key(const struct alerts *alerts, const char *vm)
+static uint64_t share_of(const struct alerts *alerts, uint64_t vm)
 {
-	return XXH3_64bits_withSeed(vm, strlen(vm), alerts->numbers.key);
-}
-
-static uint64_t share_of(const struct alerts *alerts, const char *vm)
-{
-	return (uintptr_t)map_get(&alerts->shares, share_key(alerts, vm));
+	return (uintptr_t)map_get(&alerts->shares, vm);
 }
 
 // There are at most as many as alerts that are delivered. Without memory the limit of all is left.
-static void count_share(struct alerts *alerts, const char *vm)
+static void count_share(struct alerts *alerts, uint64_t vm)
 {
-	map_set(&alerts->shares, share_key(alerts, vm),
-		(void *)(uintptr_t)(share_of(alerts, vm) + 1));
+	map_set(&alerts->shares, vm, (void *)(uintptr_t)(share_of(alerts, vm) + 1));
 }
 
 static bool is_over_limit(struct alerts *alerts, const struct incident *incident)
 {
 	const uint64_t limit = incident->policy->alerts_a_minute;
-	const char *vm = incident->vm->name;
+	const uint64_t vm = alert_log_vm(alerts->log, incident->vm->name);
 	begin_window(alerts, incident->now);
 	if (share_of(alerts, vm) < limit &&
 	    alerts->numbers.window_count < ALERTS_LIMIT_FACTOR * limit) {
@@ -508,7 +502,7 @@ static void recall_shares(struct alerts *alerts)
 		delivered += !record->held_back;
 	for (uint64_t id = 0; (record = alert_log_next(alerts->log, id)); id = record->id)
 		if (!record->held_back && delivered-- <= alerts->numbers.window_count)
-			count_share(alerts, deliver_record_of(record->shared)->vm);
+			count_share(alerts, record->vm);
 }
 
 void alerts_set_numbers(struct alerts *alerts, const struct alerts_numbers *numbers)

@@ -22,8 +22,7 @@ struct exporter {
 	exporter_page page;
 	void *context;
 	char url[EXPORTER_URL_SIZE];
-	char name[WEB_NAME_SIZE];
-	struct web_identity identity; // without a token: whoever reaches it may read
+	struct web_identity identity; // without a token: whoever reaches it may read; and a port: what forwards to it has another
 	int wanted;
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
@@ -143,20 +142,6 @@ static bool start(struct exporter *exporter, const char *address, int fd, struct
 	return exporter->daemon || error_set_errno(error, "cannot serve metrics at %s", address);
 }
 
-// Behind what forwards to it, it has another port.
-static bool identify(struct exporter *exporter, const char *name, struct error *error)
-{
-	exporter->identity.scheme = "http";
-	if (!name)
-		return true;
-	if (strlen(name) >= sizeof(exporter->name))
-		return error_set(error, ERROR_INVALID, "the host name is longer than %d characters",
-				 WEB_NAME_SIZE - 1);
-	strcpy(exporter->name, name);
-	exporter->identity.name = exporter->name;
-	return true;
-}
-
 struct exporter *exporter_create(const char *address, const char *name, exporter_page page,
 				 void *context, struct error *error)
 {
@@ -168,7 +153,8 @@ struct exporter *exporter_create(const char *address, const char *name, exporter
 	}
 	exporter->page = page;
 	exporter->context = context;
-	if (init_waiting(exporter, error) && identify(exporter, name, error) &&
+	exporter->identity.scheme = "http";
+	if (init_waiting(exporter, error) && web_set_name(&exporter->identity, name, error) &&
 	    tcp_listen(address, "metrics", &place, error)) {
 		snprintf(exporter->url, sizeof(exporter->url), "http://%s/metrics",
 			 place.authority);

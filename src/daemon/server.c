@@ -313,12 +313,17 @@ static void add_connection(struct server *server, int fd)
 	server->was_used = true;
 }
 
+static int accept_one(const struct server *server)
+{
+	return accept4(server->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+}
+
 // There is no descriptor left: whoever waits would be announced for ever.
 static void turn_away(struct server *server)
 {
 	if (server->spare >= 0)
 		close(server->spare);
-	int fd = accept4(server->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int fd = accept_one(server);
 	if (fd >= 0)
 		close(fd);
 	server->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -327,7 +332,7 @@ static void turn_away(struct server *server)
 static void accept_connections(struct server *server)
 {
 	for (int i = 0; i < EVENTS; i++) {
-		int fd = accept4(server->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		int fd = accept_one(server);
 		if (fd < 0 && (errno == EMFILE || errno == ENFILE))
 			turn_away(server);
 		if (fd < 0)

@@ -487,22 +487,21 @@ static struct store_object *find_object(const struct store *store, const struct 
 static bool has_room_for_number(const struct store_object *object)
 {
 	size_t count = 0;
-	for (const struct store_member *member = object ? object->members : NULL; member; member = member->next)
+	for (const struct store_member *member = object->members; member; member = member->next)
 		count++;
 	return count < STORE_MEMBERS_MAXIMUM;
 }
 
-// Gives a new number to the object of its group, or to a new object.
-static struct store_member *add_member(struct store *store, const struct wire_object *fields)
+// Gives a new number to the object (NULL: to a new one).
+static struct store_member *add_member(struct store *store, const struct wire_object *fields,
+				       struct store_object *object)
 {
 	cleanup_free struct store_member *member = calloc(1, sizeof(*member));
 	if (!member || !map_set(&store->numbers, fields->number, member))
 		return NULL;
 	member->number = fields->number;
 	member->group = fields->group;
-	member->object = find_object(store, fields);
-	if (!member->object)
-		member->object = create_object(store, fields);
+	member->object = object ? object : create_object(store, fields);
 	if (!member->object) {
 		map_remove(&store->numbers, fields->number);
 		return NULL;
@@ -551,13 +550,14 @@ bool store_describe(struct store *store, const struct wire_object *fields, struc
 		member = NULL;
 	}
 	bool done = true;
-	if (!member && !has_room_for_number(find_object(store, fields)))
+	struct store_object *object = member ? member->object : find_object(store, fields);
+	if (!member && object && !has_room_for_number(object))
 		return error_set(error, ERROR_LIMIT, "one object has %d numbers",
 				 STORE_MEMBERS_MAXIMUM);
 	if (member)
 		done = replace_description(store, member->object, fields);
 	else
-		done = (member = add_member(store, fields)) &&
+		done = (member = add_member(store, fields, object)) &&
 		       (member->object->id == store->event ||
 			replace_description(store, member->object, fields));
 	if (!done)

@@ -58,7 +58,7 @@ struct web {
 	struct web_identity identity;
 	struct MHD_Daemon *daemon;
 	char *certificate, *key;
-	char url[WEB_URL_SIZE], port[8], name[WEB_NAME_SIZE];
+	char url[WEB_URL_SIZE], port[8];
 	int wanted;
 	pthread_mutex_t lock;
 	struct exchange *questions, **last_question; // oldest first
@@ -466,20 +466,16 @@ static bool identify(struct web *web, const struct web_settings *settings,
 				 "shown: give --web-certificate and --web-key, or an address of "
 				 "the loopback",
 				 place->authority);
-	if (settings->name && strlen(settings->name) >= sizeof(web->name))
-		return error_set(error, ERROR_INVALID, "the host name is longer than %d characters",
-				 WEB_NAME_SIZE - 1);
+	if (!web_set_name(identity, settings->name, error))
+		return false;
 	snprintf(web->port, sizeof(web->port), "%s", strrchr(place->authority, ':') + 1);
 	identity->port = web->port;
-	if (settings->name) {
-		strcpy(web->name, settings->name);
-		identity->name = web->name;
-		snprintf(web->url, sizeof(web->url), "%s://%s:%s/", identity->scheme, web->name,
+	if (settings->name)
+		snprintf(web->url, sizeof(web->url), "%s://%s:%s/", identity->scheme, identity->name,
 			 web->port);
-	} else {
+	else
 		snprintf(web->url, sizeof(web->url), "%s://%s/", identity->scheme,
 			 place->authority);
-	}
 	return true;
 }
 

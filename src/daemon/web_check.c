@@ -37,6 +37,15 @@ static bool port_is_ours(const struct web_identity *identity, const char *port)
 	return strcmp(identity->port, strcmp(identity->scheme, "https") == 0 ? "443" : "80") == 0;
 }
 
+bool web_set_name(struct web_identity *identity, const char *name, struct error *error)
+{
+	if (name && strlen(name) >= sizeof(identity->name))
+		return error_set(error, ERROR_INVALID, "the host name is longer than %d characters",
+				 WEB_NAME_SIZE - 1);
+	strcpy(identity->name, name ? name : "");
+	return true;
+}
+
 bool web_host_is_ours(const struct web_identity *identity, const char *host)
 {
 	char name[WEB_NAME_SIZE];
@@ -50,7 +59,7 @@ bool web_host_is_ours(const struct web_identity *identity, const char *host)
 		*colon = '\0';
 	return port_is_ours(identity, colon ? colon + 1 : NULL) &&
 	       (is_address(name) || strcasecmp(name, "localhost") == 0 ||
-		(identity->name && strcasecmp(name, identity->name) == 0));
+		(*identity->name && strcasecmp(name, identity->name) == 0));
 }
 
 bool web_origin_is_ours(const char *scheme, const char *host, const char *origin,

@@ -20,9 +20,12 @@ enum {
 struct web_identity {
 	const char *scheme; // "http", "https"
 	const char *port;   // digits; NULL: any
-	const char *name;   // of the host, beside numbers and localhost; NULL: none
+	char name[WEB_NAME_SIZE]; // of the host, beside numbers and localhost; "": none
 	char token[WEB_TOKEN_SIZE];
 };
+
+/** Sets the name; NULL: none. Fails with ERROR_INVALID if it is too long. */
+bool web_set_name(struct web_identity *identity, const char *name, struct error *error);
 
 /**
  * Whether `host` (RFC 9110, 7.2) names this server: by an address in numbers, as "localhost", or by

@@ -95,7 +95,7 @@ void trace_end_readlink(struct trace_event *event, int64_t result)
 {
 	struct guest_file link;
 	struct object_reference reference;
-	if ((result <= 0 && !trace_fails_late(event->call, result)) || !links_matter(event->trace) ||
+	if (!trace_brings_some(event->call, result) || !links_matter(event->trace) ||
 	    !find_link(event, event->call->row->argument[1], &link) ||
 	    !link_reference(&link, &reference))
 		return;
@@ -172,7 +172,7 @@ static bool asks_for_size(const struct trace_event *event)
 void trace_end_get_attribute(struct trace_event *event, int64_t result)
 {
 	struct guest_file file;
-	if ((result <= 0 && !trace_fails_late(event->call, result)) || asks_for_size(event) ||
+	if (!trace_brings_some(event->call, result) || asks_for_size(event) ||
 	    !attributes_matter(event->trace) || !find_file(event, &file))
 		return;
 	struct object_reference attributes = attributes_reference(event, &file);

@@ -507,16 +507,16 @@ static bool tells_sender(const struct pending_call *call)
 	       call->row == &syscall_rows[SYS_recvmsg] || call->row == &syscall_rows[SYS_recvmmsg];
 }
 
-bool trace_fails_late(const struct pending_call *call, int64_t result)
+bool trace_brings_some(const struct pending_call *call, int64_t result)
 {
 	if (result == -EFAULT)
 		return !call->row->fails_first;
-	return result == -EINVAL && tells_sender(call);
+	return result > 0 || (result == -EINVAL && tells_sender(call));
 }
 
 static bool has_moved(const struct pending_call *call, int64_t result)
 {
-	return result > 0 || (result == 0 && call->row->zero_moves) || trace_fails_late(call, result);
+	return trace_brings_some(call, result) || (result == 0 && call->row->zero_moves);
 }
 
 void trace_end_call(struct trace_event *event, uint64_t key, bool known, int64_t result)

@@ -739,12 +739,17 @@ static bool is_connected_stream(const struct guest_socket *socket)
 	return is_inet(socket) && socket->type == SOCK_STREAM && socket->inet.remote_port != 0;
 }
 
-bool trace_is_connected(struct trace_event *event, int64_t fd)
+static bool read_socket_of(struct trace_event *event, int64_t fd, struct guest_socket *socket)
 {
 	struct guest_file file;
+	return trace_read_descriptor(event, fd, &file) && trace_file_is_socket(&file) && read_socket(event, &file, socket);
+}
+
+bool trace_is_connected(struct trace_event *event, const struct guest_file *file)
+{
 	struct guest_socket socket;
-	return trace_read_descriptor(event, fd, &file) && trace_file_is_socket(&file) && read_socket(event, &file, &socket) &&
-	       is_connected_stream(&socket) && socket.protocol == IPPROTO_TCP;
+	return trace_file_is_socket(file) && read_socket(event, file, &socket) && is_connected_stream(&socket) &&
+	       socket.protocol == IPPROTO_TCP;
 }
 
 // __udp_disconnect() and its kind take the port, by which what comes is found, from a socket that nobody has bound, and leave what
@@ -783,46 +788,53 @@ static void new_unix_connection(struct trace_event *event, const struct guest_so
 	forget_older(event, socket, &endpoint);
 }
 
+static void new_connection(struct trace_event *event, const struct guest_socket *socket)
+{
+	if (is_connected_stream(socket)) {
+		struct object_reference endpoint = stream_endpoint(event, socket, true);
+		forget_older(event, socket, &endpoint);
+	} else if (socket->family == AF_UNIX) {
+		new_unix_connection(event, socket);
+	}
+}
+
 void trace_new_connection(struct trace_event *event, int64_t fd)
 {
-	struct guest_file file;
 	struct guest_socket socket;
-	if (!trace_read_descriptor(event, fd, &file) || !trace_file_is_socket(&file) || !read_socket(event, &file, &socket))
-		return;
-	if (is_connected_stream(&socket)) {
-		struct object_reference endpoint = stream_endpoint(event, &socket, true);
-		forget_older(event, &socket, &endpoint);
-	} else if (socket.family == AF_UNIX) {
-		new_unix_connection(event, &socket);
-	}
+	if (read_socket_of(event, fd, &socket))
+		new_connection(event, &socket);
 }
 
 void trace_opened_fast(struct trace_event *event, int64_t fd)
 {
-	struct guest_file file;
 	struct guest_socket socket;
-	if (!trace_read_descriptor(event, fd, &file) || !trace_file_is_socket(&file) || !read_socket(event, &file, &socket) ||
-	    !is_connected_stream(&socket))
+	if (!read_socket_of(event, fd, &socket) || !is_connected_stream(&socket))
 		return;
 	struct object_reference send = trace_socket_reference(&socket, SOCKET_SEND);
 	struct object_reference endpoint = stream_endpoint(event, &socket, true);
-	trace_new_connection(event, fd);
+	forget_older(event, &socket, &endpoint);
 	trace_transfer(event, &event->call->process, &send);
 	trace_transfer(event, &send, &endpoint);
 }
 
-void trace_accepted(struct trace_event *event, int64_t fd)
+// What waited there for it is the socket's own.
+static void take_waiting(struct trace_event *event, const struct guest_socket *socket)
 {
-	struct guest_file file;
-	struct guest_socket socket;
-	if (!trace_read_descriptor(event, fd, &file) || !trace_file_is_socket(&file) || !read_socket(event, &file, &socket) ||
-	    socket.family != AF_UNIX || !may_have_waited(&socket))
-		return;
-	struct object_reference endpoint = waiting_endpoint(event, &socket);
-	struct object_reference receive = trace_socket_reference(&socket, SOCKET_RECEIVE);
+	struct object_reference endpoint = waiting_endpoint(event, socket);
+	struct object_reference receive = trace_socket_reference(socket, SOCKET_RECEIVE);
 	if (!trace_lock(event->trace))
 		return;
 	engine_transfer(event->trace->engine, &endpoint, &receive, event->call->cause);
 	engine_object_end(event->trace->engine, &endpoint.id);
 	trace_unlock(event->trace);
+}
+
+void trace_accepted(struct trace_event *event, int64_t fd)
+{
+	struct guest_socket socket;
+	if (!read_socket_of(event, fd, &socket))
+		return;
+	new_connection(event, &socket);
+	if (socket.family == AF_UNIX && may_have_waited(&socket))
+		take_waiting(event, &socket);
 }

@@ -513,9 +513,9 @@ bool trace_begin_call(struct trace_event *event, const struct trace_begun *begun
 /** The same of a system call whose registers and task are read; they are those of a 64-bit one. */
 void trace_begin_entered(struct trace_event *event, const struct syscall_row *row, bool compat);
 
-/** Whether a call that has failed like this may have moved something before: what it has to write to memory beside the data
- *  (a position, an address, a type), or the end of a buffer, may be refused when all has been moved. */
-bool trace_fails_late(const struct pending_call *call, int64_t result);
+/** Whether a call with this result has moved at least one byte, or may have before it failed: what it has to write to memory
+ *  beside the data (a position, an address, a type), or the end of a buffer, may be refused when all has been moved. */
+bool trace_brings_some(const struct pending_call *call, int64_t result);
 /** The rest of an exit: *event->call is over, with this result. `key` is the call's. */
 void trace_end_call(struct trace_event *event, uint64_t key, bool known, int64_t result);
 /** Reads the registers of a call that stands at an entry or exit, and sets the rest of *event to nothing. */
@@ -1099,15 +1099,15 @@ bool trace_flows_to_file(struct trace_event *event, const struct guest_file *fil
 bool trace_write_to(struct trace_event *event, const struct guest_file *file, uint64_t name_address, uint32_t name_length);
 /** At the exit of a call that has received something. Locked. */
 void trace_sniff(struct trace *trace, const struct pending_call *call);
-/** The descriptor is a TCP socket that has a peer, or is about to: it gets another one only after it has lost this one. */
-bool trace_is_connected(struct trace_event *event, int64_t fd);
+/** The file is a TCP socket that has a peer, or is about to: it gets another one only after it has lost this one. */
+bool trace_is_connected(struct trace_event *event, const struct guest_file *file);
 /** The socket is about to be connected otherwise: what it has received as it is now is its own. */
 void trace_keep_received(struct trace_event *event, const struct guest_file *file);
-/** The descriptor is a connection that has just been made. */
+/** The descriptor is a connection that has just been made, by this end. */
 void trace_new_connection(struct trace_event *event, int64_t fd);
 /** A call that sends has connected it: what it sends goes by the addresses that it has got. */
 void trace_opened_fast(struct trace_event *event, int64_t fd);
-/** It was accepted: what waited there for that is the socket's own. */
+/** The same, and the other end has made it: what waited there for that is the socket's own. */
 void trace_accepted(struct trace_event *event, int64_t fd);
 
 #endif

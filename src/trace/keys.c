@@ -81,7 +81,7 @@ void trace_end_keyctl(struct trace_event *event, int64_t result)
 {
 	struct object_reference key = key_reference(event, (uint32_t)trace_argument(event, 1));
 	enum trace_direction direction = key_direction((uint32_t)trace_argument(event, 0));
-	if (direction == TRACE_IN && (result > 0 || trace_fails_late(event->call, result)))
+	if (direction == TRACE_IN && trace_brings_some(event->call, result))
 		trace_take_from_makers(event, MAKES_KEY, &key);
 	else if (direction == TRACE_ENDS && result == 0)
 		trace_end_place(event->trace, &key);

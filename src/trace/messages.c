@@ -46,7 +46,7 @@ static bool read_message(struct trace_event *event, uint32_t index, struct messa
 
 void trace_end_send(struct trace_event *event, int64_t result)
 {
-	if (event->call->opens_fast && (result > 0 || trace_fails_late(event->call, result)))
+	if (event->call->opens_fast && trace_brings_some(event->call, result))
 		trace_opened_fast(event, trace_descriptor_argument(event, 0));
 }
 
@@ -106,7 +106,7 @@ void trace_end_sendmmsg(struct trace_event *event, int64_t result)
 	struct pending_call again;
 	struct guest_file file;
 	trace_end_send(event, result);
-	if ((result <= 0 && !trace_fails_late(event->call, result)) ||
+	if (!trace_brings_some(event->call, result) ||
 	    !trace_read_descriptor(event, trace_descriptor_argument(event, 0), &file) ||
 	    !trace_file_is_socket(&file))
 		return;

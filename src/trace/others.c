@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <asm/prctl.h>
 #include <linux/ptrace.h>
 #include <sys/syscall.h>
 
@@ -44,15 +45,15 @@ bool trace_begin_memory_write(struct trace_event *event)
 
 enum direction { NOTHING, FROM_TRACEE, TO_TRACEE };
 
-// The tracee's FS and GS bases (uapi/asm/prctl.h), which hold what it likes.
+// The tracee's FS and GS bases, which hold what it likes.
 static enum direction prctl_direction(uint32_t option)
 {
 	switch (option) {
-	case 0x1003: // ARCH_GET_FS
-	case 0x1004: // ARCH_GET_GS
+	case ARCH_GET_FS:
+	case ARCH_GET_GS:
 		return FROM_TRACEE;
-	case 0x1001: // ARCH_SET_GS
-	case 0x1002: // ARCH_SET_FS
+	case ARCH_SET_FS:
+	case ARCH_SET_GS:
 		return TO_TRACEE;
 	default:
 		return NOTHING;

@@ -135,7 +135,7 @@ static void end_mprotect(struct trace_event *event, int64_t result)
 static void end_shmat(struct trace_event *event, int64_t result)
 {
 	// 32-bit programs find the address in their memory, if it is ipc() that they call, or is to be written there in vain.
-	if (event->call->compat && (result >= 0 || trace_fails_late(event->call, result)))
+	if (event->call->compat && (result == 0 || trace_brings_some(event->call, result)))
 		trace_settle_mappings(event, 0, UINT32_MAX);
 	else if (result > 0)
 		trace_settle_mappings(event, (uint64_t)result, 1);
@@ -365,10 +365,11 @@ static void end_mounting(struct trace_event *event, int64_t result)
 static bool begin_connect(struct trace_event *event)
 {
 	struct guest_file file;
-	if (trace_is_connected(event, trace_descriptor_argument(event, 0)))
+	bool read = trace_read_descriptor(event, trace_descriptor_argument(event, 0), &file);
+	if (read && trace_is_connected(event, &file))
 		return false;
 	trace_addresses_change(event, trace_descriptor_argument(event, 0));
-	if (trace_read_descriptor(event, trace_descriptor_argument(event, 0), &file))
+	if (read)
 		trace_keep_received(event, &file);
 	return true;
 }
@@ -378,9 +379,10 @@ static void note_connection(struct trace_event *event, int32_t fd, uint64_t file
 {
 	event->instead_number = fd;
 	event->instead_file = file;
-	trace_new_connection(event, fd);
 	if (accepted)
 		trace_accepted(event, fd);
+	else
+		trace_new_connection(event, fd);
 	trace_let_pass_ahead(event, fd, file, true, true);
 }
 

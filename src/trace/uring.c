@@ -123,9 +123,10 @@ static bool begin_splice(struct trace_event *event)
 	uint64_t address;
 	enum guest_result result =
 		guest_ring_splice_source(event->kernel, event->request, event->thread, &address);
-	return take_file(event, result, address, &from) && read_file(event, &to) &&
-	       (trace_pass_lent(event, &from, &to), trace_source(event, &from, &source)) &&
-	       trace_flows_to_file(event, &to, &source, 0, 0);
+	if (!take_file(event, result, address, &from) || !read_file(event, &to))
+		return false;
+	trace_pass_lent(event, &from, &to);
+	return trace_source(event, &from, &source) && trace_flows_to_file(event, &to, &source, 0, 0);
 }
 
 static void copy_name(struct trace_event *event, uint64_t address, char name[GUEST_PATH_MAXIMUM])

@@ -800,7 +800,7 @@ static void play_protection(const char *hook)
 
 static bool waits_for_memory(const void *unused)
 {
-	return atomic_load(&host.vm_state) == WIRE_VM_WAITING && agent_memory_is_missing();
+	return waits_for_kernel(NULL) && agent_memory_is_missing();
 }
 
 // Where a VM arrives by post-copy migration: whoever touches what is missing waits.

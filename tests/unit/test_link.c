@@ -136,6 +136,26 @@ static void await(bool (*condition)(void), bool wanted)
 	assert_true(condition() == wanted);
 }
 
+static pthread_t thread;
+
+static void start_link(enum agent_recall recall)
+{
+	atomic_store(&agent.all_said, false);
+	atomic_store(&agent.running, true);
+	atomic_store(&vm.recall, recall);
+	atomic_store(&agent.sync_wanted, 0);
+	atomic_store(&agent.sync_done, 0);
+	pthread_create(&thread, NULL, agent_link, NULL);
+}
+
+static void end_link(void)
+{
+	atomic_store(&agent.all_said, true);
+	agent_wake_link();
+	await(is_running, false);
+	pthread_join(thread, NULL);
+}
+
 static bool is_recalled(void)
 {
 	return atomic_load(&vm.recall) == RECALL_DONE;
@@ -144,11 +164,8 @@ static bool is_recalled(void)
 static void test_recall_and_acknowledge(void **state)
 {
 	static struct synthetic daemon;
-	pthread_t thread;
-	atomic_store(&agent.running, true);
 	agent_vm_report(&vm);
-	atomic_store(&vm.recall, RECALL_WANTED);
-	pthread_create(&thread, NULL, agent_link, NULL);
+	start_link(RECALL_WANTED);
 
 	// Who is asked first says nothing, and dies: the next is asked again.
 	welcome(&daemon, 0);
@@ -207,12 +224,8 @@ static void test_other_versions(void **state)
 {
 	static const unsigned char unknown[] = {6, 0, 0, 0, 0x7f, 0, 1, 0, 1, 2, 5, 0, 0, 0, 0xf0, 1, 1, 0, 9};
 	static struct synthetic daemon;
-	pthread_t thread;
-	atomic_store(&agent.all_said, false);
-	atomic_store(&agent.running, true);
-	atomic_store(&vm.recall, RECALL_WANTED);
 	agent_vm_report(&vm);
-	pthread_create(&thread, NULL, agent_link, NULL);
+	start_link(RECALL_WANTED);
 	welcome_as(&daemon, 1, false, 0);
 	expect(&daemon, WIRE_VM);
 	assert_false(says(&daemon, WIRE_RECALL, 500));
@@ -224,10 +237,7 @@ static void test_other_versions(void **state)
 	assert_true(says(&daemon, WIRE_RECALL, 5000));
 	agent_vm_report(&vm);
 	assert_true(says(&daemon, WIRE_VM, 5000)); // and the connection stays
-	atomic_store(&agent.all_said, true);
-	agent_wake_link();
-	await(is_running, false);
-	pthread_join(thread, NULL);
+	end_link();
 	close(daemon.fd);
 }
 
@@ -350,17 +360,11 @@ static void ask_sync(struct synthetic *daemon, uint64_t token)
 static void test_more_than_the_journal_holds(void **state)
 {
 	static struct synthetic daemon;
-	pthread_t thread;
 	bool synced;
 	memset(told, 0, sizeof(told));
-	atomic_store(&agent.all_said, false);
-	atomic_store(&agent.running, true);
-	atomic_store(&vm.recall, RECALL_DONE);
-	atomic_store(&agent.sync_wanted, 0);
-	atomic_store(&agent.sync_done, 0);
 	mark_many(0, MANY, 1);
 	assert_true(agent.journal.first > 1);
-	pthread_create(&thread, NULL, agent_link, NULL);
+	start_link(RECALL_DONE);
 
 	welcome(&daemon, 0);
 	struct wire_message message;
@@ -385,25 +389,16 @@ static void test_more_than_the_journal_holds(void **state)
 	assert_all_told();
 
 	close(daemon.fd);
-	atomic_store(&agent.all_said, true);
-	agent_wake_link();
-	await(is_running, false);
-	pthread_join(thread, NULL);
+	end_link();
 }
 
 // One that breaks, and another daemon comes that knows nothing either: from the beginning.
 static void test_begun_anew_twice(void **state)
 {
 	static struct synthetic daemon;
-	pthread_t thread;
 	bool synced;
-	atomic_store(&agent.all_said, false);
-	atomic_store(&agent.running, true);
-	atomic_store(&vm.recall, RECALL_DONE);
-	atomic_store(&agent.sync_wanted, 0);
-	atomic_store(&agent.sync_done, 0);
 	mark_many(0, MANY, 1);
-	pthread_create(&thread, NULL, agent_link, NULL);
+	start_link(RECALL_DONE);
 	welcome(&daemon, 0);
 	expect(&daemon, WIRE_RESTART);
 	take_restated(&daemon, MANY / 2, &synced);
@@ -415,11 +410,9 @@ static void test_begun_anew_twice(void **state)
 	ask_sync(&daemon, 1);
 	take_restated(&daemon, UINT32_MAX, &synced);
 	assert_all_told();
-	atomic_store(&agent.all_said, true);
+	atomic_store(&agent.all_said, true); // before it would connect again
 	close(daemon.fd);
-	agent_wake_link();
-	await(is_running, false);
-	pthread_join(thread, NULL);
+	end_link();
 }
 
 int main(void)

@@ -642,21 +642,23 @@ static void act_memory_file_reader(void)
 	stay();
 }
 
-// The registers of a call that it waits in.
-static void act_register_file_reader(void)
+static void read_of_holder(const char *file)
 {
-	read_some(open_memory(holder, "syscall", O_RDONLY));
+	read_some(open_memory(holder, file, O_RDONLY));
 	expect_edge("read", end_pid(holder), end_self());
 	expect_self(LIVE);
 	stay();
 }
 
+// The registers of a call that it waits in.
+static void act_register_file_reader(void)
+{
+	read_of_holder("syscall");
+}
+
 static void act_auxiliary_reader(void)
 {
-	read_some(open_memory(holder, "auxv", O_RDONLY));
-	expect_edge("read", end_pid(holder), end_self());
-	expect_self(LIVE);
-	stay();
+	read_of_holder("auxv");
 }
 
 static void act_memory_file_writer(void)
