@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <time.h>
@@ -18,6 +19,8 @@ struct listing {
 	const struct settings *settings;
 	char **vms; // none: all
 	int vm_count;
+	bool *vms_seen; // whether there is an alert of each
+	bool label_seen;
 	struct json_object *kept; // not printed yet: which ones are the last is known at the end
 	uint64_t after;
 	bool any, first;
@@ -90,15 +93,16 @@ static bool is_of(struct json_object *alert, const char *vm)
 	       (strlen(vm) >= 4 && strncasecmp(vm, uuid, strlen(vm)) == 0);
 }
 
-static bool is_wanted(const struct listing *listing, struct json_object *alert)
+static bool is_wanted(struct listing *listing, struct json_object *alert)
 {
 	const char *label = listing->settings->label;
-	if (label && strcmp(label, json_text(alert, "label")) != 0)
-		return false;
-	bool wanted = listing->vm_count == 0;
-	for (int i = 0; i < listing->vm_count && !wanted; i++)
-		wanted = is_of(alert, listing->vms[i]);
-	return wanted;
+	bool of_label = !label || strcmp(label, json_text(alert, "label")) == 0;
+	bool of_vm = listing->vm_count == 0;
+	for (int i = 0; i < listing->vm_count; i++)
+		if (is_of(alert, listing->vms[i]))
+			of_vm = listing->vms_seen[i] = true;
+	listing->label_seen |= of_label;
+	return of_label && of_vm;
 }
 
 static bool chooses(const struct listing *listing)
@@ -207,6 +211,39 @@ static int follow(struct query *query, struct listing *listing)
 	return EXIT_DONE;
 }
 
+static bool is_of_policy(const char *label, struct json_object *policy)
+{
+	struct json_object *labels = json_member(policy, "labels");
+	for (size_t i = 0; i < json_length(labels); i++)
+		if (strcmp(label, json_text(json_object_array_get_idx(labels, i), "name")) == 0)
+			return true;
+	return strcmp(label, "classified") == 0; // always there
+}
+
+// What there is no alert of may be a slip of the pen.
+static bool check_names(struct query *query, const struct listing *listing, struct error *error)
+{
+	const char *label = listing->settings->label;
+	for (int i = 0; i < listing->vm_count; i++) {
+		cleanup_json struct json_object *vms =
+			listing->vms_seen[i] ? NULL
+					     : query_vms(query, 1, &listing->vms[i], true, error);
+		if (!listing->vms_seen[i] && !vms)
+			return false;
+	}
+	if (!label || listing->label_seen)
+		return true;
+	cleanup_json struct json_object *answer =
+		client_ask(&query->client, client_request("policy", NULL), error);
+	if (!answer)
+		return false;
+	return is_of_policy(label, json_member(answer, "policy")) ||
+	       error_set(error, ERROR_NOT_FOUND,
+			 "there is no alert of a label '%s', nor has the policy such a label "
+			 "(`nijimi policy show` lists them)",
+			 label);
+}
+
 int command_alerts(const struct settings *settings, int count, char **operands)
 {
 	struct error error = {0};
@@ -216,6 +253,12 @@ int command_alerts(const struct settings *settings, int count, char **operands)
 	bool array = settings->json && !settings->follow;
 	if (!query_init(&query, settings, &error))
 		return fail(&error);
+	listing.vms_seen = calloc((size_t)count + 1, sizeof(*listing.vms_seen));
+	if (!listing.vms_seen) {
+		query_deinit(&query);
+		error_set(&error, ERROR_MEMORY, "no memory for what is asked");
+		return fail(&error);
+	}
 	if (array)
 		json_list_begin(&listing.json, 0);
 	if (settings->last && chooses(&listing))
@@ -223,6 +266,7 @@ int command_alerts(const struct settings *settings, int count, char **operands)
 	bool done = list_all(&query, &listing, &error);
 	if (listing.kept)
 		print_kept(&listing);
+	done = done && check_names(&query, &listing, &error);
 	if (array) {
 		json_list_end(&listing.json);
 		putchar('\n');
@@ -233,5 +277,6 @@ int command_alerts(const struct settings *settings, int count, char **operands)
 	if (done && settings->follow)
 		status = follow(&query, &listing);
 	query_deinit(&query);
+	free(listing.vms_seen);
 	return status;
 }

@@ -101,12 +101,19 @@ static struct json_object *page_request(const struct settings *settings, const c
 	return request;
 }
 
-static bool print_audit(struct query *query, const char *vm, struct error *error)
+// A VM that is not known any more may have records still; what has none may be a slip of the pen.
+static bool check_name(struct query *query, char *vm, struct error *error)
+{
+	cleanup_json struct json_object *vms = query_vms(query, 1, &vm, true, error);
+	return vms;
+}
+
+static bool print_audit(struct query *query, char *vm, struct error *error)
 {
 	bool json = query->settings->json;
 	struct table table;
 	struct json_list list = {0};
-	bool fine = true;
+	bool fine = true, any = false;
 	uint64_t after = 0;
 	table_init(&table, columns, sizeof(columns) / sizeof(columns[0]));
 	if (json)
@@ -116,6 +123,7 @@ static bool print_audit(struct query *query, const char *vm, struct error *error
 			&query->client, page_request(query->settings, vm, after), error);
 		struct json_object *records = json_member(answer, "audit");
 		fine = answer;
+		any |= json_length(records) > 0;
 		for (size_t i = 0; i < json_length(records); i++) {
 			struct json_object *record = json_object_array_get_idx(records, i);
 			if (json)
@@ -125,6 +133,7 @@ static bool print_audit(struct query *query, const char *vm, struct error *error
 		}
 		after = json_number(answer, "next");
 	} while (fine && after);
+	fine = fine && (any || !vm || check_name(query, vm, error));
 	if (json) {
 		json_list_end(&list);
 		putchar('\n');

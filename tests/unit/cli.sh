@@ -333,6 +333,8 @@ jq -e '.edges == 2 and .unknown_sources == 1 and (.boundaries | length) == 0' ou
 	fail 'not what it was'
 run 1 'a label that is not known' nijimi explain first --label nothing
 one_line
+run 0 'audit of a VM that has none' nijimi audit second
+says out 'nothing was marked'
 run 0 'cleared' nijimi clear first /tmp/copy
 says out '^first: done: 1 object, 0 marks$'
 run 1 'cleared again' nijimi clear first /tmp/copy
@@ -355,8 +357,17 @@ says out "$(id -un) +first +clear all +classified +done"
 says out "first +mark +/srv/a file +plans +done"
 run 0 'audit in JSON' nijimi audit first --json --last 2
 jq -e 'length == 2 and .[1].action == "mark" and .[1].uid == '"$(id -u)" out > /dev/null || fail 'not what it was'
-run 0 'audit of another' nijimi audit nobody
-says out 'nothing was marked'
+run 1 'audit of a VM that is not known' nijimi audit nobody
+one_line
+says err "no VM 'nobody' is known"
+run 0 'alerts of a VM that has none' nijimi alerts second --label classified
+says out '^no alerts$'
+run 1 'alerts of a VM that is not known' nijimi alerts second nobody
+one_line
+silent out .
+run 1 'alerts of a label that is not known' nijimi alerts --label tpyo
+one_line
+silent out .
 wait $SECOND
 wait
 cp first.err err

@@ -306,12 +306,22 @@ run 0 'the last' nijimi alerts --json --last 2
 holds 'map(.sink) == ["raw", "vsock"]'
 run 0 'of a VM, and a label' nijimi alerts web-1 --label payroll --json
 holds 'length == 7'
-run 0 'the last, by UUID' nijimi alerts nobody 0505 --json --last 2
+run 0 'the last, by UUID' nijimi alerts 0505 --json --last 2
 holds 'map(.sink) == ["raw", "vsock"]'
+run 1 'the last, by UUID, and of a VM that is not known' nijimi alerts nobody 0505 --json --last 2
+holds 'map(.sink) == ["raw", "vsock"]'
+says err "no VM 'nobody' is known"
 run 0 'of a label that has none' nijimi alerts --label plans --last 3
 says out '^no alerts$'
-run 0 'of a VM that has none' nijimi alerts nobody --json
+run 1 'of a label that is not known' nijimi alerts --label tpyo
+says err "no alert of a label 'tpyo', nor has the policy such a label"
+silent out .
+run 1 'of a VM that is not known' nijimi alerts nobody --json
 holds '. == []'
+says err "no VM 'nobody' is known"
+run 1 'of a VM that is not known, for people' nijimi alerts nobody
+silent out .
+run 1 'of a VM that is not known, and on' nijimi alerts nobody --follow
 run 0 'status' nijimi status
 says out '^policy policy.yaml, 7 alerts$'
 NAME='a path of which the beginning is not known'
