@@ -21,7 +21,8 @@ void output_deinit(struct output *output);
 /** No more is written: `bytes` and `length` are there. */
 bool output_finish(struct output *output, struct error *error);
 
-/** Writes bytes to the file `path`, or to stdout if that is NULL or "-". */
+/** Writes bytes to the file `path`, or to stdout if that is NULL or "-". A regular file is this
+ *  user's only (an own one that is replaced keeps its mode), and gets its name when it is whole. */
 bool output_write(const char *path, const void *bytes, size_t length, struct error *error);
 
 /** Whether a file is called so: `ending` is ".svg". NULL is not. */

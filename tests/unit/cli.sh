@@ -331,6 +331,35 @@ says out '^no boundary is suggested'
 run 0 'explained in JSON' nijimi explain first --json --last 2
 jq -e '.edges == 2 and .unknown_sources == 1 and (.boundaries | length) == 0' out > /dev/null ||
 	fail 'not what it was'
+# Pictures and reports name what is classified: they are for one user, and there whole or not at all.
+umask 022
+run 0 'a picture' nijimi graph first -o new.svg
+[[ $(stat -c %a new.svg) == 600 ]] || fail 'others can read it'
+run 0 'a report' nijimi report first -o new.html
+[[ $(stat -c %a new.html) == 600 ]] || fail 'others can read it'
+echo old > old.svg
+chmod 640 old.svg
+ln -s old.svg link.svg
+exec 9< old.svg
+run 0 'a picture in the place of another, by a link' nijimi graph first -o link.svg
+[[ -L link.svg && $(stat -c %a old.svg) == 640 && $(cat <&9) == old ]] || fail 'not replaced'
+exec 9<&-
+says old.svg '</svg>'
+mkfifo pipe.svg
+cat pipe.svg > piped &
+PIPED=$!
+run 0 'a picture into a pipe' nijimi graph first --format svg -o pipe.svg
+wait $PIPED
+cmp -s old.svg piped && [[ -p pipe.svg ]] || fail 'not what went into the file'
+run 0 'a picture for /dev/stdout' nijimi graph first --format svg -o /dev/stdout
+cmp -s old.svg out || fail 'not what went into the file'
+run 0 'a picture for /dev/null' nijimi graph first --format svg -o /dev/null
+[[ -c /dev/null ]] || fail '/dev/null was replaced'
+run 1 'a picture where nothing can be' nijimi graph first -o "$WORK/none/new.svg"
+one_line
+run 1 'a picture in the place of a folder' nijimi graph first --format svg -o "$WORK"
+one_line
+! compgen -G '*.svg.??????' > /dev/null || fail 'something is left'
 run 1 'a label that is not known' nijimi explain first --label nothing
 one_line
 run 0 'audit of a VM that has none' nijimi audit second
