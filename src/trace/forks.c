@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
-#include <sched.h>
 
+#include "base/spin.h"
 #include "trace/compat.h"
 #include "trace/internal.h"
 
@@ -85,10 +85,10 @@ void trace_find_forks(struct trace *trace)
 		trace_gap(trace, "unread-children", "who was inside fork() as the hook changed is not known");
 		return;
 	}
-	while (!trace_try_derive(trace)) {
+	for (uint64_t spins = 0; !trace_try_derive(trace); spins++) {
 		if (atomic_load_explicit(&trace->abandoned, memory_order_relaxed))
 			return;
-		sched_yield();
+		spin(spins);
 	}
 	enum guest_result result = guest_for_each_process(trace->kernel, THREADS_MAXIMUM, visit_leader, &search);
 	trace_end_deriving(trace);

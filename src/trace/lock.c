@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include <sched.h>
-
 #include "base/lock_order.h"
+#include "base/spin.h"
 #include "trace/internal.h"
 
-enum { TRY_ATTEMPTS = 1 << 16, SPREAD_ROUNDS = 2 };
+enum { TRY_ATTEMPTS = SPIN_SLEEP + 256, SPREAD_ROUNDS = 2 };
 
 // A spin lock, because what it guards takes less than a microsecond (only when labels have spread, the memory of
 // who got them is looked at as well), and because a thread that died
@@ -17,10 +16,7 @@ static bool lock_within(struct trace *trace, uint64_t attempts)
 	     spins++) {
 		if (spins == attempts || atomic_load_explicit(&trace->abandoned, memory_order_relaxed))
 			return false;
-		if (spins % 128 == 127)
-			sched_yield(); // the holder's thread may be waiting for this CPU
-		else
-			__builtin_ia32_pause();
+		spin(spins);
 	}
 	lock_order_taken(&trace->lock, waits);
 	if (atomic_load_explicit(&trace->abandoned, memory_order_relaxed)) {

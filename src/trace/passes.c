@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <assert.h>
 #include <linux/magic.h>
-#include <sched.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+#include "base/spin.h"
 #include "guest/dentry.h"
 #include "guest/members.h"
 #include "trace/compat.h"
@@ -43,7 +43,6 @@
 enum {
 	STACK_BELOW = 2048, // the random offset (1 KiB) and the frames between
 	WORDS_BELOW = STACK_BELOW / 8,
-	WAIT_SPINS = 128,
 };
 
 static _Thread_local bool is_deriving;
@@ -762,16 +761,13 @@ static bool is_census_wanted(struct trace *trace)
 
 bool trace_start_deriving(struct trace *trace)
 {
-	for (unsigned spins = 0; !atomic_load_explicit(&trace->abandoned, memory_order_relaxed); spins++) {
+	for (uint64_t spins = 0; !atomic_load_explicit(&trace->abandoned, memory_order_relaxed); spins++) {
 		if (trace_try_derive(trace)) {
 			if (is_census_wanted(trace))
 				derive_all(trace);
 			return true;
 		}
-		if (spins % WAIT_SPINS == WAIT_SPINS - 1)
-			sched_yield(); // the other's thread may be waiting for this CPU
-		else
-			__builtin_ia32_pause();
+		spin(spins);
 	}
 	return false;
 }

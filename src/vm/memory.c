@@ -2,11 +2,11 @@
 #include "vm/memory.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/spin.h"
 #include "vm/copy.h"
 
 enum { MEMORY_SLOTS_MAXIMUM = 32768 }; // KVM_USER_MEM_SLOTS is 32764 on x86
@@ -80,8 +80,8 @@ static void wait_for_readers(struct vm_memory *memory)
 		uint32_t seen = atomic_load_explicit(&reader->sections, memory_order_seq_cst);
 		if (!(seen & 1))
 			continue;
-		while (atomic_load_explicit(&reader->sections, memory_order_acquire) == seen)
-			sched_yield();
+		for (uint64_t spins = 0; atomic_load_explicit(&reader->sections, memory_order_acquire) == seen; spins++)
+			spin(spins);
 	}
 }
 
