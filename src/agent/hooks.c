@@ -575,7 +575,7 @@ static void say_hook(struct agent_vm *vm)
 		agent_vm_report(vm);
 }
 
-bool agent_hook_yield(struct agent_vm *vm, struct agent_vcpu *self, uint64_t for_nanoseconds, const char *why)
+static bool yield(struct agent_vm *vm, struct agent_vcpu *self, uint64_t for_nanoseconds, const char *why)
 {
 	if (atomic_load(&vm->hook) != AGENT_HOOK_PATCH) {
 		if (self)
@@ -607,6 +607,16 @@ bool agent_hook_yield(struct agent_vm *vm, struct agent_vcpu *self, uint64_t for
 	let_go(vm, self);
 	agent_wake_guard();
 	return true;
+}
+
+// In any thread of the VMM's that sets memory slots, and reads the guest there.
+bool agent_hook_yield(struct agent_vm *vm, struct agent_vcpu *self, uint64_t for_nanoseconds, const char *why)
+{
+	sigset_t before;
+	copy_guard_enter(&before);
+	bool done = yield(vm, self, for_nanoseconds, why);
+	copy_guard_leave(&before);
+	return done;
 }
 
 static bool guest_is_livepatching(struct agent_vm *vm)
@@ -759,8 +769,10 @@ void agent_hook_lift(struct agent_vcpu *reader)
 {
 	struct agent_vm *vm = reader->vm;
 	bool in_nmi = false;
+	sigset_t before;
 	if (atomic_load(&vm->patch_lifted) || anybody_busy(vm))
 		return;
+	copy_guard_enter(&before); // as above
 	// Whoever has the lock waits for busy vCPUs only, of which this is none.
 	pthread_mutex_lock(&vm->stop_lock);
 	atomic_store(&vm->stopped, 1);
@@ -773,6 +785,7 @@ void agent_hook_lift(struct agent_vcpu *reader)
 		}
 	}
 	let_go(vm, NULL);
+	copy_guard_leave(&before);
 	if (in_nmi)
 		trace_gap(vm->trace, "not-removed",
 			  "the VM was read while a virtual CPU was in a non-maskable interrupt, or in its firmware: what nijimi has put into its code is still there");

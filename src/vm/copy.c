@@ -170,11 +170,26 @@ bool copy_guard_install(struct error *error)
 	return done;
 }
 
-void copy_guard_unblock_thread(void)
+static void unblock(sigset_t *before)
 {
 	sigset_t faults;
 	sigemptyset(&faults);
 	for (int i = 0; i < GUARDED_SIGNALS; i++)
 		sigaddset(&faults, guarded_signals[i]);
-	pthread_sigmask(SIG_UNBLOCK, &faults, NULL);
+	pthread_sigmask(SIG_UNBLOCK, &faults, before);
+}
+
+void copy_guard_unblock_thread(void)
+{
+	unblock(NULL);
+}
+
+void copy_guard_enter(sigset_t *before)
+{
+	unblock(before);
+}
+
+void copy_guard_leave(const sigset_t *before)
+{
+	pthread_sigmask(SIG_SETMASK, before, NULL);
 }

@@ -42,4 +42,9 @@ extern _Thread_local struct fault_recovery *fault_recovery;
 /** Lets this thread receive these signals; a blocked one would kill the process. */
 void copy_guard_unblock_thread(void);
 
+/** The same for a while, in a thread that may want to have them blocked (QEMU's takes SIGBUS by signalfd, and blocks it in all threads but
+ *  its vCPUs'). */
+void copy_guard_enter(sigset_t *before);
+void copy_guard_leave(const sigset_t *before);
+
 #endif

@@ -842,6 +842,16 @@ void stage_boot_anew(void)
 	atomic_fetch_add(field_at(first, FIELD_task_start_boottime), 1);
 }
 
+void stage_lose_page(const char *name, bool lost)
+{
+	enum { PAGE = 4096, LAST = 3 * PAGE }; // of THREAD_SIZE
+	uint64_t task, stack;
+	if (guest_find_process(stage.kernel, (uint32_t)recording_pid(stage.recording, name), &task) != GUEST_OK ||
+	    guest_read_field(stage.kernel, task, FIELD_task_stack, &stack) != GUEST_OK ||
+	    mprotect((void *)word_at(physical(stack + LAST)), PAGE, lost ? PROT_NONE : PROT_READ | PROT_WRITE) != 0)
+		errx(1, "the stack of %s cannot be lost", name);
+}
+
 bool stage_interrupt(const char *name)
 {
 	enum { JUMP = 0xe9, INSIDE = 5, DEPTH = 4000 };

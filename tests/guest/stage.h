@@ -125,6 +125,9 @@ struct stage_vcpu *stage_create_vcpu(const struct stage_program *programs, size_
 bool stage_interrupt(const char *name);
 bool stage_has_left_filter(void);
 
+/** The page with the registers of a process that no vCPU runs: nobody can read it, or everybody again. */
+void stage_lose_page(const char *name, bool lost);
+
 /** What is in the memory is another boot's. */
 void stage_boot_anew(void);
 
