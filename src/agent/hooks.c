@@ -227,6 +227,8 @@ static bool guest_writes_code(struct agent_vm *vm)
 
 static bool use_patch(struct agent_vm *vm, struct error *error)
 {
+	if (atomic_load(&vm->failed)) // looked at with the lock: see end_tracing() in interpose.c
+		return error_set(error, ERROR_UNSUPPORTED, "tracing ends");
 	if (guest_writes_code(vm))
 		return error_set(error, ERROR_SYSTEM, "the guest's kernel is changing its code");
 	if (!put_patch_in(vm, error))

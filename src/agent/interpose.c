@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <linux/userfaultfd.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -128,17 +129,30 @@ static void learn_vm(int kvm_fd, int fd)
 	agent_wake_guard();
 }
 
+// Nobody can stop a vCPU that is not known, nor see what it does: when it is made, nothing of ours may be in the guest's memory any more, nor
+// come there again.
+static void end_tracing(struct agent_vm *vm, uint32_t id, const char *why)
+{
+	agent_fail(vm, "vCPU %u cannot be traced (%s): tracing has ended, the VM %s", id, why,
+		   atomic_load(&vm->fail_closed) ? "is stopped, as the policy says" : "runs on");
+	agent_kick_all(vm);
+	agent_hook_yield(vm, NULL, UINT64_MAX, "a virtual CPU cannot be traced");
+	agent_wake_guard();
+}
+
 static void learn_vcpu(struct agent_vm *vm, int fd, uint32_t id)
 {
 	struct agent_vcpu *vcpu = calloc(1, sizeof(*vcpu));
 	if (!vcpu || fd >= DESCRIPTORS || vcpu_run_size == 0) {
+		end_tracing(vm, id, !vcpu ? "no memory" : fd >= DESCRIPTORS ? "its descriptor is too high" : "KVM does not tell its size");
 		free(vcpu);
 		return;
 	}
 	void *run = mmap(NULL, vcpu_run_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (run == MAP_FAILED) {
-		agent_say("vCPU %u is not traced: its kvm_run cannot be mapped: %s", id,
-			  strerror(errno));
+		char why[128];
+		snprintf(why, sizeof(why), "its kvm_run cannot be mapped: %s", strerror(errno));
+		end_tracing(vm, id, why);
 		free(vcpu);
 		return;
 	}

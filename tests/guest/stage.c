@@ -155,6 +155,8 @@ static int make_file(const char *name, size_t size)
 // Others may ask for it as soon as the agent knows of it.
 static int create_vcpu(uint32_t id)
 {
+	if (atomic_load(&stage.no_more_vcpus))
+		return open("/dev/null", O_RDONLY | O_CLOEXEC);
 	int fd = make_file("vcpu", STAGE_RUN_SIZE);
 	stage.vcpus[id].fd = fd;
 	atomic_store_explicit(&stage.vcpu_count, id + 1, memory_order_release);

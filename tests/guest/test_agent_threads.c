@@ -972,6 +972,21 @@ static void play_fault(void)
 	resume_all();
 }
 
+// Nobody knows when it runs: before it can, nothing of ours is there any more, though the others run.
+static void play_unknown_vcpu(void)
+{
+	await_hook("patch");
+	atomic_store(&host.drill, true);
+	atomic_store(&stage.no_more_vcpus, true);
+	int fd = ioctl(stage.vm, KVM_CREATE_VCPU, (unsigned long)STAGE_VCPUS);
+	assert_true(fd >= 0);
+	assert_untouched(false, "a vCPU cannot be traced");
+	await(is_untraced, NULL, "the end of tracing");
+	let_run(false);
+	assert_untouched(false, "a vCPU cannot be traced");
+	close(fd);
+}
+
 static void end_vm(pthread_t daemon)
 {
 	end_all();
@@ -1043,7 +1058,10 @@ static void test_vmm(void **state)
 		play_overlap();
 	play_debugger();
 	await(has_talked, NULL, "an edge, an answer, and a beginning anew");
-	play_fault();
+	if (strcmp(hook, "patch") == 0 && !is_closed())
+		play_unknown_vcpu();
+	else
+		play_fault();
 	end_vm(daemon);
 	memory_leave(&recording.reader);
 	guest_kernel_deinit(&kernel);
