@@ -33,7 +33,9 @@
  *   labels.c     what the daemon's policy says is classified
  *   journal.c    what the daemon has not been told yet
  *
- * One fault_recovery stands around all code of ours that reads a guest; see agent_fault().
+ * A fault_recovery stands around what a vCPU's thread does at an exit, around what the guard does with all that it reads of a guest but
+ * hooks.c, and around what the link makes of the daemon's messages; see agent_fault(). Outside is what changes the hook (hooks.c, filter.c):
+ * there the gate is shut, and what is half done in the guest could not be left so. A fault there is the VMM's end.
  *
  * Locks are taken in this order, and none but these inside another; docs/reliability.md tells how that is looked after:
  *

@@ -247,6 +247,24 @@ static void note_entry(struct agent_vm *vm, uint64_t lstar)
 	atomic_store(&vm->entry_gpa, found ? gpa : 0);
 }
 
+// What the parsers of its tables make of hostile bytes. They enter and leave the reader's section themselves.
+static bool init_kernel(struct agent_vm *vm, const struct profile_anchor *anchor, bool *cached, struct error *error)
+{
+	struct fault_recovery recovery;
+	if (sigsetjmp(recovery.environment, 0) == 0) {
+		fault_recovery = &recovery;
+		bool found = guest_kernel_init(&vm->kernel, vm->memory, &vm->reader, anchor,
+					       agent.cache_directory[0] ? agent.cache_directory : NULL,
+					       still_wanted, vm, cached, error);
+		fault_recovery = NULL;
+		return found;
+	}
+	if (atomic_load(&vm->reader.sections) & 1)
+		memory_leave(&vm->reader);
+	agent_fault(vm, &recovery);
+	return error_set(error, ERROR_UNSUPPORTED, "a fault in nijimi itself");
+}
+
 static bool read_kernel(struct agent_vm *vm, struct error *error)
 {
 	pthread_mutex_lock(&vm->anchor_lock);
@@ -254,9 +272,7 @@ static bool read_kernel(struct agent_vm *vm, struct error *error)
 	pthread_mutex_unlock(&vm->anchor_lock);
 	uint64_t begin = agent_monotonic();
 	bool cached = false;
-	bool found = guest_kernel_init(&vm->kernel, vm->memory, &vm->reader, &anchor,
-				       agent.cache_directory[0] ? agent.cache_directory : NULL,
-				       still_wanted, vm, &cached, error);
+	bool found = init_kernel(vm, &anchor, &cached, error);
 	pthread_mutex_lock(&vm->told_lock);
 	vm->has_kernel = found;
 	vm->boot += found;
@@ -363,7 +379,8 @@ static void arm(struct agent_vm *vm)
 	set_state(vm, AGENT_ARMING, "");
 	if (!read_kernel(vm, &error)) {
 		change_state(vm, AGENT_WAITING, "");
-		retry_later(vm, error.message);
+		if (!atomic_load(&vm->failed))
+			retry_later(vm, error.message);
 		return;
 	}
 	guarded(vm, identify);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
 #include <poll.h>
+#include <setjmp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -266,6 +267,21 @@ static void receive(struct link *link)
 	link->in_used -= position;
 }
 
+// A fault in what is made of a message ends the tracing of all VMs: whose it was, and whose locks are held, is not known.
+static void receive_guarded(struct link *link)
+{
+	struct fault_recovery recovery;
+	if (sigsetjmp(recovery.environment, 0) == 0) {
+		fault_recovery = &recovery;
+		receive(link);
+		fault_recovery = NULL;
+		return;
+	}
+	for (uint32_t i = 0; i < atomic_load(&agent.vm_count); i++)
+		agent_fault(agent.vms[i], &recovery);
+	disconnect(link); // it would come again from the rest of what was received
+}
+
 enum { COUNTER_ROWS = 20 };
 
 struct sums {
@@ -400,7 +416,7 @@ static void wait_for_work(struct link *link)
 		(void)ignored;
 	}
 	if (link->fd >= 0 && (events[1].revents & (POLLIN | POLLHUP | POLLERR)))
-		receive(link);
+		receive_guarded(link);
 }
 
 void *agent_link(void *unused)

@@ -972,6 +972,21 @@ static void play_fault(void)
 	resume_all();
 }
 
+// In the guard, while it reads the kernel of the next boot.
+static void play_fault_in_kernel(void)
+{
+	struct agent_vm *vm = agent_vcpu_of(threads[0].vcpu->fd)->vm;
+	struct vm_memory *memory = vm->memory;
+	reset_all();
+	stage_boot_anew();
+	atomic_store(&host.drill, true);
+	vm->memory = NULL;
+	atomic_store(&stage.is_booting, false);
+	await(is_untraced, NULL, "the fault");
+	vm->memory = memory;
+	let_run(false);
+}
+
 // Nobody knows when it runs: before it can, nothing of ours is there any more, though the others run.
 static void play_unknown_vcpu(void)
 {
@@ -1060,6 +1075,8 @@ static void test_vmm(void **state)
 	await(has_talked, NULL, "an edge, an answer, and a beginning anew");
 	if (strcmp(hook, "patch") == 0 && !is_closed())
 		play_unknown_vcpu();
+	else if (strcmp(hook, "debugreg") == 0 && !is_closed())
+		play_fault_in_kernel();
 	else
 		play_fault();
 	end_vm(daemon);

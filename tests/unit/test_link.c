@@ -34,6 +34,15 @@ void agent_wake_guard(void)
 {
 }
 
+static struct trace *sound; // the VM's, where it has none
+static int faults;
+
+void agent_fault(struct agent_vm *of, const struct fault_recovery *recovery)
+{
+	faults++;
+	of->trace = sound;
+}
+
 static void append(const struct wire_message *message)
 {
 	unsigned char frame[WIRE_FRAME_MAXIMUM];
@@ -241,6 +250,37 @@ static void test_other_versions(void **state)
 	close(daemon.fd);
 }
 
+// What is said of a VM leads to a fault of ours: that ends its tracing, and the connection.
+static void test_fault(void **state)
+{
+	static struct synthetic daemon;
+	struct wire_message message;
+	pthread_t thread;
+	assert_true(copy_guard_install(NULL));
+	atomic_store(&agent.all_said, false);
+	atomic_store(&agent.running, true);
+	atomic_store(&vm.recall, RECALL_DONE);
+	pthread_create(&thread, NULL, agent_link, NULL);
+	welcome(&daemon, 0);
+	do // nothing is counted in the second that follows
+		assert_true(synthetic_receive(&daemon, &message, 5000));
+	while (message.type != WIRE_COUNTERS);
+	sound = vm.trace;
+	vm.trace = NULL;
+	send_stored(&daemon, 1, "classified");
+	assert_true(synthetic_is_closed(daemon.fd));
+	close(daemon.fd);
+	assert_int_equal(faults, 1);
+	assert_ptr_equal(vm.trace, sound);
+
+	welcome_as(&daemon, WIRE_VERSION, false, 0);
+	atomic_store(&agent.all_said, true);
+	agent_wake_link();
+	await(is_running, false);
+	pthread_join(thread, NULL);
+	close(daemon.fd);
+}
+
 enum {
 	MANY = 40000, // whose descriptions do not fit into the journal
 	NUMBERS = 2 * MANY,
@@ -420,6 +460,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_recall_and_acknowledge, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_other_versions, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_fault, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_more_than_the_journal_holds, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_begun_anew_twice, set_up, tear_down),
 	};
