@@ -177,6 +177,9 @@ struct agent_vm {
 	_Atomic uint64_t check_after; // when LSTAR is to be looked at next, CLOCK_MONOTONIC ns
 	_Atomic uint64_t kick_after;  // when a vCPU is to be made to do so; what is not the kernel's does not count as a look
 	_Atomic uint64_t doubted_lstar; // of a hypervisor, seen once
+	_Atomic(const char *) blind; // why a kernel could not be seen if there were one; NULL: it could
+	_Atomic uint32_t blind_looks; // so often, one after the other
+	bool blind_told;
 	char failure[240];
 
 	// What agent_vm_report() tells, with hook_reason, and in this order to the journal. The guard changes it, and need not lock to read it.

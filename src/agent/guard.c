@@ -25,6 +25,7 @@ enum {
 	LABELS_TIMEOUT_MILLISECONDS = 500,
 	MOVED_NANOSECONDS = 1000000000, // between two reports of how many bytes went by edges
 	LOOK_NANOSECONDS = 1000000000, // between two looks at the first process
+	BLIND_LOOKS = 10,
 	VERIFY_TO_BE_SURE = 4, // passes: see is_ended() in src/trace/verify.c
 };
 
@@ -304,13 +305,12 @@ static void await_labels(struct agent_vm *vm)
 	atomic_store(&vm->labels_late, !atomic_load(&vm->labels_known));
 }
 
-// A guest that was traced has put something else in the kernel's place (another kernel, or LSTAR elsewhere): it has escaped,
+// A guest that was traced has put something else in the kernel's place (another kernel, LSTAR elsewhere, FRED): it has escaped,
 // whatever it is, and is treated as after a fault of ours.
 static void lose_kernel(struct agent_vm *vm, const char *reason)
 {
 	bool stops = atomic_load(&vm->fail_closed);
-	trace_gap(vm->trace, "kernel-lost", "LSTAR is %#llx now, and no kernel is known there: %s",
-		  (unsigned long long)vm->anchor.lstar, reason);
+	trace_gap(vm->trace, "kernel-lost", "no kernel is known any more where the guest's is entered: %s", reason);
 	if (!stops)
 		return;
 	agent_fail(vm, "the guest's kernel cannot be read any more: the VM is stopped, as the policy says (%.100s)", reason);
@@ -402,6 +402,7 @@ static void look_for_kernel(struct agent_vm *vm)
 	atomic_store(&vm->anchor_ready, false);
 	atomic_store(&vm->kernel_gone, false);
 	pthread_mutex_unlock(&vm->anchor_lock);
+	atomic_store(&vm->blind_looks, 0);
 	atomic_store(&vm->check_after, 0);
 	atomic_store(&vm->kick_after, 0);
 }
@@ -549,6 +550,27 @@ static bool is_up(struct agent_vm *vm)
 	return atomic_load(&vm->anchor_ready) && !waits_for_memory(vm);
 }
 
+// Why a kernel could not be seen if there were one; NULL: it could, or that is not known yet.
+static const char *blindness(struct agent_vm *vm)
+{
+	return atomic_load(&vm->blind_looks) >= BLIND_LOOKS ? atomic_load(&vm->blind) : NULL;
+}
+
+// It may see again when another kernel boots.
+static void tell_of_sight(struct agent_vm *vm)
+{
+	const char *blind = blindness(vm);
+	if (vm->blind_told == (blind != NULL))
+		return;
+	vm->blind_told = blind;
+	if (blind)
+		agent_say("VM %u is not traced: %s", vm->number, blind);
+	if (blind && vm->boot > 0)
+		lose_kernel(vm, blind);
+	if (!atomic_load(&vm->failed))
+		set_state(vm, AGENT_WAITING, blind ? blind : "");
+}
+
 static void tend(struct agent_vm *vm, int verifications)
 {
 	if (vm->state == AGENT_UNTRACED && vm->failed)
@@ -560,10 +582,12 @@ static void tend(struct agent_vm *vm, int verifications)
 	if (atomic_load(&vm->machine_reset))
 		rest(vm);
 	if (atomic_load(&vm->kernel_gone) ||
-	    (vm->resting && (is_up(vm) ? !wake_up(vm) : agent_monotonic() >= vm->rest_ends)))
+	    (vm->resting && (is_up(vm) ? !wake_up(vm) : blindness(vm) || agent_monotonic() >= vm->rest_ends)))
 		forget_kernel(vm);
 	switch (vm->state) {
 	case AGENT_WAITING:
+		if (!vm->resting)
+			tell_of_sight(vm);
 		if (!vm->resting && is_up(vm) && agent_monotonic() >= vm->next_attempt)
 			arm(vm);
 		break;

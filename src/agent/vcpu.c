@@ -25,6 +25,7 @@ enum {
 };
 
 static const uint64_t kernel_half = 0xffff800000000000ull;
+static const uint64_t cr4_fred = 1ull << 32;
 
 // What the signal handler needs to know of its thread.
 static _Thread_local struct kvm_run *volatile current_run;
@@ -219,6 +220,15 @@ static bool is_elsewhere(struct agent_vcpu *vcpu, const struct kvm_sregs *sregs,
 	       translation.physical_address != known;
 }
 
+static void note_sight(struct agent_vm *vm, const char *blind)
+{
+	atomic_store(&vm->blind, blind);
+	if (!blind)
+		atomic_store(&vm->blind_looks, 0);
+	else
+		atomic_fetch_add(&vm->blind_looks, 1);
+}
+
 // Looks whether a kernel is up, or another one. At most some times a second.
 static void check_kernel(struct agent_vcpu *vcpu, uint64_t now)
 {
@@ -234,16 +244,24 @@ static void check_kernel(struct agent_vcpu *vcpu, uint64_t now)
 	uint64_t lstar, known;
 	struct kvm_sregs sregs;
 	waiting = !known_lstar(vm, &known);
-	if (!read_lstar(vcpu, &lstar) || real_ioctl(vcpu->fd, KVM_GET_SREGS, &sregs) != 0 ||
-	    !registers_are_its_own(vcpu, &sregs, lstar, known))
+	if (!read_lstar(vcpu, &lstar) || real_ioctl(vcpu->fd, KVM_GET_SREGS, &sregs) != 0) {
+		if (waiting)
+			note_sight(vm, "KVM does not let the virtual CPU's registers be read: is the VM encrypted?");
+		atomic_store(&vm->kick_after, atomic_load(&vm->check_after));
+		return;
+	}
+	if (!registers_are_its_own(vcpu, &sregs, lstar, known))
 		return;
 	atomic_store(&vm->kick_after, atomic_load(&vm->check_after));
+	// LSTAR is of no meaning then, and Linux does not write it: syscall_init(), arch/x86/kernel/cpu/common.c.
+	bool fred = is_in_long_mode(&sregs) && sregs.cr4 & cr4_fred;
 	if (!waiting) {
-		if (lstar != 0 && (lstar != known || is_elsewhere(vcpu, &sregs, lstar)))
+		if (fred || (lstar != 0 && (lstar != known || is_elsewhere(vcpu, &sregs, lstar))))
 			kernel_has_gone(vm, known);
 		return;
 	}
-	if (lstar < kernel_half || !is_in_long_mode(&sregs))
+	note_sight(vm, fred ? "the guest's kernel is entered by FRED, which is not followed (boot it with fred=off)" : NULL);
+	if (fred || lstar < kernel_half || !is_in_long_mode(&sregs))
 		return;
 	kernel_is_here(vm, &(struct profile_anchor){ .lstar = lstar, .cr3 = sregs.cr3, .cr4 = sregs.cr4 });
 }

@@ -596,6 +596,8 @@ static int get_msrs(struct stage_vcpu *vcpu, struct kvm_msrs *msrs)
 {
 	bool has_kernel = !atomic_load_explicit(&stage.is_booting, memory_order_relaxed);
 	bool nests = nesting() != STAGE_NO_HYPERVISOR;
+	if (atomic_load_explicit(&stage.is_encrypted, memory_order_relaxed))
+		return 0;
 	for (uint32_t i = 0; i < msrs->nmsrs; i++)
 		msrs->entries[i].data = msrs->entries[i].index != MSR_LSTAR || !has_kernel ? 0
 					: nests					   ? vcpu->lstar + 4096
@@ -616,11 +618,13 @@ static int set_msrs(struct stage_vcpu *vcpu, const struct kvm_msrs *msrs)
 static void get_special(const struct stage_vcpu *vcpu, struct kvm_sregs *special)
 {
 	enum { EFER_SVM = 1 << 12, CR4_VMX = 1 << 13, USER_LEVEL = 3 };
+	static const uint64_t CR4_FRED = 1ull << 32;
 	const int now = nesting();
 	*special = (struct kvm_sregs){.cr0 = (uint32_t)CR0,
 				      .cr3 = stage.recording->cpus[0].cr3,
 				      .cr4 = stage.recording->cpus[0].cr4 |
-					     (now == STAGE_BETWEEN_GUESTS || now == STAGE_IN_PROGRAM ? CR4_VMX : 0),
+					     (now == STAGE_BETWEEN_GUESTS || now == STAGE_IN_PROGRAM ? CR4_VMX : 0) |
+					     (atomic_load_explicit(&stage.has_fred, memory_order_relaxed) ? CR4_FRED : 0),
 				      .efer = EFER | (now == STAGE_IN_GUEST ? EFER_SVM : 0),
 				      .ss = {.dpl = now == STAGE_IN_GUEST || now == STAGE_IN_PROGRAM ? USER_LEVEL : 0},
 				      .gs = {.base = vcpu->gs_base}};

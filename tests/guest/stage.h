@@ -99,6 +99,8 @@ struct stage {
 	_Atomic int away; // so often somebody who asks hears that the vCPU is in a non-maskable interrupt, or in firmware
 	_Atomic bool traces_itself; // the guest's kernel is about to, once
 	_Atomic bool is_booting;    // there is no kernel yet: LSTAR is 0
+	_Atomic bool has_fred;	    // CR4 says so, whatever LSTAR is
+	_Atomic bool is_encrypted;  // no MSR can be read
 	_Atomic bool no_more_vcpus; // the next one's kvm_run cannot be mapped, and it does not run
 	_Atomic int stands;	    // enum stage_place
 	_Atomic uint64_t moved;	    // what KVM adds to the GPA of an address that it is asked for

@@ -27,6 +27,7 @@
 #include "agent/agent.h"
 #include "policy/policy.h"
 #include "stage.h"
+#include "trace/internal.h"
 
 /*
  * The whole agent, from the VMM's ioctl() on, with all its threads at once: vCPUs that make system
@@ -109,7 +110,9 @@ static struct daemon {
 	_Atomic bool ending; // the next connection is the last one
 	_Atomic bool last;   // it has come
 	_Atomic bool drill;  // a fault is wanted
+	_Atomic bool loses;  // or the kernel's loss
 	_Atomic bool gone;   // the VM
+	_Atomic bool blind;  // the VM is: nothing could be seen of a kernel
 	_Atomic uint32_t vm_state, boot, connections, edges, synced, restarts;
 	pthread_mutex_t lock;
 	char hook[WIRE_NAME_MAXIMUM + 1];
@@ -211,6 +214,7 @@ static void hear_vm(const struct wire_vm *vm)
 	pthread_mutex_unlock(&host.lock);
 	if (vm->state == WIRE_VM_UNTRACED && !atomic_load(&host.drill))
 		stage_note_wrong("it is not traced: %s", vm->reason);
+	atomic_store(&host.blind, vm->state == WIRE_VM_WAITING && (strstr(vm->reason, "FRED") || strstr(vm->reason, "encrypted")));
 	atomic_store(&host.boot, vm->boot);
 	atomic_store(&host.vm_state, vm->state);
 }
@@ -227,7 +231,7 @@ static void hear_gap(const struct wire_gap *gap)
 	bool unwelcome = strcmp(gap->kind, "tampered") == 0 ||
 			 (strcmp(gap->kind, "not-removed") == 0 && !is_machines_fault(gap)) ||
 			 strcmp(gap->kind, "per-cpu-area") == 0 ||
-			 strcmp(gap->kind, "kernel-lost") == 0 ||
+			 (strcmp(gap->kind, "kernel-lost") == 0 && !atomic_load(&host.loses)) ||
 			 (strcmp(gap->kind, "fault") == 0 && !atomic_load(&host.drill));
 	if (unwelcome)
 		stage_note_wrong("a gap %s: %s", gap->kind, gap->detail);
@@ -747,6 +751,40 @@ static void play_replaced(const char *hook)
 	let_run(true);
 }
 
+static bool is_blind(const void *unused)
+{
+	return atomic_load(&host.blind);
+}
+
+// The daemon of this test may not hear of them: it acknowledges what it has not got.
+static uint64_t count_losses(void)
+{
+	const struct trace *trace = agent_vcpu_of(threads[0].vcpu->fd)->vm->trace;
+	for (uint32_t i = 0; i < trace->gap_count; i++)
+		if (strcmp(trace->gaps[i].kind, "kernel-lost") == 0)
+			return trace->gaps[i].count;
+	return 0;
+}
+
+// What can never be armed waits with the reason, until another kernel is booted.
+static void play_blindness(_Atomic bool *why, const char *hook)
+{
+	const uint32_t boot = atomic_load(&host.boot) + 1;
+	const uint64_t losses = count_losses();
+	atomic_store(&host.loses, true); // from now on
+	atomic_store(why, true);
+	await(is_blind, NULL, "a kernel that cannot be seen");
+	let_run(false);
+	assert_true(is_blind(NULL));
+	assert_int_equal(count_losses(), losses + 1);
+	stage_boot_anew();
+	atomic_store(&stage.is_booting, false);
+	atomic_store(why, false);
+	await(has_booted, &boot, "the next boot");
+	await_hook(hook);
+	let_run(true);
+}
+
 // Its memory is as it was: nothing is forgotten, and there is no next boot.
 static void play_sleep(const char *hook)
 {
@@ -1065,6 +1103,11 @@ static void test_vmm(void **state)
 	play_sleep(hook);
 	play_reset(hook);
 	play_replaced(hook);
+	if (!is_closed()) { // where it would be stopped
+		play_blindness(&stage.has_fred, hook);
+		reset_all();
+		play_blindness(&stage.is_encrypted, hook);
+	}
 	if (is_in_memory()) {
 		play_tracing();
 		play_reset(hook);
@@ -1073,6 +1116,7 @@ static void test_vmm(void **state)
 		play_overlap();
 	play_debugger();
 	await(has_talked, NULL, "an edge, an answer, and a beginning anew");
+	assert_int_equal(count_losses(), is_closed() ? 0 : 2);
 	if (strcmp(hook, "patch") == 0 && !is_closed())
 		play_unknown_vcpu();
 	else if (strcmp(hook, "debugreg") == 0 && !is_closed())

@@ -255,7 +255,6 @@ static void test_fault(void **state)
 {
 	static struct synthetic daemon;
 	struct wire_message message;
-	pthread_t thread;
 	assert_true(copy_guard_install(NULL));
 	atomic_store(&agent.all_said, false);
 	atomic_store(&agent.running, true);
