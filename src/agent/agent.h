@@ -200,6 +200,7 @@ struct agent_vm {
 	uint32_t attempts;
 	uint64_t next_attempt;
 	uint64_t next_moved; // report of bytes, CLOCK_MONOTONIC ns
+	uint64_t next_connections; // look which are over, likewise
 	_Atomic int recall; // enum agent_recall: guard and link
 	_Atomic bool recall_late; // tracing does not wait for the answer any more
 	struct memory_reader reader;

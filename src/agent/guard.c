@@ -23,6 +23,8 @@ enum {
 	ATTEMPTS = 8,
 	RECALL_MILLISECONDS = 500, // that the daemon is waited for, while the guest's kernel boots
 	LABELS_TIMEOUT_MILLISECONDS = 500,
+	CONNECTIONS_SECONDS = 10, // at least, between two looks which connections are over, and
+	CONNECTIONS_SHARE = 100,  // so many times what one has taken
 	MOVED_NANOSECONDS = 1000000000, // between two reports of how many bytes went by edges
 	LOOK_NANOSECONDS = 1000000000, // between two looks at the first process
 	BLIND_LOOKS = 10,
@@ -218,6 +220,21 @@ static void sweep_first(struct agent_vm *vm)
 static void verify(struct agent_vm *vm)
 {
 	trace_verify(vm->trace, &vm->reader);
+}
+
+static void end_connections(struct agent_vm *vm)
+{
+	trace_end_connections(vm->trace, &vm->reader);
+}
+
+static void end_connections_if_due(struct agent_vm *vm)
+{
+	const uint64_t begin = agent_monotonic(), least = CONNECTIONS_SECONDS * 1000000000ull;
+	if (begin < vm->next_connections)
+		return;
+	guarded(vm, end_connections);
+	const uint64_t end = agent_monotonic(), pause = CONNECTIONS_SHARE * (end - begin);
+	vm->next_connections = end + (pause > least ? pause : least);
 }
 
 static bool still_wanted(void *context)
@@ -598,6 +615,7 @@ static void tend(struct agent_vm *vm, int verifications)
 			agent_arm_rings(vm);
 		for (int i = 0; i < verifications; i++)
 			guarded(vm, verify);
+		end_connections_if_due(vm);
 		report_registers(vm);
 		agent_hook_tend(vm);
 		watch_first_process(vm);

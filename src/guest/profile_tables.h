@@ -56,6 +56,8 @@
 	S(O, boot_cpu_data, "boot_cpu_data")                                                      \
 	S(O, klp_transition_patch, "klp_transition_patch") /* CONFIG_LIVEPATCH */                 \
 	S(O, text_mutex, "text_mutex") /* kernel/extable.c; with CONFIG_KALLSYMS_ALL */           \
+	S(O, tcp_hashinfo, "tcp_hashinfo") /* likewise, net/ipv4/tcp_ipv4.c */                    \
+	S(O, net_namespace_list, "net_namespace_list") /* likewise, net/core/net_namespace.c */   \
 	S(O, io_issue_sqe, "io_issue_sqe")                                                        \
 	S(O, io_issue_sqe_inner, "__io_issue_sqe") /* from 6.15 */
 
@@ -285,6 +287,15 @@
 	F(O, sock_v6_daddr, "sock.__sk_common.skc_v6_daddr") /* CONFIG_IPV6 */                    \
 	F(O, sock_v6_rcv_saddr, "sock.__sk_common.skc_v6_rcv_saddr") /* likewise */               \
 	F(O, inet_sport, "inet_sock.inet_sport") /* beside skc_num, in network byte order */       \
+	F(O, sock_nulls_node, "sock.__sk_common.skc_nulls_node")                                  \
+	F(O, net_list, "net.list.next")                                                           \
+	F(O, net_tcp_hashinfo, "net.ipv4.tcp_death_row.hashinfo") /* not in 5.19 and 6.0 */       \
+	F(O, inet_hashinfo_ehash, "inet_hashinfo.ehash")                                          \
+	F(O, inet_hashinfo_ehash_mask, "inet_hashinfo.ehash_mask")                                \
+	F(O, ehash_bucket_chain, "inet_ehash_bucket.chain.first")                                 \
+	F(O, listener_accept_head, "inet_connection_sock.icsk_accept_queue.rskq_accept_head")     \
+	F(O, request_sock_next, "request_sock.dl_next")                                           \
+	F(O, request_sock_sk, "request_sock.sk")                                                  \
 	F(O, unix_addr, "unix_sock.addr") /* absent if af_unix is a module */                     \
 	F(O, unix_dentry, "unix_sock.path.dentry") /* likewise */                                 \
 	F(O, unix_peer, "unix_sock.peer") /* likewise */                                          \

@@ -23,16 +23,22 @@ struct sock_record {
 	uint16_t number;      // the local port, host byte order; of raw sockets the protocol
 };
 
+// struct sock_common, which is also the beginning of what stands for a socket that is to come or has been.
+#define COMMON_MEMBERS                                                                             \
+	GUEST_MEMBER(VALUE, sock_family, struct sock_record, socket.family),                       \
+	GUEST_MEMBER(VALUE, sock_state, struct sock_record, socket.state),                         \
+	GUEST_MEMBER(VALUE, sock_net, struct sock_record, socket.network_namespace),               \
+	GUEST_MEMBER(VALUE, sock_daddr, struct sock_record, remote_ipv4),                          \
+	GUEST_MEMBER(VALUE, sock_rcv_saddr, struct sock_record, local_ipv4),                       \
+	GUEST_MEMBER(VALUE, sock_dport, struct sock_record, remote_port),                          \
+	GUEST_MEMBER(VALUE, sock_num, struct sock_record, number),                                 \
+	GUEST_MEMBER(BYTES, sock_v6_daddr, struct sock_record, remote_ipv6),                       \
+	GUEST_MEMBER(BYTES, sock_v6_rcv_saddr, struct sock_record, local_ipv6)
+
+static const struct guest_member common_members[] = {COMMON_MEMBERS};
+
 static const struct guest_member sock_members[] = {
-	GUEST_MEMBER(VALUE, sock_family, struct sock_record, socket.family),
-	GUEST_MEMBER(VALUE, sock_state, struct sock_record, socket.state),
-	GUEST_MEMBER(VALUE, sock_net, struct sock_record, socket.network_namespace),
-	GUEST_MEMBER(VALUE, sock_daddr, struct sock_record, remote_ipv4),
-	GUEST_MEMBER(VALUE, sock_rcv_saddr, struct sock_record, local_ipv4),
-	GUEST_MEMBER(VALUE, sock_dport, struct sock_record, remote_port),
-	GUEST_MEMBER(VALUE, sock_num, struct sock_record, number),
-	GUEST_MEMBER(BYTES, sock_v6_daddr, struct sock_record, remote_ipv6),
-	GUEST_MEMBER(BYTES, sock_v6_rcv_saddr, struct sock_record, local_ipv6),
+	COMMON_MEMBERS,
 	GUEST_MEMBER(VALUE, sock_type, struct sock_record, socket.type),
 	GUEST_MEMBER(VALUE, sock_protocol, struct sock_record, socket.protocol),
 	GUEST_MEMBER(POINTER, sock_socket, struct sock_record, socket_address),
@@ -182,6 +188,19 @@ enum guest_result guest_socket_read_unnamed(const struct guest_kernel *kernel, u
 					    struct guest_socket *socket)
 {
 	return read_sock(kernel, sock, NULL, false, socket);
+}
+
+enum guest_result guest_connection_read(const struct guest_kernel *kernel, uint64_t sock,
+					struct guest_socket *socket)
+{
+	struct sock_record record = {.socket.sock = sock};
+	enum guest_result result = GUEST_READ_MEMBERS(kernel, sock, common_members, &record);
+	record.socket.type = SOCK_STREAM;
+	record.socket.protocol = IPPROTO_TCP;
+	*socket = record.socket;
+	if (result == GUEST_OK && (socket->family == AF_INET || socket->family == AF_INET6))
+		take_internet_addresses(kernel, &record, socket);
+	return result;
 }
 
 enum guest_result guest_socket_of_file(const struct guest_kernel *kernel,

@@ -51,4 +51,21 @@ enum guest_result guest_socket_read(const struct guest_kernel *kernel, uint64_t 
 enum guest_result guest_socket_read_unnamed(const struct guest_kernel *kernel, uint64_t sock,
 					    struct guest_socket *socket);
 
+/** The addresses and ports of one of TCP's, which need not be a struct sock (TIME_WAIT, a request for one). */
+enum guest_result guest_connection_read(const struct guest_kernel *kernel, uint64_t sock,
+					struct guest_socket *socket);
+
+/** Visits all connections of TCP that the kernel has in its tables, of all network namespaces: what is on its way to a socket of the
+ *  VM finds it there. Some may be visited twice, one that comes or goes meanwhile not at all. GUEST_BAD_DATA: these tables are not as
+ *  they are known; GUEST_BOUND: not all were visited. The visitor says whether to go on. Between visits nothing of the guest's is held. */
+enum guest_result guest_for_each_connection(const struct guest_kernel *kernel,
+					    bool (*visit)(const struct guest_socket *connection, void *context),
+					    void *context);
+
+/** The same for connections that a listening socket of TCP's has made and nobody has accepted yet, at most `maximum`. One of them may
+ *  be over, and in no table any more. */
+enum guest_result guest_for_each_unaccepted(const struct guest_kernel *kernel, uint64_t listener, uint32_t maximum,
+					    bool (*visit)(const struct guest_socket *connection, void *context),
+					    void *context);
+
 #endif

@@ -88,7 +88,7 @@ bool trace_read_descriptor(struct trace_event *event, int64_t fd, struct guest_f
  * it, so it leaves the labels at the address, and the receiver collects them there.
  */
 enum endpoint_class {
-	ENDPOINT_INET_STREAM = 1, // connection: protocol, source, destination
+	ENDPOINT_INET_STREAM = 1, // connection of another protocol than TCP: protocol, source, destination
 	ENDPOINT_INET_DATAGRAM,	  // protocol, destination port
 	ENDPOINT_UNIX_SOCK,	  // a connected socket that nobody has accepted yet
 	ENDPOINT_UNIX_PATH,	  // device, inode
@@ -96,6 +96,8 @@ enum endpoint_class {
 	ENDPOINT_RAW,		  // protocol: to all raw sockets of it
 	ENDPOINT_PACKETS,	  // made by hand, to whatever socket they are for
 	ENDPOINT_OTHER,		  // family, protocol: whoever has a socket of these
+	ENDPOINT_TCP,		  // connection: source, destination; it ends (connections.c)
+	ENDPOINT_PAST,		  // what went by connections that are over: to packet sockets that have it still
 };
 
 struct endpoint_key {
@@ -130,22 +132,25 @@ struct object_reference trace_place_reference(struct trace_event *event, enum pl
 	};
 }
 
+static struct object_id endpoint_id(const struct trace *trace, const struct endpoint_key *key)
+{
+	XXH128_hash_t hash = XXH3_128bits_withSeed(key, sizeof(*key), trace->endpoint_key[0]);
+	return (struct object_id){
+		.a = hash.low64 ^ trace->endpoint_key[1], .b = hash.high64, .c = key->class, .kind = OBJECT_ENDPOINT
+	};
+}
+
 // The caller gives it an address.
 static struct endpoint *refer_to_endpoint(struct trace_event *event, const struct endpoint_key *key,
 					  const struct guest_socket *socket,
 					  struct object_reference *reference)
 {
-	struct trace *trace = event->trace;
-	XXH128_hash_t hash = XXH3_128bits_withSeed(key, sizeof(*key), trace->endpoint_key[0]);
 	struct endpoint *endpoint = take_endpoint(event);
 	endpoint->family = socket->family;
 	endpoint->socket_type = socket->type;
 	endpoint->is_inet = false;
 	*reference = (struct object_reference){
-		.id = { .a = hash.low64 ^ trace->endpoint_key[1],
-			.b = hash.high64,
-			.c = key->class,
-			.kind = OBJECT_ENDPOINT },
+		.id = endpoint_id(event->trace, key),
 		.hint = { (uintptr_t)endpoint },
 	};
 	return endpoint;
@@ -200,10 +205,10 @@ static struct object_reference inet_endpoint(struct trace_event *event,
 }
 
 // The data that flows through a stream connection, in one direction.
-static struct object_reference stream_endpoint(struct trace_event *event,
-					       const struct guest_socket *socket, bool outgoing)
+static struct endpoint_key stream_key(const struct guest_socket *socket, bool outgoing)
 {
-	struct endpoint_key key = { .class = ENDPOINT_INET_STREAM, .protocol = socket->protocol };
+	struct endpoint_key key = { .class = socket->protocol == IPPROTO_TCP ? ENDPOINT_TCP : ENDPOINT_INET_STREAM,
+				    .protocol = socket->protocol };
 	uint8_t local[16], remote[16];
 	canonical_address(socket->family, socket->inet.local_address, local);
 	canonical_address(socket->family, socket->inet.remote_address, remote);
@@ -211,7 +216,40 @@ static struct object_reference stream_endpoint(struct trace_event *event,
 	memcpy(key.destination, outgoing ? remote : local, 16);
 	key.source_port = outgoing ? socket->inet.local_port : socket->inet.remote_port;
 	key.destination_port = outgoing ? socket->inet.remote_port : socket->inet.local_port;
+	return key;
+}
+
+static struct object_reference stream_endpoint(struct trace_event *event,
+					       const struct guest_socket *socket, bool outgoing)
+{
+	struct endpoint_key key = stream_key(socket, outgoing);
 	return inet_endpoint(event, &key, socket, key.destination, key.destination_port);
+}
+
+bool trace_is_connection(const struct object_id *id)
+{
+	return id->kind == OBJECT_ENDPOINT && id->c == ENDPOINT_TCP;
+}
+
+struct object_id trace_connection_id(const struct trace *trace, const struct guest_socket *socket, bool outgoing)
+{
+	struct endpoint_key key = stream_key(socket, outgoing);
+	return endpoint_id(trace, &key);
+}
+
+bool trace_is_past(const struct object_id *id)
+{
+	return id->kind == OBJECT_ENDPOINT && id->c == ENDPOINT_PAST;
+}
+
+void trace_end_connection(struct trace *trace, const struct object_id *id)
+{
+	struct endpoint_key key = { .class = ENDPOINT_PAST };
+	struct endpoint endpoint = { .family = AF_INET, .socket_type = SOCK_STREAM, .address = "past:0" };
+	const struct object_reference from = { .id = *id };
+	const struct object_reference past = { .id = endpoint_id(trace, &key), .hint = { (uintptr_t)&endpoint } };
+	engine_transfer(trace->engine, &from, &past, CAUSE_OVER);
+	engine_object_end(trace->engine, id);
 }
 
 static struct object_reference datagram_endpoint(struct trace_event *event,
@@ -292,8 +330,8 @@ static struct object_reference other_endpoint(struct trace_event *event,
 static bool is_network_endpoint(const struct object_id *id)
 {
 	return id->kind == OBJECT_ENDPOINT &&
-	       (id->c == ENDPOINT_INET_STREAM || id->c == ENDPOINT_INET_DATAGRAM ||
-		id->c == ENDPOINT_RAW || id->c == ENDPOINT_PACKETS);
+	       (id->c == ENDPOINT_INET_STREAM || id->c == ENDPOINT_TCP || id->c == ENDPOINT_INET_DATAGRAM ||
+		id->c == ENDPOINT_RAW || id->c == ENDPOINT_PACKETS || id->c == ENDPOINT_PAST);
 }
 
 // Of an interface, whatever they are.

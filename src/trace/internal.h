@@ -51,6 +51,7 @@ enum {
 	CAUSE_CORE_DUMP,
 	CAUSE_LOOP,    // by the loop device that a file system lies on
 	CAUSE_BOUNDARY, // it was kept back there
+	CAUSE_OVER,	// the connection by which it went
 	CAUSE_RING = OTHER_CAUSE_FIRST + 256, // and the opcode of a request of io_uring
 };
 
@@ -1097,6 +1098,13 @@ bool trace_flows_to_file(struct trace_event *event, const struct guest_file *fil
 			 uint32_t name_length);
 /** The caller writes to the file, or sends to this name, and may do so unseen later. False: it goes nowhere. (syscalls.c) */
 bool trace_write_to(struct trace_event *event, const struct guest_file *file, uint64_t name_address, uint32_t name_length);
+/** What goes one way by a connection of TCP's. */
+bool trace_is_connection(const struct object_id *id);
+struct object_id trace_connection_id(const struct trace *trace, const struct guest_socket *socket, bool outgoing);
+/** It is over, and nobody has, or gets, anything more by it but packet sockets. Locked. */
+void trace_end_connection(struct trace *trace, const struct object_id *id);
+/** What all such connections leave to packet sockets. */
+bool trace_is_past(const struct object_id *id);
 /** At the exit of a call that has received something. Locked. */
 void trace_sniff(struct trace *trace, const struct pending_call *call);
 /** The file is a TCP socket that has a peer, or is about to: it gets another one only after it has lost this one. */

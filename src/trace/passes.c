@@ -399,7 +399,7 @@ enum { PLACES_MAXIMUM = 4096, CALLS_MAXIMUM = 1024 }; // more are not looked at
 static bool is_of(const struct trace *trace, uint32_t magic, const struct object_id *id)
 {
 	if (magic == SOCKFS_MAGIC)
-		return id->kind == OBJECT_SOCKET || id->kind == OBJECT_ENDPOINT;
+		return id->kind == OBJECT_SOCKET || (id->kind == OBJECT_ENDPOINT && !trace_is_past(id));
 	if (magic == ANON_INODE_FS_MAGIC)
 		return trace_is_anonymous_inode(id);
 	return id->kind == OBJECT_FILE && id->b == atomic_load_explicit(&trace->pipe_device, memory_order_relaxed);

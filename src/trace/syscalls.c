@@ -660,6 +660,8 @@ const char *trace_cause_name(uint32_t cause)
 		return "loop";
 	if (cause == CAUSE_BOUNDARY)
 		return "boundary";
+	if (cause == CAUSE_OVER)
+		return "connection-over";
 	if (cause >= CAUSE_RING)
 		return trace_ring_cause_name(cause);
 	if (cause < SYSCALL_ROWS && syscall_rows[cause].name)

@@ -287,6 +287,12 @@ uint64_t trace_denied(const struct trace *trace);
 void trace_verify(struct trace *trace, struct memory_reader *reader);
 
 /**
+ * Ends what is kept of connections of TCP that are over; it takes two calls. In proportion to what connections and
+ * descriptors the guest has, so: some times a minute, by the same thread. `reader` as above.
+ */
+void trace_end_connections(struct trace *trace, struct memory_reader *reader);
+
+/**
  * A file that held labels before this VM was traced (again): it gets them when it is used. From any
  * thread. trace_recalled() ends a row of these; `late`: after the tracing had begun, and
  * trace_sweep() is to follow.

@@ -210,6 +210,79 @@ static void sockets_are_as_proc_says(void **state)
 	}
 }
 
+static struct listed {
+	struct guest_socket connection;
+	bool visited;
+} listed[64];
+static uint32_t listed_count;
+
+static void list_connection(const char *line, uint16_t family)
+{
+	char local[64], remote[64];
+	unsigned state;
+	struct listed *entry = &listed[listed_count];
+	if (sscanf(line, "%*u: %63s %63s %x", local, remote, &state) != 3 || state == listening)
+		return;
+	assert_true(++listed_count < sizeof(listed) / sizeof(listed[0]));
+	*entry = (struct listed){.connection.family = family};
+	read_address(local, family, entry->connection.inet.local_address, &entry->connection.inet.local_port);
+	read_address(remote, family, entry->connection.inet.remote_address, &entry->connection.inet.remote_port);
+}
+
+static void list_connections(void)
+{
+	static const struct {
+		const char *name;
+		uint16_t family;
+	} files[] = {{"net/tcp", AF_INET}, {"net/tcp6", AF_INET6}};
+	listed_count = 0;
+	for (size_t i = 0; i < 2; i++) {
+		cleanup_fclose FILE *file = recording_facts(&frozen.recording, files[i].name);
+		char line[1024];
+		assert_non_null(file);
+		while (fgets(line, sizeof(line), file))
+			list_connection(line, files[i].family);
+	}
+}
+
+static bool find_connection(const struct guest_socket *connection, void *context)
+{
+	for (uint32_t i = 0; i < listed_count; i++)
+		if (listed[i].connection.family == connection->family &&
+		    memcmp(&listed[i].connection.inet, &connection->inet, sizeof(connection->inet)) == 0) {
+			listed[i].visited = true;
+			return true;
+		}
+	fail_msg("a connection from port %u to %u is visited that is not there", connection->inet.local_port,
+		 connection->inet.remote_port);
+	return false;
+}
+
+static bool visit_once(const struct guest_socket *connection, void *context)
+{
+	++*(uint32_t *)context;
+	return false;
+}
+
+static void all_connections_are_visited(void **state)
+{
+	uint32_t visits = 0;
+	list_connections();
+	assert_true(listed_count >= 6);
+	assert_true(guest_has_field(&frozen.kernel, FIELD_net_tcp_hashinfo));
+	assert_read(guest_for_each_connection(&frozen.kernel, find_connection, NULL));
+	for (uint32_t i = 0; i < listed_count; i++)
+		assert_true(listed[i].visited);
+	assert_read(guest_for_each_connection(&frozen.kernel, visit_once, &visits));
+	assert_int_equal(visits, 1);
+}
+
+static bool keep_connection(const struct guest_socket *connection, void *context)
+{
+	*(struct guest_socket *)context = *connection;
+	return true;
+}
+
 static void assert_mirrored(const struct guest_socket *one, const struct guest_socket *other)
 {
 	assert_memory_equal(one->inet.local_address, other->inet.remote_address, 16);
@@ -229,6 +302,14 @@ static void ends_of_a_connection_mirror_each_other(void **state)
 	other = frozen_socket(&task, 16);
 	assert_mirrored(&one, &other);
 	assert_int_equal(one.family, AF_INET6);
+
+	// Nobody has accepted this one.
+	struct guest_socket listener = frozen_socket(&task, 10), established_one = frozen_socket(&task, 12);
+	one = frozen_socket(&task, 13);
+	assert_read(guest_for_each_unaccepted(&frozen.kernel, listener.sock, 1, keep_connection, &other));
+	assert_mirrored(&one, &other);
+	assert_int_equal(guest_for_each_unaccepted(&frozen.kernel, listener.sock, 0, keep_connection, &other), GUEST_BOUND);
+	assert_read(guest_for_each_unaccepted(&frozen.kernel, established_one.sock, 0, keep_connection, &other));
 
 	// IPv4 on one end, IPv6 on the other.
 	static const uint8_t mapped[] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 1};
@@ -267,6 +348,7 @@ int main(void)
 		cmocka_unit_test(unix_peers_are_found),
 		cmocka_unit_test(unix_names_lead_to_inodes),
 		cmocka_unit_test(sockets_are_as_proc_says),
+		cmocka_unit_test(all_connections_are_visited),
 		cmocka_unit_test(ends_of_a_connection_mirror_each_other),
 		cmocka_unit_test(other_files_are_no_sockets),
 	};

@@ -809,6 +809,92 @@ static void test_received_before_the_end(void **state)
 	expect_no_gaps();
 }
 
+// hlist_nulls_del(): what points to it points to the next.
+static void take_out_of_chain(const struct guest_task *task, int32_t fd)
+{
+	struct { uint64_t next, pprev; } node;
+	assert_read(guest_read_kernel(&frozen.kernel, field_of(socket_of(task, fd).sock, FIELD_sock_nulls_node), &node,
+				      sizeof(node)));
+	replay_change(&replay, node.pprev, node.next);
+	if (!(node.next & 1))
+		replay_change(&replay, node.next + 8, node.pprev);
+}
+
+static size_t look_at_connections(int times)
+{
+	size_t before = count_ended();
+	for (int i = 0; i < times; i++)
+		trace_end_connections(replay.trace, &frozen.recording.reader);
+	return count_ended() - before;
+}
+
+// What is under way by a connection is kept as long as the kernel or a program has one of its ends, and packet sockets may have it
+// even then.
+static void test_connection_is_over(void **state)
+{
+	enum { UNIX_SOCKET = 11 };
+	const uint16_t port = 6002, other = 6999, to_port = htons(port), to_other = htons(other), packet = AF_PACKET, own = AF_UNIX;
+	struct guest_task holder = frozen_task("holder"), task = frozen_task("inet"), sniffer = frozen_task("unix");
+	struct guest_socket client = socket_of(&task, INET_CLIENT_6), server = socket_of(&task, INET_SERVER_6);
+	struct guest_socket raw = socket_of(&sniffer, UNIX_SOCKET);
+	make_managed(&holder, &task);
+	call(&task, SYS_write, INET_CLIENT_6, 6);
+	call(&task, SYS_write, INET_CLIENT_MAPPED, 6);
+	call(&task, SYS_sendto, INET_DATAGRAM_CLIENT, 6);
+	assert_int_equal(look_at_connections(3), 0);
+	take_out_of_chain(&task, INET_CLIENT_6); // it is reset
+	take_out_of_chain(&task, INET_SERVER_6);
+	assert_int_equal(look_at_connections(3), 0);
+
+	replay_poke(&replay, field_of(client.sock, FIELD_sock_num), &other, sizeof(other));
+	replay_poke(&replay, field_of(server.sock, FIELD_sock_dport), &to_other, sizeof(to_other));
+	assert_int_equal(look_at_connections(1), 0);
+	replay_poke(&replay, field_of(client.sock, FIELD_sock_num), &port, sizeof(port));
+	assert_int_equal(look_at_connections(1), 0); // was it missed by chance?
+	replay_poke(&replay, field_of(client.sock, FIELD_sock_num), &other, sizeof(other));
+	assert_int_equal(look_at_connections(1), 0);
+	assert_int_equal(look_at_connections(1), 1);
+	assert_int_equal(look_at_connections(3), 0);
+	replay_poke(&replay, field_of(client.sock, FIELD_sock_num), &port, sizeof(port));
+	replay_poke(&replay, field_of(server.sock, FIELD_sock_dport), &to_port, sizeof(to_port));
+	size_t before = replay.edge_count;
+	call(&task, SYS_read, INET_SERVER_6, 6);
+	assert_int_equal(replay.edge_count, before);
+
+	replay_poke(&replay, field_of(raw.sock, FIELD_sock_family), &packet, sizeof(packet));
+	call(&sniffer, SYS_recvfrom, UNIX_SOCKET, 6);
+	replay_poke(&replay, field_of(raw.sock, FIELD_sock_family), &own, sizeof(own));
+	assert_true(has_edge("way<[::1]:6001>", "connection-over", "way<past:0>"));
+	assert_true(has_edge("socket<", "recvfrom", "unix"));
+	expect_no_gaps();
+}
+
+// A look that fails ends nothing, however often.
+static void test_connections_cannot_be_read(void **state)
+{
+	const uint16_t port = 6002, other = 6999, to_port = htons(port), to_other = htons(other);
+	struct guest_task holder = frozen_task("holder"), task = frozen_task("inet");
+	struct guest_socket client = socket_of(&task, INET_CLIENT_6), server = socket_of(&task, INET_SERVER_6);
+	uint64_t buckets, chain;
+	make_managed(&holder, &task);
+	call(&task, SYS_write, INET_CLIENT_6, 6);
+	assert_read(guest_read_field(&frozen.kernel, guest_symbol(&frozen.kernel, SYMBOL_tcp_hashinfo),
+				     FIELD_inet_hashinfo_ehash, &buckets));
+	assert_read(guest_read_kernel(&frozen.kernel, buckets + 8 * 7, &chain, sizeof(chain)));
+	replay_poke(&replay, field_of(client.sock, FIELD_sock_num), &other, sizeof(other));
+	replay_poke(&replay, field_of(server.sock, FIELD_sock_dport), &to_other, sizeof(to_other));
+	replay_change(&replay, buckets + 8 * 7, 0x4141414141414140); // no pointer
+	assert_int_equal(look_at_connections(4), 0);
+	replay_change(&replay, buckets + 8 * 7, 9 << 1 | 1); // another chain's end
+	assert_int_equal(look_at_connections(4), 0);
+	replay_change(&replay, buckets + 8 * 7, field_of(client.sock, FIELD_sock_nulls_node)); // without end, or another's
+	assert_int_equal(look_at_connections(4), 0);
+	replay_change(&replay, buckets + 8 * 7, chain);
+	assert_int_equal(look_at_connections(2), 1);
+	replay_poke(&replay, field_of(client.sock, FIELD_sock_num), &port, sizeof(port));
+	replay_poke(&replay, field_of(server.sock, FIELD_sock_dport), &to_port, sizeof(to_port));
+}
+
 // Likewise a datagram, when its receiver is connected to nobody.
 static void test_received_before_connect(void **state)
 {
@@ -1513,6 +1599,8 @@ int main(void)
 		TEST(test_fast_open),
 		TEST(test_received_before_the_end),
 		TEST(test_received_before_connect),
+		TEST(test_connection_is_over),
+		TEST(test_connections_cannot_be_read),
 		TEST(test_socket_is_given_an_address),
 		TEST(test_writer_dies_inside),
 		TEST(test_restarted_call_has_not_moved),
