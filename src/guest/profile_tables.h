@@ -287,6 +287,11 @@
 	F(O, sock_v6_daddr, "sock.__sk_common.skc_v6_daddr") /* CONFIG_IPV6 */                    \
 	F(O, sock_v6_rcv_saddr, "sock.__sk_common.skc_v6_rcv_saddr") /* likewise */               \
 	F(O, inet_sport, "inet_sock.inet_sport") /* beside skc_num, in network byte order */       \
+	F(O, udp_pending, "udp_sock.pending")                                                     \
+	F(O, cork_daddr, "inet_sock.cork.fl.u.ip4.daddr")                                         \
+	F(O, cork_dport, "inet_sock.cork.fl.u.ip4.uli.ports.dport")                               \
+	F(O, cork_v6_daddr, "inet_sock.cork.fl.u.ip6.daddr")                                      \
+	F(O, cork_v6_dport, "inet_sock.cork.fl.u.ip6.uli.ports.dport")                            \
 	F(O, sock_nulls_node, "sock.__sk_common.skc_nulls_node")                                  \
 	F(O, net_list, "net.list.next")                                                           \
 	F(O, net_tcp_hashinfo, "net.ipv4.tcp_death_row.hashinfo") /* not in 5.19 and 6.0 */       \

@@ -203,6 +203,29 @@ enum guest_result guest_connection_read(const struct guest_kernel *kernel, uint6
 	return result;
 }
 
+enum guest_result guest_socket_corked(const struct guest_kernel *kernel, const struct guest_socket *socket,
+				      uint16_t *family, uint8_t address[16], uint16_t *port)
+{
+	uint64_t pending, dport;
+	if ((socket->protocol != IPPROTO_UDP && socket->protocol != IPPROTO_UDPLITE) ||
+	    !guest_has_field(kernel, FIELD_udp_pending))
+		return GUEST_NOT_FOUND;
+	enum guest_result result = guest_read_field(kernel, socket->sock, FIELD_udp_pending, &pending);
+	if (result || pending == 0)
+		return result ? result : GUEST_NOT_FOUND;
+	const bool four = pending == AF_INET;
+	const enum profile_field_id address_field = four ? FIELD_cork_daddr : FIELD_cork_v6_daddr;
+	const enum profile_field_id port_field = four ? FIELD_cork_dport : FIELD_cork_v6_dport;
+	if ((!four && pending != AF_INET6) || !guest_has_field(kernel, address_field) || !guest_has_field(kernel, port_field))
+		return GUEST_BAD_DATA;
+	result = guest_read_kernel(kernel, socket->sock + guest_offset(kernel, address_field), address, four ? 4 : 16);
+	if (result == GUEST_OK)
+		result = guest_read_field(kernel, socket->sock, port_field, &dport);
+	*family = (uint16_t)pending;
+	*port = result ? 0 : ntohs((uint16_t)dport);
+	return result;
+}
+
 enum guest_result guest_socket_of_file(const struct guest_kernel *kernel,
 				       const struct guest_file *file, struct guest_socket *socket)
 {

@@ -51,6 +51,11 @@ enum guest_result guest_socket_read(const struct guest_kernel *kernel, uint64_t 
 enum guest_result guest_socket_read_unnamed(const struct guest_kernel *kernel, uint64_t sock,
 					    struct guest_socket *socket);
 
+/** Where a UDP socket sends to, whatever name it is given: that of the first of the calls whose data leaves together (UDP_CORK,
+ *  MSG_MORE). 4 bytes of the address for AF_INET, 16 for AF_INET6; the port in host byte order. GUEST_NOT_FOUND: nothing waits. */
+enum guest_result guest_socket_corked(const struct guest_kernel *kernel, const struct guest_socket *socket,
+				      uint16_t *family, uint8_t address[16], uint16_t *port);
+
 /** The addresses and ports of one of TCP's, which need not be a struct sock (TIME_WAIT, a request for one). */
 enum guest_result guest_connection_read(const struct guest_kernel *kernel, uint64_t sock,
 					struct guest_socket *socket);

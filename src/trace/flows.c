@@ -630,6 +630,25 @@ static void open_fast(struct trace_event *event, const struct guest_socket *sock
 		leave(event, socket, giver, destination, port);
 }
 
+// What is sent meanwhile goes with what waits already: to where that does (udp_sendmsg(), net/ipv4/udp.c). Not by a name that
+// is given now, unless another thread lets go what waits first.
+static bool give_corked(struct trace_event *event, const struct guest_socket *socket, const struct object_reference *send,
+			const struct object_reference *giver)
+{
+	uint8_t address[16], destination[16];
+	uint16_t family, port;
+	enum guest_result result = guest_socket_corked(event->kernel, socket, &family, address, &port);
+	if (result != GUEST_OK && result != GUEST_NOT_FOUND)
+		trace_gap(event->trace, "unread-socket", "where corked data of pid %u (%s) goes: %s", event->task.tgid,
+			  event->task.comm, guest_result_text(result));
+	if (result != GUEST_OK)
+		return false;
+	canonical_address(family, address, destination);
+	leave(event, socket, giver, destination, port);
+	struct object_reference endpoint = datagram_endpoint(event, socket, destination, port);
+	return trace_add_flow(event, send, &endpoint);
+}
+
 static bool give_datagram(struct trace_event *event, const struct guest_socket *socket,
 			  const struct object_reference *send,
 			  const struct object_reference *giver,
@@ -637,6 +656,7 @@ static bool give_datagram(struct trace_event *event, const struct guest_socket *
 {
 	uint8_t destination[16];
 	uint16_t port;
+	give_corked(event, socket, send, giver);
 	if (!named || !read_inet_name(name, destination, &port)) {
 		canonical_address(socket->family, socket->inet.remote_address, destination);
 		port = socket->inet.remote_port;

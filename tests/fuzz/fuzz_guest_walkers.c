@@ -217,9 +217,16 @@ static void ask_ring(struct question *question)
 	guest_ring_other_owner(kernel, &request, question->task);
 }
 
+static bool visit_connection(const struct guest_socket *connection, void *context)
+{
+	return count(context);
+}
+
 static void ask_socket(struct question *question)
 {
 	struct guest_socket socket;
+	guest_for_each_connection(question->kernel, visit_connection, question);
+	guest_for_each_unaccepted(question->kernel, question->address, VISITS, visit_connection, question);
 	if (guest_socket_read(question->kernel, question->address, &socket) == GUEST_OK && socket.family == AF_UNIX)
 		require(socket.local.name_length <= sizeof(socket.local.name),
 			"a name that is too long");

@@ -79,6 +79,8 @@ static void look_after(struct replay *replay, struct kernel *kernel, struct inpu
 	switch (next_byte(input) % 6) {
 	case 0:
 		trace_verify(replay->trace, &kernel->recording.reader);
+		if (identity.inode & 1)
+			trace_end_connections(replay->trace, &kernel->recording.reader);
 		break;
 	case 1:
 		if (trace_begin_anew(replay->trace))

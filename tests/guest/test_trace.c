@@ -766,6 +766,38 @@ static void test_datagrams(void **state)
 	expect_no_gaps();
 }
 
+static void poke_field(uint64_t structure, enum profile_field_id field, const void *value, size_t size)
+{
+	assert_true(guest_has_field(&frozen.kernel, field));
+	replay_poke(&replay, field_of(structure, field), value, size);
+}
+
+// What waits in the socket goes first, and takes what comes now along to its own destination.
+static void test_corked(void **state)
+{
+	enum { OTHER_CLIENT = 21, WAITING_TO = 7001 };
+	const uint32_t pending[] = { 0, AF_INET, AF_INET6, 1 };
+	const uint16_t port = htons(WAITING_TO);
+	const uint8_t four[4] = { 127, 0, 0, 1 }, six[16] = { [15] = 1 };
+	struct guest_task holder = frozen_task("holder"), task = frozen_task("inet");
+	struct guest_socket socket = socket_of(&task, OTHER_CLIENT);
+	make_managed(&holder, &task);
+	for (size_t i = 0; i < sizeof(pending) / sizeof(pending[0]); i++) {
+		const bool to_six = pending[i] == AF_INET6;
+		const size_t before = replay.edge_count, gaps = replay.gap_count;
+		poke_field(socket.sock, FIELD_udp_pending, &pending[i], sizeof(pending[i]));
+		poke_field(socket.sock, to_six ? FIELD_cork_v6_daddr : FIELD_cork_daddr, to_six ? six : four, to_six ? 16 : 4);
+		poke_field(socket.sock, to_six ? FIELD_cork_v6_dport : FIELD_cork_dport, &port, sizeof(port));
+		call(&task, SYS_sendto, OTHER_CLIENT, 6);
+		assert_int_equal(has_object("way<127.0.0.1:7001>"), i > 0); // all addresses of a port are one
+		call(&task, SYS_recvfrom, INET_DATAGRAM_SERVER, 6);
+		assert_int_equal(replay.edge_count - before, i == 0 ? 2 : i == 1 ? 2 : 0); // the socket and where it is connected to
+		assert_int_equal(replay.gap_count > gaps, i == 3); // no such family
+	}
+	poke_field(socket.sock, FIELD_udp_pending, &pending[0], sizeof(pending[0]));
+	assert_non_null(strstr(replay.last_gap, "corked"));
+}
+
 // It connects as it sends: has its addresses when that is over.
 static void test_fast_open(void **state)
 {
@@ -1596,6 +1628,7 @@ int main(void)
 		TEST(test_inet_stream_both_families),
 		TEST(test_received_by_a_question),
 		TEST(test_datagrams),
+		TEST(test_corked),
 		TEST(test_fast_open),
 		TEST(test_received_before_the_end),
 		TEST(test_received_before_connect),

@@ -471,7 +471,7 @@ static void act_brief_receiver(void)
 	expect_self(ENDED);
 }
 
-// Nobody has an end of it any more, but for packet sockets: the trace forgets it by and by. The first of its group, as that takes 20 s.
+// Nobody has an end of it any more, but for packet sockets: the trace forgets it by and by (the groups that follow last long enough).
 static void connection_over(void)
 {
 	struct sockaddr_in address = loopback(PORT + 7);
@@ -524,6 +524,28 @@ static void disconnected(void)
 	play("sender", act_sender_by_name);
 	play("receiver", act_disconnecting_receiver);
 	expect_other_socket(receiver, "inet", "dgram", "-");
+}
+
+// What waits in the socket, by a name that was given then, takes along what is sent by another one.
+static void act_corked_sender(void)
+{
+	struct sockaddr_in first = loopback(PORT + 8), second = loopback(PORT + 9);
+	int fd = open_socket(AF_INET, SOCK_DGRAM, 0);
+	need(sendto(fd, "x", 1, MSG_MORE, (struct sockaddr *)&first, sizeof(first)) == 1, "sendto");
+	read_source();
+	send_to(fd, content, 4, &second, sizeof(second));
+	expect_socket(fd, LIVE);
+	expect_self(LIVE);
+	stay();
+}
+
+static void corked(void)
+{
+	make_source();
+	receiver = open_udp(PORT + 8);
+	play("sender", act_corked_sender);
+	play("receiver", act_ink_receiver);
+	expect_socket(receiver, LIVE);
 }
 
 // Connects and sends by one call. Whether something goes with the first packet is the kernel's choice.
@@ -604,7 +626,6 @@ static void injected(void)
 }
 
 const struct scenario packet_scenarios[] = {
-	{ "connection-over", connection_over },
 	{ "raw", raw },
 	{ "netlink", netlink },
 	{ "netlink-kernel", netlink_kernel },
@@ -612,9 +633,11 @@ const struct scenario packet_scenarios[] = {
 	{ "sniffed", sniffed },
 	{ "sniffed-awaited", sniffed_awaited },
 	{ "several", several },
+	{ "connection-over", connection_over },
 	{ "asked-for", asked_for },
 	{ "half-closed", half_closed },
 	{ "disconnected", disconnected },
+	{ "corked", corked },
 	{ "fast-open", fast_open },
 	{ "injected", injected },
 	{ NULL, NULL },
