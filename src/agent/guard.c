@@ -23,7 +23,7 @@ enum {
 	ATTEMPTS = 8,
 	RECALL_MILLISECONDS = 500, // that the daemon is waited for, while the guest's kernel boots
 	LABELS_TIMEOUT_MILLISECONDS = 500,
-	CONNECTIONS_SECONDS = 10, // at least, between two looks which connections are over, and
+	CONNECTIONS_SECONDS = 4, // at least, between two looks which connections are over, and
 	CONNECTIONS_SHARE = 100,  // so many times what one has taken
 	MOVED_NANOSECONDS = 1000000000, // between two reports of how many bytes went by edges
 	LOOK_NANOSECONDS = 1000000000, // between two looks at the first process
