@@ -11,7 +11,8 @@
  * and seen to end then. Who was there before (pt_regs keeps the last call's number) begins another call next, and nothing is made of it.
  */
 
-enum { THREADS_MAXIMUM = 1 << 16 };
+// A thread takes about 1 us, and the VM stands still meanwhile.
+enum { THREADS_MAXIMUM = 1 << 12, PROCESSES_MAXIMUM = 1 << 14 };
 
 struct fork_search {
 	struct trace *trace;
@@ -90,7 +91,7 @@ void trace_find_forks(struct trace *trace)
 			return;
 		spin(spins);
 	}
-	enum guest_result result = guest_for_each_process(trace->kernel, THREADS_MAXIMUM, visit_leader, &search);
+	enum guest_result result = guest_for_each_process(trace->kernel, PROCESSES_MAXIMUM, visit_leader, &search);
 	trace_end_deriving(trace);
 	if (result != GUEST_OK || search.left == 0)
 		trace_gap(trace, "unread-children", "who was inside fork() as the hook changed: %s",

@@ -102,7 +102,7 @@ readonly WITH_DEBUGREG='^((stored|ipc|filesystems|compat|policy|hand)-(5.10|6.12
 readonly WITH_FILTER='^(all-.*-1|all-7.2-2|kexec|ipc-6.1|filesystems-7.2|block-6.12|migrated-7.2|suspended-7.2|yields-6.12|random|swaps) '
 # What is about giving way to debug registers, or about no hook.
 readonly NEVER_WITH_DEBUGREG='^(yields-.*|tampered|migrated|migrated-7.2|bad-use) '
-readonly NOT_ALWAYS='^(suspended|kexec-same|pair-2-a@debugreg|reboot|twins|migrated|block-5.10@debugreg|fault-closed|all-6.1-1|all-5.10-2|early-7.2|daemonize|hostile-6.12|hand-6.1|hand-6.12@debugreg|policy-(6.1|5.10@debugreg)|stored|stored-6.12@debugreg|pair-1-b@debugreg|pair-2-b|pair-2-c|all-(6.12|6.1|7.2)-1@debugreg|all-(5.10|6.12|7.2)-1@filter|all-6.1-2|all-7.2-2|all-6.12-2@debugreg|kexec|kexec@debugreg|gdb@debugreg|snapshot@debugreg|yields-5.10|ipc-6.12@debugreg|filesystems-6.12@debugreg|compat-6.12@debugreg|random-1@debugreg|yields-(6.1|7.2)|block-(6.1|7.2)|ipc-7.2@debugreg|compat-6.1|hand-5.10@debugreg|policy-6.12@debugreg|stored-5.10@debugreg|filesystems-6.1) '
+readonly NOT_ALWAYS='^(suspended|kexec-same|pair-2-a@debugreg|reboot|twins|migrated|block-5.10@debugreg|fault-closed|all-6.1-1|all-5.10-2|early-7.2|daemonize|hostile-6.12|hand-6.1|hand-6.12@debugreg|policy-(6.1|5.10@debugreg)|stored|stored-6.12@debugreg|pair-1-b@debugreg|pair-2-b|pair-2-c|all-(6.12|6.1|7.2)-1@debugreg|all-(5.10|6.12|7.2)-1@filter|all-6.1-2|all-7.2-2|all-6.12-2@debugreg|kexec|kexec@debugreg|gdb@debugreg|snapshot@debugreg|yields-5.10|ipc-6.12@debugreg|filesystems-6.12@debugreg|compat-6.12@debugreg|random-1@debugreg|yields-(6.1|7.2)|block-(6.1|7.2)|ipc-7.2@debugreg|compat-6.1|hand-5.10@debugreg|policy-6.12@debugreg|stored-5.10@debugreg|filesystems-6.1|filesystems-5.10@debugreg|all-7.2-2@filter) '
 
 # case_row NAME: into KERNELS, CPUS, SCENARIOS, SMP and OPTIONS.
 case_row()
@@ -1499,7 +1499,7 @@ payload_random_1()
 
 guest_random()
 {
-	echo "exec /payload/random \$((${SEED:-1000} + VM * 500)) 20 20"
+	echo "exec /payload/random \$((${SEED:-1000} + VM * 500)) 14 20"
 }
 
 guest_random_1()
