@@ -180,6 +180,8 @@
 	F(O, rb_left, "rb_node.rb_left")                                                          \
 	F(O, rb_right, "rb_node.rb_right")                                                        \
 	F(O, mm_owner, "mm_struct.owner") /* CONFIG_MEMCG */                                      \
+	F(O, mm_arg_start, "mm_struct.arg_start")                                                 \
+	F(O, mm_env_end, "mm_struct.env_end")                                                     \
 	F(O, mm_users, "mm_struct.mm_users.counter")                                              \
 	F(O, maple_range_pivot, "maple_range_64.pivot")                                           \
 	F(O, maple_range_slot, "maple_range_64.slot")                                             \

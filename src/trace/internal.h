@@ -854,6 +854,9 @@ bool trace_find_entry_frame(struct trace *trace, struct trace_cpu *cpu, uint64_t
 /** trace_returns.watch() of the call. Locked. */
 enum trace_watching trace_watch_return(struct trace *trace, const struct pending_call *call);
 
+/* execute.c */
+void trace_end_execve(struct trace_event *event, int64_t result);
+
 /* layers.c: overlayfs. */
 struct object_reference trace_lower_reference(const struct guest_file *file);
 /** If it was copied up, it holds what the lower file does. */

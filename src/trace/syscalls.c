@@ -317,41 +317,6 @@ static void end_fork(struct trace_event *event, int64_t result)
 	give_to_child(event, search.has_exact ? &search.exact : &search.last);
 }
 
-static void end_execve(struct trace_event *event, int64_t result)
-{
-	struct trace *trace = event->trace;
-	struct guest_file file;
-	struct object_reference exe;
-	uint64_t address;
-	if (result != 0)
-		return;
-	if (trace_is_compat_program(&event->registers) && event->kernel->sites.compat_entry == 0)
-		trace_gap(trace, "32-bit-program",
-			  "pid %u executes a 32-bit program: its system calls are not seen",
-			  event->task.tgid);
-	bool readable = guest_task_exe(event->kernel, &event->task, &address) == GUEST_OK &&
-			guest_file_read(event->kernel, address, &file) == GUEST_OK;
-	if (readable) {
-		file.viewer = event->task.fs;
-		readable = trace_file_reference(&file, &exe);
-		trace_classify(trace, event->cpu, &file, false);
-	}
-	if (readable)
-		trace_copied_up(trace, &file, (uint32_t)(event->call->row - syscall_rows));
-	if (!trace_lock(trace))
-		return;
-	struct object_reference process = trace_process_reference(&event->task);
-	if (readable)
-		engine_transfer(trace->engine, &exe, &process,
-				(uint32_t)(event->call->row - syscall_rows));
-	struct engine_object object;
-	if (engine_find(trace->engine, &process.id, &object))
-		trace_describe(trace, object.number, &process); // comm and exe are new
-	if (readable)
-		trace_let_program(trace, event->call, &event->task, &process.id);
-	trace_unlock(trace);
-}
-
 // What is mounted, or taken for the root, gives files other names, without that any of them is renamed.
 static void end_mounting(struct trace_event *event, int64_t result)
 {
@@ -474,7 +439,7 @@ static bool begin_perf_event(struct trace_event *event)
 #define UNLINK(kind)	     .begin = trace_begin_unlink, .end = trace_end_unlink, .extra = kind, \
 			     .assume = ASSUME_ZERO
 #define FORK(kind)	     .begin = begin_fork, .end = end_fork, .extra = kind, .assume = ASSUME_POSITIVE
-#define EXECUTE		     .begin = begin_always, .end = end_execve, .assume = ASSUME_ZERO
+#define EXECUTE		     .begin = begin_always, .end = trace_end_execve, .assume = ASSUME_ZERO
 #define SET_ATTRIBUTE(form)                                                                        \
 	.begin = trace_begin_set_attribute, .end = trace_end_set_attribute, .extra = form, \
 	.assume = ASSUME_ZERO

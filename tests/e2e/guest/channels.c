@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -268,6 +270,78 @@ static void executed_classified(void)
 	int status;
 	need(waitpid(pid, &status, 0) == pid, "waitpid");
 	expect_process(pid, "program", ENDED);
+	expect_edge("execve", end_path(path), end_pid(pid));
+}
+
+static pid_t executed_to_its_end(const char *path, const char *comm)
+{
+	pid_t pid = fork();
+	int status;
+	need(pid >= 0, "fork");
+	if (pid == 0) {
+		prctl(PR_SET_NAME, "executor");
+		execl(path, path, NULL);
+		_exit(1);
+	}
+	need(waitpid(pid, &status, 0) == pid, "waitpid");
+	if (comm)
+		expect_process(pid, comm, ENDED);
+	return pid;
+}
+
+static void make_script(const char *path, const char *interpreter)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0755);
+	need(fd >= 0 && dprintf(fd, "#!%s\n", interpreter) > 0, path);
+	close(fd);
+}
+
+// Nobody but the kernel reads them: the program gets their first lines as arguments.
+static void executed_script(void)
+{
+	char *path = classified("script"), *outer = plain("outer"), *clean = plain("clean");
+	make_script(path, "/bin/false ink");
+	make_script(outer, path);
+	make_script(clean, "/bin/false plain");
+	expect_path(path, LIVE);
+	pid_t direct = executed_to_its_end(path, "script");
+	expect_edge("execve", end_path(path), end_pid(direct));
+	pid_t nested = executed_to_its_end(outer, "outer");
+	expect_edge("execve", end_path(path), end_pid(nested));
+	executed_to_its_end(clean, NULL);
+}
+
+// A program of nothing, which has another one mapped by the kernel and begun.
+static void make_interpreted(const char *path, const char *interpreter)
+{
+	enum { ADDRESS = 0x10000000 };
+	struct {
+		Elf64_Ehdr header;
+		Elf64_Phdr parts[2];
+		char interpreter[256];
+	} program = {
+		.header = { .e_ident = { ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB, EV_CURRENT },
+			    .e_type = ET_EXEC, .e_machine = EM_X86_64, .e_version = EV_CURRENT, .e_entry = ADDRESS,
+			    .e_phoff = sizeof(Elf64_Ehdr), .e_ehsize = sizeof(Elf64_Ehdr),
+			    .e_phentsize = sizeof(Elf64_Phdr), .e_phnum = 2 },
+		.parts = { { .p_type = PT_INTERP, .p_offset = offsetof(typeof(program), interpreter),
+			     .p_filesz = strlen(interpreter) + 1, .p_memsz = strlen(interpreter) + 1 },
+			   { .p_type = PT_LOAD, .p_flags = PF_R, .p_vaddr = ADDRESS, .p_filesz = sizeof(program),
+			     .p_memsz = sizeof(program), .p_align = 4096 } },
+	};
+	snprintf(program.interpreter, sizeof(program.interpreter), "%s", interpreter);
+	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0755);
+	need(fd >= 0 && write(fd, &program, sizeof(program)) == sizeof(program), path);
+	close(fd);
+}
+
+static void executed_interpreter(void)
+{
+	char *path = classified("interpreter"), *program = plain("program");
+	copy_file("/bin/busybox", path);
+	make_interpreted(program, path);
+	expect_path(path, LIVE);
+	pid_t pid = executed_to_its_end(program, "program");
 	expect_edge("execve", end_path(path), end_pid(pid));
 }
 
@@ -599,6 +673,8 @@ const struct scenario channel_scenarios[] = {
 	{ "executed", executed },
 	{ "executed-classified", executed_classified },
 	{ "executed-classified-at", executed_classified_at },
+	{ "executed-script", executed_script },
+	{ "executed-interpreter", executed_interpreter },
 	{ "executed-by-thread", executed_by_thread },
 	{ "threads", threads },
 	{ "forked-by-thread", forked_by_thread },
