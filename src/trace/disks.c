@@ -235,7 +235,7 @@ static struct object_reference disk_object(const struct disk *disk, uint32_t sid
 {
 	return (struct object_reference){
 		.id = { .a = disk->number, .b = TRACE_DEVICE_BLOCK, .c = side, .kind = OBJECT_FILE },
-		.hint = { file ? file->address : 0, file ? file->viewer : 0 },
+		.hint = { file ? file->address : 0, file && file->address ? file->viewer : 0 },
 	};
 }
 

@@ -94,11 +94,11 @@ bool trace_file_reference(const struct guest_file *file, struct object_reference
 		return false;
 	}
 	// By the time that it is described the file may have been closed, and its memory be another's: its name has the
-	// inode as well. That of a pipe goes with it.
+	// inode as well. That of a pipe goes with it. Without an open file the second is for trace_describe_as_read().
 	bool is_pipe = trace_file_is_pipe(file);
 	*reference = (struct object_reference){
 		.id = id,
-		.hint = { file->address, file->viewer, is_pipe ? file->inode : file->dentry, is_pipe ? 0 : file->mount },
+		.hint = { file->address, file->address ? file->viewer : 0, is_pipe ? file->inode : file->dentry, is_pipe ? 0 : file->mount },
 	};
 	return true;
 }

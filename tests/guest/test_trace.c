@@ -1464,6 +1464,65 @@ static void test_what_a_new_program_may(void **state)
 	assert_int_equal(count_passed(&task, SYS_exit_group, 0), 0);
 }
 
+struct string_search {
+	const struct guest_task *task;
+	const char *text;
+	uint64_t address;
+};
+
+static bool search_mapping(const struct guest_mapping *mapping, void *context)
+{
+	struct string_search *search = context;
+	char page[4096];
+	for (uint64_t start = mapping->start; start < mapping->end && !search->address; start += sizeof(page)) {
+		if (guest_read_user(&frozen.kernel, search->task, start, page, sizeof(page)) != GUEST_OK)
+			continue;
+		const char *found = memmem(page, sizeof(page), search->text, strlen(search->text) + 1);
+		if (found)
+			search->address = start + (uint64_t)(found - page);
+	}
+	return !search->address;
+}
+
+// Of the inhabitants' program: they all have it.
+static uint64_t user_string(const struct guest_task *task, const char *text)
+{
+	struct string_search search = { task, text, 0 };
+	guest_for_each_mapping(&frozen.kernel, task, 4096, search_mapping, &search);
+	assert_int_not_equal(search.address, 0);
+	return search.address;
+}
+
+// As if the kernel had put a script's name behind the environment, and those of the scripts that it names before its arguments.
+static void test_executed_script(void **state)
+{
+	static const char secret_name[] = "/data/classified/secret", clean[] = "/data/public/notice";
+	struct guest_task task = frozen_task("inet"), other = frozen_task("unix");
+	call(&task, SYS_execve, 0, 0);
+	replay_change(&replay, field_of(task.mm, FIELD_mm_env_end), user_string(&task, clean));
+	call(&task, SYS_execve, 0, 0);
+	expect_story("");
+	replay_change(&replay, field_of(task.mm, FIELD_mm_arg_start), user_string(&task, secret_name));
+	call(&task, SYS_execve, 0, -ENOEXEC);
+	expect_story("");
+	call(&task, SYS_execve, 0, 0);
+	assert_true(has_edge("/data/classified/secret", "execve", "inet"));
+	replay_change(&replay, field_of(other.mm, FIELD_mm_env_end), user_string(&other, secret_name));
+	call(&other, SYS_execve, 0, 0);
+	assert_true(has_edge("/data/classified/secret", "execve", "unix"));
+	expect_no_gaps();
+}
+
+static void test_executed_interpreter(void **state)
+{
+	struct guest_task holder = frozen_task("holder"), task = frozen_task("inet");
+	call(&task, SYS_execve, 0, 0);
+	expect_story("");
+	call(&holder, SYS_execve, 0, 0); // what is mapped is asked for, and found to be classified
+	assert_true(has_edge("/data/classified/secret", "mapping", "holder"));
+	expect_no_gaps();
+}
+
 // What changes a mode or an owner matters to layers and to rules that ask for owners, and to nothing else.
 static void test_attributes(void **state)
 {
@@ -1648,6 +1707,8 @@ int main(void)
 		TEST(test_pipes_and_sockets_hold_nothing),
 		TEST(test_about_to_be_in_a_pipe),
 		TEST(test_what_a_new_program_may),
+		TEST(test_executed_script),
+		cmocka_unit_test_setup_teardown(test_executed_interpreter, begin_mapped, finish),
 		TEST(test_attributes),
 		TEST(test_whose_attributes),
 		TEST(test_unlinked),
