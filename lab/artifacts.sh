@@ -32,6 +32,7 @@ readonly GUEST_DISK_MODULES='
 overlay btrfs xfs squashfs isofs udf vfat nls_cp437 nls_ascii nls_iso8859-1 nls_utf8 erofs fuse 9p 9pnet_virtio autofs4
 loop brd nbd zram dm_mod dm_crypt dm_snapshot md_mod raid1 virtio_blk virtio_scsi sd_mod sr_mod ext4 crc32c_generic
 vsock vsock_loopback vmw_vsock_virtio_transport dummy veth bridge tun tls sctp af_key can can_raw vcan binfmt_misc
+nf_tables nf_nat nft_chain_nat nft_nat
 unix_diag inet_diag tcp_diag udp_diag packet_diag xhci_pci usb_storage kvm-amd kvm-intel
 '
 readonly BOX_MODULES='virtio_pci virtio_blk ext4 9pnet_virtio 9p virtio_console kvm-amd overlay'

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <string.h>
+
 #include "guest/members.h"
 #include "guest/socket.h"
 
@@ -16,6 +18,7 @@ enum {
 	CHAIN_ATTEMPTS = 4,
 	NAMESPACES_MAXIMUM = 1 << 16,
 	TABLES_MAXIMUM = 64,
+	MODULES_MAXIMUM = 1 << 12,
 	NULLS = 1,
 };
 
@@ -138,6 +141,31 @@ enum guest_result guest_for_each_connection(const struct guest_kernel *kernel,
 	    guest_symbol(kernel, SYMBOL_net_namespace_list))
 		return visit_namespaces(&walk);
 	return table ? visit_table(&walk, table) : GUEST_BAD_DATA;
+}
+
+enum guest_result guest_translates_addresses(const struct guest_kernel *kernel, bool *translates)
+{
+	static const char wanted[] = "nf_nat";
+	const uint64_t head = guest_symbol(kernel, SYMBOL_modules), offset = guest_offset(kernel, FIELD_module_list);
+	uint64_t link;
+	*translates = guest_symbol(kernel, SYMBOL_nf_nat_setup_info) != 0;
+	if (*translates)
+		return GUEST_OK;
+	if (!head || !guest_has_field(kernel, FIELD_module_list) || !guest_has_field(kernel, FIELD_module_name))
+		return GUEST_BAD_DATA;
+	enum guest_result result = guest_read_pointer(kernel, head, &link);
+	for (uint32_t visited = 0; result == GUEST_OK && link != head; visited++) {
+		char name[sizeof(wanted)];
+		if (visited == MODULES_MAXIMUM)
+			return GUEST_BOUND;
+		const uint64_t place = link - offset + guest_offset(kernel, FIELD_module_name);
+		result = guest_read_kernel(kernel, place, name, sizeof(name));
+		if (result == GUEST_OK && memcmp(name, wanted, sizeof(wanted)) == 0)
+			*translates = true;
+		if (result == GUEST_OK)
+			result = guest_read_pointer(kernel, link, &link);
+	}
+	return result == GUEST_NOT_FOUND ? GUEST_BAD_DATA : result;
 }
 
 enum guest_result guest_for_each_unaccepted(const struct guest_kernel *kernel, uint64_t listener, uint32_t maximum,

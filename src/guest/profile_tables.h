@@ -57,6 +57,8 @@
 	S(O, klp_transition_patch, "klp_transition_patch") /* CONFIG_LIVEPATCH */                 \
 	S(O, text_mutex, "text_mutex") /* kernel/extable.c; with CONFIG_KALLSYMS_ALL */           \
 	S(O, tcp_hashinfo, "tcp_hashinfo") /* likewise, net/ipv4/tcp_ipv4.c */                    \
+	S(O, modules, "modules") /* likewise, kernel/module/main.c */                             \
+	S(O, nf_nat_setup_info, "nf_nat_setup_info") /* where it is no module's */                \
 	S(O, net_namespace_list, "net_namespace_list") /* likewise, net/core/net_namespace.c */   \
 	S(O, io_issue_sqe, "io_issue_sqe")                                                        \
 	S(O, io_issue_sqe_inner, "__io_issue_sqe") /* from 6.15 */
@@ -294,6 +296,8 @@
 	F(O, cork_dport, "inet_sock.cork.fl.u.ip4.uli.ports.dport")                               \
 	F(O, cork_v6_daddr, "inet_sock.cork.fl.u.ip6.daddr")                                      \
 	F(O, cork_v6_dport, "inet_sock.cork.fl.u.ip6.uli.ports.dport")                            \
+	F(O, module_list, "module.list.next")                                                     \
+	F(O, module_name, "module.name")                                                          \
 	F(O, sock_nulls_node, "sock.__sk_common.skc_nulls_node")                                  \
 	F(O, net_list, "net.list.next")                                                           \
 	F(O, net_tcp_hashinfo, "net.ipv4.tcp_death_row.hashinfo") /* not in 5.19 and 6.0 */       \

@@ -51,6 +51,9 @@ enum guest_result guest_socket_read(const struct guest_kernel *kernel, uint64_t 
 enum guest_result guest_socket_read_unnamed(const struct guest_kernel *kernel, uint64_t sock,
 					    struct guest_socket *socket);
 
+/** Whether the kernel can translate addresses (NAT): it has loaded nf_nat, or has it built in. GUEST_BAD_DATA: that is not known. */
+enum guest_result guest_translates_addresses(const struct guest_kernel *kernel, bool *translates);
+
 /** Where a UDP socket sends to, whatever name it is given: that of the first of the calls whose data leaves together (UDP_CORK,
  *  MSG_MORE). 4 bytes of the address for AF_INET, 16 for AF_INET6; the port in host byte order. GUEST_NOT_FOUND: nothing waits. */
 enum guest_result guest_socket_corked(const struct guest_kernel *kernel, const struct guest_socket *socket,

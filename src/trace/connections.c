@@ -136,10 +136,10 @@ static bool visit_connection(const struct guest_socket *connection, void *contex
 	// In TIME_WAIT there is no socket any more, and nothing that anybody could read.
 	if ((connection->family != AF_INET && connection->family != AF_INET6) || connection->state == TCP_TIME_WAIT)
 		return true;
-	for (int outgoing = 0; outgoing < 2; outgoing++) {
-		struct object_id id = trace_connection_id(look->trace, connection, outgoing);
-		see(look, &id);
-	}
+	struct object_id ids[CONNECTION_IDS];
+	const uint32_t count = trace_connection_ids(look->trace, connection, ids);
+	for (uint32_t i = 0; i < count; i++)
+		see(look, &ids[i]);
 	return true;
 }
 
@@ -245,6 +245,7 @@ static bool settle_batch(struct look *look, uint32_t first)
 void trace_end_connections(struct trace *trace, struct memory_reader *reader)
 {
 	struct look look = { .trace = trace, .reader = reader };
+	trace_note_translation(trace);
 	for (uint32_t first = 0; take_batch(&look, first); first += BATCH)
 		;
 	if (look.count > 0 && !look.failed && index_candidates(&look)) {

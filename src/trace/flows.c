@@ -97,6 +97,8 @@ enum endpoint_class {
 	ENDPOINT_PACKETS,	  // made by hand, to whatever socket they are for
 	ENDPOINT_OTHER,		  // family, protocol: whoever has a socket of these
 	ENDPOINT_TCP,		  // connection: source, destination; it ends (connections.c)
+	ENDPOINT_TCP_FROM,	  // one end of connections whose other end may see another address: see below
+	ENDPOINT_TCP_TO,
 	ENDPOINT_PAST,		  // what went by connections that are over: to packet sockets that have it still
 };
 
@@ -226,15 +228,82 @@ static struct object_reference stream_endpoint(struct trace_event *event,
 	return inet_endpoint(event, &key, socket, key.destination, key.destination_port);
 }
 
-bool trace_is_connection(const struct object_id *id)
+/*
+ * Where the guest's kernel translates addresses (NAT: containers' published ports, services of a cluster), who sends and who receives
+ * may name one of the ends otherwise, but the client's they name alike: nobody translates both within one VM. So what is sent goes to
+ * all connections from the sender's end, and to all to the receiver's, as well, and is taken from there by the name of the client, whose
+ * port it has alone. The client is who has a port that the kernel has chosen; where both, or neither, has one, either may be.
+ */
+static struct endpoint_key end_key(uint32_t class, const struct guest_socket *socket, bool local)
 {
-	return id->kind == OBJECT_ENDPOINT && id->c == ENDPOINT_TCP;
+	struct endpoint_key key = { .class = class };
+	canonical_address(socket->family, local ? socket->inet.local_address : socket->inet.remote_address, key.source);
+	key.source_port = local ? socket->inet.local_port : socket->inet.remote_port;
+	return key;
 }
 
-struct object_id trace_connection_id(const struct trace *trace, const struct guest_socket *socket, bool outgoing)
+static void add_end(struct trace_event *event, const struct guest_socket *socket, uint32_t class, bool local,
+		    const struct object_reference *giver, const struct object_reference *taker)
 {
-	struct endpoint_key key = stream_key(socket, outgoing);
-	return endpoint_id(trace, &key);
+	struct endpoint_key key = end_key(class, socket, local);
+	struct object_reference endpoint = inet_endpoint(event, &key, socket, key.source, key.source_port);
+	trace_add_flow(event, giver ? giver : &endpoint, taker ? taker : &endpoint);
+}
+
+static bool may_be_translated(const struct trace_event *event, const struct guest_socket *socket)
+{
+	return socket->protocol == IPPROTO_TCP && atomic_load_explicit(&event->trace->translates, memory_order_relaxed);
+}
+
+static void give_translated(struct trace_event *event, const struct guest_socket *socket, const struct object_reference *send)
+{
+	if (!may_be_translated(event, socket))
+		return;
+	add_end(event, socket, ENDPOINT_TCP_FROM, true, send, NULL);
+	add_end(event, socket, ENDPOINT_TCP_TO, false, send, NULL);
+}
+
+static void take_translated(struct trace_event *event, const struct guest_socket *socket, const struct object_reference *receive)
+{
+	enum { CHOSEN_FIRST = 32768 }; // net.ipv4.ip_local_port_range, if nobody has changed it
+	if (!may_be_translated(event, socket))
+		return;
+	const bool mine = socket->inet.local_port >= CHOSEN_FIRST, others = socket->inet.remote_port >= CHOSEN_FIRST;
+	if (others || !mine)
+		add_end(event, socket, ENDPOINT_TCP_FROM, false, NULL, receive);
+	if (mine || !others)
+		add_end(event, socket, ENDPOINT_TCP_TO, true, NULL, receive);
+}
+
+bool trace_is_connection(const struct object_id *id)
+{
+	return id->kind == OBJECT_ENDPOINT &&
+	       (id->c == ENDPOINT_TCP || id->c == ENDPOINT_TCP_FROM || id->c == ENDPOINT_TCP_TO);
+}
+
+uint32_t trace_connection_ids(const struct trace *trace, const struct guest_socket *socket, struct object_id ids[CONNECTION_IDS])
+{
+	struct endpoint_key keys[CONNECTION_IDS];
+	uint32_t count = 0;
+	for (int local = 0; local < 2; local++)
+		keys[count++] = stream_key(socket, local);
+	for (int local = 0; local < 2 && atomic_load_explicit(&trace->translates, memory_order_relaxed); local++) {
+		keys[count++] = end_key(ENDPOINT_TCP_FROM, socket, local);
+		keys[count++] = end_key(ENDPOINT_TCP_TO, socket, local);
+	}
+	for (uint32_t i = 0; i < count; i++)
+		ids[i] = endpoint_id(trace, &keys[i]);
+	return count;
+}
+
+void trace_note_translation(struct trace *trace)
+{
+	bool translates;
+	if (guest_translates_addresses(trace->kernel, &translates) != GUEST_OK || !translates ||
+	    atomic_exchange(&trace->translates, true) || !trace_lock(trace))
+		return;
+	trace_empty_passes(trace); // what passes now is seen to go by more
+	trace_unlock(trace);
 }
 
 bool trace_is_past(const struct object_id *id)
@@ -330,7 +399,7 @@ static struct object_reference other_endpoint(struct trace_event *event,
 static bool is_network_endpoint(const struct object_id *id)
 {
 	return id->kind == OBJECT_ENDPOINT &&
-	       (id->c == ENDPOINT_INET_STREAM || id->c == ENDPOINT_TCP || id->c == ENDPOINT_INET_DATAGRAM ||
+	       (id->c == ENDPOINT_INET_STREAM || trace_is_connection(id) || id->c == ENDPOINT_INET_DATAGRAM ||
 		id->c == ENDPOINT_RAW || id->c == ENDPOINT_PACKETS || id->c == ENDPOINT_PAST);
 }
 
@@ -478,6 +547,7 @@ static void collect(struct trace_event *event, const struct guest_socket *socket
 	} else if (socket->type == SOCK_STREAM && socket->inet.remote_port) {
 		endpoint = stream_endpoint(event, socket, false);
 		trace_add_flow(event, &endpoint, receive);
+		take_translated(event, socket, receive);
 		take_packets(event, socket, receive, SNIFFS_INJECTED);
 	} else if (socket->inet.local_port) {
 		take_packets(event, socket, receive, SNIFFS_INJECTED);
@@ -712,6 +782,7 @@ static bool give_socket(struct trace_event *event, const struct guest_socket *so
 		leave_by_stream(event, socket, giver);
 		endpoint = stream_endpoint(event, socket, true);
 		trace_add_flow(event, &send, &endpoint);
+		give_translated(event, socket, &send);
 	} else if (is_inet(socket)) {
 		give_datagram(event, socket, &send, giver, &name, named);
 	} else if (!is_for_kernel(event, socket, &name, named)) {

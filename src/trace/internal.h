@@ -15,7 +15,7 @@ enum {
 	PENDING_MAXIMUM = 65536,      // system calls in progress at one time
 	PENDING_BUCKETS = 16384,      // power of two
 	FLOWS_MAXIMUM = 8,	      // of one system call
-	ENDPOINTS_MAXIMUM = 3,
+	ENDPOINTS_MAXIMUM = 6,
 	PATHS_MAXIMUM = 64,	      // calls in progress that hold paths (rename, link, ...)
 	OTHER_CAUSE_FIRST = 4096, // causes that are no system call
 	ALIASES_MAXIMUM = 64,
@@ -285,6 +285,7 @@ struct trace {
 	_Atomic uint32_t installers; // calls in progress that put a file under a number
 	_Atomic uint32_t makers; // calls in progress that make something
 	_Atomic bool links_managed, attributes_managed, packets_sent;
+	_Atomic bool translates; // addresses: NAT
 	struct lent_pages lent[LENT_MAXIMUM];
 
 	char core_pattern[192]; // as it was read last
@@ -1101,9 +1102,13 @@ bool trace_flows_to_file(struct trace_event *event, const struct guest_file *fil
 			 uint32_t name_length);
 /** The caller writes to the file, or sends to this name, and may do so unseen later. False: it goes nowhere. (syscalls.c) */
 bool trace_write_to(struct trace_event *event, const struct guest_file *file, uint64_t name_address, uint32_t name_length);
-/** What goes one way by a connection of TCP's. */
+/** What goes one way by a connection of TCP's, or by those of one end. */
 bool trace_is_connection(const struct object_id *id);
-struct object_id trace_connection_id(const struct trace *trace, const struct guest_socket *socket, bool outgoing);
+enum { CONNECTION_IDS = 6 };
+/** All of the socket's. Returns how many there are. */
+uint32_t trace_connection_ids(const struct trace *trace, const struct guest_socket *socket, struct object_id ids[CONNECTION_IDS]);
+/** Looks whether the guest translates addresses, as it may from some moment on. */
+void trace_note_translation(struct trace *trace);
 /** It is over, and nobody has, or gets, anything more by it but packet sockets. Locked. */
 void trace_end_connection(struct trace *trace, const struct object_id *id);
 /** What all such connections leave to packet sockets. */

@@ -111,6 +111,7 @@ size_t trace_sweep(struct trace *trace, struct memory_reader *reader)
 {
 	struct sweep sweep = { .trace = trace, .reader = reader };
 	trace_note_programs(trace); // before they are given anything
+	trace_note_translation(trace);
 	enum guest_result result =
 		guest_for_each_process(trace->kernel, PROCESSES_MAXIMUM, sweep_process, &sweep);
 	if (result != GUEST_OK)

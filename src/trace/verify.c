@@ -256,6 +256,7 @@ void trace_boot(struct trace *trace, const struct guest_kernel *kernel)
 	trace_forget_moved(trace); // paths are looked at by a new kernel's vCPUs only
 	atomic_fetch_add(&trace->namespace_epoch, 1);
 	atomic_store(&trace->has_rings, false);
+	atomic_store(&trace->translates, false);
 	trace->kernel = kernel;
 	trace_unlock(trace);
 }

@@ -901,6 +901,46 @@ static void test_connection_is_over(void **state)
 	expect_no_gaps();
 }
 
+// The guest translates what is sent to a port of its own: one end does not name the other as that does.
+static void test_translated(void **state)
+{
+	enum { NAME_SIZE = 8 };
+	const uint16_t port = 6001, other = 6099;
+	struct guest_task holder = frozen_task("holder"), task = frozen_task("inet"), server = frozen_task("unix");
+	struct guest_socket socket = socket_of(&task, INET_SERVER_6);
+	uint64_t link;
+	char before[NAME_SIZE];
+	bool translates;
+	assert_read(guest_translates_addresses(&frozen.kernel, &translates));
+	assert_false(translates);
+	assert_read(guest_read_kernel(&frozen.kernel, guest_symbol(&frozen.kernel, SYMBOL_modules), &link, sizeof(link)));
+	const uint64_t name = field_of(link - field_of(0, FIELD_module_list), FIELD_module_name);
+	assert_read(guest_read_kernel(&frozen.kernel, name, before, sizeof(before)));
+
+	replay_change(&replay, field_of(server.address, FIELD_task_files), task.files);
+	server.files = task.files;
+	make_managed(&holder, &task);
+	replay_poke(&replay, field_of(socket.sock, FIELD_sock_num), &other, sizeof(other));
+	call(&task, SYS_write, INET_CLIENT_6, 6);
+	call(&server, SYS_read, INET_SERVER_6, 6);
+	assert_false(has_edge("way<", "read", "socket<"));
+	replay_poke(&replay, name, "nf_nat", sizeof("nf_nat"));
+	trace_end_connections(replay.trace, &frozen.recording.reader);
+	call(&task, SYS_write, INET_CLIENT_6, 6);
+	call(&server, SYS_read, INET_CLIENT_MAPPED, 6); // another connection
+	assert_false(has_edge("way<", "read", "socket<"));
+	call(&server, SYS_read, INET_SERVER_6, 6);
+	assert_true(has_edge("way<[::1]:6002>", "read", "socket<[::1]:6099>"));
+	assert_true(has_edge("socket<[::1]:6099>", "read", "unix"));
+	// And back, to who has connected.
+	call(&server, SYS_write, INET_SERVER_6, 6);
+	call(&task, SYS_read, INET_CLIENT_6, 6);
+	assert_true(has_edge("way<[::1]:6002>", "read", "socket<[::1]:6002>"));
+	replay_poke(&replay, name, before, sizeof(before));
+	replay_poke(&replay, field_of(socket.sock, FIELD_sock_num), &port, sizeof(port));
+	expect_no_gaps();
+}
+
 // A look that fails ends nothing, however often.
 static void test_connections_cannot_be_read(void **state)
 {
@@ -1693,6 +1733,7 @@ int main(void)
 		TEST(test_received_before_connect),
 		TEST(test_connection_is_over),
 		TEST(test_connections_cannot_be_read),
+		TEST(test_translated),
 		TEST(test_socket_is_given_an_address),
 		TEST(test_writer_dies_inside),
 		TEST(test_restarted_call_has_not_moved),

@@ -625,6 +625,86 @@ static void injected(void)
 	expect_other_socket(receiver, "inet", "dgram", "127.0.0.1:4700");
 }
 
+// The client names a port that the server has never heard of.
+static void act_translated_client(void)
+{
+	struct sockaddr_in address = loopback(PORT + 10);
+	char text[8];
+	int fd = open_socket(AF_INET, SOCK_STREAM, 0);
+	need(connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0, "connect");
+	read_source();
+	need(send(fd, content, 4, 0) == 4 && recv(fd, text, sizeof(text), 0) > 0, "send, recv");
+	expect_socket(fd, LIVE);
+	expect_self(LIVE);
+	stay();
+}
+
+static void act_translated_server(void)
+{
+	int fd = accept4(receiver, NULL, NULL, SOCK_CLOEXEC);
+	need(fd >= 0, "accept");
+	receive_ink(fd);
+	need(send(fd, "done", 4, 0) == 4, "send");
+	expect_socket(fd, LIVE);
+	expect_self(LIVE);
+	stay();
+}
+
+// Who asks without a secret, and who gets the answer of who has one.
+static void act_asking_client(void)
+{
+	struct sockaddr_in address = loopback(PORT + 12);
+	char text[8];
+	int fd = open_socket(AF_INET, SOCK_STREAM, 0);
+	need(connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0, "connect");
+	need(send(fd, "ask", 3, 0) == 3 && recv(fd, text, sizeof(text), 0) > 0, "send, recv");
+	expect_socket(fd, LIVE);
+	expect_self(LIVE);
+	stay();
+}
+
+static void act_answering_server(void)
+{
+	char text[8];
+	int fd = accept4(sender, NULL, NULL, SOCK_CLOEXEC);
+	need(fd >= 0 && recv(fd, text, sizeof(text), 0) > 0, "accept, recv");
+	read_source();
+	need(send(fd, content, 4, 0) == 4, "send");
+	expect_socket(fd, LIVE);
+	expect_self(LIVE);
+	stay();
+}
+
+// Somebody else who uses the same service meanwhile.
+static void act_idle_pair(void)
+{
+	struct sockaddr_in address = loopback(PORT + 14);
+	char text[8];
+	int listener = open_listener(PORT + 15), fd = open_socket(AF_INET, SOCK_STREAM, 0), other;
+	need(connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0, "connect");
+	need((other = accept4(listener, NULL, NULL, SOCK_CLOEXEC)) >= 0, "accept");
+	need(send(fd, "ask", 3, 0) == 3 && recv(other, text, sizeof(text), 0) > 0, "send, recv");
+	need(send(other, "yes", 3, 0) == 3 && recv(fd, text, sizeof(text), 0) > 0, "send, recv");
+	stay();
+}
+
+static void translated(void)
+{
+	enum { LOOK_SECONDS = 6 }; // that the kernel can do so is noticed every 4 s
+	make_source();
+	for (int i = 10; i < 16; i += 2)
+		translate_port((uint16_t)(PORT + i), (uint16_t)(PORT + i + 1));
+	sleep(LOOK_SECONDS);
+	receiver = open_listener(PORT + 11);
+	sender = open_listener(PORT + 13);
+	pid_t server = actor("server", act_translated_server), answering = actor("answering", act_answering_server);
+	play("client", act_translated_client);
+	play("asking", act_asking_client);
+	play("idle", act_idle_pair);
+	await(server);
+	await(answering);
+}
+
 const struct scenario packet_scenarios[] = {
 	{ "raw", raw },
 	{ "netlink", netlink },
@@ -640,5 +720,6 @@ const struct scenario packet_scenarios[] = {
 	{ "corked", corked },
 	{ "fast-open", fast_open },
 	{ "injected", injected },
+	{ "translated", translated },
 	{ NULL, NULL },
 };

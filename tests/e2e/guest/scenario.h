@@ -96,6 +96,9 @@ const char *end_path(const char *path);
 const char *end_pid(pid_t pid);
 const char *end_self(void);
 
+/** From now on the kernel sends to another port of the loopback what is sent to `from`, in this network namespace (translate.c). */
+void translate_port(uint16_t from, uint16_t to);
+
 /** What the kernel starts for a dump (cores.c); returns an exit status. */
 int take_dump(const char *folder);
 
