@@ -756,8 +756,8 @@ static bool is_blind(const void *unused)
 	return atomic_load(&host.blind);
 }
 
-// The daemon of this test may not hear of them: it acknowledges what it has not got.
-static uint64_t count_losses(void)
+// The daemon of this test may not hear of them: it acknowledges what it has not got. Other gaps come meanwhile.
+__attribute__((no_sanitize("thread"), noinline)) static uint64_t count_losses(void)
 {
 	const struct trace *trace = agent_vcpu_of(threads[0].vcpu->fd)->vm->trace;
 	for (uint32_t i = 0; i < trace->gap_count; i++)
@@ -1010,6 +1010,11 @@ static void play_fault(void)
 	resume_all();
 }
 
+__attribute__((no_sanitize("thread"), noinline)) static void set_memory(struct agent_vm *vm, struct vm_memory *memory)
+{
+	vm->memory = memory;
+}
+
 // In the guard, while it reads the kernel of the next boot.
 static void play_fault_in_kernel(void)
 {
@@ -1018,10 +1023,10 @@ static void play_fault_in_kernel(void)
 	reset_all();
 	stage_boot_anew();
 	atomic_store(&host.drill, true);
-	vm->memory = NULL;
+	set_memory(vm, NULL);
 	atomic_store(&stage.is_booting, false);
 	await(is_untraced, NULL, "the fault");
-	vm->memory = memory;
+	set_memory(vm, memory);
 	let_run(false);
 }
 

@@ -256,10 +256,7 @@ static void test_fault(void **state)
 	static struct synthetic daemon;
 	struct wire_message message;
 	assert_true(copy_guard_install(NULL));
-	atomic_store(&agent.all_said, false);
-	atomic_store(&agent.running, true);
-	atomic_store(&vm.recall, RECALL_DONE);
-	pthread_create(&thread, NULL, agent_link, NULL);
+	start_link(RECALL_DONE);
 	welcome(&daemon, 0);
 	do // nothing is counted in the second that follows
 		assert_true(synthetic_receive(&daemon, &message, 5000));
@@ -269,14 +266,10 @@ static void test_fault(void **state)
 	send_stored(&daemon, 1, "classified");
 	assert_true(synthetic_is_closed(daemon.fd));
 	close(daemon.fd);
+	welcome_as(&daemon, WIRE_VERSION, false, 0);
+	end_link();
 	assert_int_equal(faults, 1);
 	assert_ptr_equal(vm.trace, sound);
-
-	welcome_as(&daemon, WIRE_VERSION, false, 0);
-	atomic_store(&agent.all_said, true);
-	agent_wake_link();
-	await(is_running, false);
-	pthread_join(thread, NULL);
 	close(daemon.fd);
 }
 
