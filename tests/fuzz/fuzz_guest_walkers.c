@@ -109,12 +109,14 @@ static void ask_tables(struct question *question)
 	const struct guest_kernel *kernel = question->kernel;
 	struct guest_task thread;
 	uint64_t found;
+	bool translates;
 	guest_for_each_process(kernel, VISITS, visit_address, question);
 	guest_find_process(kernel, (uint32_t)question->address, &found);
 	guest_find_thread(kernel, question->task, (int32_t)question->address, &thread);
 	guest_find_in_xarray(kernel, question->address, question->visits, &found);
 	guest_current_task(kernel, question->address, &found);
 	guest_is_per_cpu_area(kernel, question->address);
+	guest_translates_addresses(kernel, &translates);
 }
 
 static void ask_path(struct question *question, uint64_t dentry, uint64_t mount)
@@ -225,12 +227,15 @@ static bool visit_connection(const struct guest_socket *connection, void *contex
 static void ask_socket(struct question *question)
 {
 	struct guest_socket socket;
+	uint8_t address[16];
+	uint16_t family, port;
 	guest_for_each_connection(question->kernel, visit_connection, question);
 	guest_for_each_unaccepted(question->kernel, question->address, VISITS, visit_connection, question);
 	if (guest_socket_read(question->kernel, question->address, &socket) == GUEST_OK && socket.family == AF_UNIX)
 		require(socket.local.name_length <= sizeof(socket.local.name),
 			"a name that is too long");
 	guest_socket_read_unnamed(question->kernel, question->address, &socket);
+	guest_socket_corked(question->kernel, &socket, &family, address, &port);
 }
 
 static void ask_user(struct question *question)
