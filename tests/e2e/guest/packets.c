@@ -719,7 +719,7 @@ const struct scenario packet_scenarios[] = {
 	{ "disconnected", disconnected },
 	{ "corked", corked },
 	{ "fast-open", fast_open },
-	{ "injected", injected },
 	{ "translated", translated },
+	{ "injected", injected }, // after which every internet socket has what a packet may have brought
 	{ NULL, NULL },
 };
