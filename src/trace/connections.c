@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
+#include "trace/endpoints.h"
 #include "trace/internal.h"
 
 /*

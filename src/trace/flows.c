@@ -11,9 +11,7 @@
 #include <sys/syscall.h>
 #include <sys/un.h>
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
+#include "trace/endpoints.h"
 #include "trace/internal.h"
 
 static bool add_flow(struct trace_event *event, const struct object_reference *from,
@@ -84,273 +82,6 @@ bool trace_read_descriptor(struct trace_event *event, int64_t fd, struct guest_f
 }
 
 /*
- * Endpoints: what is under way to an address. The sender cannot always tell which socket will get
- * it, so it leaves the labels at the address, and the receiver collects them there.
- */
-enum endpoint_class {
-	ENDPOINT_INET_STREAM = 1, // connection of another protocol than TCP: protocol, source, destination
-	ENDPOINT_INET_DATAGRAM,	  // protocol, destination port
-	ENDPOINT_UNIX_SOCK,	  // a connected socket that nobody has accepted yet
-	ENDPOINT_UNIX_PATH,	  // device, inode
-	ENDPOINT_UNIX_ABSTRACT,	  // network namespace, name
-	ENDPOINT_RAW,		  // protocol: to all raw sockets of it
-	ENDPOINT_PACKETS,	  // made by hand, to whatever socket they are for
-	ENDPOINT_OTHER,		  // family, protocol: whoever has a socket of these
-	ENDPOINT_TCP,		  // connection: source, destination; it ends (connections.c)
-	ENDPOINT_TCP_FROM,	  // one end of connections whose other end may see another address: see below
-	ENDPOINT_TCP_TO,
-	ENDPOINT_PAST,		  // what went by connections that are over: to packet sockets that have it still
-};
-
-struct endpoint_key {
-	uint32_t class;
-	uint16_t protocol, family, source_port, destination_port;
-	uint8_t source[16], destination[16];
-	uint64_t number[2];
-	char name[GUEST_UNIX_NAME_MAXIMUM];
-};
-
-// Where a text is kept as long as the call is in progress.
-static struct endpoint *take_endpoint(struct trace_event *event)
-{
-	struct pending_call *call = event->call;
-	struct endpoint *endpoint = &call->endpoints[call->endpoint_count];
-	if (call->endpoint_count < ENDPOINTS_MAXIMUM - 1)
-		call->endpoint_count++;
-	return endpoint;
-}
-
-struct object_reference trace_place_reference(struct trace_event *event, enum place_sort sort,
-					      uint64_t number, uint64_t set, const char *format, ...)
-{
-	struct endpoint *endpoint = take_endpoint(event);
-	va_list arguments;
-	va_start(arguments, format);
-	vsnprintf(endpoint->address, sizeof(endpoint->address), format, arguments);
-	va_end(arguments);
-	return (struct object_reference){
-		.id = { .a = number, .b = set, .c = sort, .kind = OBJECT_PLACE },
-		.hint = { (uintptr_t)endpoint },
-	};
-}
-
-static struct object_id endpoint_id(const struct trace *trace, const struct endpoint_key *key)
-{
-	XXH128_hash_t hash = XXH3_128bits_withSeed(key, sizeof(*key), trace->endpoint_key[0]);
-	return (struct object_id){
-		.a = hash.low64 ^ trace->endpoint_key[1], .b = hash.high64, .c = key->class, .kind = OBJECT_ENDPOINT
-	};
-}
-
-// The caller gives it an address.
-static struct endpoint *refer_to_endpoint(struct trace_event *event, const struct endpoint_key *key,
-					  const struct guest_socket *socket,
-					  struct object_reference *reference)
-{
-	struct endpoint *endpoint = take_endpoint(event);
-	endpoint->family = socket->family;
-	endpoint->socket_type = socket->type;
-	endpoint->is_inet = false;
-	*reference = (struct object_reference){
-		.id = endpoint_id(event->trace, key),
-		.hint = { (uintptr_t)endpoint },
-	};
-	return endpoint;
-}
-
-// IPv4 addresses are mapped, so that a v4 client and a v6 server have the same pair.
-static void canonical_address(uint16_t family, const void *address, uint8_t canonical[16])
-{
-	if (family == AF_INET6) {
-		memcpy(canonical, address, 16);
-		return;
-	}
-	memset(canonical, 0, 10);
-	memset(canonical + 10, 0xFF, 2);
-	memcpy(canonical + 12, address, 4);
-}
-
-static void format_address(const uint8_t canonical[16], uint16_t port, char *text, size_t size)
-{
-	char host[INET6_ADDRSTRLEN] = "";
-	struct in6_addr aligned;
-	memcpy(&aligned, canonical, sizeof(aligned));
-	bool mapped = IN6_IS_ADDR_V4MAPPED(&aligned);
-	inet_ntop(mapped ? AF_INET : AF_INET6, mapped ? canonical + 12 : canonical, host,
-		  sizeof(host));
-	snprintf(text, size, mapped ? "%s:%u" : "[%s]:%u", host, port);
-}
-
-void trace_format_endpoint(struct endpoint *endpoint)
-{
-	if (endpoint->is_inet)
-		format_address(endpoint->inet, endpoint->port, endpoint->address,
-			       sizeof(endpoint->address));
-}
-
-static bool is_inet(const struct guest_socket *socket)
-{
-	return socket->family == AF_INET || socket->family == AF_INET6;
-}
-
-static struct object_reference inet_endpoint(struct trace_event *event,
-					     const struct endpoint_key *key,
-					     const struct guest_socket *socket,
-					     const uint8_t destination[16], uint16_t port)
-{
-	struct object_reference reference;
-	struct endpoint *endpoint = refer_to_endpoint(event, key, socket, &reference);
-	endpoint->is_inet = true;
-	endpoint->port = port;
-	memcpy(endpoint->inet, destination, sizeof(endpoint->inet));
-	return reference;
-}
-
-// The data that flows through a stream connection, in one direction.
-static struct endpoint_key stream_key(const struct guest_socket *socket, bool outgoing)
-{
-	struct endpoint_key key = { .class = socket->protocol == IPPROTO_TCP ? ENDPOINT_TCP : ENDPOINT_INET_STREAM,
-				    .protocol = socket->protocol };
-	uint8_t local[16], remote[16];
-	canonical_address(socket->family, socket->inet.local_address, local);
-	canonical_address(socket->family, socket->inet.remote_address, remote);
-	memcpy(key.source, outgoing ? local : remote, 16);
-	memcpy(key.destination, outgoing ? remote : local, 16);
-	key.source_port = outgoing ? socket->inet.local_port : socket->inet.remote_port;
-	key.destination_port = outgoing ? socket->inet.remote_port : socket->inet.local_port;
-	return key;
-}
-
-static struct object_reference stream_endpoint(struct trace_event *event,
-					       const struct guest_socket *socket, bool outgoing)
-{
-	struct endpoint_key key = stream_key(socket, outgoing);
-	return inet_endpoint(event, &key, socket, key.destination, key.destination_port);
-}
-
-/*
- * Where the guest's kernel translates addresses (NAT: containers' published ports, services of a cluster), who sends and who receives
- * may name one of the ends otherwise, but the client's they name alike: nobody translates both within one VM. So what is sent goes to
- * all connections from the sender's end, and to all to the receiver's, as well, and is taken from there by the name of the client, whose
- * port it has alone. The client is who has a port that the kernel has chosen; where both, or neither, has one, either may be.
- */
-static struct endpoint_key end_key(uint32_t class, const struct guest_socket *socket, bool local)
-{
-	struct endpoint_key key = { .class = class };
-	canonical_address(socket->family, local ? socket->inet.local_address : socket->inet.remote_address, key.source);
-	key.source_port = local ? socket->inet.local_port : socket->inet.remote_port;
-	return key;
-}
-
-static void add_end(struct trace_event *event, const struct guest_socket *socket, uint32_t class, bool local,
-		    const struct object_reference *giver, const struct object_reference *taker)
-{
-	struct endpoint_key key = end_key(class, socket, local);
-	struct object_reference endpoint = inet_endpoint(event, &key, socket, key.source, key.source_port);
-	trace_add_flow(event, giver ? giver : &endpoint, taker ? taker : &endpoint);
-}
-
-static bool may_be_translated(const struct trace_event *event, const struct guest_socket *socket)
-{
-	return socket->protocol == IPPROTO_TCP && atomic_load_explicit(&event->trace->translates, memory_order_relaxed);
-}
-
-static void give_translated(struct trace_event *event, const struct guest_socket *socket, const struct object_reference *send)
-{
-	if (!may_be_translated(event, socket))
-		return;
-	add_end(event, socket, ENDPOINT_TCP_FROM, true, send, NULL);
-	add_end(event, socket, ENDPOINT_TCP_TO, false, send, NULL);
-}
-
-static void take_translated(struct trace_event *event, const struct guest_socket *socket, const struct object_reference *receive)
-{
-	enum { CHOSEN_FIRST = 32768 }; // net.ipv4.ip_local_port_range, if nobody has changed it
-	if (!may_be_translated(event, socket))
-		return;
-	const bool mine = socket->inet.local_port >= CHOSEN_FIRST, others = socket->inet.remote_port >= CHOSEN_FIRST;
-	if (others || !mine)
-		add_end(event, socket, ENDPOINT_TCP_FROM, false, NULL, receive);
-	if (mine || !others)
-		add_end(event, socket, ENDPOINT_TCP_TO, true, NULL, receive);
-}
-
-bool trace_is_connection(const struct object_id *id)
-{
-	return id->kind == OBJECT_ENDPOINT &&
-	       (id->c == ENDPOINT_TCP || id->c == ENDPOINT_TCP_FROM || id->c == ENDPOINT_TCP_TO);
-}
-
-uint32_t trace_connection_ids(const struct trace *trace, const struct guest_socket *socket, struct object_id ids[CONNECTION_IDS])
-{
-	struct endpoint_key keys[CONNECTION_IDS];
-	uint32_t count = 0;
-	for (int local = 0; local < 2; local++)
-		keys[count++] = stream_key(socket, local);
-	for (int local = 0; local < 2 && atomic_load_explicit(&trace->translates, memory_order_relaxed); local++) {
-		keys[count++] = end_key(ENDPOINT_TCP_FROM, socket, local);
-		keys[count++] = end_key(ENDPOINT_TCP_TO, socket, local);
-	}
-	for (uint32_t i = 0; i < count; i++)
-		ids[i] = endpoint_id(trace, &keys[i]);
-	return count;
-}
-
-void trace_note_translation(struct trace *trace)
-{
-	bool translates;
-	if (guest_translates_addresses(trace->kernel, &translates) != GUEST_OK || !translates ||
-	    atomic_exchange(&trace->translates, true) || !trace_lock(trace))
-		return;
-	trace_empty_passes(trace); // what passes now is seen to go by more
-	trace_unlock(trace);
-}
-
-bool trace_is_past(const struct object_id *id)
-{
-	return id->kind == OBJECT_ENDPOINT && id->c == ENDPOINT_PAST;
-}
-
-void trace_end_connection(struct trace *trace, const struct object_id *id)
-{
-	struct endpoint_key key = { .class = ENDPOINT_PAST };
-	struct endpoint endpoint = { .family = AF_INET, .socket_type = SOCK_STREAM, .address = "past:0" };
-	const struct object_reference from = { .id = *id };
-	const struct object_reference past = { .id = endpoint_id(trace, &key), .hint = { (uintptr_t)&endpoint } };
-	engine_transfer(trace->engine, &from, &past, CAUSE_OVER);
-	engine_object_end(trace->engine, id);
-}
-
-static struct object_reference datagram_endpoint(struct trace_event *event,
-						 const struct guest_socket *socket,
-						 const uint8_t destination[16], uint16_t port)
-{
-	struct endpoint_key key = { .class = ENDPOINT_INET_DATAGRAM,
-				    .protocol = socket->protocol,
-				    .destination_port = port };
-	return inet_endpoint(event, &key, socket, destination, port);
-}
-
-// Of the socket, or a name that it gives.
-static struct object_reference unix_endpoint(struct trace_event *event, uint32_t class,
-					     uint64_t first, uint64_t second, const char *name,
-					     size_t length, const struct guest_socket *socket)
-{
-	struct endpoint_key key = { .class = class, .number = { first, second } };
-	bool abstract = class == ENDPOINT_UNIX_ABSTRACT;
-	if (length > sizeof(key.name))
-		length = 0;
-	if (abstract)
-		memcpy(key.name, name, length);
-	struct object_reference reference;
-	struct endpoint *endpoint = refer_to_endpoint(event, &key, socket, &reference);
-	for (size_t i = 0; i < length; i++)
-		endpoint->address[i] = name[i] || (i > 0 && !abstract) ? name[i] : '@';
-	endpoint->address[length] = '\0';
-	return reference;
-}
-
-/*
  * Raw and packet sockets see what passes, whoever it is for, and may send what looks as if it
  * came from any socket. What only raw sockets understand (echo requests, most of all) goes to
  * those of its protocol; anything else that is made by hand is taken to reach every internet
@@ -363,44 +94,7 @@ static bool is_echo(uint16_t protocol)
 
 static bool is_raw(const struct guest_socket *socket)
 {
-	return is_inet(socket) && (socket->type == SOCK_RAW || is_echo(socket->protocol));
-}
-
-static struct object_reference class_endpoint(struct trace_event *event, uint32_t class,
-					      const struct guest_socket *socket, uint16_t family,
-					      uint16_t protocol, const char *name)
-{
-	struct endpoint_key key = { .class = class, .family = family, .protocol = protocol };
-	struct object_reference reference;
-	struct endpoint *endpoint = refer_to_endpoint(event, &key, socket, &reference);
-	snprintf(endpoint->address, sizeof(endpoint->address), "%s:%u", name, protocol);
-	return reference;
-}
-
-static struct object_reference raw_endpoint(struct trace_event *event,
-					    const struct guest_socket *socket)
-{
-	return class_endpoint(event, ENDPOINT_RAW, socket, 0, socket->protocol, "raw");
-}
-
-static struct object_reference packets_endpoint(struct trace_event *event,
-						const struct guest_socket *socket)
-{
-	return class_endpoint(event, ENDPOINT_PACKETS, socket, 0, 0, "packets");
-}
-
-static struct object_reference other_endpoint(struct trace_event *event,
-					      const struct guest_socket *socket)
-{
-	return class_endpoint(event, ENDPOINT_OTHER, socket, socket->family, socket->protocol,
-			      "family");
-}
-
-static bool is_network_endpoint(const struct object_id *id)
-{
-	return id->kind == OBJECT_ENDPOINT &&
-	       (id->c == ENDPOINT_INET_STREAM || trace_is_connection(id) || id->c == ENDPOINT_INET_DATAGRAM ||
-		id->c == ENDPOINT_RAW || id->c == ENDPOINT_PACKETS || id->c == ENDPOINT_PAST);
+	return trace_is_inet(socket) && (socket->type == SOCK_RAW || is_echo(socket->protocol));
 }
 
 // Of an interface, whatever they are.
@@ -431,7 +125,7 @@ struct sniff {
 static bool visit_endpoint(const struct engine_object *object, void *context)
 {
 	struct sniff *sniff = context;
-	if (!is_network_endpoint(&object->id) || !(object->labels & ~sniff->labels) ||
+	if (!trace_is_network_endpoint(&object->id) || !(object->labels & ~sniff->labels) ||
 	    (sniff->only_injected && object->id.c != ENDPOINT_PACKETS))
 		return true;
 	sniff->labels |= object->labels;
@@ -445,7 +139,7 @@ static void take_from_senders(struct trace *trace, const struct pending_call *ca
 	for (struct pending_call *sender = trace->oldest; sender; sender = sender->newer)
 		for (unsigned i = 0; i < sender->flow_count; i++) {
 			const struct object_reference *to = &sender->flows[i].to;
-			if (sender->flows[i].open && is_network_endpoint(&to->id) &&
+			if (sender->flows[i].open && trace_is_network_endpoint(&to->id) &&
 			    (!sniff->only_injected || to->id.c == ENDPOINT_PACKETS))
 				engine_transfer(trace->engine, to, &call->sniffer,
 						(uint32_t)(call->row - syscall_rows));
@@ -490,7 +184,7 @@ static bool is_for_kernel(struct trace_event *event, const struct guest_socket *
  */
 static struct object_reference waiting_endpoint(struct trace_event *event, const struct guest_socket *socket)
 {
-	return unix_endpoint(event, ENDPOINT_UNIX_SOCK, socket->sock, 0, socket->local.name, socket->local.name_length,
+	return trace_unix_endpoint(event, ENDPOINT_UNIX_SOCK, socket->sock, 0, socket->local.name, socket->local.name_length,
 			     socket);
 }
 
@@ -505,7 +199,7 @@ static void take_unix(struct trace_event *event, const struct guest_socket *sock
 	struct object_reference endpoint;
 	if (socket->type == SOCK_DGRAM && socket->local.name_length > 0) {
 		bool abstract = socket->local.name[0] == '\0';
-		endpoint = unix_endpoint(
+		endpoint = trace_unix_endpoint(
 			event, abstract ? ENDPOINT_UNIX_ABSTRACT : ENDPOINT_UNIX_PATH,
 			abstract ? socket->network_namespace : socket->local.bound_inode_number,
 			abstract ? 0 : socket->local.bound_device, socket->local.name,
@@ -520,7 +214,7 @@ static void take_unix(struct trace_event *event, const struct guest_socket *sock
 // That a datagram's sender is bound by its first one is not seen.
 static bool has_lasting_address(const struct guest_socket *socket)
 {
-	return is_inet(socket) && !is_raw(socket) &&
+	return trace_is_inet(socket) && !is_raw(socket) &&
 	       (socket->type == SOCK_STREAM ? socket->inet.remote_port : socket->inet.local_port) != 0;
 }
 
@@ -535,25 +229,25 @@ static void collect(struct trace_event *event, const struct guest_socket *socket
 	if (socket->family == AF_UNIX) {
 		take_unix(event, socket, receive);
 	} else if (is_raw(socket)) {
-		endpoint = raw_endpoint(event, socket);
+		endpoint = trace_raw_endpoint(event, socket);
 		trace_add_flow(event, &endpoint, receive);
 		take_packets(event, socket, receive,
 			     is_echo(socket->protocol) ? SNIFFS_INJECTED : SNIFFS_ALL);
 	} else if (has_packets(socket)) {
 		take_packets(event, socket, receive, SNIFFS_ALL);
-	} else if (!is_inet(socket)) {
-		endpoint = other_endpoint(event, socket);
+	} else if (!trace_is_inet(socket)) {
+		endpoint = trace_other_endpoint(event, socket);
 		trace_add_flow(event, &endpoint, receive);
 	} else if (socket->type == SOCK_STREAM && socket->inet.remote_port) {
-		endpoint = stream_endpoint(event, socket, false);
+		endpoint = trace_stream_endpoint(event, socket, false);
 		trace_add_flow(event, &endpoint, receive);
-		take_translated(event, socket, receive);
+		trace_take_translated(event, socket, receive);
 		take_packets(event, socket, receive, SNIFFS_INJECTED);
 	} else if (socket->inet.local_port) {
 		take_packets(event, socket, receive, SNIFFS_INJECTED);
 		uint8_t local[16];
-		canonical_address(socket->family, socket->inet.local_address, local);
-		endpoint = datagram_endpoint(event, socket, local, socket->inet.local_port);
+		trace_canonical_address(socket->family, socket->inet.local_address, local);
+		endpoint = trace_datagram_endpoint(event, socket, local, socket->inet.local_port);
 		trace_add_flow(event, &endpoint, receive);
 	}
 }
@@ -589,7 +283,7 @@ static bool give_unix_named(struct trace_event *event, const struct guest_socket
 		return false;
 	struct object_reference endpoint;
 	if (name.sun_path[0] == '\0') {
-		endpoint = unix_endpoint(event, ENDPOINT_UNIX_ABSTRACT, socket->network_namespace,
+		endpoint = trace_unix_endpoint(event, ENDPOINT_UNIX_ABSTRACT, socket->network_namespace,
 					 0, name.sun_path, used, socket);
 		return trace_add_flow(event, send, &endpoint);
 	}
@@ -608,7 +302,7 @@ static bool give_unix_named(struct trace_event *event, const struct guest_socket
 			  path, event->task.tgid, event->task.comm, guest_result_text(result));
 		return false;
 	}
-	endpoint = unix_endpoint(event, ENDPOINT_UNIX_PATH, target.inode_number, target.device,
+	endpoint = trace_unix_endpoint(event, ENDPOINT_UNIX_PATH, target.inode_number, target.device,
 				 path, strlen(path), socket);
 	return trace_add_flow(event, send, &endpoint);
 }
@@ -649,7 +343,7 @@ static void leave(struct trace_event *event, const struct guest_socket *socket,
 	    (IN6_IS_ADDR_V4MAPPED(address) && destination[12] == 127) ||
 	    !trace_has_policy(event->trace))
 		return;
-	format_address(destination, port, text, sizeof(text));
+	trace_format_address(destination, port, text, sizeof(text));
 	trace_way_out(event, giver, socket->family, socket->type, text);
 }
 
@@ -657,7 +351,7 @@ static void leave_by_stream(struct trace_event *event, const struct guest_socket
 			    const struct object_reference *giver)
 {
 	uint8_t remote[16];
-	canonical_address(socket->family, socket->inet.remote_address, remote);
+	trace_canonical_address(socket->family, socket->inet.remote_address, remote);
 	leave(event, socket, giver, remote, socket->inet.remote_port);
 }
 
@@ -670,7 +364,7 @@ static bool opens_fast(const struct trace_event *event, const struct guest_socke
 	const struct syscall_row *row = event->call->row;
 	int flags = row == &syscall_rows[SYS_sendmsg] ? 2 :
 		    row == &syscall_rows[SYS_sendto] || row == &syscall_rows[SYS_sendmmsg] ? 3 : -1;
-	return flags >= 0 && (trace_argument(event, flags) & MSG_FASTOPEN) && is_inet(socket) &&
+	return flags >= 0 && (trace_argument(event, flags) & MSG_FASTOPEN) && trace_is_inet(socket) &&
 	       socket->type == SOCK_STREAM && socket->inet.remote_port == 0;
 }
 
@@ -678,11 +372,11 @@ static bool read_inet_name(const struct sockaddr_storage *name, uint8_t destinat
 {
 	if (name->ss_family == AF_INET) {
 		const struct sockaddr_in *address = (const void *)name;
-		canonical_address(AF_INET, &address->sin_addr, destination);
+		trace_canonical_address(AF_INET, &address->sin_addr, destination);
 		*port = ntohs(address->sin_port);
 	} else if (name->ss_family == AF_INET6) {
 		const struct sockaddr_in6 *address = (const void *)name;
-		canonical_address(AF_INET6, &address->sin6_addr, destination);
+		trace_canonical_address(AF_INET6, &address->sin6_addr, destination);
 		*port = ntohs(address->sin6_port);
 	} else {
 		return false;
@@ -713,9 +407,9 @@ static bool give_corked(struct trace_event *event, const struct guest_socket *so
 			  event->task.comm, guest_result_text(result));
 	if (result != GUEST_OK)
 		return false;
-	canonical_address(family, address, destination);
+	trace_canonical_address(family, address, destination);
 	leave(event, socket, giver, destination, port);
-	struct object_reference endpoint = datagram_endpoint(event, socket, destination, port);
+	struct object_reference endpoint = trace_datagram_endpoint(event, socket, destination, port);
 	return trace_add_flow(event, send, &endpoint);
 }
 
@@ -728,11 +422,11 @@ static bool give_datagram(struct trace_event *event, const struct guest_socket *
 	uint16_t port;
 	give_corked(event, socket, send, giver);
 	if (!named || !read_inet_name(name, destination, &port)) {
-		canonical_address(socket->family, socket->inet.remote_address, destination);
+		trace_canonical_address(socket->family, socket->inet.remote_address, destination);
 		port = socket->inet.remote_port;
 	}
 	leave(event, socket, giver, destination, port);
-	struct object_reference endpoint = datagram_endpoint(event, socket, destination, port);
+	struct object_reference endpoint = trace_datagram_endpoint(event, socket, destination, port);
 	return trace_add_flow(event, send, &endpoint);
 }
 
@@ -741,12 +435,12 @@ static void give_packets(struct trace_event *event, const struct guest_socket *s
 {
 	struct object_reference endpoint;
 	if (is_raw(socket)) {
-		endpoint = raw_endpoint(event, socket);
+		endpoint = trace_raw_endpoint(event, socket);
 		trace_add_flow(event, send, &endpoint);
 	}
 	if (is_raw(socket) && is_echo(socket->protocol))
 		return;
-	endpoint = packets_endpoint(event, socket);
+	endpoint = trace_packets_endpoint(event, socket);
 	trace_add_flow(event, send, &endpoint);
 	if (!atomic_exchange(&event->trace->packets_sent, true) && trace_lock(event->trace)) {
 		trace_watch_all(event->trace);
@@ -778,15 +472,15 @@ static bool give_socket(struct trace_event *event, const struct guest_socket *so
 		give_packets(event, socket, &send);
 	} else if (fast) {
 		open_fast(event, socket, giver, named ? &name : NULL);
-	} else if (is_inet(socket) && socket->type == SOCK_STREAM) {
+	} else if (trace_is_inet(socket) && socket->type == SOCK_STREAM) {
 		leave_by_stream(event, socket, giver);
-		endpoint = stream_endpoint(event, socket, true);
+		endpoint = trace_stream_endpoint(event, socket, true);
 		trace_add_flow(event, &send, &endpoint);
-		give_translated(event, socket, &send);
-	} else if (is_inet(socket)) {
+		trace_give_translated(event, socket, &send);
+	} else if (trace_is_inet(socket)) {
 		give_datagram(event, socket, &send, giver, &name, named);
 	} else if (!is_for_kernel(event, socket, &name, named)) {
-		endpoint = other_endpoint(event, socket);
+		endpoint = trace_other_endpoint(event, socket);
 		if (socket->family != AF_NETLINK)
 			trace_way_out(event, giver, socket->family, socket->type,
 				      ((const struct endpoint *)endpoint.hint[0])->address);
@@ -865,7 +559,7 @@ bool trace_flows_to_file(struct trace_event *event, const struct guest_file *fil
 
 static bool is_connected_stream(const struct guest_socket *socket)
 {
-	return is_inet(socket) && socket->type == SOCK_STREAM && socket->inet.remote_port != 0;
+	return trace_is_inet(socket) && socket->type == SOCK_STREAM && socket->inet.remote_port != 0;
 }
 
 static bool read_socket_of(struct trace_event *event, int64_t fd, struct guest_socket *socket)
@@ -886,7 +580,7 @@ bool trace_is_connected(struct trace_event *event, const struct guest_file *file
 void trace_keep_received(struct trace_event *event, const struct guest_file *file)
 {
 	struct guest_socket socket;
-	if (!trace_file_is_socket(file) || !read_socket(event, file, &socket) || !is_inet(&socket) ||
+	if (!trace_file_is_socket(file) || !read_socket(event, file, &socket) || !trace_is_inet(&socket) ||
 	    socket.type == SOCK_STREAM || socket.inet.local_port == 0)
 		return;
 	struct object_reference receive = trace_socket_reference(&socket, SOCKET_RECEIVE);
@@ -920,7 +614,7 @@ static void new_unix_connection(struct trace_event *event, const struct guest_so
 static void new_connection(struct trace_event *event, const struct guest_socket *socket)
 {
 	if (is_connected_stream(socket)) {
-		struct object_reference endpoint = stream_endpoint(event, socket, true);
+		struct object_reference endpoint = trace_stream_endpoint(event, socket, true);
 		forget_older(event, socket, &endpoint);
 	} else if (socket->family == AF_UNIX) {
 		new_unix_connection(event, socket);
@@ -940,7 +634,7 @@ void trace_opened_fast(struct trace_event *event, int64_t fd)
 	if (!read_socket_of(event, fd, &socket) || !is_connected_stream(&socket))
 		return;
 	struct object_reference send = trace_socket_reference(&socket, SOCKET_SEND);
-	struct object_reference endpoint = stream_endpoint(event, &socket, true);
+	struct object_reference endpoint = trace_stream_endpoint(event, &socket, true);
 	forget_older(event, &socket, &endpoint);
 	trace_transfer(event, &event->call->process, &send);
 	trace_transfer(event, &send, &endpoint);

@@ -1102,17 +1102,6 @@ bool trace_flows_to_file(struct trace_event *event, const struct guest_file *fil
 			 uint32_t name_length);
 /** The caller writes to the file, or sends to this name, and may do so unseen later. False: it goes nowhere. (syscalls.c) */
 bool trace_write_to(struct trace_event *event, const struct guest_file *file, uint64_t name_address, uint32_t name_length);
-/** What goes one way by a connection of TCP's, or by those of one end. */
-bool trace_is_connection(const struct object_id *id);
-enum { CONNECTION_IDS = 6 };
-/** All of the socket's. Returns how many there are. */
-uint32_t trace_connection_ids(const struct trace *trace, const struct guest_socket *socket, struct object_id ids[CONNECTION_IDS]);
-/** Looks whether the guest translates addresses, as it may from some moment on. */
-void trace_note_translation(struct trace *trace);
-/** It is over, and nobody has, or gets, anything more by it but packet sockets. Locked. */
-void trace_end_connection(struct trace *trace, const struct object_id *id);
-/** What all such connections leave to packet sockets. */
-bool trace_is_past(const struct object_id *id);
 /** At the exit of a call that has received something. Locked. */
 void trace_sniff(struct trace *trace, const struct pending_call *call);
 /** The file is a TCP socket that has a peer, or is about to: it gets another one only after it has lost this one. */

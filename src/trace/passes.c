@@ -9,6 +9,7 @@
 #include "guest/dentry.h"
 #include "guest/members.h"
 #include "trace/compat.h"
+#include "trace/endpoints.h"
 #include "trace/internal.h"
 
 /*

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <sys/stat.h>
 
+#include "trace/endpoints.h"
 #include "trace/internal.h"
 
 /* What the guest held before the tracing began. */
