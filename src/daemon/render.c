@@ -202,6 +202,7 @@ static void render_socket(struct json_object *object, const char *type_key,
 			  const struct wire_object *fields)
 {
 	static const char *const families[] = {
+		[AF_UNSPEC] = "unspec",
 		[AF_UNIX] = "unix",	  [AF_INET] = "inet",	  [AF_INET6] = "inet6",
 		[AF_NETLINK] = "netlink", [AF_PACKET] = "packet", [AF_VSOCK] = "vsock",
 	};

@@ -149,6 +149,7 @@ static void add_end(struct trace_event *event, const struct guest_socket *socket
 {
 	struct endpoint_key key = end_key(class, socket, local);
 	struct object_reference endpoint = inet_endpoint(event, &key, socket, key.source, key.source_port);
+	((struct endpoint *)(uintptr_t)endpoint.hint[0])->family = AF_UNSPEC; // no destination, for a policy
 	trace_add_flow(event, giver ? giver : &endpoint, taker ? taker : &endpoint);
 }
 
@@ -216,7 +217,7 @@ bool trace_is_past(const struct object_id *id)
 void trace_end_connection(struct trace *trace, const struct object_id *id)
 {
 	struct endpoint_key key = { .class = ENDPOINT_PAST };
-	struct endpoint endpoint = { .family = AF_INET, .socket_type = SOCK_STREAM, .address = "past:0" };
+	struct endpoint endpoint = { .family = AF_UNSPEC, .address = "past:0" };
 	const struct object_reference from = { .id = *id };
 	const struct object_reference past = { .id = endpoint_id(trace, &key), .hint = { (uintptr_t)&endpoint } };
 	engine_transfer(trace->engine, &from, &past, CAUSE_OVER);

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <stdio.h>
@@ -53,7 +54,8 @@ static void take_object(struct replay *replay, const struct wire_object *wire)
 		break;
 	default:
 		snprintf(object->name, sizeof(object->name), "%s<%s>",
-			 wire->kind == WIRE_SOCKET ? "socket" : wire->denied ? "denied" : "way",
+			 wire->kind == WIRE_SOCKET ? "socket" : wire->denied ? "denied" :
+			 wire->family == AF_UNSPEC && !wire->mode ? "no-way" : "way", // a policy asks for the others
 			 wire->address);
 		break;
 	}

@@ -85,7 +85,7 @@ static void test_kept(void **state)
 	trace_set_boundaries(replay.trace, &inhabitants);
 	read_and_write();
 	assert_int_equal(count("holder", "write", "pipe:["), 0);
-	assert_int_equal(count("holder", "boundary", "way<boundary>"), 1);
+	assert_int_equal(count("holder", "boundary", "no-way<boundary>"), 1);
 	assert_true(trace_kept(replay.trace) >= 2);
 	assert_int_equal(count("holder", "mapping", ""), 0);
 	assert_int_equal(replay.gap_count, 0);
@@ -106,7 +106,7 @@ static void test_some_labels(void **state)
 	trace_set_boundaries(replay.trace, &of_other);
 	read_and_write();
 	assert_int_equal(count("holder", "write", "pipe:["), 1);
-	assert_int_equal(count("holder", "boundary", "way<boundary>"), 1);
+	assert_int_equal(count("holder", "boundary", "no-way<boundary>"), 1);
 	assert_true(trace_kept(replay.trace) >= 2);
 }
 
