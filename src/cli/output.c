@@ -60,7 +60,7 @@ static bool is_of_its_own(const char *path)
 	return stat(path, &status) != 0 || S_ISREG(status.st_mode);
 }
 
-static bool write_all(int fd, const char *bytes, size_t length)
+bool output_write_all(int fd, const char *bytes, size_t length)
 {
 	while (length > 0) {
 		ssize_t written = write(fd, bytes, length);
@@ -71,7 +71,7 @@ static bool write_all(int fd, const char *bytes, size_t length)
 			length -= (size_t)written;
 		}
 	}
-	return fsync(fd) == 0;
+	return true;
 }
 
 // Names of what is classified are for this user only, unless he has said otherwise of the file that
@@ -87,7 +87,7 @@ static bool replace(const char *path, const void *bytes, size_t length, struct e
 		return error_set_errno(error, "cannot make a file beside '%.300s'", path);
 	if (stat(path, &status) == 0 && status.st_uid == geteuid())
 		fchmod(fd, status.st_mode & 0777);
-	if (write_all(fd, bytes, length) && rename(temporary, path) == 0)
+	if (output_write_all(fd, bytes, length) && fsync(fd) == 0 && rename(temporary, path) == 0)
 		return true;
 	error_set_errno(error, "cannot write '%.300s'", path);
 	unlink(temporary);

@@ -21,6 +21,9 @@ void output_deinit(struct output *output);
 /** No more is written: `bytes` and `length` are there. */
 bool output_finish(struct output *output, struct error *error);
 
+/** Writes all of it to a descriptor. False: errno says why not. */
+bool output_write_all(int fd, const char *bytes, size_t length);
+
 /** Writes bytes to the file `path`, or to stdout if that is NULL or "-". A regular file is this
  *  user's only (an own one that is replaced keeps its mode), and gets its name when it is whole. */
 bool output_write(const char *path, const void *bytes, size_t length, struct error *error);

@@ -14,6 +14,7 @@
 #include "cli/cli.h"
 #include "cli/form.h"
 #include "cli/json.h"
+#include "cli/output.h"
 #include "cli/query.h"
 #include "wire/export.h"
 
@@ -71,20 +72,10 @@ static bool new_file_finish(struct new_file *file, struct error *error)
 	return true;
 }
 
-static bool write_all(const struct new_file *file, const char *bytes, size_t length,
-		      struct error *error)
+static bool write_piece(const struct new_file *file, const char *bytes, size_t length, struct error *error)
 {
-	while (length > 0) {
-		ssize_t written = write(file->fd, bytes, length);
-		if (written < 0 && errno != EINTR)
-			return error_set_errno(error, "cannot write %s",
-					       file->name ? file->name : "the output");
-		if (written > 0) {
-			bytes += written;
-			length -= (size_t)written;
-		}
-	}
-	return true;
+	return output_write_all(file->fd, bytes, length) ||
+	       error_set_errno(error, "cannot write %s", file->name ? file->name : "the output");
 }
 
 static bool ignore_frame(void *context, const struct wire_message *message, struct error *error)
@@ -104,7 +95,7 @@ static bool receive_file(struct client *client, struct new_file *file, uint64_t 
 	while (fine && (length = client_read(client, piece, sizeof(piece), error)) > 0)
 		fine = export_reader_feed(&reader, piece, (size_t)length, ignore_frame, NULL,
 					  error) &&
-		       write_all(file, piece, (size_t)length, error);
+		       write_piece(file, piece, (size_t)length, error);
 	fine = fine && length == 0 && export_reader_finish(&reader, error) &&
 	       new_file_finish(file, error);
 	*bytes = reader.bytes;

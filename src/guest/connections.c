@@ -28,6 +28,7 @@ struct walk {
 	void *context;
 	uint32_t visited, buckets;
 	bool ended; // the visitor wants no more
+	enum guest_result result; // of the last namespace
 	uint64_t tables[TABLES_MAXIMUM]; // that were visited
 	uint32_t table_count;
 };
@@ -107,24 +108,25 @@ static enum guest_result visit_table(struct walk *walk, uint64_t table)
 	return result;
 }
 
+static bool visit_namespace(uint64_t namespace, void *context)
+{
+	struct walk *walk = context;
+	uint64_t table;
+	enum guest_result result = guest_follow(walk->kernel, namespace, FIELD_net_tcp_hashinfo, &table);
+	if (result == GUEST_OK)
+		result = visit_table(walk, table);
+	else if (result == GUEST_NOT_FOUND) // is just being made, or taken down
+		result = GUEST_OK;
+	walk->result = result;
+	return result == GUEST_OK && !walk->ended;
+}
+
 static enum guest_result visit_namespaces(struct walk *walk)
 {
-	const uint64_t head = guest_symbol(walk->kernel, SYMBOL_net_namespace_list);
-	const uint64_t offset = guest_offset(walk->kernel, FIELD_net_list);
-	uint64_t link, table;
-	enum guest_result result = guest_read_pointer(walk->kernel, head, &link);
-	for (uint32_t visited = 0; result == GUEST_OK && link != head && !walk->ended; visited++) {
-		if (visited == NAMESPACES_MAXIMUM)
-			return GUEST_BOUND;
-		result = guest_follow(walk->kernel, link - offset, FIELD_net_tcp_hashinfo, &table);
-		if (result == GUEST_OK)
-			result = visit_table(walk, table);
-		else if (result == GUEST_NOT_FOUND) // is just being made, or taken down
-			result = GUEST_OK;
-		if (result == GUEST_OK)
-			result = guest_read_pointer(walk->kernel, link, &link);
-	}
-	return result == GUEST_NOT_FOUND ? GUEST_BAD_DATA : result;
+	enum guest_result result = guest_for_each_in_ring(
+		walk->kernel, guest_symbol(walk->kernel, SYMBOL_net_namespace_list),
+		guest_offset(walk->kernel, FIELD_net_list), NAMESPACES_MAXIMUM, visit_namespace, walk);
+	return walk->result ? walk->result : result;
 }
 
 enum guest_result guest_for_each_connection(const struct guest_kernel *kernel,
@@ -143,29 +145,36 @@ enum guest_result guest_for_each_connection(const struct guest_kernel *kernel,
 	return table ? visit_table(&walk, table) : GUEST_BAD_DATA;
 }
 
-enum guest_result guest_translates_addresses(const struct guest_kernel *kernel, bool *translates)
+struct module_search {
+	const struct guest_kernel *kernel;
+	enum guest_result result;
+	bool found;
+};
+
+static bool visit_module(uint64_t module, void *context)
 {
 	static const char wanted[] = "nf_nat";
-	const uint64_t head = guest_symbol(kernel, SYMBOL_modules), offset = guest_offset(kernel, FIELD_module_list);
-	uint64_t link;
+	struct module_search *search = context;
+	char name[sizeof(wanted)];
+	search->result = guest_read_kernel(search->kernel, module + guest_offset(search->kernel, FIELD_module_name), name,
+					   sizeof(name));
+	search->found = search->result == GUEST_OK && memcmp(name, wanted, sizeof(wanted)) == 0;
+	return search->result == GUEST_OK && !search->found;
+}
+
+enum guest_result guest_translates_addresses(const struct guest_kernel *kernel, bool *translates)
+{
+	struct module_search search = {.kernel = kernel};
+	const uint64_t modules = guest_symbol(kernel, SYMBOL_modules);
 	*translates = guest_symbol(kernel, SYMBOL_nf_nat_setup_info) != 0;
 	if (*translates)
 		return GUEST_OK;
-	if (!head || !guest_has_field(kernel, FIELD_module_list) || !guest_has_field(kernel, FIELD_module_name))
+	if (!modules || !guest_has_field(kernel, FIELD_module_list) || !guest_has_field(kernel, FIELD_module_name))
 		return GUEST_BAD_DATA;
-	enum guest_result result = guest_read_pointer(kernel, head, &link);
-	for (uint32_t visited = 0; result == GUEST_OK && link != head; visited++) {
-		char name[sizeof(wanted)];
-		if (visited == MODULES_MAXIMUM)
-			return GUEST_BOUND;
-		const uint64_t place = link - offset + guest_offset(kernel, FIELD_module_name);
-		result = guest_read_kernel(kernel, place, name, sizeof(name));
-		if (result == GUEST_OK && memcmp(name, wanted, sizeof(wanted)) == 0)
-			*translates = true;
-		if (result == GUEST_OK)
-			result = guest_read_pointer(kernel, link, &link);
-	}
-	return result == GUEST_NOT_FOUND ? GUEST_BAD_DATA : result;
+	enum guest_result result = guest_for_each_in_ring(kernel, modules, guest_offset(kernel, FIELD_module_list),
+							  MODULES_MAXIMUM, visit_module, &search);
+	*translates = search.found;
+	return search.result ? search.result : result;
 }
 
 enum guest_result guest_for_each_unaccepted(const struct guest_kernel *kernel, uint64_t listener, uint32_t maximum,

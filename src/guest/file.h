@@ -162,4 +162,8 @@ enum guest_result guest_lookup_path(const struct guest_kernel *kernel,
 				    const struct guest_task *task, int64_t start_fd,
 				    const char *path, bool follow, struct guest_lookup *result);
 
+/** The inode that a path leads to. GUEST_NOT_FOUND also if only the directory is there. */
+enum guest_result guest_inode_at_path(const struct guest_kernel *kernel, const struct guest_task *task, int64_t start_fd,
+				      const char *path, bool follow, struct guest_file *file);
+
 #endif

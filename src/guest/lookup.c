@@ -236,3 +236,13 @@ enum guest_result guest_lookup_path(const struct guest_kernel *kernel,
 		result->parent = walk.at.dentry.parent;
 	return GUEST_OK;
 }
+
+enum guest_result guest_inode_at_path(const struct guest_kernel *kernel, const struct guest_task *task, int64_t start_fd,
+				      const char *path, bool follow, struct guest_file *file)
+{
+	struct guest_lookup lookup;
+	enum guest_result result = guest_lookup_path(kernel, task, start_fd, path, follow, &lookup);
+	if (result)
+		return result;
+	return lookup.dentry ? guest_inode_read(kernel, lookup.dentry, lookup.mount, file) : GUEST_NOT_FOUND;
+}

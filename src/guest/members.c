@@ -129,6 +129,25 @@ enum guest_result guest_read_pointer(const struct guest_kernel *kernel, uint64_t
 	return GUEST_OK;
 }
 
+enum guest_result guest_for_each_in_ring(const struct guest_kernel *kernel, uint64_t head,
+					 uint64_t offset, uint32_t maximum,
+					 bool (*visit)(uint64_t structure, void *context),
+					 void *context)
+{
+	uint64_t link = head;
+	for (uint32_t visited = 0;; visited++) {
+		enum guest_result result = guest_read_pointer(kernel, link, &link);
+		if (result)
+			return result == GUEST_NOT_FOUND ? GUEST_BAD_DATA : result;
+		if (link == head)
+			return GUEST_OK;
+		if (visited == maximum)
+			return GUEST_BOUND;
+		if (!visit(link - offset, context))
+			return GUEST_OK;
+	}
+}
+
 enum guest_result guest_read_kernel_string(const struct guest_kernel *kernel, uint64_t address,
 					   char *buffer, size_t size)
 {

@@ -80,4 +80,11 @@ static inline enum guest_result guest_follow_required(const struct guest_kernel 
 enum guest_result guest_read_kernel_string(const struct guest_kernel *kernel, uint64_t address,
 					   char *buffer, size_t size);
 
+/** Visits what a ring of list_heads joins, from its head; `offset` is that of the link in each structure. At most `maximum` (beyond:
+ *  GUEST_BOUND); the visitor says whether to go on. */
+enum guest_result guest_for_each_in_ring(const struct guest_kernel *kernel, uint64_t head,
+					 uint64_t offset, uint32_t maximum,
+					 bool (*visit)(uint64_t structure, void *context),
+					 void *context);
+
 #endif

@@ -211,39 +211,19 @@ enum guest_result guest_process_alive(const struct guest_kernel *kernel,
 	return result;
 }
 
-// Walks a list_head ring from its head; `offset` is that of the link in the structures it joins.
-static enum guest_result for_each_in_ring(const struct guest_kernel *kernel, uint64_t head,
-					  uint64_t offset, uint32_t maximum,
-					  bool (*visit)(uint64_t task, void *context),
-					  void *context)
-{
-	uint64_t link = head;
-	for (uint32_t visited = 0;; visited++) {
-		enum guest_result result = guest_read_pointer(kernel, link, &link);
-		if (result)
-			return result == GUEST_NOT_FOUND ? GUEST_BAD_DATA : result;
-		if (link == head)
-			return GUEST_OK;
-		if (visited == maximum)
-			return GUEST_BOUND;
-		if (!visit(link - offset, context))
-			return GUEST_OK;
-	}
-}
-
 enum guest_result guest_for_each_process(const struct guest_kernel *kernel, uint32_t maximum,
 					 bool (*visit)(uint64_t task, void *context), void *context)
 {
 	uint64_t offset = guest_offset(kernel, FIELD_task_tasks);
-	return for_each_in_ring(kernel, guest_symbol(kernel, SYMBOL_init_task) + offset, offset,
-				maximum, visit, context);
+	return guest_for_each_in_ring(kernel, guest_symbol(kernel, SYMBOL_init_task) + offset, offset,
+				      maximum, visit, context);
 }
 
 enum guest_result guest_for_each_thread(const struct guest_kernel *kernel,
 					const struct guest_task *leader, uint32_t maximum,
 					bool (*visit)(uint64_t task, void *context), void *context)
 {
-	return for_each_in_ring(
+	return guest_for_each_in_ring(
 		kernel, leader->signal + guest_offset(kernel, FIELD_signal_thread_head),
 		guest_offset(kernel, FIELD_task_thread_node), maximum, visit, context);
 }

@@ -23,13 +23,9 @@ static bool find_inode(struct trace_event *event, int64_t directory, uint64_t pa
 		       bool follow, struct guest_file *file)
 {
 	char path[GUEST_PATH_MAXIMUM];
-	struct guest_lookup lookup;
 	return guest_read_user_string(event->kernel, &event->task, path_address, path,
 				      sizeof(path)) == GUEST_OK &&
-	       guest_lookup_path(event->kernel, &event->task, directory, path, follow, &lookup) ==
-		       GUEST_OK &&
-	       lookup.dentry != 0 &&
-	       guest_inode_read(event->kernel, lookup.dentry, lookup.mount, file) == GUEST_OK;
+	       guest_inode_at_path(event->kernel, &event->task, directory, path, follow, file) == GUEST_OK;
 }
 
 static void unresolved(struct trace_event *event)

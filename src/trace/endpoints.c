@@ -202,8 +202,11 @@ uint32_t trace_connection_ids(const struct trace *trace, const struct guest_sock
 void trace_note_translation(struct trace *trace)
 {
 	bool translates;
-	if (guest_translates_addresses(trace->kernel, &translates) != GUEST_OK || !translates ||
-	    atomic_exchange(&trace->translates, true) || !trace_lock(trace))
+	if (atomic_load(&trace->translates) ||
+	    guest_translates_addresses(trace->kernel, &translates) != GUEST_OK || !translates)
+		return;
+	atomic_store(&trace->translates, true);
+	if (!trace_lock(trace))
 		return;
 	trace_empty_passes(trace); // what passes now is seen to go by more
 	trace_unlock(trace);

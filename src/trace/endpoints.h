@@ -20,7 +20,7 @@ enum endpoint_class {
 	ENDPOINT_PACKETS,	  // made by hand, to whatever socket they are for
 	ENDPOINT_OTHER,		  // family, protocol: whoever has a socket of these
 	ENDPOINT_TCP,		  // connection: source, destination; it ends (connections.c)
-	ENDPOINT_TCP_FROM,	  // one end of connections whose other end may see another address: see below
+	ENDPOINT_TCP_FROM,	  // one end of connections whose other end may see another address: see endpoints.c
 	ENDPOINT_TCP_TO,
 	ENDPOINT_PAST,		  // what went by connections that are over: to packet sockets that have it still
 };
@@ -33,6 +33,9 @@ static inline bool trace_is_inet(const struct guest_socket *socket)
 /** An address as all of ours are: IPv4 mapped, so that a v4 client and a v6 server have the same pair. */
 void trace_canonical_address(uint16_t family, const void *address, uint8_t canonical[16]);
 void trace_format_address(const uint8_t canonical[16], uint16_t port, char *text, size_t size);
+
+/** Fills in `address`. */
+void trace_format_endpoint(struct endpoint *endpoint);
 
 /* References; what they are called is kept in the call. */
 

@@ -70,11 +70,8 @@ static bool read_by_descriptor(struct execution *execution, const char *path, st
 
 static bool find_file(struct execution *execution, const char *path, struct guest_file *file)
 {
-	const struct guest_kernel *kernel = execution->event->kernel;
-	struct guest_lookup lookup;
 	return read_by_descriptor(execution, path, file) ||
-	       (guest_lookup_path(kernel, &execution->event->task, AT_FDCWD, path, true, &lookup) == GUEST_OK && lookup.dentry &&
-		guest_inode_read(kernel, lookup.dentry, lookup.mount, file) == GUEST_OK);
+	       guest_inode_at_path(execution->event->kernel, &execution->event->task, AT_FDCWD, path, true, file) == GUEST_OK;
 }
 
 static bool is_program(const struct execution *execution, const struct guest_file *file)

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <linux/netlink.h>
 #include <netinet/in.h>
-#include <stdarg.h>
 #include <stddef.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -289,14 +288,8 @@ static bool give_unix_named(struct trace_event *event, const struct guest_socket
 	}
 	char path[sizeof(name.sun_path) + 1] = "";
 	memcpy(path, name.sun_path, used);
-	struct guest_lookup lookup;
 	struct guest_file target;
-	enum guest_result result =
-		guest_lookup_path(event->kernel, &event->task, -100, path, true, &lookup);
-	if (result == GUEST_OK && lookup.dentry)
-		result = guest_inode_read(event->kernel, lookup.dentry, lookup.mount, &target);
-	else if (result == GUEST_OK)
-		result = GUEST_NOT_FOUND;
+	enum guest_result result = guest_inode_at_path(event->kernel, &event->task, AT_FDCWD, path, true, &target);
 	if (result != GUEST_OK) {
 		trace_gap(event->trace, "unresolved-socket-path", "%s, sent to by pid %u (%s): %s",
 			  path, event->task.tgid, event->task.comm, guest_result_text(result));

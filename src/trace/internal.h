@@ -572,8 +572,6 @@ void trace_abandon_call(struct trace *trace, struct pending_call *call);
 /* objects.c: from what the guest has to what the engine knows. */
 struct object_reference trace_process_reference(const struct guest_task *task);
 
-/** Fills in `address`. */
-void trace_format_endpoint(struct endpoint *endpoint);
 /** False if the file holds no information (/dev/null, ...). Sockets are not handled here. */
 bool trace_file_reference(const struct guest_file *file, struct object_reference *reference);
 struct object_reference trace_socket_reference(const struct guest_socket *socket,

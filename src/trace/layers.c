@@ -59,7 +59,6 @@ void trace_end_attributes(struct trace_event *event, int64_t result)
 	const struct syscall_row *row = event->call->row;
 	uint32_t cause = (uint32_t)(row - syscall_rows);
 	char path[GUEST_PATH_MAXIMUM];
-	struct guest_lookup lookup;
 	struct guest_file file;
 	if (result != 0)
 		return;
@@ -73,9 +72,6 @@ void trace_end_attributes(struct trace_event *event, int64_t result)
 	}
 	if (guest_read_user_string(event->kernel, &event->task, address, path, sizeof(path)) ==
 		    GUEST_OK &&
-	    guest_lookup_path(event->kernel, &event->task, directory, path, true, &lookup) ==
-		    GUEST_OK &&
-	    lookup.dentry &&
-	    guest_inode_read(event->kernel, lookup.dentry, lookup.mount, &file) == GUEST_OK)
+	    guest_inode_at_path(event->kernel, &event->task, directory, path, true, &file) == GUEST_OK)
 		trace_copied_up(event->trace, &file, cause);
 }

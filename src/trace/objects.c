@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "trace/endpoints.h"
 #include "trace/internal.h"
 
 // What tells apart kinds of OBJECT_FILE whose numbers are not inode numbers (in `c`, where others

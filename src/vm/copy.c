@@ -170,7 +170,7 @@ bool copy_guard_install(struct error *error)
 	return done;
 }
 
-static void unblock(sigset_t *before)
+void copy_guard_enter(sigset_t *before)
 {
 	sigset_t faults;
 	sigemptyset(&faults);
@@ -181,12 +181,7 @@ static void unblock(sigset_t *before)
 
 void copy_guard_unblock_thread(void)
 {
-	unblock(NULL);
-}
-
-void copy_guard_enter(sigset_t *before)
-{
-	unblock(before);
+	copy_guard_enter(NULL);
 }
 
 void copy_guard_leave(const sigset_t *before)
