@@ -227,6 +227,11 @@ static void end_connections(struct agent_vm *vm)
 	trace_end_connections(vm->trace, &vm->reader);
 }
 
+static void note_translation(struct agent_vm *vm)
+{
+	trace_note_translation(vm->trace);
+}
+
 static void end_connections_if_due(struct agent_vm *vm)
 {
 	const uint64_t begin = agent_monotonic(), least = CONNECTIONS_SECONDS * 1000000000ull;
@@ -453,6 +458,7 @@ static void watch_first_process(struct agent_vm *vm)
 	if (agent_monotonic() < vm->next_look)
 		return;
 	vm->next_look = agent_monotonic() + LOOK_NANOSECONDS;
+	guarded(vm, note_translation);
 	guarded(vm, note_first_process);
 	if (vm->first_process == 0)
 		vm->first_process = before; // not yet there, or no more

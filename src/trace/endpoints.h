@@ -61,8 +61,6 @@ bool trace_is_connection(const struct object_id *id);
 enum { CONNECTION_IDS = 6 };
 /** All of the socket's. Returns how many there are. */
 uint32_t trace_connection_ids(const struct trace *trace, const struct guest_socket *socket, struct object_id ids[CONNECTION_IDS]);
-/** Looks whether the guest translates addresses, as it may from some moment on. */
-void trace_note_translation(struct trace *trace);
 /** It is over, and nobody has, or gets, anything more by it but packet sockets. Locked. */
 void trace_end_connection(struct trace *trace, const struct object_id *id);
 /** What all such connections leave to packet sockets. */

@@ -286,6 +286,9 @@ uint64_t trace_denied(const struct trace *trace);
  */
 void trace_verify(struct trace *trace, struct memory_reader *reader);
 
+/** Looks whether the guest translates addresses, as it may from some moment on. By the same thread, inside a section. */
+void trace_note_translation(struct trace *trace);
+
 /**
  * Ends what is kept of connections of TCP that are over; it takes two calls. In proportion to what connections and
  * descriptors the guest has, so: some times a minute, by the same thread. `reader` as above.
