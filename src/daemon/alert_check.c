@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "daemon/alert_check.h"
 
+#include <limits.h>
 #include <string.h>
 
 #include "base/text.h"
@@ -97,8 +98,21 @@ static bool has_members(const struct json_object *object, const struct member *m
 	return true;
 }
 
-bool alert_is_sound(const struct json_object *alert)
+struct json_object *alert_parse_sound(const char *json)
 {
-	return is_safe(alert) && json_object_is_type(alert, json_type_object) &&
-	       has_members(alert, of_alert);
+	enum { DEPTH = 16 };
+	size_t length = strlen(json);
+	struct json_tokener *tokener = length < INT_MAX ? json_tokener_new_ex(DEPTH) : NULL;
+	if (!tokener)
+		return NULL;
+	json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
+	struct json_object *alert = json_tokener_parse_ex(tokener, json, (int)length + 1);
+	bool sound = json_tokener_get_error(tokener) == json_tokener_success &&
+		     json_object_is_type(alert, json_type_object) && is_safe(alert) &&
+		     has_members(alert, of_alert);
+	json_tokener_free(tokener);
+	if (sound)
+		return alert;
+	json_object_put(alert);
+	return NULL;
 }

@@ -3,13 +3,13 @@
 #define NIJIMI_DAEMON_ALERT_CHECK_H
 
 #include <json-c/json.h>
-#include <stdbool.h>
 
 /**
- * Whether an alert that was not made here (import.h) can be shown as those that were: all texts in
- * it are safe to print, and what readers look into has the types that alerts.c gives it. What is
- * not there, or null, is not known. The depth is for the parser to bound.
+ * An alert that was not made by this daemon (import.h, database.h), if it can be shown as those that
+ * were: all texts in it are safe to print, and what readers look into has the types that alerts.c
+ * gives it. What is not there, or null, is not known. The caller puts it; NULL if it is none, or
+ * there is no memory.
  */
-bool alert_is_sound(const struct json_object *alert);
+struct json_object *alert_parse_sound(const char *json);
 
 #endif

@@ -2,6 +2,8 @@
 #include <json-c/json.h>
 #include <time.h>
 
+#include "base/text.h"
+#include "daemon/alert_check.h"
 #include "daemon/database_internal.h"
 
 /** The row of alert_numbers. */
@@ -189,12 +191,13 @@ void database_end_alerts(struct database *database)
 
 // Loading ------------------------------------------------------------------------------------
 
-static bool is_object(const char *json)
+// It may have been imported by a daemon that did not look, and the file may be damaged.
+static bool is_sound(const struct deliver_record *record)
 {
-	struct json_object *object = json_tokener_parse(json);
-	bool is = json_object_is_type(object, json_type_object);
+	struct json_object *object = alert_parse_sound(record->json);
 	json_object_put(object);
-	return is;
+	return object && text_is_safe(record->text) && text_is_safe(record->vm) &&
+	       text_is_safe(record->label) && text_is_safe(record->sink);
 }
 
 static bool load_log(struct database *database, struct alert_log *log)
@@ -210,7 +213,7 @@ static bool load_log(struct database *database, struct alert_log *log)
 		record.vm = get_text(&row);
 		record.label = get_text(&row);
 		record.sink = get_text(&row);
-		if (!is_object(record.json) || !alert_log_restore(log, &alert, &record))
+		if (!is_sound(&record) || !alert_log_restore(log, &alert, &record))
 			return false;
 	}
 	row = begin_row(database, GET_ALERT_REPEATS);

@@ -329,21 +329,11 @@ static bool is_list_of(const struct json_object *object, const char *key)
 // An alert of this VM, as far as anybody relies on what is in it.
 static bool check_alert(struct import *import, struct kept_alert *alert, struct error *error)
 {
-	enum { DEPTH = 16 };
-	struct json_tokener *tokener = json_tokener_new_ex(DEPTH);
-	if (!tokener)
-		return no_memory(error);
-	json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
-	struct json_object *object =
-		json_tokener_parse_ex(tokener, alert->json, (int)alert->json_size + 1);
-	bool parsed = json_tokener_get_error(tokener) == json_tokener_success;
-	json_tokener_free(tokener);
-	bool fine = parsed && json_object_is_type(object, json_type_object) &&
-		    is_text_of(object, "event", "alert") &&
+	struct json_object *object = alert_parse_sound(alert->json);
+	bool fine = object && is_text_of(object, "event", "alert") &&
 		    is_text_of(object, "uuid", import->uuid) && is_text_of(object, "vm", NULL) &&
 		    is_text_of(object, "time", NULL) && is_text_of(object, "label", alert->label) &&
-		    is_text_of(object, "sink", alert->sink) && is_list_of(object, "path") &&
-		    alert_is_sound(object);
+		    is_text_of(object, "sink", alert->sink) && is_list_of(object, "path");
 	json_object_put(object);
 	return fine || damaged(error, "an alert is none, or another VM's");
 }

@@ -701,6 +701,10 @@ static void test_damaged_alerts(void **state)
 	assert_alerts_refused(world, "INSERT INTO alerts VALUES(1, 1, 0, '{', '', '', '', '')");
 	assert_alerts_refused(world, "INSERT INTO alerts VALUES(-1, 1, 0, '{}', '', '', '', '');"
 				     "INSERT INTO alerts VALUES(1, 1, 0, '{}', '', '', '', '')");
+	// What nobody could show.
+	assert_alerts_refused(world, "INSERT INTO alerts VALUES(1, 1, 0, '{\"path\":7}', '', '', '', '')");
+	assert_alerts_refused(world, "INSERT INTO alerts VALUES(1, 1, 0, '{\"vm\":\"\\u001b[2J\"}', '', '', '', '')");
+	assert_alerts_refused(world, "INSERT INTO alerts VALUES(1, 1, 0, '{}', char(27), '', '', '')");
 	assert_alerts_refused(world, "INSERT INTO alert_repeats VALUES(1, 2, 3)");
 	assert_alerts_refused(world, "INSERT INTO alerts_seen VALUES(1, 2, 3, 4)");
 	assert_alerts_refused(world, "INSERT INTO audit VALUES(-1,0,0,0,'','','','','','',0)");
