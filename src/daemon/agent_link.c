@@ -67,8 +67,7 @@ static void send_labels_of_vm(struct connection *connection, struct registry_vm 
 	size_t length;
 	unsigned char *frames = policy_state_frames(policy, vm, &length);
 	if (!frames || !connection_send_long(connection, frames, length)) {
-		server_log(connection->server, "%s: it cannot be told what is classified",
-			   vm->name);
+		server_log_peer(connection, "%s cannot be told what is classified", vm->name);
 		server_close(connection);
 	} else {
 		vm->labels_sent = true;
@@ -168,9 +167,7 @@ static void continue_recall(struct connection *connection)
 		memmove(connection->recalls, connection->recalls + 1,
 			--connection->recalls_count * sizeof(*connection->recalls));
 	if (!piece || (length > 0 && !connection_send_long(connection, piece, length))) {
-		server_log(connection->server,
-			   "process %d: it cannot be told what is known of its VM",
-			   (int)connection->peer.pid);
+		server_log_peer(connection, "it cannot be told what is known of its VM");
 		server_close(connection);
 	}
 	free(piece);
@@ -257,9 +254,7 @@ bool agent_link_input(struct connection *connection, uint64_t until)
 	struct error error;
 	size_t used = 0, consumed;
 	if (connection->foreign) {
-		server_log(connection->server,
-			   "another process speaks on the connection of process %d",
-			   (int)connection->peer.pid);
+		server_log_peer(connection, "another process speaks on its connection");
 		server_close(connection);
 		return false;
 	}
@@ -279,8 +274,7 @@ bool agent_link_input(struct connection *connection, uint64_t until)
 			fine = handle_unknown(connection, &message, &error);
 		used += consumed;
 		if (!fine) {
-			server_log(connection->server, "process %d: %s", (int)connection->peer.pid,
-				   error.message);
+			server_log_peer(connection, "%s", error.message);
 			server_close(connection);
 		}
 	} while (connection->fd >= 0 && server_monotonic() < until);

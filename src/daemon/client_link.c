@@ -51,9 +51,8 @@ static bool begin_export(struct connection *connection, struct error *error)
 	if (server_transfers(server))
 		return error_set(error, ERROR_LIMIT,
 				 "another state is being exported or imported: try again later");
-	struct export *export =
-		export_begin(registry, vm, policy_state_alerts(server_policy(server)),
-			     server_realtime(), error);
+	struct export *export = export_begin(
+		registry, vm, policy_state_alerts(server_policy(server)), server_realtime(), error);
 	uint64_t audit = export ? audit_export(connection, vm) : 0;
 	if (export && !audit)
 		error_set(error, ERROR_MEMORY, "no memory for the audit");
@@ -63,11 +62,13 @@ static bool begin_export(struct connection *connection, struct error *error)
 	}
 	export_set_audit(export, audit);
 	if (!server_save(server)) { // who has asked is known before anything has left
-		audit_finish(registry_audit(registry), audit, "refused: the record could not be written", 0);
+		audit_finish(registry_audit(registry), audit,
+			     "refused: the record could not be written", 0);
 		export_destroy(export);
-		return error_set(error, ERROR_SYSTEM,
-				 "who exports is to be recorded first, and the daemon cannot write to its "
-				 "disk (`nijimi status`)");
+		return error_set(
+			error, ERROR_SYSTEM,
+			"who exports is to be recorded first, and the daemon cannot write to its "
+			"disk (`nijimi status`)");
 	}
 	connection->export = export;
 	return true;
@@ -119,9 +120,9 @@ static bool begin_import(struct connection *connection, struct error *error)
 	if (server_transfers(server))
 		return error_set(error, ERROR_LIMIT,
 				 "another state is being exported or imported: try again later");
-	connection->import = import_begin(server_registry(server),
-					  policy_state_alerts(server_policy(server)), &options,
-					  error);
+	connection->import =
+		import_begin(server_registry(server), policy_state_alerts(server_policy(server)),
+			     &options, error);
 	char *line = connection->import ? strdup(ready) : NULL;
 	if (line)
 		connection_send_owned(connection, line, sizeof(ready) - 1);
@@ -148,8 +149,8 @@ static void finish_import(struct connection *connection, struct error *error)
 	server_save(server);
 	server_situation(server, &situation);
 	situation.import = connection->import;
-	char *line = request_answer(&connection->request, server_registry(server), &situation,
-				    &length);
+	char *line =
+		request_answer(&connection->request, server_registry(server), &situation, &length);
 	end_import(connection);
 	connection_send_owned(connection, line, length);
 }
@@ -331,8 +332,7 @@ void client_link_input(struct connection *connection)
 		}
 		unsigned char *end = memchr(connection->input, '\n', connection->input_used);
 		if (!end && connection->input_used > REQUEST_LENGTH_MAXIMUM) {
-			server_log(connection->server, "process %d: the request has no end",
-				   (int)connection->peer.pid);
+			server_log_peer(connection, "the request has no end");
 			server_close(connection);
 			return;
 		}

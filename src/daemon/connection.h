@@ -172,6 +172,10 @@ bool server_has_room(const struct server *server, enum connection_role role);
 void server_log(const struct server *server, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
+/** Says what a peer has done wrong, and which it is; not more often than peer_log.h allows. */
+void server_log_peer(const struct connection *connection, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
 /** Finishes the requests that wait for this agent: up to `token`, or all, with the answer stale. */
 void server_synced(struct connection *agent, uint64_t token, bool stale);
 

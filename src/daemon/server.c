@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,17 +22,18 @@
 #include "daemon/keeper.h"
 #include "daemon/listen.h"
 #include "daemon/metrics.h"
+#include "daemon/peer_log.h"
 #include "daemon/process.h"
 #include "daemon/web_feed.h"
 
 enum {
-	EVENTS = 64,		   // handled in one round
-	FIRST_LINGER = 30,	   // seconds that a private daemon waits for the first to come
-	CHANGE_MILLISECONDS = 50,  // clients are told of changes at most so often
-	CHECK_MILLISECONDS = 1000, // of what nobody tells: ended processes, loneliness
-	REFUSED_CLIENTS = 8,	   // of a user who may not ask, at once
-	FORGET_UNITS = 4096,	   // edges and objects that are looked at in a round
-	AGENT_MILLISECONDS = 20,   // for what one agent has sent, before others have their turn
+	EVENTS = 64,		    // handled in one round
+	FIRST_LINGER = 30,	    // seconds that a private daemon waits for the first to come
+	CHANGE_MILLISECONDS = 50,   // clients are told of changes at most so often
+	CHECK_MILLISECONDS = 1000,  // of what nobody tells: ended processes, loneliness
+	REFUSED_CLIENTS = 8,	    // of a user who may not ask, at once
+	FORGET_UNITS = 4096,	    // edges and objects that are looked at in a round
+	AGENT_MILLISECONDS = 20,    // for what one agent has sent, before others have their turn
 	SETTLE_MILLISECONDS = 2000, // for what those have sent that have ended
 	SETTLING_MAXIMUM = 64,	    // of which one is what another has waited for
 	OTHER_DESCRIPTORS = 256,    // beside connections: web page, metrics, database, deliveries
@@ -51,9 +53,9 @@ struct server {
 	int stop_event, reload_event, delivery_event;
 	int spare; // a descriptor to close when there are no more
 	bool stopping;
-	bool forgetting; // there is history to forget, now
-	bool postponed;	 // frames that have come are to be handled, now
-	int settling;	 // agents, one for the sake of another
+	bool forgetting;       // there is history to forget, now
+	bool postponed;	       // frames that have come are to be handled, now
+	int settling;	       // agents, one for the sake of another
 	uint64_t settle_until; // monotonic ms
 	struct connection *connections;
 	size_t agents, clients, undecided;
@@ -65,6 +67,7 @@ struct server {
 	uint64_t last_token;
 	uint64_t policy_due; // monotonic ms; 0: nothing is
 	uint64_t next_alive; // likewise
+	struct peer_log peer_log;
 };
 
 uint64_t server_monotonic(void)
@@ -177,6 +180,30 @@ void server_log(const struct server *server, const char *format, ...)
 	va_end(arguments);
 	server->options.notice(server->options.notice_context,
 			       text_escape(line, safe, sizeof(safe)));
+}
+
+void server_log_peer(const struct connection *connection, const char *format, ...)
+{
+	struct server *server = connection->server;
+	unsigned int uid = (unsigned int)connection->peer.uid;
+	char line[1024];
+	uint32_t earlier;
+	bool last;
+	if (!peer_log_admit(&server->peer_log, connection->peer.uid, server_monotonic(), &earlier,
+			    &last))
+		return;
+	if (earlier > 0)
+		server_log(server,
+			   "user %u: %" PRIu32 " messages about its processes were left out", uid,
+			   earlier);
+	va_list arguments;
+	va_start(arguments, format);
+	vsnprintf(line, sizeof(line), format, arguments);
+	va_end(arguments);
+	server_log(server, "process %d of user %u: %s", (int)connection->peer.pid, uid, line);
+	if (last)
+		server_log(server, "user %u: more about its processes is left out for up to %d s",
+			   uid, PEER_LOG_MILLISECONDS / 1000);
 }
 
 // Connections --------------------------------------------------------------------------------
@@ -371,8 +398,7 @@ static void decide_role(struct connection *connection)
 	const char *reason = refusal(connection);
 	if (!reason)
 		return;
-	server_log(connection->server, "process %d of user %u: %s", (int)connection->peer.pid,
-		   (unsigned int)connection->peer.uid, reason);
+	server_log_peer(connection, "%s", reason);
 	server_close(connection);
 }
 
@@ -498,10 +524,8 @@ static void hear_out(struct server *server, struct connection *connection)
 	size_t before;
 	do {
 		if (agent_link_input(connection, server->settle_until)) {
-			server_log(server,
-				   "process %d: it has ended, and what it had sent takes too long: the rest is "
-				   "not heard",
-				   (int)connection->peer.pid);
+			server_log_peer(connection, "it has ended, and what it had sent takes too "
+						    "long: the rest is not heard");
 			return;
 		}
 		before = connection->input_used;

@@ -254,6 +254,15 @@ done
 NAME=top
 check_top
 [[ ! -e owned ]] || fail "a name was run"
+
+# Who does wrong again and again does not fill the log, and that more was left out is said.
+NAME=log
+for ((i = 0; i < 40; i++)); do
+	socat -u SYSTEM:'echo rubbish' "UNIX-CONNECT:$NIJIMI_SOCKET" 2> /dev/null
+done
+nijimi status > /dev/null || fail "the daemon does not answer"
+[[ $(grep -c 'it speaks no protocol of ours' daemon.log) == 30 ]] || fail "$(grep -c 'no protocol' daemon.log) lines, not 30"
+[[ $(grep -c 'more about its processes is left out' daemon.log) == 1 ]] || fail "that more is left out is not said once"
 ((CHECKS >= 24)) || fail "only $CHECKS outputs"
 echo "$CHECKS outputs, $NAMES names each"
 exit $FAILED
