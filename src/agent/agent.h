@@ -174,6 +174,7 @@ struct agent_vm {
 	_Atomic bool sweep_wanted; // the VM's state was loaded
 	_Atomic bool failing;	   // somebody says why, then sets:
 	_Atomic bool failed;	   // a fault of ours
+	bool disarmed;		   // after that, everything is taken out
 	_Atomic uint64_t check_after; // when LSTAR is to be looked at next, CLOCK_MONOTONIC ns
 	_Atomic uint64_t kick_after;  // when a vCPU is to be made to do so; what is not the kernel's does not count as a look
 	_Atomic uint64_t doubted_lstar; // of a hypervisor, seen once
@@ -194,8 +195,8 @@ struct agent_vm {
 	// The guard's own.
 	bool resting; // it was reset, and which of both it is is not known yet
 	uint64_t rest_ends; // it boots, if nothing is known by then, CLOCK_MONOTONIC ns
-	uint64_t rested_lstar;
 	uint64_t first_process; // when it was made (start_boottime), as was seen last, ns; 0: there was none yet
+	uint64_t rested_lstar, rested_process; // as it was before the machine was reset
 	uint64_t next_look;
 	uint32_t attempts;
 	uint64_t next_attempt;

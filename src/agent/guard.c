@@ -21,6 +21,7 @@ enum {
 	KICK_AFTER_NANOSECONDS = 100000000, // a guest that has not left by itself for so long
 	RING_TIMEOUT_TENTHS = 100, // of a millisecond: a vCPU waits
 	ATTEMPTS = 8,
+	STUCK_NANOSECONDS = 1000000000,
 	RECALL_MILLISECONDS = 500, // that the daemon is waited for, while the guest's kernel boots
 	LABELS_TIMEOUT_MILLISECONDS = 500,
 	CONNECTIONS_SECONDS = 4, // at least, between two looks which connections are over, and
@@ -413,8 +414,9 @@ static void arm(struct agent_vm *vm)
 		return;
 	trace_boot(vm->trace, NULL);
 	drop_kernel(vm);
-	change_state(vm, AGENT_WAITING, "");
-	retry_later(vm, "a vCPU did not leave the guest to be armed");
+	// For as long as that lasts: its thread waits for the host's memory or disk, or has no share of a processor.
+	vm->next_attempt = agent_monotonic() + STUCK_NANOSECONDS;
+	set_state(vm, AGENT_WAITING, "a virtual CPU does not leave the guest: it is tried again");
 }
 
 // Where the kernel is entered is to be looked for anew.
@@ -473,6 +475,7 @@ static void rest(struct agent_vm *vm)
 		if (!agent_hook_disarm(vm))
 			return; // as above
 		vm->rested_lstar = vm->anchor.lstar;
+		vm->rested_process = vm->first_process;
 		vm->rest_ends = agent_monotonic() + rest_nanoseconds;
 		vm->resting = true;
 		look_for_kernel(vm);
@@ -485,9 +488,8 @@ static void rest(struct agent_vm *vm)
 
 static bool has_slept(struct agent_vm *vm)
 {
-	const uint64_t before = vm->first_process;
 	guarded(vm, note_first_process);
-	return vm->anchor.lstar == vm->rested_lstar && vm->first_process == before;
+	return vm->anchor.lstar == vm->rested_lstar && vm->first_process == vm->rested_process;
 }
 
 // False: a kernel boots.
@@ -510,7 +512,7 @@ static void give_up(struct agent_vm *vm)
 	};
 	agent_emit(vm, &message);
 	set_state(vm, AGENT_UNTRACED, vm->failure); // said at once: to take everything out may last
-	agent_hook_disarm(vm);
+	vm->disarmed = agent_hook_disarm(vm);
 }
 
 static void report_registers(struct agent_vm *vm)
@@ -596,8 +598,11 @@ static void tell_of_sight(struct agent_vm *vm)
 
 static void tend(struct agent_vm *vm, int verifications)
 {
-	if (vm->state == AGENT_UNTRACED && vm->failed)
+	if (vm->state == AGENT_UNTRACED && vm->failed) {
+		if (!vm->disarmed) // a vCPU did not leave the guest in time
+			vm->disarmed = agent_hook_disarm(vm);
 		return;
+	}
 	if (atomic_load(&vm->failed)) {
 		give_up(vm);
 		return;

@@ -220,16 +220,16 @@ static bool may_be_set(struct agent_vm *vm, struct memory_reader *reader, enum p
 
 // The guest's kernel may be between its looks at the places that it changes (ftrace, static calls, ...): struct mutex begins with
 // its owner (include/linux/mutex_types.h).
-static bool guest_writes_code(struct agent_vm *vm)
+static bool guest_writes_code(struct agent_vm *vm, struct memory_reader *reader)
 {
-	return may_be_set(vm, &vm->hook_reader, SYMBOL_text_mutex);
+	return may_be_set(vm, reader, SYMBOL_text_mutex);
 }
 
 static bool use_patch(struct agent_vm *vm, struct error *error)
 {
 	if (atomic_load(&vm->failed)) // looked at with the lock: see end_tracing() in interpose.c
 		return error_set(error, ERROR_UNSUPPORTED, "tracing ends");
-	if (guest_writes_code(vm))
+	if (guest_writes_code(vm, &vm->hook_reader))
 		return error_set(error, ERROR_SYSTEM, "the guest's kernel is changing its code");
 	if (!put_patch_in(vm, error))
 		return false;
@@ -559,7 +559,7 @@ bool agent_hook_arm(struct agent_vm *vm)
 bool agent_hook_disarm(struct agent_vm *vm)
 {
 	if (!stop_for_patch(vm, NULL, ARM_TIMEOUT_SECONDS * 1000000000ull)) {
-		agent_say("VM %u: a vCPU does not leave the guest: what is in force stays there", vm->number);
+		agent_say("VM %u: a virtual CPU does not leave the guest: what is in force stays there until it does", vm->number);
 		use_nothing(vm); // those that do leave are rid of it
 		return false;
 	}
@@ -649,7 +649,8 @@ static void try_patch_again(struct agent_vm *vm)
 		}
 	}
 	if (!vm->patch_possible || atomic_load(&vm->logging) || agent_monotonic() < vm->patch_again ||
-	    atomic_load(&vm->gave_way) || atomic_load(&vm->patch_lifted))
+	    atomic_load(&vm->gave_way) || atomic_load(&vm->patch_lifted) ||
+	    guest_writes_code(vm, &vm->reader)) // for a moment only
 		return;
 	vm->patch_again = agent_monotonic() + yield_nanoseconds;
 	if (code_has_changed(vm, &address, found) || guest_is_livepatching(vm) ||

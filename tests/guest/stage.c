@@ -582,6 +582,10 @@ static int run(struct stage_vcpu *vcpu)
 		errno = EINTR;
 		return -1;
 	}
+	while (atomic_load_explicit(&stage.stuck, memory_order_relaxed) == vcpu->id + 1) {
+		atomic_store_explicit(&stage.is_stuck, true, memory_order_relaxed);
+		nanosleep(&idle, NULL);
+	}
 	while (!(interrupted = is_interrupted(vcpu)) && !breaks(vcpu) && !run_one(vcpu))
 		;
 	if (shared->kvm_valid_regs & KVM_SYNC_X86_REGS)
@@ -846,6 +850,14 @@ void stage_boot_anew(void)
 	if (guest_find_process(stage.kernel, 1, &first) != GUEST_OK)
 		errx(1, "the first process is not in the recording");
 	atomic_fetch_add(field_at(first, FIELD_task_start_boottime), 1);
+}
+
+void stage_change_code(bool changes)
+{
+	const uint64_t address = guest_symbol(stage.kernel, SYMBOL_text_mutex);
+	if (!address)
+		errx(1, "the recording's kernel has no text_mutex");
+	atomic_store(word_at(physical(address)), changes ? stage.kernel->text : 0); // some task
 }
 
 void stage_lose_page(const char *name, bool lost)

@@ -102,6 +102,8 @@ struct stage {
 	_Atomic bool has_fred;	    // CR4 says so, whatever LSTAR is
 	_Atomic bool is_encrypted;  // no MSR can be read
 	_Atomic bool no_more_vcpus; // the next one's kvm_run cannot be mapped, and it does not run
+	_Atomic uint32_t stuck; // 1 and the number of the vCPU that waits for the host, and does not come out when it is called; 0: none
+	_Atomic bool is_stuck;	// it waits
 	_Atomic int stands;	    // enum stage_place
 	_Atomic uint64_t moved;	    // what KVM adds to the GPA of an address that it is asked for
 	_Atomic int nesting;	    // enum stage_nesting
@@ -130,6 +132,9 @@ bool stage_has_left_filter(void);
 
 /** The page with the registers of a process that no vCPU runs: nobody can read it, or everybody again. */
 void stage_lose_page(const char *name, bool lost);
+
+/** The guest's kernel is changing its code (it holds text_mutex), or no more. */
+void stage_change_code(bool changes);
 
 /** What is in the memory is another boot's. */
 void stage_boot_anew(void);

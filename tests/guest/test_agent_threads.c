@@ -40,7 +40,7 @@
  * guest is led to where nothing of ours is, the hook is the one that it should be.
  *
  * One process is one VMM, with one hook, whose VM runs on after a fault of ours or, with
- * `failure: closed` in the policy, does not. NIJIMI_TEST_HOOK plays one hook only,
+ * `failure: closed` in the policy, does not. An argument plays one hook only,
  * NIJIMI_TEST_ROUNDS stops the VM so many times as often.
  */
 
@@ -85,7 +85,7 @@ static const struct stage_program programs[][STAGE_TASKS] = {
 	   {SYS_io_uring_setup, 1, -EMFILE}}}},
 };
 
-static const struct timespec moment = {.tv_nsec = 1000000};
+static const struct timespec moment = {.tv_nsec = 1000000}, long_moment = {.tv_nsec = 100000000};
 static const char *const *arguments; // of this process: the hook, the recording, `failure`
 static char folder[] = "/tmp/nijimi-threads.XXXXXX"; // the socket's, and a cache of profiles
 
@@ -113,6 +113,7 @@ static struct daemon {
 	_Atomic bool loses;  // or the kernel's loss
 	_Atomic bool gone;   // the VM
 	_Atomic bool blind;  // the VM is: nothing could be seen of a kernel
+	_Atomic bool stuck;  // a vCPU of it is, and it waits to be armed
 	_Atomic uint32_t vm_state, boot, connections, edges, synced, restarts;
 	pthread_mutex_t lock;
 	char hook[WIRE_NAME_MAXIMUM + 1];
@@ -215,6 +216,7 @@ static void hear_vm(const struct wire_vm *vm)
 	if (vm->state == WIRE_VM_UNTRACED && !atomic_load(&host.drill))
 		stage_note_wrong("it is not traced: %s", vm->reason);
 	atomic_store(&host.blind, vm->state == WIRE_VM_WAITING && (strstr(vm->reason, "FRED") || strstr(vm->reason, "encrypted")));
+	atomic_store(&host.stuck, vm->state == WIRE_VM_WAITING && strstr(vm->reason, "does not leave"));
 	atomic_store(&host.boot, vm->boot);
 	atomic_store(&host.vm_state, vm->state);
 }
@@ -924,6 +926,72 @@ static void play_nesting(const char *hook)
 	let_run(true);
 }
 
+// Not into code that the guest's kernel is changing itself; as soon as it is done, then.
+static void play_code_change(const char *hook)
+{
+	static const struct timespec some_looks = {.tv_sec = 2, .tv_nsec = 500000000};
+	const uint32_t boot = atomic_load(&host.boot) + 1;
+	reset_all();
+	stage_boot_anew();
+	stage_change_code(true);
+	atomic_store(&stage.is_booting, false);
+	await(has_booted, &boot, "the next boot");
+	await_hook("debugreg");
+	nanosleep(&some_looks, NULL);
+	assert_true(has_hook("debugreg"));
+	stage_change_code(false);
+	await_hook(hook);
+	let_run(true);
+}
+
+// What is in force changes as soon as all can be stopped. Until then nobody waits for the one that cannot: the others go on.
+static void play_stuck(const char *hook)
+{
+	enum { TURNS = 30, LONG_TURNS = 120 }; // the latter: longer than is waited for all at once
+	const int turns = strcmp(hook, "patch") == 0 ? LONG_TURNS : TURNS;
+	const uint32_t boot = atomic_load(&host.boot) + 1;
+	struct {
+		_Atomic uint64_t *value;
+		uint64_t wanted;
+	} calls = {.value = &threads[0].vcpu->calls};
+	reset_all();
+	stage_boot_anew();
+	atomic_store(&stage.stuck, threads[1].vcpu->id + 1);
+	atomic_store(&stage.is_booting, false);
+	const uint64_t begin = agent_monotonic();
+	for (int i = 0; i < turns; i++) {
+		nanosleep(&long_moment, NULL);
+		calls.wanted = atomic_load(calls.value) + CALLS;
+		await(is_at_least, &calls, "a vCPU waits for another one");
+		// That takes a tenth of a second each; far more on any machine, and far less than to wait for as long as it lasts.
+		assert_true(agent_monotonic() - begin < 30000000000ull + (uint64_t)(3 * i) * (uint64_t)long_moment.tv_nsec);
+	}
+	assert_false(has_booted(&boot));
+	atomic_store(&stage.stuck, 0);
+	await(has_booted, &boot, "the next boot");
+	await_hook(hook);
+	let_run(true);
+}
+
+static void start_programs(void)
+{
+	start_vcpu(STAGE_TASKS);
+	start_vcpu(STAGE_TASKS);
+}
+
+// There was no hook before.
+static void play_stuck_at_first(const char *hook)
+{
+	atomic_store(&stage.is_booting, true);
+	atomic_store(&stage.stuck, 1 + 1);
+	start_programs();
+	await(is_true, &stage.is_stuck, "the vCPU that is to be stuck");
+	atomic_store(&stage.is_booting, false);
+	await(is_true, &host.stuck, "a vCPU that does not leave the guest");
+	atomic_store(&stage.stuck, 0);
+	await_hook(hook);
+}
+
 static void play_tracing(void)
 {
 	atomic_store(&stage.traces_itself, true);
@@ -1100,9 +1168,10 @@ static void test_vmm(void **state)
 	real_ioctl = stage_ioctl;
 	stage_create_vm(); // reads all of this program once: the agent's pages
 	assert_int_equal(pthread_create(&daemon, NULL, be_daemon, NULL), 0);
-	start_vcpu(STAGE_TASKS);
-	start_vcpu(STAGE_TASKS);
-
+	if (!is_in_memory() && !is_closed())
+		play_stuck_at_first(hook);
+	else
+		start_programs();
 	await_hook(hook);
 	let_run(true);
 	start_vcpu(0);
@@ -1115,7 +1184,11 @@ static void test_vmm(void **state)
 	play_sleep(hook);
 	play_reset(hook);
 	play_replaced(hook);
-	if (!is_closed()) { // where it would be stopped
+	if (!is_closed()) {
+		play_stuck(hook);
+		if (is_in_memory())
+			play_code_change(hook);
+		// Where a closed one would be stopped.
 		play_blindness(&stage.has_fred, hook);
 		reset_all();
 		play_blindness(&stage.is_encrypted, hook);
@@ -1163,7 +1236,8 @@ static bool play(const char *const row[3])
 	return status == 0;
 }
 
-int main(void)
+// With one HOOK, or all of them.
+int main(int argc, char **argv)
 {
 	static const char *const rows[][3] = {{"debugreg", "5.10", "open"},
 					      {"debugreg", "5.10", "closed"},
@@ -1171,7 +1245,7 @@ int main(void)
 					      {"patch", "6.1", "closed"},
 					      {"filter", "6.1", "open"},
 					      {"filter", "6.1", "closed"}};
-	const char *only = getenv("NIJIMI_TEST_HOOK");
+	const char *only = argc > 1 ? argv[1] : NULL;
 	char command[128];
 	int failed = 0;
 	if (!mkdtemp(folder))
