@@ -57,6 +57,7 @@ enum {
 	AGENT_GLOBS_MAXIMUM = 1024,
 	AGENT_LABELS = 64,
 	AGENT_USER_LEVEL = 3, // CPL of a program
+	AGENT_EFLAGS_INTERRUPT = 1 << 9,
 	AGENT_TRACKED_MAXIMUM = 128, // memory slots of one VM whose dirty pages are tracked
 };
 
@@ -229,6 +230,7 @@ struct agent_vcpu {
 	struct hook_debug_setting setting;
 	enum agent_site_kind kinds[HOOK_SITES_MAXIMUM]; // of request.sites
 	bool was_reset; // by the VMM, and not entered since
+	_Atomic bool parked; // as it was looked at last, it executed nothing
 	struct kvm_nested_state *nested; // room for it; NULL: this KVM does not tell
 	uint32_t nested_size;
 	struct memory_reader reader;

@@ -551,10 +551,11 @@ static void kick_if_due(struct agent_vm *vm)
 	uint64_t due = atomic_load(&vm->kick_after);
 	if (agent_monotonic() < due + KICK_AFTER_NANOSECONDS)
 		return;
-	// The first vCPU boots the kernel; the others may not have begun. It stands last.
-	struct agent_vcpu *first = vm->vcpus;
-	while (first && first->next)
-		first = first->next;
+	// The first vCPU boots the kernel, if another one has not left it behind; the others may not have begun. It stands last.
+	struct agent_vcpu *first = NULL;
+	for (struct agent_vcpu *vcpu = vm->vcpus; vcpu; vcpu = vcpu->next)
+		if (!first || !atomic_load_explicit(&vcpu->parked, memory_order_relaxed))
+			first = vcpu;
 	if (first)
 		agent_kick(first);
 }

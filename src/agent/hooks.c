@@ -26,7 +26,6 @@ enum {
 	SPELL_NANOSECONDS = 20000000, // that the others wait for one vCPU, before they run for as long
 	SPELL_MAXIMUM_NANOSECONDS = 160000000,
 	GATE_SECONDS = 1,
-	EFLAGS_INTERRUPT = 1 << 9,
 	ENTRY_AREA_SHIFT = 39,
 	AWAY_TRIES = 50,
 	I386_PERF_EVENT_OPEN = 336, // arch/x86/entry/syscalls/syscall_32.tbl
@@ -274,7 +273,7 @@ static bool find_way_out(struct agent_vm *vm, struct kvm_regs *registers)
 	uint64_t behind, rip;
 	int tag;
 	if (vm->filter && hook_filter_inside(vm->filter, registers->rip, &rip))
-		registers->rflags |= EFLAGS_INTERRUPT;
+		registers->rflags |= AGENT_EFLAGS_INTERRUPT;
 	else if (hook_patch_find(vm->patch, registers->rip, &behind, &tag) != HOOK_PATCH_LANDING ||
 		 !hook_patch_returned(vm->patch, registers->rsp, &rip))
 		return false;

@@ -220,6 +220,18 @@ static bool is_elsewhere(struct agent_vcpu *vcpu, const struct kvm_sregs *sregs,
 	       translation.physical_address != known;
 }
 
+// It executes nothing, and what it shows is of the kernel that left it so: one that is offline, or that was stopped for another kernel
+// (kexec; a crash kernel does not start it), stands at a HLT with interrupts off; one that was not begun, or begun anew, waits for a SIPI.
+static bool is_parked(struct agent_vcpu *vcpu)
+{
+	struct kvm_mp_state state;
+	struct kvm_regs registers;
+	if (real_ioctl(vcpu->fd, KVM_GET_MP_STATE, &state) != 0 || state.mp_state == KVM_MP_STATE_RUNNABLE)
+		return false;
+	return state.mp_state != KVM_MP_STATE_HALTED ||
+	       (real_ioctl(vcpu->fd, KVM_GET_REGS, &registers) == 0 && !(registers.rflags & AGENT_EFLAGS_INTERRUPT));
+}
+
 static void note_sight(struct agent_vm *vm, const char *blind)
 {
 	atomic_store(&vm->blind, blind);
@@ -243,6 +255,10 @@ static void check_kernel(struct agent_vcpu *vcpu, uint64_t now)
 
 	uint64_t lstar, known;
 	struct kvm_sregs sregs;
+	bool parked = is_parked(vcpu);
+	atomic_store_explicit(&vcpu->parked, parked, memory_order_relaxed);
+	if (parked)
+		return;
 	waiting = !known_lstar(vm, &known);
 	if (!read_lstar(vcpu, &lstar) || real_ioctl(vcpu->fd, KVM_GET_SREGS, &sregs) != 0) {
 		if (waiting)

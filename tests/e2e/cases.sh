@@ -30,8 +30,8 @@ pair-2-b           6.1,7.2               2     paper
 pair-2-c           6.1,6.1               2     paper
 twins              6.1,6.1               1     twins
 reboot             6.1                   2     -                                         --reboot
-kexec              6.12                  1     -                                         --reboot
-kexec-same         6.12                  1     -                                         --reboot --append nokaslr
+kexec              6.12                  2     -                                         --reboot
+kexec-same         6.12                  2     -                                         --reboot --append nokaslr
 stored             6.1                   2     -                                         --reboot
 stored-5.10        5.10                  1     -                                         --reboot
 stored-6.12        6.12                  1     -                                         --reboot
@@ -446,11 +446,13 @@ judge_stored_5_10() { judge_stored "$@"; }
 judge_stored_6_12() { judge_stored "$@"; }
 judge_stored_7_2() { judge_stored "$@"; }
 
-# ---- kexec: another kernel, without a reset of the machine. Before, the guest forges its UUID where the firmware has left it: who it is
+# ---- kexec: another kernel, without a reset of the machine, which does not start the second processor (as a crash kernel does not): that
+# one stays in the first kernel for ever. Before, the guest forges its UUID where the firmware has left it: who it is
 # says QEMU's command line
 
 guest_kexec()
 {
+	echo "ARGUMENT='${2-maxcpus=1}'"
 	cat <<- 'END'
 		forge()
 		{
@@ -466,7 +468,7 @@ guest_kexec()
 		/payload/scenario case1 chain || exit 1
 		forge 2> /dev/null || { echo "the UUID was not forged"; exit 1; }
 		sync
-		exec /payload/kexec /payload/kernel /payload/initramfs
+		exec /payload/kexec /payload/kernel /payload/initramfs $ARGUMENT
 	END
 }
 
@@ -485,7 +487,7 @@ judge_kexec()
 
 # ---- kexec-same: the other kernel has everything where this one had it. That it is another one is seen by where that lies in memory.
 
-guest_kexec_same() { guest_kexec; }
+guest_kexec_same() { guest_kexec "$1" ''; }
 payload_kexec_same() { payload_kexec "$1"; }
 
 judge_kexec_same() { judge_kexec "$@"; }

@@ -6,19 +6,21 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* kexec KERNEL INITRAMFS: starts another kernel, with the command line of the one that runs. */
+/* kexec KERNEL INITRAMFS [ARGUMENT]: starts another kernel, with the command line of the one that runs, and ARGUMENT. */
 
 int main(int argc, char **argv)
 {
 	char line[2048];
-	if (argc != 3)
+	if (argc != 3 && argc != 4)
 		return 2;
 	int kernel = open(argv[1], O_RDONLY), initramfs = open(argv[2], O_RDONLY);
 	int from = open("/proc/cmdline", O_RDONLY);
-	ssize_t length = read(from, line, sizeof(line) - 1);
+	ssize_t length = read(from, line, sizeof(line) / 2);
 	if (length <= 0)
 		return 1;
 	line[length - 1] = '\0'; // instead of the end of the line
+	if (argc == 4)
+		snprintf(line + length - 1, sizeof(line) / 2, " %s", argv[3]);
 	if (syscall(SYS_kexec_file_load, kernel, initramfs, strlen(line) + 1, line, 0) != 0) {
 		perror("kexec_file_load");
 		return 1;
