@@ -12,6 +12,7 @@ hostile-6.1        6.1,6.1               2     -
 hostile-6.12       6.12,6.1              2     -
 migrated           6.1                   2     -
 migrated-7.2       7.2                   1     -
+arrived            6.12                  1     -
 filesystems-7.2    7.2                   2     filesystems                               FILESYSTEMS
 swaps              6.1,6.12              2     -
 random             5.10,7.2              2     -
@@ -102,7 +103,7 @@ readonly WITH_DEBUGREG='^((stored|ipc|filesystems|compat|policy|hand)-(5.10|6.12
 readonly WITH_FILTER='^(all-.*-1|all-7.2-2|kexec|ipc-6.1|filesystems-7.2|block-6.12|migrated-7.2|suspended-7.2|yields-6.12|random|swaps) '
 # What is about giving way to debug registers, or about no hook.
 readonly NEVER_WITH_DEBUGREG='^(yields-.*|tampered|migrated|migrated-7.2|bad-use) '
-readonly NOT_ALWAYS='^(suspended|kexec-same|pair-2-a@debugreg|reboot|twins|migrated|block-5.10@debugreg|fault-closed|all-6.1-1|all-5.10-2|early-7.2|daemonize|hostile-6.12|hand-6.1|hand-6.12@debugreg|policy-(6.1|5.10@debugreg)|stored|stored-6.12@debugreg|pair-1-b@debugreg|pair-2-b|pair-2-c|all-(6.12|6.1|7.2)-1@debugreg|all-(5.10|6.12|7.2)-1@filter|all-6.1-2|all-7.2-2|all-6.12-2@debugreg|kexec|kexec@debugreg|gdb@debugreg|snapshot@debugreg|yields-5.10|ipc-6.12@debugreg|filesystems-6.12@debugreg|compat-6.12@debugreg|random-1@debugreg|yields-(6.1|7.2)|block-(6.1|7.2)|ipc-7.2@debugreg|compat-6.1|hand-5.10@debugreg|policy-6.12@debugreg|stored-5.10@debugreg|filesystems-6.1|filesystems-5.10@debugreg|all-7.2-2@filter) '
+readonly NOT_ALWAYS='^(pair-1-a|suspended|kexec-same|pair-2-a@debugreg|reboot|twins|migrated|block-5.10@debugreg|fault-closed|all-6.1-1|all-5.10-2|early-7.2|daemonize|hostile-6.12|hand-6.1|hand-6.12@debugreg|policy-(6.1|5.10@debugreg)|stored|stored-6.12@debugreg|pair-1-b@debugreg|pair-2-b|pair-2-c|all-(6.12|6.1|7.2)-1@debugreg|all-(5.10|6.12|7.2)-1@filter|all-6.1-2|all-7.2-2|all-6.12-2@debugreg|kexec|kexec@debugreg|gdb@debugreg|snapshot@debugreg|yields-5.10|ipc-6.12@debugreg|filesystems-6.12@debugreg|compat-6.12@debugreg|random-1@debugreg|yields-(6.1|7.2)|block-(6.1|7.2)|ipc-7.2@debugreg|compat-6.1|hand-5.10@debugreg|policy-6.12@debugreg|stored-5.10@debugreg|filesystems-6.1|filesystems-5.10@debugreg|all-7.2-2@filter) '
 
 # case_row NAME: into KERNELS, CPUS, SCENARIOS, SMP and OPTIONS.
 case_row()
@@ -706,38 +707,52 @@ destination_arguments()
 	done < "/proc/$(cat "$dir/pid")/cmdline"
 }
 
-# migrate_once VM FUNCTION...: to another QEMU, until it has run on there for a while. The VM here stands still then.
-migrate_once()
+# start_destination VM COMMAND...: another QEMU that waits for it, by way of COMMAND; DESTINATION_PID is its process.
+start_destination()
 {
-	local DESTINATION=() limit status=0 pid alive CODE WAYS
+	local DESTINATION=() limit
 
-	rm -rf "$RUN/vm9"
-	mkdir "$RUN/vm9"
 	truncate -s 1M "$RUN/vm9/notes"
 	destination_arguments "$1"
-	env -u LD_PRELOAD LD_LIBRARY_PATH="$NIJIMI_LAB_QEMU_LIBRARIES" "${DESTINATION[@]}" \
+	env -u LD_PRELOAD LD_LIBRARY_PATH="$NIJIMI_LAB_QEMU_LIBRARIES" "${@:2}" "${DESTINATION[@]}" \
 		-incoming "unix:$RUN/vm9/incoming" < /dev/null > "$OUT/destination.err" 2>&1 &
-	pid=$!
+	DESTINATION_PID=$!
 	limit=$((SECONDS + 60))
 	until [[ -S $RUN/vm9/incoming ]]; do
-		((SECONDS < limit)) && kill -0 "$pid" || return 1
+		((SECONDS < limit)) && kill -0 "$DESTINATION_PID" || return 1
 		sleep 0.1
 	done
-	qmp "$1" "migrate -d unix:$RUN/vm9/incoming" || status=1
-	# It runs on there, with the very same processes.
-	limit=$((SECONDS + 60))
+}
+
+# await_life SECONDS: of what has arrived.
+await_life()
+{
+	local limit=$((SECONDS + $1)) alive
+
 	until alive=$(grep -c alive "$OUT/destination.log" 2> /dev/null) && ((alive >= 5)) || ((SECONDS > limit)); do
 		sleep 0.2
 	done
 	echo "migrated: $alive signs of life" >> "$OUT/host.log"
-	((alive >= 5)) || status=1
+	((alive >= 5))
+}
+
+# migrate_once VM FUNCTION...: to another QEMU, until it has run on there for a while. The VM here stands still then.
+migrate_once()
+{
+	local status=0 DESTINATION_PID CODE WAYS
+
+	rm -rf "$RUN/vm9"
+	mkdir "$RUN/vm9"
+	start_destination "$1" || return 1
+	qmp "$1" "migrate -d unix:$RUN/vm9/incoming" || status=1
+	await_life 60 || status=1 # it runs on there, with the very same processes
 	qmp 9 "pmemsave 0 268435456 \"$RUN/memory\"" || status=1
 	count_ours "$RUN/memory" "${@:2}"
 	echo "migrated: code in $CODE places and $WAYS ways back in what has arrived" >> "$OUT/host.log"
 	((CODE == 0 && WAYS == 0)) || status=1
 	rm -f "$RUN/memory"
-	kill "$pid"
-	wait "$pid" 2> /dev/null || true
+	kill "$DESTINATION_PID"
+	wait "$DESTINATION_PID" 2> /dev/null || true
 	return "$status"
 }
 
@@ -775,6 +790,95 @@ judge_migrated()
 	grep -E 'BUG|Oops|WARNING' "$1/destination.log" "$1/vm1.log" || true
 }
 judge_migrated_7_2() { judge_migrated "$@"; }
+
+# ---- arrived: the host that it goes to traces it, too; its memory is there before it runs, or comes as it is asked for (post-copy).
+
+guest_arrived()
+{
+	cat <<- 'END'
+		/payload/scenario case1 || exit 1
+		(while :; do echo alive; dd if=/classified/case1/source of=/dev/null 2> /dev/null; sleep 0.2; done) > /dev/ttyS0 &
+		for way in before after; do
+			call hook patch 30 || exit 1
+			call arrived $way || exit 1
+		done
+		kill %1
+		exec /payload/scenario case2
+	END
+}
+
+# there COMMAND ARGUMENT...: nijimi of the other host.
+there()
+{
+	NIJIMI_SOCKET=$RUN/vm9/nijimid.sock "$NIJIMI" "$@"
+}
+
+# await_there SECONDS FILTER: true of its state, which goes to arrived.json
+await_there()
+{
+	local limit=$((SECONDS + $1))
+
+	until there state arrived --json > "$OUT/arrived.json" 2> /dev/null && jq -e "$2" "$OUT/arrived.json" > /dev/null; do
+		((SECONDS < limit)) || { echo "there: not $2" >> "$OUT/host.log"; return 1; }
+		sleep 0.2
+	done
+}
+
+# memory_before VM / memory_after VM: how it comes.
+memory_before()
+{
+	qmp "$1" "migrate -d unix:$RUN/vm9/incoming"
+}
+
+memory_after()
+{
+	qmp "$1" 'migrate_set_capability postcopy-ram on' && qmp 9 'migrate_set_capability postcopy-ram on' &&
+		qmp "$1" 'migrate_set_parameter max-bandwidth 1m' && qmp "$1" 'migrate_set_parameter max-postcopy-bandwidth 8m' &&
+		qmp "$1" "migrate -d unix:$RUN/vm9/incoming" && sleep 1 && qmp "$1" 'migrate_start_postcopy' &&
+		await_there 60 '.state == "waiting" and (.reason | contains("memory has not come yet"))' &&
+		await_life 60 && jq -e '.state == "waiting"' "$OUT/arrived.json" > /dev/null && echo 'there: it runs while memory is missing' >> "$OUT/host.log" &&
+		qmp "$1" 'migrate_set_parameter max-postcopy-bandwidth 1g'
+}
+
+# on_arrived VM before|after
+on_arrived()
+{
+	local status=0 daemon DESTINATION_PID glob command=("$NIJIMI" run --name arrived)
+
+	rm -rf "$RUN/vm9"
+	mkdir "$RUN/vm9"
+	rm -f "$OUT/destination.log"
+	"$(dirname "$NIJIMI")/nijimid" --socket "$RUN/vm9/nijimid.sock" --no-state < /dev/null > "$OUT/there.log" 2>&1 &
+	daemon=$!
+	for glob in "${CLASSIFIED[@]}"; do
+		command+=(--classified "$glob")
+	done
+	NIJIMI_SOCKET=$RUN/vm9/nijimid.sock start_destination "$1" "${command[@]}" -- || status=1
+	((status)) || "memory_$2" "$1" || status=1
+	((status)) || await_life 60 || status=1
+	((status)) || await_there 60 '.state == "armed" and .hook == "patch"' || status=1
+	# What happens there is seen there: another program reads the secret.
+	((status)) || await_there 30 '[.ended.processes[], .processes[] | select(.comm == "dd")] | length > 2' || status=1
+	mv "$OUT/arrived.json" "$OUT/arrived-$2.json"
+	kill "$DESTINATION_PID" "$daemon"
+	wait "$DESTINATION_PID" "$daemon" 2> /dev/null || true
+	qmp "$1" cont || status=1
+	return "$status"
+}
+
+judge_arrived()
+{
+	local way
+
+	judge_played "$1" "$2" || return 0
+	for way in before after; do
+		want "$(state "$1/arrived-$way.json" '[.gaps[].kind] | join(" ")')" tracing-late "$way: gaps"
+		want "$(state "$1/arrived-$way.json" .uuid)" "$(state "$1/vm1.json" .uuid)" "$way: UUID"
+		want "$(state "$1/arrived-$way.json" '[.files[] | select(.path == "/classified/case1/source")] | length')" 1 "$way: the classified file"
+	done
+	{ "$E2E/compare" "$1/vm1.notes" "$1/vm1.json" case1 case2 || true; } | grep -E '^(case1|case2): |^there is no' || true
+	grep -E 'BUG|Oops|WARNING' "$1/destination.log" "$1/vm1.log" || true
+}
 
 # ---- stopped: stop and cont through QMP
 
