@@ -7,24 +7,25 @@
 enum { STRING_PART = 256 };
 
 /*
- * mm->pgd is the top-level table, at an address in the direct map. Under page-table isolation it is
- * the kernel's copy of two, which maps the user half too (arch/x86/mm/pti.c).
+ * mm->pgd is the top-level table, at an address in the direct map, which grows when memory is plugged
+ * in. Under page-table isolation it is the kernel's copy of two, which maps the user half too
+ * (arch/x86/mm/pti.c).
  */
 static enum guest_result user_space(const struct guest_kernel *kernel,
 				    const struct guest_task *task,
 				    struct guest_address_space *space)
 {
-	uint64_t table;
+	uint64_t table, root;
 	if (task->mm == 0)
 		return GUEST_NOT_FOUND;
 	enum guest_result result = guest_follow_required(kernel, task->mm, FIELD_mm_pgd, &table);
 	if (result)
 		return result;
-	if (table - kernel->direct_map >= kernel->direct_map_size || table % 4096 != 0)
+	if (table % 4096 != 0 || guest_locate(kernel, table, &root) != GUEST_OK)
 		return GUEST_BAD_DATA;
 	*space = (struct guest_address_space){
 		.memory = kernel->memory,
-		.root = table - kernel->direct_map,
+		.root = root,
 		.five_level = kernel->space.five_level,
 	};
 	return GUEST_OK;

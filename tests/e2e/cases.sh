@@ -40,6 +40,7 @@ stored-7.2         7.2                   2     -                                
 gdb                6.1                   2     -                                         --qemu-arg -gdb --qemu-arg unix:{dir}/gdb.sock,server=on,wait=off
 snapshot           6.12                  1     -                                         NO-DISK
 stopped            7.2                   2     -
+plugged            6.1                   2     -                                         --qemu-arg -smp --qemu-arg 2,sockets=3,cores=1,threads=1,maxcpus=3 --qemu-arg -m --qemu-arg 256M,slots=2,maxmem=2G
 suspended          6.1                   2     -
 suspended-7.2      7.2                   1     -
 nested             6.1                   1     -
@@ -900,6 +901,61 @@ judge_stopped()
 {
 	judge_played "$1" "$2" || return 0
 	judge_vm "$1" 1 7.2 'case1 case2 chain'
+}
+
+# ---- plugged: processors go and come again, and another one comes, with memory above all that was there
+
+guest_plugged()
+{
+	cat <<- 'END'
+		cd /sys/devices/system
+		# wait_for COMMAND...
+		wait_for()
+		{
+			for i in $(seq 100); do
+				"$@" && return
+				sleep 0.2
+			done
+			echo "never true: $*"
+			exit 1
+		}
+		# All that the kernel wants from now on is there.
+		fill_memory()
+		{
+			mkdir -p /run/full
+			mount -t tmpfs -o size=90% full /run/full
+			free=$(awk '$1 == "MemFree:" { print $2 }' /proc/meminfo)
+			dd if=/dev/zero of=/run/full/zero bs=1M count=$((free / 1024 - 24)) 2> /dev/null || exit 1
+		}
+		/payload/scenario case1 || exit 1
+		echo 0 > cpu/cpu1/online || exit 1
+		/payload/scenario chain || exit 1
+		echo 1 > cpu/cpu1/online || exit 1
+		fill_memory
+		call plugged || exit 1
+		wait_for test -e cpu/cpu2/online
+		echo 1 > cpu/cpu2/online || exit 1
+		wait_for grep -q offline memory/memory*/state
+		for block in memory/memory*; do
+			! grep -q offline "$block/state" || echo online_kernel > "$block/state" || exit 1
+		done
+		echo 0 > cpu/cpu1/online || exit 1
+		cd /
+		taskset 4 /payload/scenario case2 exited || exit 1
+		taskset 4 /payload/scenario names || exit 1
+	END
+}
+
+on_plugged()
+{
+	qmp "$1" 'object_add memory-backend-ram,id=more,size=256M' && qmp "$1" 'device_add pc-dimm,id=dimm,memdev=more' &&
+		qmp "$1" 'device_add host-x86_64-cpu,id=third,socket-id=2,core-id=0,thread-id=0'
+}
+
+judge_plugged()
+{
+	judge_played "$1" "$2" || return 0
+	judge_vm "$1" 1 6.1 'case1 chain case2 exited names'
 }
 
 # ---- suspended: the guest sleeps (ACPI S3), and its machine is reset; but its kernel goes on, and with it all that was known
