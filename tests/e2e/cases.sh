@@ -903,7 +903,7 @@ judge_stopped()
 	judge_vm "$1" 1 7.2 'case1 case2 chain'
 }
 
-# ---- plugged: processors go and come again, and another one comes, with memory above all that was there
+# ---- plugged: processors go and come again, and another one comes, with memory above all that was there, is unplugged and comes once more
 
 guest_plugged()
 {
@@ -942,6 +942,14 @@ guest_plugged()
 		echo 0 > cpu/cpu1/online || exit 1
 		cd /
 		taskset 4 /payload/scenario case2 exited || exit 1
+		call unplugged || exit 1
+		wait_for test ! -e /sys/devices/system/cpu/cpu2
+		# What is in force changes, which all processors are waited for.
+		call cancelled || exit 1
+		call hook patch 30 || exit 1
+		call plugged-again || exit 1
+		wait_for test -e /sys/devices/system/cpu/cpu2/online
+		echo 1 > /sys/devices/system/cpu/cpu2/online || exit 1
 		taskset 4 /payload/scenario names || exit 1
 	END
 }
@@ -949,7 +957,17 @@ guest_plugged()
 on_plugged()
 {
 	qmp "$1" 'object_add memory-backend-ram,id=more,size=256M' && qmp "$1" 'device_add pc-dimm,id=dimm,memdev=more' &&
-		qmp "$1" 'device_add host-x86_64-cpu,id=third,socket-id=2,core-id=0,thread-id=0'
+		on_plugged_again "$1"
+}
+
+on_plugged_again()
+{
+	qmp "$1" 'device_add host-x86_64-cpu,id=third,socket-id=2,core-id=0,thread-id=0'
+}
+
+on_unplugged()
+{
+	qmp "$1" 'device_del third'
 }
 
 judge_plugged()
