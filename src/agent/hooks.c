@@ -457,6 +457,7 @@ static bool find_sites(struct agent_vm *vm, struct error *error)
 	const struct guest_kernel *kernel = &vm->kernel;
 	const uint64_t tracing = guest_symbol(kernel, SYMBOL_ftrace_replace_code);
 	const uint64_t hibernation = guest_symbol(kernel, SYMBOL_hibernation_snapshot);
+	const uint64_t restore = guest_symbol(kernel, SYMBOL_hibernation_restore);
 	const uint64_t kexec = guest_symbol(kernel, SYMBOL_machine_kexec);
 	memset(vm->patch_sites, 0, sizeof(vm->patch_sites));
 	hook_patch_reset(vm->patch);
@@ -468,6 +469,7 @@ static bool find_sites(struct agent_vm *vm, struct error *error)
 	return add_inner(vm, error) && add_calls(vm, false, error) && add_compat_calls(vm, error) && add_ring(vm, error) &&
 	       add_trap(vm, tracing, AGENT_SITE_TRACING, error) &&
 	       (!hibernation || add_function(vm, hibernation, AGENT_SITE_HIBERNATION, error)) &&
+	       (!restore || add_function(vm, restore, AGENT_SITE_KEXEC, error)) && // by the one that was hibernated
 	       (!kexec || add_function(vm, kexec, AGENT_SITE_KEXEC, error));
 }
 

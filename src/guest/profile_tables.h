@@ -47,6 +47,7 @@
 	S(O, sys_ni_syscall, "__x64_sys_ni_syscall")                                              \
 	S(O, ftrace_replace_code, "ftrace_replace_code")                                          \
 	S(O, hibernation_snapshot, "hibernation_snapshot") /* CONFIG_HIBERNATION */               \
+	S(O, hibernation_restore, "hibernation_restore") /* likewise */                           \
 	S(O, fd_install, "fd_install")                                                            \
 	S(O, f_dupfd, "f_dupfd")                                                                  \
 	S(O, vfs_readlink, "vfs_readlink")                                                        \

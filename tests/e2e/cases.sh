@@ -43,6 +43,7 @@ stopped            7.2                   2     -
 plugged            6.1                   2     -                                         --qemu-arg -smp --qemu-arg 2,sockets=3,cores=1,threads=1,maxcpus=3 --qemu-arg -m --qemu-arg 256M,slots=2,maxmem=2G
 suspended          6.1                   2     -
 suspended-7.2      7.2                   1     -
+hibernated         6.12                  1     -                                         --reboot --append rdinit=/payload/early --qemu-arg -drive --qemu-arg if=none,id=swap,driver=raw,file.driver=null-co,file.size=536870912,file.read-zeroes=on,snapshot=on --qemu-arg -device --qemu-arg virtio-blk-pci,drive=swap,serial=swap,addr=0x1d
 nested             6.1                   1     -
 yields-5.10        5.10                  1     case1,chain,case2
 yields-6.1         6.1                   2     case1,chain,case2
@@ -104,7 +105,7 @@ readonly WITH_DEBUGREG='^((stored|ipc|filesystems|compat|policy|hand)-(5.10|6.12
 readonly WITH_FILTER='^(all-.*-1|all-7.2-2|kexec|ipc-6.1|filesystems-7.2|block-6.12|migrated-7.2|suspended-7.2|yields-6.12|random|swaps) '
 # What is about giving way to debug registers, or about no hook.
 readonly NEVER_WITH_DEBUGREG='^(yields-.*|tampered|migrated|migrated-7.2|bad-use) '
-readonly NOT_ALWAYS='^(pair-1-a|suspended|kexec-same|pair-2-a@debugreg|reboot|twins|migrated|block-5.10@debugreg|fault-closed|all-6.1-1|all-5.10-2|early-7.2|daemonize|hostile-6.12|hand-6.1|hand-6.12@debugreg|policy-(6.1|5.10@debugreg)|stored|stored-6.12@debugreg|pair-1-b@debugreg|pair-2-b|pair-2-c|all-(6.12|6.1|7.2)-1@debugreg|all-(5.10|6.12|7.2)-1@filter|all-6.1-2|all-7.2-2|all-6.12-2@debugreg|kexec|kexec@debugreg|gdb@debugreg|snapshot@debugreg|yields-5.10|ipc-6.12@debugreg|filesystems-6.12@debugreg|compat-6.12@debugreg|random-1@debugreg|yields-(6.1|7.2)|block-(6.1|7.2)|ipc-7.2@debugreg|compat-6.1|hand-5.10@debugreg|policy-6.12@debugreg|stored-5.10@debugreg|filesystems-6.1|filesystems-5.10@debugreg|all-7.2-2@filter) '
+readonly NOT_ALWAYS='^(hibernated|pair-1-a|suspended|kexec-same|pair-2-a@debugreg|reboot|twins|migrated|block-5.10@debugreg|fault-closed|all-6.1-1|all-5.10-2|early-7.2|daemonize|hostile-6.12|hand-6.1|hand-6.12@debugreg|policy-(6.1|5.10@debugreg)|stored|stored-6.12@debugreg|pair-1-b@debugreg|pair-2-b|pair-2-c|all-(6.12|6.1|7.2)-1@debugreg|all-(5.10|6.12|7.2)-1@filter|all-6.1-2|all-7.2-2|all-6.12-2@debugreg|kexec|kexec@debugreg|gdb@debugreg|snapshot@debugreg|yields-5.10|ipc-6.12@debugreg|filesystems-6.12@debugreg|compat-6.12@debugreg|random-1@debugreg|yields-(6.1|7.2)|block-(6.1|7.2)|ipc-7.2@debugreg|compat-6.1|hand-5.10@debugreg|policy-6.12@debugreg|stored-5.10@debugreg|filesystems-6.1|filesystems-5.10@debugreg|all-7.2-2@filter) '
 
 # case_row NAME: into KERNELS, CPUS, SCENARIOS, SMP and OPTIONS.
 case_row()
@@ -1024,6 +1025,52 @@ judge_suspended()
 	grep -q SUSPEND "$1/sleep.log" && grep -q WAKEUP "$1/sleep.log" || echo 'the VM has not slept'
 }
 judge_suspended_7_2() { judge_suspended "$@"; }
+
+# ---- hibernated: the guest's kernel is written to a disk, another one boots, reads it, and gives way to it
+
+# Before a file system is mounted that the other kernel has mounted.
+payload_hibernated()
+{
+	cat > "$1/early" <<- 'END'
+		#!/bin/busybox sh
+		/bin/busybox sed '/^# Device type 2/i . /payload/resume' /init > /early
+		exec /bin/busybox sh /early
+	END
+	cat > "$1/resume" <<- 'END'
+		for try in $(seq 100); do
+			disk=$(grep -lsx swap /sys/block/*/serial) && break
+			usleep 50000
+		done
+		cat "${disk%/serial}/dev" > /sys/power/resume
+	END
+	chmod +x "$1/early"
+}
+
+guest_hibernated()
+{
+	cat <<- 'END'
+		[ "$BOOT" = 1 ] || exit 1
+		/payload/scenario case1 || exit 1
+		disk=$(grep -lsx swap /sys/block/*/serial) || exit 1
+		disk=${disk%/serial}
+		mkswap "/dev/${disk##*/}" && swapon "/dev/${disk##*/}" || exit 1
+		cat "$disk/dev" > /sys/power/resume
+		echo reboot > /sys/power/disk || exit 1
+		echo disk > /sys/power/state || exit 1
+		call hook patch 60 || exit 1
+		exec /payload/scenario case2 chain
+	END
+}
+
+judge_hibernated()
+{
+	judge_played "$1" "$2" || return 0
+	want "$(state "$1/vm1.json" '"\(.state) \(.hook)"')" "armed $(default_hook "$1")" 'state and hook'
+	want "$(state "$1/vm1.json" '[.gaps[].kind] | join(" ")')" tracing-late gaps
+	# What runs is known anew: who holds a classified file. What ran before is another boot's, and has ended with it.
+	{ "$E2E/compare" "$1/vm1.notes" "$1/vm1.json" case1 case2 chain || true; } |
+		grep -vE '^traced, but nobody announced it: (process ended|file ended 0:[0-9]* [0-9]* /dev/vdb$)' || true
+}
 
 # ---- nested: a guest in the guest, whose kernel is entered elsewhere
 
