@@ -23,21 +23,25 @@ static const struct device {
 	{ 10, 203, "files of others" },	    // cuse
 	{ 10, 223, "input of others" },	    // uinput
 	{ 10, 229, "files of others" },	    // fuse
+	{ 10, 231, "all memory" },	    // snapshot: hibernation by a program
 	{ 10, 238, "memory" },		    // vhost-net: for the kernel's own threads
 	{ 10, 239, "input of others" },	    // uhid
 	{ 10, 241, "memory" },		    // vhost-vsock
 	{ 21, ANY_MINOR, "what disks hold" }, // sg*
+	{ 29, ANY_MINOR, "what screens show" }, // fb*
+	{ 108, 0, "packets" },		    // ppp
 	{ 231, ANY_MINOR, "memory" },	    // infiniband/*: for devices
 };
 enum { DEVICES = sizeof(devices) / sizeof(devices[0]) };
 
+// That of this kernel; or, in a crash kernel, of the one before.
 static bool is_kernel_memory(const struct guest_kernel *kernel, const struct guest_file *file)
 {
 	struct guest_dentry dentry;
 	char name[GUEST_NAME_MAXIMUM + 1];
 	return S_ISREG(file->mode) && strcmp(file->filesystem, "proc") == 0 &&
 	       guest_dentry_read(kernel, file->dentry, &dentry) == GUEST_OK &&
-	       guest_dentry_name(kernel, &dentry, name) == GUEST_OK && strcmp(name, "kcore") == 0;
+	       guest_dentry_name(kernel, &dentry, name) == GUEST_OK && (strcmp(name, "kcore") == 0 || strcmp(name, "vmcore") == 0);
 }
 
 static const char *what_of(const struct trace_event *event, const struct guest_file *file)
