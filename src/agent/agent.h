@@ -176,6 +176,7 @@ struct agent_vm {
 	_Atomic bool failing;	   // somebody says why, then sets:
 	_Atomic bool failed;	   // a fault of ours
 	bool disarmed;		   // after that, everything is taken out
+	uint64_t stuck_pause, stuck_until; // ns: a vCPU did not leave the guest in time
 	_Atomic uint64_t check_after; // when LSTAR is to be looked at next, CLOCK_MONOTONIC ns
 	_Atomic uint64_t kick_after;  // when a vCPU is to be made to do so; what is not the kernel's does not count as a look
 	_Atomic uint64_t doubted_lstar; // of a hypervisor, seen once

@@ -21,7 +21,6 @@ enum {
 	KICK_AFTER_NANOSECONDS = 100000000, // a guest that has not left by itself for so long
 	RING_TIMEOUT_TENTHS = 100, // of a millisecond: a vCPU waits
 	ATTEMPTS = 8,
-	STUCK_NANOSECONDS = 1000000000,
 	RECALL_MILLISECONDS = 500, // that the daemon is waited for, while the guest's kernel boots
 	LABELS_TIMEOUT_MILLISECONDS = 500,
 	CONNECTIONS_SECONDS = 4, // at least, between two looks which connections are over, and
@@ -33,6 +32,7 @@ enum {
 };
 
 static const uint64_t rest_nanoseconds = 60000000000; // from a reset to a kernel that has slept
+static const uint64_t stuck_pause_first = 1000000000, stuck_pause_maximum = 64000000000;
 static const struct timespec millisecond = { .tv_nsec = 1000000 };
 static const struct timespec tenth = { .tv_nsec = 100000 };
 
@@ -381,10 +381,27 @@ static void note_first_process(struct agent_vm *vm)
 	vm->first_process = read ? first.start_time : 0;
 }
 
+// What needs all vCPUs to be stopped. False: not yet, as one does not leave the guest (its thread waits for the host's memory or disk, or
+// has no share of a processor). It is to be tried again for as long as that lasts, which is done less and less often: the others wait then,
+// again and again.
+static bool change_hook(struct agent_vm *vm, bool (*change)(struct agent_vm *vm))
+{
+	if (agent_monotonic() < vm->stuck_until)
+		return false;
+	if (change(vm)) {
+		vm->stuck_pause = 0;
+		return true;
+	}
+	const uint64_t twice = 2 * vm->stuck_pause;
+	vm->stuck_pause = twice == 0 ? stuck_pause_first : twice < stuck_pause_maximum ? twice : stuck_pause_maximum;
+	vm->stuck_until = agent_monotonic() + vm->stuck_pause;
+	return false;
+}
+
 // False: not now.
 static bool begin_armed(struct agent_vm *vm, void (*look_round)(struct agent_vm *vm))
 {
-	if (!agent_hook_arm(vm))
+	if (!change_hook(vm, agent_hook_arm))
 		return false;
 	if (vm->failed)
 		return true;
@@ -414,8 +431,7 @@ static void arm(struct agent_vm *vm)
 		return;
 	trace_boot(vm->trace, NULL);
 	drop_kernel(vm);
-	// For as long as that lasts: its thread waits for the host's memory or disk, or has no share of a processor.
-	vm->next_attempt = agent_monotonic() + STUCK_NANOSECONDS;
+	vm->next_attempt = vm->stuck_until;
 	set_state(vm, AGENT_WAITING, "a virtual CPU does not leave the guest: it is tried again");
 }
 
@@ -434,7 +450,7 @@ static void look_for_kernel(struct agent_vm *vm)
 static void forget_kernel(struct agent_vm *vm)
 {
 	bool was_traced = vm->state == AGENT_ARMED || vm->resting;
-	if (!agent_hook_disarm(vm))
+	if (!change_hook(vm, agent_hook_disarm))
 		return; // a vCPU may come to our code, which needs what is known of this kernel: soon again
 	trace_boot(vm->trace, NULL);
 	drop_kernel(vm);
@@ -472,7 +488,7 @@ static void watch_first_process(struct agent_vm *vm)
 static void rest(struct agent_vm *vm)
 {
 	if (vm->state == AGENT_ARMED && vm->first_process != 0) {
-		if (!agent_hook_disarm(vm))
+		if (!change_hook(vm, agent_hook_disarm))
 			return; // as above
 		vm->rested_lstar = vm->anchor.lstar;
 		vm->rested_process = vm->first_process;
@@ -512,7 +528,8 @@ static void give_up(struct agent_vm *vm)
 	};
 	agent_emit(vm, &message);
 	set_state(vm, AGENT_UNTRACED, vm->failure); // said at once: to take everything out may last
-	vm->disarmed = agent_hook_disarm(vm);
+	vm->stuck_until = 0;
+	vm->disarmed = change_hook(vm, agent_hook_disarm);
 }
 
 static void report_registers(struct agent_vm *vm)
@@ -601,7 +618,7 @@ static void tend(struct agent_vm *vm, int verifications)
 {
 	if (vm->state == AGENT_UNTRACED && vm->failed) {
 		if (!vm->disarmed) // a vCPU did not leave the guest in time
-			vm->disarmed = agent_hook_disarm(vm);
+			vm->disarmed = change_hook(vm, agent_hook_disarm);
 		return;
 	}
 	if (atomic_load(&vm->failed)) {
