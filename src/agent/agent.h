@@ -175,8 +175,6 @@ struct agent_vm {
 	_Atomic bool sweep_wanted; // the VM's state was loaded
 	_Atomic bool failing;	   // somebody says why, then sets:
 	_Atomic bool failed;	   // a fault of ours
-	bool disarmed;		   // after that, everything is taken out
-	uint64_t stuck_pause, stuck_until; // ns: a vCPU did not leave the guest in time
 	_Atomic uint64_t check_after; // when LSTAR is to be looked at next, CLOCK_MONOTONIC ns
 	_Atomic uint64_t kick_after;  // when a vCPU is to be made to do so; what is not the kernel's does not count as a look
 	_Atomic uint64_t doubted_lstar; // of a hypervisor, seen once
@@ -195,6 +193,8 @@ struct agent_vm {
 	char reason[WIRE_TEXT_MAXIMUM];
 
 	// The guard's own.
+	bool disarmed; // after a fault of ours: everything is taken out
+	uint64_t stuck_pause, stuck_until; // a vCPU did not leave the guest in time: ns, and CLOCK_MONOTONIC ns
 	bool resting; // it was reset, and which of both it is is not known yet
 	uint64_t rest_ends; // it boots, if nothing is known by then, CLOCK_MONOTONIC ns
 	uint64_t first_process; // when it was made (start_boottime), as was seen last, ns; 0: there was none yet

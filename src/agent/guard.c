@@ -628,7 +628,8 @@ static void tend(struct agent_vm *vm, int verifications)
 	if (atomic_load(&vm->machine_reset))
 		rest(vm);
 	if (atomic_load(&vm->kernel_gone) ||
-	    (vm->resting && (is_up(vm) ? !wake_up(vm) : blindness(vm) || agent_monotonic() >= vm->rest_ends)))
+	    (vm->resting && agent_monotonic() >= vm->stuck_until &&
+	     (is_up(vm) ? !wake_up(vm) : blindness(vm) || agent_monotonic() >= vm->rest_ends)))
 		forget_kernel(vm);
 	switch (vm->state) {
 	case AGENT_WAITING:

@@ -451,14 +451,18 @@ static bool add_inner(struct agent_vm *vm, struct error *error)
 	return !vm->filter_wanted || agent_filter_add_inner(vm, error);
 }
 
+// One that not every kernel has.
+static bool add_if_there(struct agent_vm *vm, enum profile_symbol_id symbol, enum agent_site_kind kind, struct error *error)
+{
+	const uint64_t function = guest_symbol(&vm->kernel, symbol);
+	return !function || add_function(vm, function, kind, error);
+}
+
 // Fills vm->patch and vm->patch_sites. False: this kernel cannot be traced so.
 static bool find_sites(struct agent_vm *vm, struct error *error)
 {
 	const struct guest_kernel *kernel = &vm->kernel;
 	const uint64_t tracing = guest_symbol(kernel, SYMBOL_ftrace_replace_code);
-	const uint64_t hibernation = guest_symbol(kernel, SYMBOL_hibernation_snapshot);
-	const uint64_t restore = guest_symbol(kernel, SYMBOL_hibernation_restore);
-	const uint64_t kexec = guest_symbol(kernel, SYMBOL_machine_kexec);
 	memset(vm->patch_sites, 0, sizeof(vm->patch_sites));
 	hook_patch_reset(vm->patch);
 	if (guest_symbol(kernel, SYMBOL_x32_sys_call))
@@ -468,9 +472,9 @@ static bool find_sites(struct agent_vm *vm, struct error *error)
 				 "the kernel's ftrace_replace_code() is not known: its own tracing would not be seen to begin");
 	return add_inner(vm, error) && add_calls(vm, false, error) && add_compat_calls(vm, error) && add_ring(vm, error) &&
 	       add_trap(vm, tracing, AGENT_SITE_TRACING, error) &&
-	       (!hibernation || add_function(vm, hibernation, AGENT_SITE_HIBERNATION, error)) &&
-	       (!restore || add_function(vm, restore, AGENT_SITE_KEXEC, error)) && // by the one that was hibernated
-	       (!kexec || add_function(vm, kexec, AGENT_SITE_KEXEC, error));
+	       add_if_there(vm, SYMBOL_hibernation_snapshot, AGENT_SITE_HIBERNATION, error) &&
+	       add_if_there(vm, SYMBOL_hibernation_restore, AGENT_SITE_KEXEC, error) && // by the one that was hibernated
+	       add_if_there(vm, SYMBOL_machine_kexec, AGENT_SITE_KEXEC, error);
 }
 
 static bool patch_is_asked_for(void)

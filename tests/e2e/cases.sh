@@ -193,6 +193,17 @@ has()
 	declare -F "$1" > /dev/null
 }
 
+# edit_init PAYLOAD EXPRESSION: PAYLOAD/early, for rdinit=, is the first program of the lab's guests, changed by sed.
+edit_init()
+{
+	cat > "$1/early" <<- END
+		#!/bin/busybox sh
+		/bin/busybox sed '$2' /init > /early
+		exec /bin/busybox sh /early
+	END
+	chmod +x "$1/early"
+}
+
 # guest_script NAME: what the case runs in its guests.
 guest_script()
 {
@@ -783,13 +794,18 @@ on_migrated()
 	return "$status"
 }
 
+# judge_both_sides OUT: what was played before and after. What other processes of the case hold is of no interest.
+judge_both_sides()
+{
+	{ "$E2E/compare" "$1/vm1.notes" "$1/vm1.json" case1 case2 || true; } | grep -E '^(case1|case2): |^there is no' || true
+	grep -E 'BUG|Oops|WARNING' "$1/destination.log" "$1/vm1.log" || true
+}
+
 judge_migrated()
 {
 	judge_played "$1" "$2" || return 0
 	want "$(state "$1/vm1.json" '"\(.state) \(.hook)"')" "armed $(default_hook "$1")" 'state and hook'
-	# What the processes that waited hold is of no interest.
-	{ "$E2E/compare" "$1/vm1.notes" "$1/vm1.json" case1 case2 || true; } | grep -E '^(case1|case2): |^there is no' || true
-	grep -E 'BUG|Oops|WARNING' "$1/destination.log" "$1/vm1.log" || true
+	judge_both_sides "$1"
 }
 judge_migrated_7_2() { judge_migrated "$@"; }
 
@@ -857,12 +873,10 @@ on_arrived()
 	for glob in "${CLASSIFIED[@]}"; do
 		command+=(--classified "$glob")
 	done
-	NIJIMI_SOCKET=$RUN/vm9/nijimid.sock start_destination "$1" "${command[@]}" -- || status=1
-	((status)) || "memory_$2" "$1" || status=1
-	((status)) || await_life 60 || status=1
-	((status)) || await_there 60 '.state == "armed" and .hook == "patch"' || status=1
 	# What happens there is seen there: another program reads the secret.
-	((status)) || await_there 30 '[.ended.processes[], .processes[] | select(.comm == "dd")] | length > 2' || status=1
+	NIJIMI_SOCKET=$RUN/vm9/nijimid.sock start_destination "$1" "${command[@]}" -- && "memory_$2" "$1" && await_life 60 &&
+		await_there 60 '.state == "armed" and .hook == "patch"' &&
+		await_there 30 '[.ended.processes[], .processes[] | select(.comm == "dd")] | length > 2' || status=1
 	mv "$OUT/arrived.json" "$OUT/arrived-$2.json"
 	kill "$DESTINATION_PID" "$daemon"
 	wait "$DESTINATION_PID" "$daemon" 2> /dev/null || true
@@ -880,8 +894,7 @@ judge_arrived()
 		want "$(state "$1/arrived-$way.json" .uuid)" "$(state "$1/vm1.json" .uuid)" "$way: UUID"
 		want "$(state "$1/arrived-$way.json" '[.files[] | select(.path == "/classified/case1/source")] | length')" 1 "$way: the classified file"
 	done
-	{ "$E2E/compare" "$1/vm1.notes" "$1/vm1.json" case1 case2 || true; } | grep -E '^(case1|case2): |^there is no' || true
-	grep -E 'BUG|Oops|WARNING' "$1/destination.log" "$1/vm1.log" || true
+	judge_both_sides "$1"
 }
 
 # ---- stopped: stop and cont through QMP
@@ -1033,11 +1046,7 @@ judge_suspended_7_2() { judge_suspended "$@"; }
 # Before a file system is mounted that the other kernel has mounted.
 payload_hibernated()
 {
-	cat > "$1/early" <<- 'END'
-		#!/bin/busybox sh
-		/bin/busybox sed '/^# Device type 2/i . /payload/resume' /init > /early
-		exec /bin/busybox sh /early
-	END
+	edit_init "$1" '/^# Device type 2/i . /payload/resume'
 	cat > "$1/resume" <<- 'END'
 		for try in $(seq 100); do
 			disk=$(grep -lsx swap /sys/block/*/serial) && break
@@ -1045,7 +1054,6 @@ payload_hibernated()
 		done
 		cat "${disk%/serial}/dev" > /sys/power/resume
 	END
-	chmod +x "$1/early"
 }
 
 guest_hibernated()
@@ -1614,11 +1622,7 @@ judge_fault_closed()
 
 payload_early()
 {
-	cat > "$1/early" <<- 'END'
-		#!/bin/busybox sh
-		/bin/busybox sed 's,/sbin/init,/payload/early-init,' /init > /early
-		exec /bin/busybox sh /early
-	END
+	edit_init "$1" 's,/sbin/init,/payload/early-init,'
 	cat > "$1/early-init" <<- 'END'
 		#!/bin/busybox sh
 		mount -t proc proc /proc
@@ -1627,7 +1631,7 @@ payload_early()
 		umount /proc
 		exec /sbin/init
 	END
-	chmod +x "$1"/early*
+	chmod +x "$1/early-init"
 }
 
 payload_early_7_2()

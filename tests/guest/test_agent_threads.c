@@ -683,6 +683,13 @@ static void let_run(bool traced)
 	}
 }
 
+static void await_boot(uint32_t boot, const char *hook)
+{
+	await(has_booted, &boot, "the next boot");
+	await_hook(hook);
+	let_run(true);
+}
+
 /* The play */
 
 static bool is_in_memory(void)
@@ -730,9 +737,7 @@ static void play_reset(const char *hook)
 	reset_all();
 	stage_boot_anew();
 	atomic_store(&stage.is_booting, false);
-	await(has_booted, &boot, "the next boot");
-	await_hook(hook);
-	let_run(true);
+	await_boot(boot, hook);
 }
 
 // Another kernel has come in the place of this one, to the very same addresses.
@@ -740,17 +745,13 @@ static void play_replaced(const char *hook)
 {
 	uint32_t boot = atomic_load(&host.boot) + 1;
 	stage_boot_anew();
-	await(has_booted, &boot, "the next boot");
-	await_hook(hook);
-	let_run(true);
+	await_boot(boot, hook);
 	// Its memory is another one, too.
 	boot++;
 	atomic_store(&stage.moved, 1 << 21);
 	await(waits_for_kernel, NULL, "the end of the kernel");
 	atomic_store(&stage.moved, 0);
-	await(has_booted, &boot, "the next boot");
-	await_hook(hook);
-	let_run(true);
+	await_boot(boot, hook);
 }
 
 static bool is_blind(const void *unused)
@@ -782,9 +783,7 @@ static void play_blindness(_Atomic bool *why, const char *hook)
 	stage_boot_anew();
 	atomic_store(&stage.is_booting, false);
 	atomic_store(why, false);
-	await(has_booted, &boot, "the next boot");
-	await_hook(hook);
-	let_run(true);
+	await_boot(boot, hook);
 }
 
 // Its memory is as it was: nothing is forgotten, and there is no next boot.
@@ -871,9 +870,7 @@ static void play_missing(const char *hook)
 	let_run(false);
 	assert_true(waits_for_memory(NULL));
 	unregister_memory(fd, false);
-	await(has_booted, &boot, "the next boot");
-	await_hook(hook);
-	let_run(true);
+	await_boot(boot, hook);
 }
 
 static void play_tracking_at_boot(uint32_t boot, const char *hook)
@@ -882,9 +879,7 @@ static void play_tracking_at_boot(uint32_t boot, const char *hook)
 	stage_boot_anew();
 	track_memory(true);
 	atomic_store(&stage.is_booting, false);
-	await(has_booted, &boot, "the next boot");
-	await_hook("debugreg");
-	let_run(true);
+	await_boot(boot, "debugreg");
 	assert_untouched(false, "memory was tracked before the kernel was known");
 	track_memory(false);
 	await_hook(hook);
@@ -921,9 +916,7 @@ static void play_nesting(const char *hook)
 	await(waits_for_kernel, NULL, "another kernel");
 	set_nesting(STAGE_NO_HYPERVISOR);
 	boot++;
-	await(has_booted, &boot, "the next boot");
-	await_hook(hook);
-	let_run(true);
+	await_boot(boot, hook);
 }
 
 // Not into code that the guest's kernel is changing itself; as soon as it is done, then.
@@ -968,9 +961,7 @@ static void play_stuck(const char *hook)
 	}
 	assert_false(has_booted(&boot));
 	atomic_store(&stage.stuck, 0);
-	await(has_booted, &boot, "the next boot");
-	await_hook(hook);
-	let_run(true);
+	await_boot(boot, hook);
 }
 
 static void start_programs(void)
