@@ -317,10 +317,11 @@ counters_at_rest()
 
 # on_counters VM CALLS MOVING: CALLS were made since the first look (0: this is it), of which MOVING may move something. Debug
 # registers stop at all of them, at their entry and their exit; patched functions at those that matter, and at no more of
-# their exits.
+# their exits. In the box an exit may pass: QEMU's emulation saves RFLAGS.RF as set for interrupts, too, not for faults alone, so that
+# a breakpoint at which one came is not seen on the way back (6 of 100,000 were measured; up to 6.12 the exit is where interrupts are let through).
 on_counters()
 {
-	local file=$OUT/counters-$1 entries exits all hook before_entries before_exits before_all
+	local file=$OUT/counters-$1 entries exits all hook before_entries before_exits before_all passed=0
 
 	read -r entries exits all hook < <(counters_at_rest "$1")
 	if (($2)); then
@@ -328,8 +329,9 @@ on_counters()
 		# An exit that KVM has reported, and that was not taken for one of ours, is among the debug exits alone.
 		echo "counters: entries $before_entries to $entries, exits $before_exits to $exits; $2 calls, $3 moving, $hook;" \
 			"debug exits $before_all to $all" >> "$OUT/host.log"
+		! grep -q 'TCG CPU' /proc/cpuinfo || passed=$(($2 / 1000))
 		case $hook in
-		debugreg) ((entries - before_entries == $2 && exits - before_exits == $2)) ;;
+		debugreg) ((entries - before_entries == $2 && exits - before_exits <= $2 && exits - before_exits >= $2 - passed)) ;;
 		filter) ((entries - before_entries <= $3 && exits - before_exits <= $3)) ;; # some of those pass
 		*) ((entries - before_entries == $3 && exits - before_exits <= $3)) ;;
 		esac
