@@ -33,6 +33,7 @@ twins              6.1,6.1               1     twins
 reboot             6.1                   2     -                                         --reboot
 kexec              6.12                  2     -                                         --reboot
 kexec-same         6.12                  2     -                                         --reboot --append nokaslr
+crashed            6.12                  2     -                                         --reboot --memory 512 --append crashkernel=192M
 stored             6.1                   2     -                                         --reboot
 stored-5.10        5.10                  1     -                                         --reboot
 stored-6.12        6.12                  1     -                                         --reboot
@@ -105,7 +106,7 @@ readonly WITH_DEBUGREG='^((stored|ipc|filesystems|compat|policy|hand)-(5.10|6.12
 readonly WITH_FILTER='^(all-.*-1|all-7.2-2|kexec|ipc-6.1|filesystems-7.2|block-6.12|migrated-7.2|suspended-7.2|yields-6.12|random|swaps) '
 # What is about giving way to debug registers, or about no hook.
 readonly NEVER_WITH_DEBUGREG='^(yields-.*|tampered|migrated|migrated-7.2|bad-use) '
-readonly NOT_ALWAYS='^(hibernated|pair-1-a|suspended|kexec-same|pair-2-a@debugreg|reboot|twins|migrated|block-5.10@debugreg|fault-closed|all-6.1-1|all-5.10-2|early-7.2|daemonize|hostile-6.12|hand-6.1|hand-6.12@debugreg|policy-(6.1|5.10@debugreg)|stored|stored-6.12@debugreg|pair-1-b@debugreg|pair-2-b|pair-2-c|all-(6.12|6.1|7.2)-1@debugreg|all-(5.10|6.12|7.2)-1@filter|all-6.1-2|all-7.2-2|all-6.12-2@debugreg|kexec|kexec@debugreg|gdb@debugreg|snapshot@debugreg|yields-5.10|ipc-6.12@debugreg|filesystems-6.12@debugreg|compat-6.12@debugreg|random-1@debugreg|yields-(6.1|7.2)|block-(6.1|7.2)|ipc-7.2@debugreg|compat-6.1|hand-5.10@debugreg|policy-6.12@debugreg|stored-5.10@debugreg|filesystems-6.1|filesystems-5.10@debugreg|all-7.2-2@filter) '
+readonly NOT_ALWAYS='^(hibernated|crashed|pair-1-a|suspended|kexec-same|pair-2-a@debugreg|reboot|twins|migrated|block-5.10@debugreg|fault-closed|all-6.1-1|all-5.10-2|early-7.2|daemonize|hostile-6.12|hand-6.1|hand-6.12@debugreg|policy-(6.1|5.10@debugreg)|stored|stored-6.12@debugreg|pair-1-b@debugreg|pair-2-b|pair-2-c|all-(6.12|6.1|7.2)-1@debugreg|all-(5.10|6.12|7.2)-1@filter|all-6.1-2|all-7.2-2|all-6.12-2@debugreg|kexec|kexec@debugreg|gdb@debugreg|snapshot@debugreg|yields-5.10|ipc-6.12@debugreg|filesystems-6.12@debugreg|compat-6.12@debugreg|random-1@debugreg|yields-(6.1|7.2)|block-(6.1|7.2)|ipc-7.2@debugreg|compat-6.1|hand-5.10@debugreg|policy-6.12@debugreg|stored-5.10@debugreg|filesystems-6.1|filesystems-5.10@debugreg|all-7.2-2@filter) '
 
 # case_row NAME: into KERNELS, CPUS, SCENARIOS, SMP and OPTIONS.
 case_row()
@@ -507,6 +508,28 @@ guest_kexec_same() { guest_kexec "$1" ''; }
 payload_kexec_same() { payload_kexec "$1"; }
 
 judge_kexec_same() { judge_kexec "$@"; }
+
+# ---- crashed: the kernel panics on its second processor, and its crash kernel goes on there, in memory of its own: the first processor stays
+# parked, and what the first kernel had is still in memory
+
+guest_crashed()
+{
+	cat <<- 'END'
+		[ "$BOOT" = 1 ] || exec /payload/scenario case2 exited
+		/payload/scenario case1 chain || exit 1
+		sync
+		/payload/kexec -p /payload/kernel /payload/initramfs maxcpus=1 || exit 1
+		exec taskset 2 sh -c 'echo c > /proc/sysrq-trigger'
+	END
+}
+
+payload_crashed() { payload_kexec "$1"; }
+
+judge_crashed()
+{
+	judge_reboot "$@"
+	want "$(state "$1/vm1.json" '[.gaps[].kind] | sort | join(" ")')" '' "gaps"
+}
 
 # ---- gdb: QEMU's own gdbstub, with breakpoints, while traced
 
