@@ -42,6 +42,7 @@ gdb                6.1                   2     -                                
 snapshot           6.12                  1     -                                         NO-DISK
 stopped            7.2                   2     -
 plugged            6.1                   2     -                                         --qemu-arg -smp --qemu-arg 2,sockets=3,cores=1,threads=1,maxcpus=3 --qemu-arg -m --qemu-arg 256M,slots=2,maxmem=2G
+lent               6.1                   2     -                                         --qemu-arg -m --qemu-arg 256M,slots=1,maxmem=1G
 suspended          6.1                   2     -
 suspended-7.2      7.2                   1     -
 hibernated         6.12                  1     -                                         --reboot --append rdinit=/payload/early --qemu-arg -drive --qemu-arg if=none,id=swap,driver=raw,file.driver=null-co,file.size=536870912,file.read-zeroes=on,snapshot=on --qemu-arg -device --qemu-arg virtio-blk-pci,drive=swap,serial=swap,addr=0x1d
@@ -106,7 +107,7 @@ readonly WITH_DEBUGREG='^((stored|ipc|filesystems|compat|policy|hand)-(5.10|6.12
 readonly WITH_FILTER='^(all-.*-1|all-7.2-2|kexec|ipc-6.1|filesystems-7.2|block-6.12|migrated-7.2|suspended-7.2|yields-6.12|random|swaps) '
 # What is about giving way to debug registers, or about no hook.
 readonly NEVER_WITH_DEBUGREG='^(yields-.*|tampered|migrated|migrated-7.2|bad-use) '
-readonly NOT_ALWAYS='^(hibernated|crashed|pair-1-a|suspended|kexec-same|pair-2-a@debugreg|reboot|twins|migrated|block-5.10@debugreg|fault-closed|all-6.1-1|all-5.10-2|early-7.2|daemonize|hostile-6.12|hand-6.1|hand-6.12@debugreg|policy-(6.1|5.10@debugreg)|stored|stored-6.12@debugreg|pair-1-b@debugreg|pair-2-b|pair-2-c|all-(6.12|6.1|7.2)-1@debugreg|all-(5.10|6.12|7.2)-1@filter|all-6.1-2|all-7.2-2|all-6.12-2@debugreg|kexec|kexec@debugreg|gdb@debugreg|snapshot@debugreg|yields-5.10|ipc-6.12@debugreg|filesystems-6.12@debugreg|compat-6.12@debugreg|random-1@debugreg|yields-(6.1|7.2)|block-(6.1|7.2)|ipc-7.2@debugreg|compat-6.1|hand-5.10@debugreg|policy-6.12@debugreg|stored-5.10@debugreg|filesystems-6.1|filesystems-5.10@debugreg|all-7.2-2@filter) '
+readonly NOT_ALWAYS='^(hibernated|crashed|lent|pair-1-a|suspended|kexec-same|pair-2-a@debugreg|reboot|twins|migrated|block-5.10@debugreg|fault-closed|all-6.1-1|all-5.10-2|early-7.2|daemonize|hostile-6.12|hand-6.1|hand-6.12@debugreg|policy-(6.1|5.10@debugreg)|stored|stored-6.12@debugreg|pair-1-b@debugreg|pair-2-b|pair-2-c|all-(6.12|6.1|7.2)-1@debugreg|all-(5.10|6.12|7.2)-1@filter|all-6.1-2|all-7.2-2|all-6.12-2@debugreg|kexec|kexec@debugreg|gdb@debugreg|snapshot@debugreg|yields-5.10|ipc-6.12@debugreg|filesystems-6.12@debugreg|compat-6.12@debugreg|random-1@debugreg|yields-(6.1|7.2)|block-(6.1|7.2)|ipc-7.2@debugreg|compat-6.1|hand-5.10@debugreg|policy-6.12@debugreg|stored-5.10@debugreg|filesystems-6.1|filesystems-5.10@debugreg|all-7.2-2@filter) '
 
 # case_row NAME: into KERNELS, CPUS, SCENARIOS, SMP and OPTIONS.
 case_row()
@@ -946,10 +947,10 @@ judge_stopped()
 
 # ---- plugged: processors go and come again, and another one comes, with memory above all that was there, is unplugged and comes once more
 
-guest_plugged()
+# guest_memory: what the guest's scripts of plugged and lent begin with.
+guest_memory()
 {
 	cat <<- 'END'
-		cd /sys/devices/system
 		# wait_for COMMAND...
 		wait_for()
 		{
@@ -960,7 +961,7 @@ guest_plugged()
 			echo "never true: $*"
 			exit 1
 		}
-		# All that the kernel wants from now on is there.
+		# All that is wanted from now on is in the memory that comes.
 		fill_memory()
 		{
 			mkdir -p /run/full
@@ -968,6 +969,14 @@ guest_plugged()
 			free=$(awk '$1 == "MemFree:" { print $2 }' /proc/meminfo)
 			dd if=/dev/zero of=/run/full/zero bs=1M count=$((free / 1024 - 24)) 2> /dev/null || exit 1
 		}
+	END
+}
+
+guest_plugged()
+{
+	guest_memory
+	cat <<- 'END'
+		cd /sys/devices/system
 		/payload/scenario case1 || exit 1
 		echo 0 > cpu/cpu1/online || exit 1
 		/payload/scenario chain || exit 1
@@ -1015,6 +1024,68 @@ judge_plugged()
 {
 	judge_played "$1" "$2" || return 0
 	judge_vm "$1" 1 6.1 'case1 chain case2 exited names'
+}
+
+# ---- lent: memory that processes have is unplugged under them, and comes again
+
+guest_lent()
+{
+	guest_memory
+	cat <<- 'END'
+		# come WORD: the memory, of which processes can have all and the kernel nothing.
+		come()
+		{
+			call "$1" || exit 1
+			cd /sys/devices/system/memory
+			wait_for eval 'grep -q offline memory*/state'
+			lent=$(grep -l offline memory*/state)
+			for state in $lent; do
+				echo online_movable > "$state" || exit 1
+			done
+			fill_memory
+		}
+		/payload/scenario case1 || exit 1
+		come came
+		while :; do
+			read -r _ < /proc/uptime
+		done &
+		/payload/scenario endings || exit 1
+		umount /run/full
+		# What the kernel itself keeps of a file's pages could not be moved.
+		sync
+		echo 3 > /proc/sys/vm/drop_caches
+		for state in $lent; do
+			wait_for eval "echo offline > $state"
+		done
+		call went || exit 1
+		for state in $lent; do
+			wait_for test ! -e "$state"
+		done
+		/payload/scenario chain || exit 1
+		come came-again
+		/payload/scenario negatives || exit 1
+	END
+}
+
+on_came()
+{
+	qmp "$1" 'object_add memory-backend-ram,id=lent,size=128M' && on_came_again "$1"
+}
+
+on_came_again()
+{
+	qmp "$1" 'device_add pc-dimm,id=dimm,memdev=lent'
+}
+
+on_went()
+{
+	qmp "$1" 'device_del dimm'
+}
+
+judge_lent()
+{
+	judge_played "$1" "$2" || return 0
+	judge_vm "$1" 1 6.1 'case1 endings chain negatives'
 }
 
 # ---- suspended: the guest sleeps (ACPI S3), and its machine is reset; but its kernel goes on, and with it all that was known
