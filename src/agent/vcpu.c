@@ -211,6 +211,18 @@ static bool is_in_long_mode(const struct kvm_sregs *sregs)
 	return sregs->cr0 & CR0_PAGING && sregs->efer & EFER_LONG_MODE_ACTIVE;
 }
 
+// Why the kernel that shows these registers cannot be traced, or NULL. Where it is entered by FRED, LSTAR is of no meaning, and Linux does not
+// write it: syscall_init(), arch/x86/kernel/cpu/common.c. What is on its way to a 64-bit kernel has no page tables yet, or
+// enters long mode with them.
+static const char *why_blind(const struct kvm_sregs *sregs)
+{
+	if (is_in_long_mode(sregs))
+		return sregs->cr4 & cr4_fred ? "the guest's kernel is entered by FRED, which is not followed (boot it with fred=off)" : NULL;
+	return sregs->cr0 & CR0_PAGING ?
+		       "the guest's kernel is a 32-bit one, which is not followed (64-bit ones are, with their 32-bit programs)" :
+		       NULL;
+}
+
 // Another kernel may have come to the same addresses (kexec without KASLR), but hardly to the same place in the memory.
 static bool is_elsewhere(struct agent_vcpu *vcpu, const struct kvm_sregs *sregs, uint64_t lstar)
 {
@@ -269,15 +281,14 @@ static void check_kernel(struct agent_vcpu *vcpu, uint64_t now)
 	if (!registers_are_its_own(vcpu, &sregs, lstar, known))
 		return;
 	atomic_store(&vm->kick_after, atomic_load(&vm->check_after));
-	// LSTAR is of no meaning then, and Linux does not write it: syscall_init(), arch/x86/kernel/cpu/common.c.
-	bool fred = is_in_long_mode(&sregs) && sregs.cr4 & cr4_fred;
+	const char *blind = why_blind(&sregs);
 	if (!waiting) {
-		if (fred || (lstar != 0 && (lstar != known || is_elsewhere(vcpu, &sregs, lstar))))
+		if (blind || (lstar != 0 && (lstar != known || is_elsewhere(vcpu, &sregs, lstar))))
 			kernel_has_gone(vm, known);
 		return;
 	}
-	note_sight(vm, fred ? "the guest's kernel is entered by FRED, which is not followed (boot it with fred=off)" : NULL);
-	if (fred || lstar < kernel_half || !is_in_long_mode(&sregs))
+	note_sight(vm, blind);
+	if (blind || lstar < kernel_half || !is_in_long_mode(&sregs))
 		return;
 	kernel_is_here(vm, &(struct profile_anchor){ .lstar = lstar, .cr3 = sregs.cr3, .cr4 = sregs.cr4 });
 }

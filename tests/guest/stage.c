@@ -629,7 +629,8 @@ static void get_special(const struct stage_vcpu *vcpu, struct kvm_sregs *special
 				      .cr4 = stage.recording->cpus[0].cr4 |
 					     (now == STAGE_BETWEEN_GUESTS || now == STAGE_IN_PROGRAM ? CR4_VMX : 0) |
 					     (atomic_load_explicit(&stage.has_fred, memory_order_relaxed) ? CR4_FRED : 0),
-				      .efer = EFER | (now == STAGE_IN_GUEST ? EFER_SVM : 0),
+				      .efer = (atomic_load_explicit(&stage.is_32_bit, memory_order_relaxed) ? 0 : EFER) |
+					      (now == STAGE_IN_GUEST ? EFER_SVM : 0),
 				      .ss = {.dpl = now == STAGE_IN_GUEST || now == STAGE_IN_PROGRAM ? USER_LEVEL : 0},
 				      .gs = {.base = vcpu->gs_base}};
 }

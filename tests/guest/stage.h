@@ -101,6 +101,7 @@ struct stage {
 	_Atomic bool is_booting;    // there is no kernel yet: LSTAR is 0
 	_Atomic bool has_fred;	    // CR4 says so, whatever LSTAR is
 	_Atomic bool is_encrypted;  // no MSR can be read
+	_Atomic bool is_32_bit;	    // not in long mode, with paging; LSTAR is what was left in it
 	_Atomic bool no_more_vcpus; // the next one's kvm_run cannot be mapped, and it does not run
 	_Atomic uint32_t stuck; // 1 and the number of the vCPU that waits for the host, and does not come out when it is called; 0: none
 	_Atomic bool is_stuck;	// it waits
