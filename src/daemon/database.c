@@ -28,6 +28,8 @@ enum {
 	SHRINK_SMALLEST = 64,
 };
 
+#define ROW_MAXIMUM ((uint64_t)1 << 62) // what SQLite can count to, and room
+
 #define DESCRIPTION_COLUMNS                                                                        \
 	"id, object, kind, group_number, time, inode, start_time, device, generation, mode, pid, " \
 	"uid, family, socket_type, inner_pid, pid_namespace, denied, removable, path, name, address, peer, "          \
@@ -797,6 +799,12 @@ bool database_get_usage(struct database *database, struct database_usage *usage)
 
 // Loading ------------------------------------------------------------------------------------
 
+// Of a VM or an agent: 0 is that of one that has none yet, and further ones are counted after the last.
+static bool is_row(uint64_t row)
+{
+	return row > 0 && row <= ROW_MAXIMUM;
+}
+
 // `last` is the number of the newest, after which the next ones are counted.
 static bool load_descriptions(struct database *database, uint64_t vm, struct map *descriptions, uint64_t last)
 {
@@ -978,7 +986,7 @@ static bool load_vms(struct database *database, struct registry *registry,
 		struct registry_vm saved = {0};
 		struct store_scalars scalars = {0};
 		get_vm(&row, &saved, &scalars);
-		struct registry_vm *vm = registry_restore_vm(registry, agent, &saved);
+		struct registry_vm *vm = is_row(saved.row) ? registry_restore_vm(registry, agent, &saved) : NULL;
 		if (!vm || !load_store(database, vm->row, vm->store, &scalars) ||
 		    !database_load_marks(database, vm))
 			return false;
@@ -1028,7 +1036,7 @@ static bool load_agents(struct database *database, struct registry *registry)
 	struct row row = begin_row(database, GET_AGENTS);
 	while (next_row(&row)) {
 		struct registry_agent saved = {0};
-		struct registry_agent *agent = get_agent(database, &row, &saved)
+		struct registry_agent *agent = get_agent(database, &row, &saved) && is_row(saved.row)
 						       ? registry_restore_agent(registry, &saved)
 						       : NULL;
 		if (!agent)
@@ -1068,7 +1076,7 @@ bool database_load(struct database *database, struct registry *registry, struct 
 	database->failed = false;
 	registry_set_forgotten(registry, note_forgotten, database);
 	database->last_vm = ask(database, GET_LAST_FORGOTTEN);
-	bool done = load_labels(database, registry_labels(registry)) &&
+	bool done = database->last_vm <= ROW_MAXIMUM && load_labels(database, registry_labels(registry)) &&
 		    load_agents(database, registry) &&
 		    database_load_audit(database, registry_audit(registry)) &&
 		    database_load_alerts(database, alerts) &&
