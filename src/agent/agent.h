@@ -232,6 +232,8 @@ struct agent_vcpu {
 	enum agent_site_kind kinds[HOOK_SITES_MAXIMUM]; // of request.sites
 	bool was_reset; // by the VMM, and not entered since
 	_Atomic bool parked; // as it was looked at last, it executed nothing
+	struct kvm_regs looked; // its registers then
+	bool looked_off; // with interrupts off
 	struct kvm_nested_state *nested; // room for it; NULL: this KVM does not tell
 	uint32_t nested_size;
 	struct memory_reader reader;
@@ -312,6 +314,13 @@ void agent_kick(struct agent_vcpu *vcpu);
 void agent_kick_all(struct agent_vm *vm);
 /** Whether the vCPU executes a guest of the VM's own, as it left: nothing there is the VM's kernel's. By its thread, or while it is stopped. */
 bool agent_in_nested_guest(struct agent_vcpu *vcpu);
+/**
+ * Whether the vCPU executes nothing, so that what it shows is of the kernel that left it so: one that is offline, or that was stopped for another
+ * kernel (kexec; a crash kernel does not start it), stands at a HLT with interrupts off; one that was not begun, or begun anew, waits for a
+ * SIPI. Where processors halt without leaving the guest (QEMU: -overcommit cpu-pm=on) it shows what it did at the last look,
+ * with interrupts off. By its thread, or while it is stopped.
+ */
+bool agent_is_parked(const struct agent_vcpu *vcpu);
 /** In the handler of agent.kick_signal, or in the vCPU's thread: the next entry returns at once, and agent_run() to the VMM. */
 void agent_kicked(void);
 

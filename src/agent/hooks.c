@@ -238,11 +238,12 @@ static bool use_patch(struct agent_vm *vm, struct error *error)
 	return true;
 }
 
-// Where the interrupted RIP does not lie on its task's stack.
+// Where the interrupted RIP does not lie on its task's stack. Who was stopped by an NMI for a crash kernel does not return from it.
 static bool is_in_nmi_or_firmware(const struct agent_vcpu *vcpu)
 {
 	struct kvm_vcpu_events events;
-	return real_ioctl(vcpu->fd, KVM_GET_VCPU_EVENTS, &events) == 0 && (events.nmi.masked || events.smi.smm);
+	return real_ioctl(vcpu->fd, KVM_GET_VCPU_EVENTS, &events) == 0 &&
+	       (events.smi.smm || (events.nmi.masked && !agent_is_parked(vcpu)));
 }
 
 // The same, or it may be: other exceptions that may come anywhere (#DB, #MC, #VC) have stacks of their own, too, in the area of the processors'

@@ -232,16 +232,39 @@ static bool is_elsewhere(struct agent_vcpu *vcpu, const struct kvm_sregs *sregs,
 	       translation.physical_address != known;
 }
 
-// It executes nothing, and what it shows is of the kernel that left it so: one that is offline, or that was stopped for another kernel
-// (kexec; a crash kernel does not start it), stands at a HLT with interrupts off; one that was not begun, or begun anew, waits for a SIPI.
-static bool is_parked(struct agent_vcpu *vcpu)
+// But for where it is in a loop.
+static bool is_as_looked_at(const struct agent_vcpu *vcpu, const struct kvm_regs *now)
+{
+	struct kvm_regs then = vcpu->looked;
+	then.rip = now->rip;
+	return memcmp(&then, now, sizeof(then)) == 0;
+}
+
+// What matters of a vCPU that executes nothing is whether another one does.
+static bool is_alone(const struct agent_vcpu *vcpu)
+{
+	return !vcpu->vm->vcpus->next;
+}
+
+bool agent_is_parked(const struct agent_vcpu *vcpu)
 {
 	struct kvm_mp_state state;
-	struct kvm_regs registers;
-	if (real_ioctl(vcpu->fd, KVM_GET_MP_STATE, &state) != 0 || state.mp_state == KVM_MP_STATE_RUNNABLE)
+	struct kvm_regs now;
+	if (real_ioctl(vcpu->fd, KVM_GET_MP_STATE, &state) != 0)
 		return false;
-	return state.mp_state != KVM_MP_STATE_HALTED ||
-	       (real_ioctl(vcpu->fd, KVM_GET_REGS, &registers) == 0 && !(registers.rflags & AGENT_EFLAGS_INTERRUPT));
+	if (state.mp_state != KVM_MP_STATE_RUNNABLE && state.mp_state != KVM_MP_STATE_HALTED)
+		return true;
+	if (real_ioctl(vcpu->fd, KVM_GET_REGS, &now) != 0 || now.rflags & AGENT_EFLAGS_INTERRUPT)
+		return false;
+	return state.mp_state == KVM_MP_STATE_HALTED || (vcpu->looked_off && !is_alone(vcpu) && is_as_looked_at(vcpu, &now));
+}
+
+// Whether it is parked, for what its registers say of the kernel. Of one that is seen with interrupts off for the first time the next look tells.
+static bool look_at_registers(struct agent_vcpu *vcpu)
+{
+	bool parked = agent_is_parked(vcpu), known = vcpu->looked_off;
+	vcpu->looked_off = real_ioctl(vcpu->fd, KVM_GET_REGS, &vcpu->looked) == 0 && !(vcpu->looked.rflags & AGENT_EFLAGS_INTERRUPT);
+	return parked || (vcpu->looked_off && !known && !is_alone(vcpu));
 }
 
 static void note_sight(struct agent_vm *vm, const char *blind)
@@ -267,7 +290,7 @@ static void check_kernel(struct agent_vcpu *vcpu, uint64_t now)
 
 	uint64_t lstar, known;
 	struct kvm_sregs sregs;
-	bool parked = is_parked(vcpu);
+	bool parked = look_at_registers(vcpu);
 	atomic_store_explicit(&vcpu->parked, parked, memory_order_relaxed);
 	if (parked)
 		return;

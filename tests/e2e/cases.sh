@@ -34,6 +34,7 @@ reboot             6.1                   2     -                                
 kexec              6.12                  2     -                                         --reboot
 kexec-same         6.12                  2     -                                         --reboot --append nokaslr
 crashed            6.12                  2     -                                         --reboot --memory 512 --append crashkernel=192M
+crashed-pm         6.12                  2     -                                         --reboot --memory 512 --append crashkernel=192M --qemu-arg -overcommit --qemu-arg cpu-pm=on
 stored             6.1                   2     -                                         --reboot
 stored-5.10        5.10                  1     -                                         --reboot
 stored-6.12        6.12                  1     -                                         --reboot
@@ -107,7 +108,7 @@ readonly WITH_DEBUGREG='^((stored|ipc|filesystems|compat|policy|hand)-(5.10|6.12
 readonly WITH_FILTER='^(all-.*-1|all-7.2-2|kexec|ipc-6.1|filesystems-7.2|block-6.12|migrated-7.2|suspended-7.2|yields-6.12|random|swaps) '
 # What is about giving way to debug registers, or about no hook.
 readonly NEVER_WITH_DEBUGREG='^(yields-.*|tampered|migrated|migrated-7.2|bad-use) '
-readonly NOT_ALWAYS='^(hibernated|crashed|lent|pair-1-a|suspended|kexec-same|pair-2-a@debugreg|reboot|twins|migrated|block-5.10@debugreg|fault-closed|all-6.1-1|all-5.10-2|early-7.2|daemonize|hostile-6.12|hand-6.1|hand-6.12@debugreg|policy-(6.1|5.10@debugreg)|stored|stored-6.12@debugreg|pair-1-b@debugreg|pair-2-b|pair-2-c|all-(6.12|6.1|7.2)-1@debugreg|all-(5.10|6.12|7.2)-1@filter|all-6.1-2|all-7.2-2|all-6.12-2@debugreg|kexec|kexec@debugreg|gdb@debugreg|snapshot@debugreg|yields-5.10|ipc-6.12@debugreg|filesystems-6.12@debugreg|compat-6.12@debugreg|random-1@debugreg|yields-(6.1|7.2)|block-(6.1|7.2)|ipc-7.2@debugreg|compat-6.1|hand-5.10@debugreg|policy-6.12@debugreg|stored-5.10@debugreg|filesystems-6.1|filesystems-5.10@debugreg|all-7.2-2@filter) '
+readonly NOT_ALWAYS='^(hibernated|crashed|crashed-pm|lent|pair-1-a|suspended|kexec-same|pair-2-a@debugreg|reboot|twins|migrated|block-5.10@debugreg|fault-closed|all-6.1-1|all-5.10-2|early-7.2|daemonize|hostile-6.12|hand-6.1|hand-6.12@debugreg|policy-(6.1|5.10@debugreg)|stored|stored-6.12@debugreg|pair-1-b@debugreg|pair-2-b|pair-2-c|all-(6.12|6.1|7.2)-1@debugreg|all-(5.10|6.12|7.2)-1@filter|all-6.1-2|all-7.2-2|all-6.12-2@debugreg|kexec|kexec@debugreg|gdb@debugreg|snapshot@debugreg|yields-5.10|ipc-6.12@debugreg|filesystems-6.12@debugreg|compat-6.12@debugreg|random-1@debugreg|yields-(6.1|7.2)|block-(6.1|7.2)|ipc-7.2@debugreg|compat-6.1|hand-5.10@debugreg|policy-6.12@debugreg|stored-5.10@debugreg|filesystems-6.1|filesystems-5.10@debugreg|all-7.2-2@filter) '
 
 # case_row NAME: into KERNELS, CPUS, SCENARIOS, SMP and OPTIONS.
 case_row()
@@ -531,6 +532,12 @@ judge_crashed()
 	judge_reboot "$@"
 	want "$(state "$1/vm1.json" '[.gaps[].kind] | sort | join(" ")')" '' "gaps"
 }
+
+# ---- crashed-pm: the same where processors halt without leaving the guest: the parked one does not look as if it were
+
+guest_crashed_pm() { guest_crashed "$@"; }
+payload_crashed_pm() { payload_crashed "$@"; }
+judge_crashed_pm() { judge_crashed "$@"; }
 
 # ---- gdb: QEMU's own gdbstub, with breakpoints, while traced
 
