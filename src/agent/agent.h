@@ -177,6 +177,7 @@ struct agent_vm {
 	_Atomic bool failed;	   // a fault of ours
 	_Atomic uint64_t check_after; // when LSTAR is to be looked at next, CLOCK_MONOTONIC ns
 	_Atomic uint64_t kick_after;  // when a vCPU is to be made to do so; what is not the kernel's does not count as a look
+	uint32_t turns; // of vCPUs that all seem parked, to be looked at: the guard's own
 	_Atomic uint64_t doubted_lstar; // of a hypervisor, seen once
 	_Atomic(const char *) blind; // why a kernel could not be seen if there were one; NULL: it could
 	_Atomic uint32_t blind_looks; // so often, one after the other

@@ -19,6 +19,7 @@
 enum {
 	TICK_MILLISECONDS = 50,
 	KICK_AFTER_NANOSECONDS = 100000000, // a guest that has not left by itself for so long
+	IDLE_KICK_NANOSECONDS = 900000000, // besides
 	RING_TIMEOUT_TENTHS = 100, // of a millisecond: a vCPU waits
 	ATTEMPTS = 8,
 	RECALL_MILLISECONDS = 500, // that the daemon is waited for, while the guest's kernel boots
@@ -562,19 +563,39 @@ static void report_moved(struct agent_vm *vm, bool now)
 	trace_report_moved(vm->trace);
 }
 
-// A guest that does not leave by itself is made to, so that somebody looks.
-static void kick_if_due(struct agent_vm *vm)
+// The first vCPU boots the kernel, if another one has not left it behind; the others may not have begun. It stands last.
+static struct agent_vcpu *first_that_runs(struct agent_vm *vm)
 {
-	uint64_t due = atomic_load(&vm->kick_after);
-	if (agent_monotonic() < due + KICK_AFTER_NANOSECONDS)
-		return;
-	// The first vCPU boots the kernel, if another one has not left it behind; the others may not have begun. It stands last.
 	struct agent_vcpu *first = NULL;
 	for (struct agent_vcpu *vcpu = vm->vcpus; vcpu; vcpu = vcpu->next)
-		if (!first || !atomic_load_explicit(&vcpu->parked, memory_order_relaxed))
+		if (!atomic_load_explicit(&vcpu->parked, memory_order_relaxed))
 			first = vcpu;
-	if (first)
-		agent_kick(first);
+	return first;
+}
+
+// Each has its turn, as one may have begun to run since it was looked at.
+static struct agent_vcpu *next_in_turn(struct agent_vm *vm)
+{
+	struct agent_vcpu *vcpu = vm->vcpus;
+	for (uint32_t left = vm->vcpu_count ? vm->turns++ % vm->vcpu_count : 0; vcpu && vcpu->next && left > 0; left--)
+		vcpu = vcpu->next;
+	return vcpu;
+}
+
+// A guest that does not leave by itself is made to, so that somebody looks; one that is idle in there, once a second.
+static void kick_if_due(struct agent_vm *vm)
+{
+	uint64_t due = atomic_load(&vm->kick_after), now = agent_monotonic();
+	if (now < due + KICK_AFTER_NANOSECONDS)
+		return;
+	struct agent_vcpu *vcpu = first_that_runs(vm);
+	if (!vcpu) {
+		vcpu = next_in_turn(vm);
+		if (atomic_load(&vm->anchor_ready))
+			atomic_compare_exchange_strong(&vm->kick_after, &due, now + IDLE_KICK_NANOSECONDS);
+	}
+	if (vcpu)
+		agent_kick(vcpu);
 }
 
 static bool waits_for_memory(struct agent_vm *vm)
