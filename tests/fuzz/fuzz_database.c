@@ -183,7 +183,7 @@ static bool use_database(bool again)
 		taken = true;
 		size_t count = registry_vms(tables.registry, &vms);
 		for (size_t i = 0; i < count; i++)
-			free(tables_describe(&tables, vms[i]->name));
+			free(tables_describe(&tables, vms[i]));
 		if (again && !database_save(database, tables.registry, &error))
 			require(error.message[0], "it is not saved, and nobody knows why");
 		if (again)

@@ -39,7 +39,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	struct tables tables;
 	tables_init(&tables, NULL);
 	tables_tell_story(&tables);
-	good = tables_export(&tables, "web", &good_length);
+	good = tables_export(&tables, tables_find(&tables, "web"), &good_length);
 	tables_deinit(&tables);
 	for (size_t at = EXPORT_MAGIC_SIZE; at < good_length; at += frames[frames_count++].length) {
 		require(frames_count < FRAMES, "the good file has too many frames");
@@ -113,20 +113,20 @@ static unsigned char *make_file(struct input *input, size_t *length)
 }
 
 // What was taken is sound: the same comes of it when it moves again.
-static void check_again(const struct tables *tables, const char *name)
+static void check_again(const struct tables *tables, const struct registry_vm *from)
 {
 	struct tables other;
 	struct error error = {0};
 	size_t length, again_length;
-	unsigned char *bytes = tables_export(tables, name, &length);
+	unsigned char *bytes = tables_export(tables, from, &length);
 	tables_init(&other, &limits);
 	const struct registry_vm *vm = tables_import(&other, bytes, length, length, false, &error);
 	if (!vm)
 		require(false, error.message);
-	unsigned char *again = tables_export(&other, vm->name, &again_length);
+	unsigned char *again = tables_export(&other, vm, &again_length);
 	require(store_totals(vm->store)->edges <= STORE_EDGES_FACTOR * limits.edges,
 		"there are too many edges");
-	free(tables_describe(&other, vm->name));
+	free(tables_describe(&other, vm));
 	free(bytes);
 	free(again);
 	tables_deinit(&other);
@@ -146,8 +146,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	const struct registry_vm *vm = tables_import(&tables, raw ? input.at : made, length,
 						     size % 7 ? 64 + size % 997 : 1, false, &error);
 	if (vm) {
-		free(tables_describe(&tables, vm->name));
-		check_again(&tables, vm->name);
+		free(tables_describe(&tables, vm));
+		check_again(&tables, vm);
 	} else {
 		struct registry_vm *const *vms;
 		require(registry_vms(tables.registry, &vms) == 0, "something is left of it");

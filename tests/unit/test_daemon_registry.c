@@ -205,8 +205,12 @@ static void test_a_name_does_not_stand_before_a_uuid(void **state)
 	struct registry *registry = *state;
 	struct registry_agent *one = hello(registry, 1, "a");
 	struct registry_agent *thief = hello(registry, 2, "ab010200-0000-0000-0000-000000000000");
-	send_vm(registry, one, 1, WIRE_VM_ARMED, 0xab);
+	struct error error = {0};
 	send_vm(registry, thief, 1, WIRE_VM_ARMED, 0xcd);
+	assert_null(registry_find_vm(registry, "ab010200-0000-0000-0000-000000000000", &error));
+	assert_int_equal(error.code, ERROR_NOT_FOUND);
+	assert_non_null(strstr(error.message, "its UUID is cd010200-0000-0000-0000-000000000000"));
+	send_vm(registry, one, 1, WIRE_VM_ARMED, 0xab);
 	assert_ptr_equal(find(registry, "ab010200-0000-0000-0000-000000000000")->agent, one);
 }
 

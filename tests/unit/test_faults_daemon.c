@@ -438,7 +438,7 @@ static void import_scenario(void *context)
 		check_memory(&error);
 		assert_int_equal(registry_vms(tables.registry, &vms), 0);
 	} else if (!failing_has_failed()) {
-		char *now = tables_describe(&tables, vm->name);
+		char *now = tables_describe(&tables, vm);
 		assert_non_null(strstr(now, "renamed"));
 		free(now);
 	}
@@ -473,7 +473,7 @@ static void make_file(struct tables *tables)
 {
 	tables_init(tables, NULL);
 	tables_tell_story(tables);
-	file = tables_export(tables, "web", &file_length);
+	file = tables_export(tables, tables_find(tables, "web"), &file_length);
 }
 
 static void test_export(void **state)

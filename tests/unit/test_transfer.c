@@ -62,13 +62,13 @@ static void test_everything_moves(void **state)
 	tables_tell_story(&there);
 	// Its bit is another's here.
 	labels_assign(registry_labels(here.registry), "something", 0);
-	unsigned char *file = tables_export(&there, "web", &length);
+	unsigned char *file = tables_export(&there, tables_find(&there, "web"), &length);
 	const struct registry_vm *vm = tables_import(&here, file, length, 7, false, &error);
 	if (!vm)
 		fail_msg("%s", error.message);
 	assert_int_equal(registry_vm_state(vm), REGISTRY_GONE);
 	assert_int_equal(vm->agent->uid, 1234);
-	char *was = tables_describe(&there, "web"), *is = tables_describe(&here, "web");
+	char *was = tables_describe(&there, tables_find(&there, "web")), *is = tables_describe(&here, tables_find(&here, "web"));
 	struct json_object *before = parse(was), *after = parse(is);
 	static const char *const same[] = {"objects",  "edges", "gaps",
 					   "kernels", "untraced", "marks"};
@@ -106,7 +106,7 @@ static void test_alerts_are_not_delivered(void **state)
 	tables_init(&there, NULL);
 	tables_init(&here, NULL);
 	tables_tell_story(&there);
-	unsigned char *file = tables_export(&there, "web", &length);
+	unsigned char *file = tables_export(&there, tables_find(&there, "web"), &length);
 	assert_non_null(tables_import(&here, file, length, length, false, &error));
 	const struct alert_record *record;
 	size_t count = 0;
@@ -134,7 +134,7 @@ static void test_whose_it_is(void **state)
 	size_t length;
 	tables_init(&there, NULL);
 	tables_tell_story(&there);
-	unsigned char *file = tables_export(&there, "web", &length);
+	unsigned char *file = tables_export(&there, tables_find(&there, "web"), &length);
 	for (size_t i = 0; i < sizeof(users) / sizeof(users[0]); i++) {
 		struct wire_hello hello = {
 			.version = 1, .pid = 5, .program = "q", .name = "new", .run = ""};
@@ -178,7 +178,7 @@ static void test_known_vms(void **state)
 	tables_init(&there, NULL);
 	tables_init(&here, NULL);
 	struct registry_vm *vm = tables_tell_story(&there);
-	unsigned char *file = tables_export(&there, "web", &length);
+	unsigned char *file = tables_export(&there, tables_find(&there, "web"), &length);
 
 	// Where it is known.
 	assert_null(tables_import(&there, file, length, length, false, &error));
@@ -217,7 +217,7 @@ static void test_damaged_files(void **state)
 	struct registry_vm *const *vms;
 	tables_init(&there, NULL);
 	tables_tell_story(&there);
-	unsigned char *file = tables_export(&there, "web", &length);
+	unsigned char *file = tables_export(&there, tables_find(&there, "web"), &length);
 	tables_deinit(&there);
 	tables_init(&here, NULL);
 	for (size_t at = 0; at < length; at++) {
@@ -262,7 +262,7 @@ static bool imports_alert(const char *members)
 		 members);
 	const struct deliver_record record = {0, "text", json, "web", "plans", "out"};
 	assert_true(alert_log_add(alerts_log(there.alerts), &record, true, false));
-	unsigned char *file = tables_export(&there, "web", &length);
+	unsigned char *file = tables_export(&there, tables_find(&there, "web"), &length);
 	bool done = tables_import(&here, file, length, length, false, &error);
 	if (!done)
 		assert_says(error.message, "an alert is none, or another VM's");
@@ -358,7 +358,7 @@ static void test_limits(void **state)
 	size_t length;
 	tables_init(&there, NULL);
 	tables_tell_story(&there);
-	unsigned char *file = tables_export(&there, "web", &length);
+	unsigned char *file = tables_export(&there, tables_find(&there, "web"), &length);
 	tables_init(&here, &few_edges);
 	assert_null(tables_import(&here, file, length, 100, false, &error));
 	assert_int_equal(error.code, ERROR_LIMIT);
@@ -380,7 +380,7 @@ static void test_snapshot(void **state)
 	tables_init(&there, NULL);
 	tables_init(&here, NULL);
 	struct registry_vm *vm = tables_tell_story(&there);
-	char *was = tables_describe(&there, "web");
+	char *was = tables_describe(&there, tables_find(&there, "web"));
 	struct export *export =
 		export_begin(there.registry, vm, there.alerts, 1700000000000000000, &error);
 	uint64_t bytes = store_totals(vm->store)->bytes;
@@ -404,7 +404,7 @@ static void test_snapshot(void **state)
 	export_destroy(export);
 	assert_non_null(import_finish(import, 1, &error));
 	import_destroy(import);
-	char *is = tables_describe(&here, "web");
+	char *is = tables_describe(&here, tables_find(&here, "web"));
 	struct json_object *before = parse(was), *after = parse(is);
 	assert_same_member(before, after, "objects");
 	assert_same_member(before, after, "edges");

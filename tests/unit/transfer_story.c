@@ -220,12 +220,18 @@ struct registry_vm *tables_tell_story(struct tables *tables)
 
 // Files --------------------------------------------------------------------------------------
 
-unsigned char *tables_export(const struct tables *tables, const char *vm, size_t *length)
+const struct registry_vm *tables_find(const struct tables *tables, const char *name)
 {
 	struct error error = {0};
-	const struct registry_vm *found = registry_find_vm(tables->registry, vm, &error);
-	struct export *export =
-		found ? export_begin(tables->registry, found, tables->alerts, moment, &error) : NULL;
+	const struct registry_vm *vm = registry_find_vm(tables->registry, name, &error);
+	require(vm, error.message);
+	return vm;
+}
+
+unsigned char *tables_export(const struct tables *tables, const struct registry_vm *vm, size_t *length)
+{
+	struct error error = {0};
+	struct export *export = export_begin(tables->registry, vm, tables->alerts, moment, &error);
 	require(export, error.message);
 	char *bytes = NULL;
 	FILE *file = open_memstream(&bytes, length);
@@ -289,14 +295,11 @@ static void add_audit(struct json_object *all, const struct audit *audit)
 	json_object_object_add(all, "audit", list);
 }
 
-char *tables_describe(const struct tables *tables, const char *name)
+char *tables_describe(const struct tables *tables, const struct registry_vm *vm)
 {
-	struct error error = {0};
 	uint64_t last;
-	const struct registry_vm *vm = registry_find_vm(tables->registry, name, &error);
 	const struct labels *labels = registry_labels(tables->registry);
 	struct json_object *all = json_object_new_object();
-	require(vm, error.message);
 	json_object_object_add(all, "vm", render_vm(tables->registry, vm));
 	add_objects(all, labels, vm->store);
 	add_edges(all, labels, vm->store);

@@ -23,14 +23,17 @@ void tables_deinit(struct tables *tables);
  *  numbers, what has ended, gaps, kernels, periods, a mark, an audit, alerts. It does not run. */
 struct registry_vm *tables_tell_story(struct tables *tables);
 
+/** The VM of that name or UUID; there is one. */
+const struct registry_vm *tables_find(const struct tables *tables, const char *name);
+
 /** The file; to be freed. */
-unsigned char *tables_export(const struct tables *tables, const char *vm, size_t *length);
+unsigned char *tables_export(const struct tables *tables, const struct registry_vm *vm, size_t *length);
 
 /** Feeds a file in pieces of at most `piece` bytes. NULL: refused, with *error. */
 struct registry_vm *tables_import(struct tables *tables, const unsigned char *bytes, size_t length,
 				  size_t piece, bool replace, struct error *error);
 
 /** All that `nijimi` can ask of the VM, in JSON, and of alerts and the audit; to be freed. */
-char *tables_describe(const struct tables *tables, const char *vm);
+char *tables_describe(const struct tables *tables, const struct registry_vm *vm);
 
 #endif
