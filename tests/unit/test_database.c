@@ -602,6 +602,8 @@ static void test_refused_databases(void **state)
 	make_database(world);
 	world_execute(world, "PRAGMA user_version = 99");
 	assert_refused(world, "newer nijimid (its schema is 99, this one knows 6)");
+	world_execute(world, "PRAGMA user_version = -16711064");
+	assert_refused(world, "is damaged");
 
 	make_database(world);
 	world_execute(world, "PRAGMA application_id = 5");
