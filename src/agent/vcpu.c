@@ -246,6 +246,11 @@ static bool is_alone(const struct agent_vcpu *vcpu)
 	return !vcpu->vm->vcpus->next;
 }
 
+static bool read_with_interrupts_off(const struct agent_vcpu *vcpu, struct kvm_regs *registers)
+{
+	return real_ioctl(vcpu->fd, KVM_GET_REGS, registers) == 0 && !(registers->rflags & AGENT_EFLAGS_INTERRUPT);
+}
+
 bool agent_is_parked(const struct agent_vcpu *vcpu)
 {
 	struct kvm_mp_state state;
@@ -254,7 +259,7 @@ bool agent_is_parked(const struct agent_vcpu *vcpu)
 		return false;
 	if (state.mp_state != KVM_MP_STATE_RUNNABLE && state.mp_state != KVM_MP_STATE_HALTED)
 		return true;
-	if (real_ioctl(vcpu->fd, KVM_GET_REGS, &now) != 0 || now.rflags & AGENT_EFLAGS_INTERRUPT)
+	if (!read_with_interrupts_off(vcpu, &now))
 		return false;
 	return state.mp_state == KVM_MP_STATE_HALTED || (vcpu->looked_off && !is_alone(vcpu) && is_as_looked_at(vcpu, &now));
 }
@@ -263,7 +268,7 @@ bool agent_is_parked(const struct agent_vcpu *vcpu)
 static bool look_at_registers(struct agent_vcpu *vcpu)
 {
 	bool parked = agent_is_parked(vcpu), known = vcpu->looked_off;
-	vcpu->looked_off = real_ioctl(vcpu->fd, KVM_GET_REGS, &vcpu->looked) == 0 && !(vcpu->looked.rflags & AGENT_EFLAGS_INTERRUPT);
+	vcpu->looked_off = read_with_interrupts_off(vcpu, &vcpu->looked);
 	return parked || (vcpu->looked_off && !known && !is_alone(vcpu));
 }
 

@@ -814,9 +814,8 @@ static bool load_descriptions(struct database *database, uint64_t vm, struct map
 		struct description *description = get_description(&row);
 		if (!description)
 			return false;
-		const uint32_t kind = description->fields.kind;
-		if (kind < WIRE_FILE || kind > WIRE_ENDPOINT || !description->saved || description->saved > last || map_get(descriptions, description->saved) ||
-		    !map_set(descriptions, description->saved, description)) {
+		if (!description_kind_is_known(description->fields.kind) || !description->saved || description->saved > last ||
+		    map_get(descriptions, description->saved) || !map_set(descriptions, description->saved, description)) {
 			description_release(description);
 			return false;
 		}
@@ -1171,12 +1170,9 @@ static bool check_file(struct database *database, int64_t *version, struct error
 				 "the database %s was made by a newer nijimid (its schema is %lld, "
 				 "this one knows %d): use that one; nothing in it was changed",
 				 database->path, (long long)*version, DATABASE_SCHEMA);
-	bool damaged = *version < 1; // those of ours are counted from 1
-	if (!damaged && is_damaged(database)) {
-		damaged = true;
-		if (sqlite3_errcode(database->connection) == SQLITE_NOMEM)
-			return refuse(database, error);
-	}
+	bool damaged = *version < 1 || is_damaged(database); // those of ours are counted from 1
+	if (damaged && sqlite3_errcode(database->connection) == SQLITE_NOMEM)
+		return refuse(database, error);
 	if (damaged)
 		return error_set(error, ERROR_INVALID,
 				 "the database %s is damaged: restore it from a backup, or move it "

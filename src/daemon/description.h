@@ -2,6 +2,7 @@
 #ifndef NIJIMI_DAEMON_DESCRIPTION_H
 #define NIJIMI_DAEMON_DESCRIPTION_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -21,6 +22,12 @@ struct description {
 	struct wire_object fields; // its strings point to `text`
 	char text[];
 };
+
+/** Whether it is an enum wire_object_kind: what peers, files and databases say may be another number. */
+static inline bool description_kind_is_known(uint32_t kind)
+{
+	return kind >= WIRE_FILE && kind <= WIRE_ENDPOINT;
+}
 
 /** A copy of `fields` with one reference, or NULL (no memory). */
 struct description *description_create(const struct wire_object *fields, uint64_t object);

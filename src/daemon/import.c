@@ -376,7 +376,7 @@ static bool take_description(struct import *import, const struct wire_message *m
 	const struct wire_object *fields = &message->object;
 	const struct store_limits *limits = registry_store_limits(import->registry);
 	if (!import->describes || fields->number != import->descriptions_count + 1 ||
-	    fields->kind < WIRE_FILE || fields->kind > WIRE_ENDPOINT || fields->labels)
+	    !description_kind_is_known(fields->kind) || fields->labels)
 		return damaged(error, "a description has no object, number or kind");
 	if (!reserve((void **)&import->descriptions, import->descriptions_count,
 		     &import->descriptions_capacity, sizeof(struct description *)))

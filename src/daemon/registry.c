@@ -285,11 +285,12 @@ static struct registry_vm *vm_by_uuid(const struct registry *registry, const cha
 }
 
 static struct registry_vm *find_by_whole_uuid(const struct registry *registry, const char *text,
-					      const struct registry_vm *namesake, struct error *error)
+					      struct error *error)
 {
 	char own[UUID_TEXT_SIZE];
 	struct registry_vm *vm = vm_by_uuid(registry, text, error);
-	if (!vm && namesake && error && error->code == ERROR_NOT_FOUND)
+	const struct registry_vm *namesake = vm ? NULL : vm_by_name(registry, text);
+	if (namesake && error && error->code == ERROR_NOT_FOUND)
 		error_set(error, ERROR_NOT_FOUND, "no VM with the UUID %.40s is known; one calls itself so, but %s%s", text,
 			  namesake->has_uuid ? "its UUID is " : "has none",
 			  namesake->has_uuid ? uuid_format(namesake->uuid, own) : "");
@@ -300,9 +301,9 @@ struct registry_vm *registry_find_vm(const struct registry *registry, const char
 				     struct error *error)
 {
 	bool whole, uuid = uuid_is_prefix(text, &whole);
-	struct registry_vm *vm = vm_by_name(registry, text);
 	if (uuid && whole) // before names: a VM may call itself by another's UUID
-		return find_by_whole_uuid(registry, text, vm, error);
+		return find_by_whole_uuid(registry, text, error);
+	struct registry_vm *vm = vm_by_name(registry, text);
 	if (vm)
 		return vm;
 	if (uuid)

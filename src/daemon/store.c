@@ -533,7 +533,7 @@ static bool replace_description(struct store *store, struct store_object *object
 
 bool store_describe(struct store *store, const struct wire_object *fields, struct error *error)
 {
-	if (fields->number == 0 || fields->kind < WIRE_FILE || fields->kind > WIRE_ENDPOINT)
+	if (fields->number == 0 || !description_kind_is_known(fields->kind))
 		return error_set(error, ERROR_PROTOCOL, "object %u has the unknown kind %u",
 				 fields->number, fields->kind);
 	if (!make_room(store, sizeof(struct store_object) + sizeof(struct store_member) +
@@ -1247,7 +1247,7 @@ struct store_object *store_restore_object(struct store *store, const struct stor
 	const struct wire_object *fields = &saved->description->fields;
 	uint64_t last = store->slots_used ? store->slots[store->slots_used - 1].id : 0;
 	if (saved->id <= last || saved->id > store->event || saved->ended > store->event ||
-	    fields->kind < WIRE_FILE || fields->kind > WIRE_ENDPOINT)
+	    !description_kind_is_known(fields->kind))
 		return NULL;
 	struct store_object *object = calloc(1, sizeof(*object));
 	if (!object)

@@ -297,6 +297,12 @@ state()
 # What the host does in the middle of a case: host_NAME EVENT ARGUMENT... (see lab/host --help), or, for
 # `call N WORD ...`, on_WORD N ARGUMENT... of any case.
 
+# is_emulated: the machine that this runs on is the box.
+is_emulated()
+{
+	grep -q 'TCG CPU' /proc/cpuinfo
+}
+
 counters_now()
 {
 	"$NIJIMI" state "vm$1" --json |
@@ -332,7 +338,7 @@ on_counters()
 		# An exit that KVM has reported, and that was not taken for one of ours, is among the debug exits alone.
 		echo "counters: entries $before_entries to $entries, exits $before_exits to $exits; $2 calls, $3 moving, $hook;" \
 			"debug exits $before_all to $all" >> "$OUT/host.log"
-		! grep -q 'TCG CPU' /proc/cpuinfo || passed=$(($2 / 1000))
+		! is_emulated || passed=$(($2 / 1000))
 		case $hook in
 		debugreg) ((entries - before_entries == $2 && exits - before_exits <= $2 && exits - before_exits >= $2 - passed)) ;;
 		filter) ((entries - before_entries <= $3 && exits - before_exits <= $3)) ;; # some of those pass
@@ -555,7 +561,7 @@ guest_gdb()
 # on_gdb VM KIND ADDRESS. In the box the emulated processor does not intercept #BP: no software breakpoints there.
 on_gdb()
 {
-	[[ $2 != break ]] || ! grep -q 'TCG CPU' /proc/cpuinfo || return 0
+	[[ $2 != break ]] || ! is_emulated || return 0
 	timeout 120 gdb -nx -batch -ex 'set architecture i386:x86-64' -ex 'set remotetimeout 60' \
 		-ex "target remote $RUN/vm$1/gdb.sock" -ex "$2 *0x$3" \
 		-ex continue -ex 'printf "first stop at %#lx\n", $rip' \
@@ -976,6 +982,15 @@ guest_memory()
 			free=$(awk '$1 == "MemFree:" { print $2 }' /proc/meminfo)
 			dd if=/dev/zero of=/run/full/zero bs=1M count=$((free / 1024 - 24)) 2> /dev/null || exit 1
 		}
+		# bring_online HOW: the memory that comes, of which `came` are the files of state.
+		bring_online()
+		{
+			wait_for eval 'grep -q offline /sys/devices/system/memory/memory*/state'
+			came=$(grep -l offline /sys/devices/system/memory/memory*/state)
+			for state in $came; do
+				echo "$1" > "$state" || exit 1
+			done
+		}
 	END
 }
 
@@ -992,10 +1007,7 @@ guest_plugged()
 		call plugged || exit 1
 		wait_for test -e cpu/cpu2/online
 		echo 1 > cpu/cpu2/online || exit 1
-		wait_for grep -q offline memory/memory*/state
-		for block in memory/memory*; do
-			! grep -q offline "$block/state" || echo online_kernel > "$block/state" || exit 1
-		done
+		bring_online online_kernel
 		echo 0 > cpu/cpu1/online || exit 1
 		cd /
 		taskset 4 /payload/scenario case2 exited || exit 1
@@ -1043,12 +1055,7 @@ guest_lent()
 		come()
 		{
 			call "$1" || exit 1
-			cd /sys/devices/system/memory
-			wait_for eval 'grep -q offline memory*/state'
-			lent=$(grep -l offline memory*/state)
-			for state in $lent; do
-				echo online_movable > "$state" || exit 1
-			done
+			bring_online online_movable
 			fill_memory
 		}
 		/payload/scenario case1 || exit 1
@@ -1061,11 +1068,11 @@ guest_lent()
 		# What the kernel itself keeps of a file's pages could not be moved.
 		sync
 		echo 3 > /proc/sys/vm/drop_caches
-		for state in $lent; do
+		for state in $came; do
 			wait_for eval "echo offline > $state"
 		done
 		call went || exit 1
-		for state in $lent; do
+		for state in $came; do
 			wait_for test ! -e "$state"
 		done
 		/payload/scenario chain || exit 1

@@ -38,8 +38,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
 	struct tables tables;
 	tables_init(&tables, NULL);
-	tables_tell_story(&tables);
-	good = tables_export(&tables, tables_find(&tables, "web"), &good_length);
+	good = tables_export(&tables, tables_tell_story(&tables), &good_length);
 	tables_deinit(&tables);
 	for (size_t at = EXPORT_MAGIC_SIZE; at < good_length; at += frames[frames_count++].length) {
 		require(frames_count < FRAMES, "the good file has too many frames");

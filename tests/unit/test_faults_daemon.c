@@ -472,8 +472,7 @@ static void export_scenario(void *context)
 static void make_file(struct tables *tables)
 {
 	tables_init(tables, NULL);
-	tables_tell_story(tables);
-	file = tables_export(tables, tables_find(tables, "web"), &file_length);
+	file = tables_export(tables, tables_tell_story(tables), &file_length);
 }
 
 static void test_export(void **state)

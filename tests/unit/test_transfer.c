@@ -105,8 +105,7 @@ static void test_alerts_are_not_delivered(void **state)
 	size_t length;
 	tables_init(&there, NULL);
 	tables_init(&here, NULL);
-	tables_tell_story(&there);
-	unsigned char *file = tables_export(&there, tables_find(&there, "web"), &length);
+	unsigned char *file = tables_export(&there, tables_tell_story(&there), &length);
 	assert_non_null(tables_import(&here, file, length, length, false, &error));
 	const struct alert_record *record;
 	size_t count = 0;
@@ -133,8 +132,7 @@ static void test_whose_it_is(void **state)
 	struct error error = {0};
 	size_t length;
 	tables_init(&there, NULL);
-	tables_tell_story(&there);
-	unsigned char *file = tables_export(&there, tables_find(&there, "web"), &length);
+	unsigned char *file = tables_export(&there, tables_tell_story(&there), &length);
 	for (size_t i = 0; i < sizeof(users) / sizeof(users[0]); i++) {
 		struct wire_hello hello = {
 			.version = 1, .pid = 5, .program = "q", .name = "new", .run = ""};
@@ -178,7 +176,7 @@ static void test_known_vms(void **state)
 	tables_init(&there, NULL);
 	tables_init(&here, NULL);
 	struct registry_vm *vm = tables_tell_story(&there);
-	unsigned char *file = tables_export(&there, tables_find(&there, "web"), &length);
+	unsigned char *file = tables_export(&there, vm, &length);
 
 	// Where it is known.
 	assert_null(tables_import(&there, file, length, length, false, &error));
@@ -216,8 +214,7 @@ static void test_damaged_files(void **state)
 	size_t length;
 	struct registry_vm *const *vms;
 	tables_init(&there, NULL);
-	tables_tell_story(&there);
-	unsigned char *file = tables_export(&there, tables_find(&there, "web"), &length);
+	unsigned char *file = tables_export(&there, tables_tell_story(&there), &length);
 	tables_deinit(&there);
 	tables_init(&here, NULL);
 	for (size_t at = 0; at < length; at++) {
@@ -357,8 +354,7 @@ static void test_limits(void **state)
 	struct error error = {0};
 	size_t length;
 	tables_init(&there, NULL);
-	tables_tell_story(&there);
-	unsigned char *file = tables_export(&there, tables_find(&there, "web"), &length);
+	unsigned char *file = tables_export(&there, tables_tell_story(&there), &length);
 	tables_init(&here, &few_edges);
 	assert_null(tables_import(&here, file, length, 100, false, &error));
 	assert_int_equal(error.code, ERROR_LIMIT);
@@ -380,7 +376,7 @@ static void test_snapshot(void **state)
 	tables_init(&there, NULL);
 	tables_init(&here, NULL);
 	struct registry_vm *vm = tables_tell_story(&there);
-	char *was = tables_describe(&there, tables_find(&there, "web"));
+	char *was = tables_describe(&there, vm);
 	struct export *export =
 		export_begin(there.registry, vm, there.alerts, 1700000000000000000, &error);
 	uint64_t bytes = store_totals(vm->store)->bytes;
